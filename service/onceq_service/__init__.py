@@ -1,0 +1,1 @@
+"""onceq service: API, workers, store, providers, simulator."""

@@ -1,0 +1,109 @@
+"""What every provider is to the worker: one Protocol, one kind of stream, one kind of error.
+
+The worker decides about retries, billing and waste; a provider's file only shapes the request, reads the answer, and
+translates what went wrong at this one door. Provider SDKs never retry by themselves (G3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from onceq.wire import DeltaKind, FinishReason, JobRequest
+
+Cause = Literal["refused", "rejected", "broken", "timeout"]
+"""`refused`: turned away before any work (429, 5xx before the first byte, connection refused): not billed, try again.
+`rejected`: the request itself is wrong or not allowed (400, 401, 403, 404, 413, 422, content refusal): never again.
+`broken`: the stream was cut, stalled or turned to garbage before its end marker: may be billed.
+`timeout`: no answer came within the time for the first byte: may be billed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of the answer. For a `tool_call`, `text` is a fragment of the arguments of the call number `index`."""
+
+    kind: DeltaKind
+    text: str
+    index: int = 0
+    id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Seconds that a call may take: to the first byte of the answer, and between two bytes."""
+
+    first_byte_s: float = 120.0
+    between_bytes_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpec:
+    """One call: the client's request, the provider's own model id, and the id that the provider gets to see of it."""
+
+    request: JobRequest
+    model_id: str
+    client_request_id: str
+    """`<job id>/<call number>`, sent as `X-Client-Request-Id`, so that a provider's support (or meter) can find it."""
+    clocks: Clocks = field(default_factory=Clocks)
+
+
+class ProviderError(Exception):
+    """A call that did not end with an answer: `code` is stable (wire.ErrorCode), `cause` decides what happens next."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        cause: Cause,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.cause: Cause = cause
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class CallStream(Protocol):
+    """An answer as it comes in.
+
+    Iterate it for batches: one non-empty list of deltas per read of the socket, never an object per token where it can
+    be helped. When the iteration ends without an error the provider's end marker has been seen, and `finish_reason` is
+    set. `usage` is the provider's own usage object as plain JSON (the shape that genai-prices' `extract_usage` reads),
+    None until it was reported; it may be there although the stream broke. Raises ProviderError, nothing else.
+    """
+
+    finish_reason: FinishReason | None
+    usage: Mapping[str, object] | None
+    headers: Mapping[str, str]
+    """Lower-case response headers (rate limits, request id)."""
+
+    def __aiter__(self) -> AsyncIterator[list[Delta]]: ...
+
+
+class Provider(Protocol):
+    """One configured provider: its connections, opened at worker start and closed at its stop, in one event loop."""
+
+    kind: str
+    price_provider: str
+    """The provider's id in genai-prices: `openai`, `anthropic`, `aws`."""
+    api_flavor: str
+    """genai-prices' name for the shape of `usage`: `chat`, `default`, ..."""
+
+    def call(self, spec: CallSpec) -> AbstractAsyncContextManager[CallStream]:
+        """Starts the request on enter, closes the upstream connection on leaving, however it is left.
+
+        Leaving early (cancel, lost lease) must reach the provider in under 250 ms, and must never drain the stream.
+        Entering raises ProviderError when the provider turns the request away before its first byte.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        ...

@@ -1,0 +1,122 @@
+"""Settings: read once at the door (environment and `onceq.toml`), then handed down; never a module global.
+
+Provider keys are not settings: they are named here (`key_env`) and read from the environment by worker processes only.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from onceq.errors import ConfigurationError
+
+ProviderKind = Literal["openai", "anthropic", "bedrock"]
+
+
+class ProviderConfig(BaseModel):
+    """One `[providers.<name>]` table. `key_env` names the variable that holds the key; Bedrock uses AWS's own chain."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: ProviderKind
+    base_url: str | None = None
+    key_env: str | None = None
+    region: str = "us-east-1"
+    simulated: bool = False
+    first_byte_s: float = Field(default=120.0, gt=0)
+    between_bytes_s: float = Field(default=60.0, gt=0)
+
+
+DEFAULT_PROVIDERS: dict[str, ProviderConfig] = {
+    "openai": ProviderConfig(kind="openai", key_env="OPENAI_API_KEY"),
+    "anthropic": ProviderConfig(kind="anthropic", key_env="ANTHROPIC_API_KEY"),
+    "bedrock": ProviderConfig(kind="bedrock"),
+}
+
+
+class FileConfig(BaseModel):
+    """`onceq.toml`: providers by name, and aliases for models."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    providers: dict[str, ProviderConfig] = Field(default_factory=dict[str, ProviderConfig])
+    aliases: dict[str, str] = Field(default_factory=dict[str, str])
+
+
+class Settings(BaseSettings):
+    """Everything a process of onceq needs to know, from `ONCEQ_*` variables; durations are seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="ONCEQ_", extra="ignore", frozen=True)
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    queue: str = Field(default="main", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    config: Path | None = None
+    data_dir: Path = Path(".onceq")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    dashboard_port: int = Field(default=8501, ge=0, le=65535)
+    api_processes: int = Field(default=1, ge=1, le=64)
+    worker_processes: int = Field(default=2, ge=1, le=64)
+    worker_concurrency: int = Field(default=32, ge=1, le=10_000)
+    drain_s: float = Field(default=110.0, ge=0)
+    simulator_url: str | None = None
+    lease_s: float = Field(default=15.0, ge=1)
+    deadline_s: float = Field(default=86_400.0, gt=0)
+    max_calls: int = Field(default=3, ge=1)
+    max_tries: int = Field(default=20, ge=1)
+    result_ttl_s: int = Field(default=86_400, ge=1)
+    events_ttl_s: int = Field(default=3_600, ge=1)
+    idempotency_ttl_s: int = Field(default=86_400, ge=1)
+    dedupe_window_s: int = Field(default=600, ge=0)
+    keep_alive_s: float = Field(default=15.0, gt=0)
+    flush_ms: float = Field(default=4.0, ge=0)
+    cors_origins: list[str] = Field(default_factory=list[str])
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_json: bool = False
+
+    def file(self) -> FileConfig:
+        """Reads `onceq.toml` (ONCEQ_CONFIG, else ./onceq.toml if there); raises ConfigurationError."""
+        return read_config(self.config)
+
+    def providers(self) -> dict[str, ProviderConfig]:
+        """The configured providers by name; all of them on the simulator when there is a `simulator_url`."""
+        providers = DEFAULT_PROVIDERS | self.file().providers
+        if self.simulator_url is None:
+            return providers
+        return {name: on_simulator(p, self.simulator_url) for name, p in providers.items()}
+
+
+SIMULATOR_PATHS: dict[ProviderKind, str] = {"openai": "/openai/v1", "anthropic": "/anthropic", "bedrock": "/bedrock"}
+
+
+def on_simulator(provider: ProviderConfig, url: str) -> ProviderConfig:
+    """The same provider, spoken to at the simulator: no key, and everything it does marked `simulated`."""
+    return provider.model_copy(
+        update={"base_url": url.rstrip("/") + SIMULATOR_PATHS[provider.kind], "simulated": True, "key_env": None}
+    )
+
+
+def read_config(path: Path | None) -> FileConfig:
+    """The configuration file; an empty one when none is named and ./onceq.toml does not exist."""
+    found = path or Path("onceq.toml")
+    if path is None and not found.exists():
+        return FileConfig()
+    try:
+        return FileConfig.model_validate(tomllib.loads(found.read_text("utf-8")))
+    except (OSError, tomllib.TOMLDecodeError, ValidationError) as exc:
+        raise ConfigurationError(f"{found} can't be used: {exc}. Mend the file, then start again.") from exc
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment, with overrides from the command line; raises ConfigurationError."""
+    try:
+        return Settings(**{k: v for k, v in overrides.items() if v is not None})
+    except ValidationError as exc:
+        lines = "; ".join(
+            f"ONCEQ_{e['loc'][0]!s}: {e['msg']}".upper().replace("ONCEQ_", "ONCEQ_", 1) for e in exc.errors()
+        )
+        raise ConfigurationError(f"a setting is not usable: {lines}") from exc
