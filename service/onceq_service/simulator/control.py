@@ -1,0 +1,116 @@
+"""Which settings a call gets: flags, then PUT /control, then the fault queue, then the prompt's own directive."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+
+import msgspec
+
+from onceq_service.simulator.ask import Ask, Provider, Refused
+from onceq_service.simulator.faults import read_fault
+from onceq_service.simulator.knobs import BUILT_IN, Knobs, read_directive
+
+
+class QueuedFault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A fault for the next `times` calls of a provider (any) whose model begins with `model` (any).
+
+    `times` 0 is used up; the other fields mean what they mean in Knobs.
+    """
+
+    fault: str
+    times: int = 1
+    provider: Provider | None = None
+    model: str = ""
+    after: int | None = None
+    retry_after: float | None = None
+    slow_ms: float | None = None
+
+    def fits(self, ask: Ask) -> bool:
+        """Whether this call is the one it waits for."""
+        provider_fits = self.provider in (None, ask.provider)
+        return self.times > 0 and provider_fits and ask.model.startswith(self.model)
+
+    def knobs(self) -> Knobs:
+        return Knobs(fault=self.fault, after=self.after, retry_after=self.retry_after, slow_ms=self.slow_ms)
+
+
+class Orders(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of PUT /control. What is absent stays; what is given replaces what was put before."""
+
+    defaults: Knobs | None = None
+    faults: list[QueuedFault] | None = None
+
+
+class Control:
+    """The simulator's only memory of orders. `flags` come from the command line and survive a reset."""
+
+    def __init__(self, flags: Knobs) -> None:
+        self._flags = flags.over(BUILT_IN)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the flags, no faults waiting, every prompt new again."""
+        self._defaults = Knobs()
+        self._faults: list[QueuedFault] = []
+        self._seen: Counter[bytes] = Counter()
+        self._minute: Counter[tuple[int, Provider, str]] = Counter()
+
+    def obey(self, orders: Orders) -> None:
+        """Take over orders; Refused (400) for a fault that does not exist, before anything changes."""
+        for fault in orders.faults or ():
+            read_fault(fault.knobs())
+        if orders.defaults is not None:
+            read_fault(orders.defaults)
+            self._defaults = orders.defaults
+        if orders.faults is not None:
+            self._faults = orders.faults
+
+    def shown(self) -> dict[str, object]:
+        """The settings in force and the faults still waiting, as JSON."""
+        return {"defaults": self._defaults.over(self._flags), "faults": self._faults}
+
+    def knobs_for(self, ask: Ask) -> Knobs:
+        """The settings of this call. Counts it: a fault with `times` is used up by asking."""
+        below = self._defaults.over(self._flags)
+        directive = self._counted(read_directive(ask.texts), ask)
+        if directive.fault is None and (queued := self._next_fault(ask)):
+            below = queued.over(below)
+        return directive.over(below)
+
+    def remaining(self, ask: Ask, rpm: int | None) -> int:
+        """Requests left in this minute for the model after this one; Refused (429) when it is one too many."""
+        minute = int(time.time() // 60)
+        lane = (minute, ask.provider, ask.model)
+        self._minute[lane] += 1
+        if rpm and self._minute[lane] > rpm:
+            wait_s = 60 - time.time() % 60
+            raise Refused(429, "Rate limit reached for requests per minute.", retry_after_s=round(wait_s, 3))
+        self._forget_before(minute)
+        return max(0, (rpm or DEFAULT_RPM) - self._minute[lane])
+
+    def _counted(self, directive: Knobs, ask: Ask) -> Knobs:
+        if directive.fault is None or directive.times is None:
+            return directive
+        prompt = hashlib.sha256("\0".join(ask.texts).encode()).digest()
+        self._seen[prompt] += 1
+        if self._seen[prompt] <= directive.times:
+            return directive
+        return msgspec.structs.replace(directive, fault="none")
+
+    def _next_fault(self, ask: Ask) -> Knobs | None:
+        for fault in self._faults:
+            if fault.fits(ask):
+                fault.times -= 1
+                self._faults = [each for each in self._faults if each.times > 0]
+                return fault.knobs()
+        return None
+
+    def _forget_before(self, minute: int) -> None:
+        if len(self._minute) > 1000:
+            self._minute = Counter({lane: n for lane, n in self._minute.items() if lane[0] >= minute})
+
+
+DEFAULT_RPM = 10_000
+"""What the rate limit headers say when no limit is set."""

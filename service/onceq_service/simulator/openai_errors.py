@@ -1,0 +1,64 @@
+"""What both OpenAI formats share: the key, the error body, the headers, the error in a stream."""
+
+from __future__ import annotations
+
+from onceq_service.simulator.ask import Refused
+from onceq_service.simulator.dialect import Incoming, Limits, RawHeaders, Reply, retry_after
+from onceq_service.simulator.frames import encode
+from onceq_service.simulator.script import Script
+
+CODES: dict[int, tuple[str, str | None]] = {
+    400: ("invalid_request_error", None),
+    401: ("invalid_request_error", "invalid_api_key"),
+    403: ("invalid_request_error", "unsupported_country_region_territory"),
+    404: ("invalid_request_error", "model_not_found"),
+    413: ("invalid_request_error", "request_too_large"),
+    429: ("requests", "rate_limit_exceeded"),
+    500: ("server_error", None),
+    503: ("service_unavailable_error", None),
+}
+"""Status to `type` and `code` of the error body."""
+
+TOKENS_PER_MINUTE = 2_000_000
+
+
+def check_key(incoming: Incoming) -> None:
+    """Refused (401) without a bearer token; any token will do."""
+    scheme, _, token = incoming.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Refused(401, "You didn't provide an API key.")
+
+
+def refuse(refused: Refused, request_id: str) -> Reply:
+    kind, code = CODES.get(refused.status, ("server_error", None))
+    if refused.code == "insufficient_quota":
+        kind = refused.code
+    error = {"message": refused.message, "type": kind, "param": None, "code": refused.code or code}
+    headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
+    return Reply(refused.status, [*headers, *retry_after(refused)], encode({"error": error}))
+
+
+def headers(request_id: str, script: Script, limits: Limits) -> RawHeaders:
+    tokens_left = max(0, TOKENS_PER_MINUTE - script.usage.input)
+    named = {
+        "x-request-id": f"req_{request_id}",
+        "openai-organization": "onceq-simulator",
+        "openai-version": "2020-10-01",
+        "openai-processing-ms": f"{script.ttft_s * 1000:.0f}",
+        "x-ratelimit-limit-requests": str(limits.limit),
+        "x-ratelimit-remaining-requests": str(limits.remaining),
+        "x-ratelimit-reset-requests": "6ms" if limits.remaining else "1m0s",
+        "x-ratelimit-limit-tokens": str(TOKENS_PER_MINUTE),
+        "x-ratelimit-remaining-tokens": str(tokens_left),
+        "x-ratelimit-reset-tokens": "1ms",
+    }
+    return [(name.encode(), value.encode()) for name, value in named.items()]
+
+
+def stream_error() -> dict[str, object]:
+    return {
+        "message": "The server had an error processing your request. Sorry about that!",
+        "type": "server_error",
+        "param": None,
+        "code": "server_error",
+    }
