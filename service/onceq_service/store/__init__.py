@@ -1,1 +1,92 @@
-""""""
+"""The only place that speaks Redis. `open_store` gives everything that a process does with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from onceq_service.store import control, server
+from onceq_service.store._pipe import Pipe, connect
+from onceq_service.store.apikeys import ApiKey, ApiKeys
+from onceq_service.store.engine import Engine
+from onceq_service.store.errors import KeyReused, LeaseLost, StoreError, StoreFull, StoreUnavailable
+from onceq_service.store.events import EventLog
+from onceq_service.store.jobs import Admission, Filter, Jobs, new_job_id
+from onceq_service.store.keys import Keys
+from onceq_service.store.retention import Retention
+from onceq_service.store.secrets import Seal, open_seal
+from onceq_service.store.server import ServerFacts
+from onceq_service.store.stats import Sums
+
+__all__ = [
+    "Admission", "ApiKey", "ApiKeys", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "LeaseLost",
+    "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums",
+    "new_job_id", "open_store",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One process's view of a queue in Redis."""
+
+    jobs: Jobs
+    engine: Engine
+    events: EventLog
+    sums: Sums
+    keys: ApiKeys
+    names: Keys
+    retention: Retention
+    _pipe: Pipe
+    _subscriber: Redis
+
+    async def inspect(self) -> ServerFacts:
+        """The server's facts; what a 202 promises follows from them from now on."""
+        facts = await server.inspect(self._pipe)
+        self.jobs.durability = facts.durability
+        return facts
+
+    async def memory(self) -> tuple[int, int]:
+        """Bytes that Redis uses, and its limit (0: none)."""
+        return await server.memory(self._pipe)
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable when Redis does not answer."""
+        await self._pipe.command("PING")
+
+    async def seal(self) -> Seal:
+        """The queue's HMAC."""
+        return await open_seal(self._pipe, self.names)
+
+    def cancelled_jobs(self) -> AsyncIterator[str]:
+        """Ids of running jobs as they are cancelled."""
+        return control.cancelled_jobs(self._subscriber, self.names)
+
+
+@asynccontextmanager
+async def open_store(url: str, queue: str = "main", retention: Retention | None = None) -> AsyncIterator[Store]:
+    """Connects lazily: Redis may be away now and come later. Closes every connection on leaving."""
+    keys, kept = Keys(queue), retention or Retention()
+    pipe = Pipe(connect(url, connections=16))
+    blocking, subscriber = connect(url, connections=4, retries=0), connect(url, connections=4, retries=0)
+    events = EventLog(pipe, keys, subscriber)
+    await events.start()
+    try:
+        yield Store(
+            jobs=Jobs(pipe, keys, kept),
+            engine=Engine(pipe, keys, kept, blocking),
+            events=events,
+            sums=Sums(pipe, keys),
+            keys=ApiKeys(pipe, keys),
+            names=keys,
+            retention=kept,
+            _pipe=pipe,
+            _subscriber=subscriber,
+        )
+    finally:
+        await events.stop()
+        await pipe.close()
+        await blocking.aclose()
+        await subscriber.aclose()

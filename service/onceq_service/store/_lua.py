@@ -1,0 +1,38 @@
+"""Loads the Lua scripts: key builders and shared functions are put before each, its header is checked at import.
+
+A header names the script's arguments in a comment, `-- ARGV: a, b, (c, d)...`; the caller's `argv` must name the same, so
+that a script and its stub can't drift apart unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+
+from onceq_service.store.keys import lua_builders
+
+_HEADER = re.compile(r"^-- ARGV: (.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script as Redis gets it: its whole text and the SHA-1 that EVALSHA names it by."""
+
+    name: str
+    text: str
+    sha: str
+    argv: str
+
+
+def load(name: str, argv: str) -> Script:
+    """Reads `lua/<name>.lua`; raises RuntimeError when its header does not name the arguments `argv`."""
+    folder = files("onceq_service.store") / "lua"
+    body = (folder / f"{name}.lua").read_text("utf-8")
+    found = _HEADER.search(body)
+    if found is None or found[1] != argv:
+        raise RuntimeError(f"{name}.lua takes {found and found[1]!r}, its caller says {argv!r}")
+    shebang, rest = body.split("\n", 1)
+    text = "\n".join([shebang, lua_builders(), (folder / "_common.lua").read_text("utf-8"), rest])
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), argv)

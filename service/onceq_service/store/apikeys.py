@@ -1,0 +1,81 @@
+"""API keys: made once, shown once, stored as SHA-256 hashes (a key has 256 random bits, so no slow hash is needed)."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+import msgspec
+
+from onceq.wire import SCOPES, Scope
+from onceq_service.store._pipe import Pipe
+from onceq_service.store.keys import Keys
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What is known of a key: everything but the key."""
+
+    id: str
+    tenant: str
+    name: str
+    scopes: tuple[Scope, ...]
+    created_at: datetime
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the key has the scope; `operator` has all, `admin` all within its tenant."""
+        if "operator" in self.scopes:
+            return True
+        return scope in self.scopes or ("admin" in self.scopes and scope != "operator")
+
+
+_decode = msgspec.json.Decoder(ApiKey).decode
+
+
+def digest(secret: str) -> str:
+    """The hash under which a key is stored."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class ApiKeys:
+    """The keys of a queue."""
+
+    def __init__(self, pipe: Pipe, keys: Keys) -> None:
+        self._pipe = pipe
+        self._name = keys("apikeys")
+
+    async def create(self, *, tenant: str, name: str, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
+        """A new key and its secret, which is nowhere else from here on; raises ValueError on an unknown scope."""
+        unknown = set(scopes) - set(SCOPES)
+        if unknown or not scopes:
+            raise ValueError(f"scopes are some of {', '.join(SCOPES)}, not {', '.join(sorted(unknown)) or 'none'}")
+        secret = f"oq_{secrets.token_urlsafe(32)}"
+        record = ApiKey(f"key_{secrets.token_hex(8)}", tenant, name, tuple(scopes), datetime.now(UTC))
+        await self._pipe.command("HSET", self._name, digest(secret), msgspec.json.encode(record))
+        return record, secret
+
+    async def find(self, secret: str) -> ApiKey | None:
+        """The key's record, None when it is not known (or was revoked)."""
+        found = cast("bytes | None", await self._pipe.command("HGET", self._name, digest(secret)))
+        return None if found is None else _decode(found)
+
+    async def list(self, tenant: str | None = None) -> list[ApiKey]:
+        """All keys, or those of a tenant, oldest first."""
+        found = [_decode(value) for value in (await self._all()).values()]
+        return sorted((k for k in found if tenant in (None, k.tenant)), key=lambda k: k.created_at)
+
+    async def revoke(self, key_id: str, tenant: str | None = None) -> bool:
+        """Forgets a key (of a tenant, if given); False when there is none of that id."""
+        for name, value in (await self._all()).items():
+            record = _decode(value)
+            if record.id == key_id and tenant in (None, record.tenant):
+                return bool(await self._pipe.command("HDEL", self._name, name))
+        return False
+
+    async def _all(self) -> dict[str, bytes]:
+        flat = cast("list[bytes]", await self._pipe.command("HGETALL", self._name))
+        return {flat[n].decode(): flat[n + 1] for n in range(0, len(flat), 2)}

@@ -1,0 +1,206 @@
+"""What workers (and the API's tending) do with jobs: claim, dispatch, append, finish, requeue, release.
+
+Each is one script that checks state and fence. A reply lost after its effect is harmless: the same call again answers
+the same. Raises StoreUnavailable while Redis is away, LeaseLost when the job is no longer the caller's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from onceq.wire import FinishReason
+from onceq_service.store import scripts
+from onceq_service.store._lua import Script
+from onceq_service.store._pipe import Arg, Pipe, translate
+from onceq_service.store.errors import LeaseLost
+from onceq_service.store.keys import Keys
+from onceq_service.store.retention import Retention
+from onceq_service.store.views import Fields, fields_of
+
+EndState = Literal["succeeded", "failed", "cancelled", "expired"]
+BLOCK_S = 1.0
+"""Longest single block on the wake key; shorter than the socket timeout, or the connection would be cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this worker holds until its lease ends, and the fence that proves it."""
+
+    id: str
+    fence: str
+    now_ms: int
+    fields: Fields
+
+    def text(self, name: str) -> str:
+        """A field as text, empty when it is not set."""
+        return self.fields.get(name, b"").decode()
+
+    def number(self, name: str) -> int:
+        """A field as a number, 0 when it is not set."""
+        return int(self.fields.get(name, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """The answer of `dispatch`: go, or why not. Times are Redis's, in ms; `seq` is the log's last number."""
+
+    word: Literal["ok", "cancel", "deadline", "max_calls"]
+    now_ms: int
+    seq: int
+    call: int
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPrices:
+    """nano-USD for a million tokens, None where the model has no known price."""
+
+    input: int | None = None
+    output: int | None = None
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame for a job's log, encoded as readers get it."""
+
+    id: str
+    fence: str
+    seq: int
+    out_bytes: int
+    """UTF-8 bytes of this call's text so far."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one try came to. `spent_nano_usd` None: the provider may charge, but the price is not known."""
+
+    outcome: str
+    billed: bool
+    estimated: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    spent_nano_usd: int | None = 0
+
+    def argv(self) -> list[Arg]:
+        """As the scripts take it."""
+        spent = "" if self.spent_nano_usd is None else self.spent_nano_usd
+        counts = (self.input_tokens, self.output_tokens, self.cached_tokens, self.reasoning_tokens)
+        return [self.outcome, int(self.billed), int(self.estimated), *counts, spent]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a job ends: `rest` is the terminal event's JSON members (each begins with a comma), `output` JSON or empty."""
+
+    state: EndState
+    rest: bytes
+    output: bytes
+    receipt: Receipt | None
+    kept: bool
+    """Whether the last try's output is the job's answer; if not, what it cost is waste."""
+    first_seq: int
+    frames: Sequence[bytes] = ()
+    out_bytes: int = 0
+    provider_ttft_ms: int | None = None
+    finish_reason: FinishReason | None = None
+
+
+class Engine:
+    """The transitions of jobs."""
+
+    def __init__(self, pipe: Pipe, keys: Keys, retention: Retention, blocking: Redis) -> None:
+        self._pipe, self._keys, self._retention, self._blocking = pipe, keys, retention, blocking
+        self._nonce = secrets.token_hex(8)
+
+    async def claim(self, worker: str, want: int, providers: Sequence[str]) -> tuple[list[Claim], float]:
+        """Up to `want` jobs that may start now, and the seconds after which asking again makes sense if there is none.
+
+        When Redis fails in between, the next call repeats the nonce, and gets what the lost reply had claimed.
+        """
+        r = self._retention
+        argv = [
+            worker,
+            self._nonce,
+            want,
+            r.lease_ms,
+            secrets.token_hex(4),
+            r.result_s,
+            r.events_s,
+            ",".join(providers),
+        ]
+        reply = cast("list[object]", await self._run(scripts.NEXT, argv))
+        self._nonce = secrets.token_hex(8)
+        now_ms = int(cast("bytes", reply[1]))
+        return [_claim(row, now_ms) for row in cast("list[list[object]]", reply[2:])], int(cast("int", reply[0])) / 1000
+
+    async def wait_for_work(self, timeout_s: float) -> None:
+        """Returns when a job may have come in, or after `timeout_s` (at most one second)."""
+        try:
+            block = max(0.01, min(timeout_s, BLOCK_S))
+            await self._blocking.execute_command("BLPOP", self._keys("wake"), f"{block:.3f}")
+        except (RedisError, OSError) as exc:
+            raise translate(exc) from exc
+
+    async def dispatch(self, claim: Claim, try_no: int, in_bytes: int, prices: UnitPrices) -> Dispatched:
+        """Records the call before its first byte leaves. Not `ok`: do not call."""
+        price_in, price_out = ("" if p is None else p for p in (prices.input, prices.output))
+        argv = [claim.id, claim.fence, try_no, self._retention.lease_ms, in_bytes, price_in, price_out, prices.version]
+        word, now, seq, call, deadline = cast("list[bytes]", await self._run(scripts.DISPATCH, argv))
+        if word == b"lost":
+            raise LeaseLost(f"job {claim.id} is no longer held by this worker")
+        return Dispatched(cast("Literal['ok']", word.decode()), int(now), int(seq), int(call), int(deadline))
+
+    async def append(self, frames: Sequence[Frame]) -> list[tuple[str, int]]:
+        """Writes frames of many jobs in one step each: ('ok' | 'cancel' | 'lost' | 'gap', the log's last number)."""
+        argv: list[Arg] = [self._retention.lease_ms]
+        for f in frames:
+            argv += (f.id, f.fence, f.seq, f.out_bytes, f.data)
+        reply = cast("list[tuple[bytes, bytes]]", await self._run(scripts.APPEND, argv))
+        return [(word.decode(), int(last)) for word, last in reply]
+
+    async def finish(self, claim: Claim, end: End) -> tuple[str, int]:
+        """Ends the job: ('ok', its last number), or ('gap', the number after which frames are missing)."""
+        r, receipt = self._retention, end.receipt or Receipt("", billed=False)
+        ttft = "" if end.provider_ttft_ms is None else end.provider_ttft_ms
+        reason = "" if end.kept else receipt.outcome
+        argv: list[Arg] = [claim.id, claim.fence, end.state, end.first_seq, len(end.frames), end.rest, end.output]
+        argv += [*receipt.argv(), int(end.kept), reason, ttft, int(end.receipt is not None)]
+        argv += [r.result_s, r.events_s, end.out_bytes, *end.frames]
+        word, last = cast("list[bytes]", await self._run(scripts.FINISH, argv))
+        if word == b"lost":
+            raise LeaseLost(f"job {claim.id} is no longer held by this worker")
+        return word.decode(), int(last)
+
+    async def requeue(self, claim: Claim, receipt: Receipt, *, delay_s: float, reason: str, brake_s: float = 0) -> None:
+        """Books the try and queues the job again after a delay; `brake_s` holds the whole lane back for all workers."""
+        argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason, round(brake_s * 1000), *receipt.argv()]
+        word, _ = cast("list[bytes]", await self._run(scripts.REQUEUE, argv))
+        if word == b"lost":
+            raise LeaseLost(f"job {claim.id} is no longer held by this worker")
+
+    async def release(self, claim: Claim) -> None:
+        """Hands back a job that was not dispatched; nothing happens when it is no longer ours."""
+        await self._run(scripts.RELEASE, [claim.id, claim.fence])
+
+    async def tend(self) -> None:
+        """Promotes what is due, reaps expired leases, expires deadlines: a bounded number of each."""
+        r = self._retention
+        await self._run(scripts.TEND, [r.lease_ms, r.result_s, r.events_s])
+
+    async def _run(self, script: Script, argv: Sequence[Arg]) -> object:
+        return await self._pipe.script(script, self._keys.root, argv)
+
+
+def _claim(row: list[object], now_ms: int) -> Claim:
+    job_id, fence, flat = cast("tuple[bytes, bytes, list[bytes]]", row)
+    return Claim(job_id.decode(), fence.decode(), now_ms, fields_of(flat))

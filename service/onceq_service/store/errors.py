@@ -1,0 +1,39 @@
+"""What the store raises."""
+
+from __future__ import annotations
+
+from onceq.errors import OnceqError
+
+
+class StoreError(OnceqError):
+    """Redis answered with something that it should not; the message says what."""
+
+    code = "internal_error"
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - the field's word
+    """Redis can't be reached, or is loading: nothing was decided, try again."""
+
+    code = "store_unavailable"
+
+
+class StoreFull(StoreError):  # noqa: N818 - the field's word
+    """Redis is at its memory limit: nothing was stored, running jobs go on."""
+
+    code = "store_full"
+
+
+class KeyReused(OnceqError):  # noqa: N818 - the field's word
+    """The Idempotency-Key was used before with another body; `job_id` is the job that it made."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"this Idempotency-Key made job {job_id} from another body; use a new key for a new request")
+        self.job_id = job_id
+
+
+class LeaseLost(OnceqError):  # noqa: N818 - the field's word
+    """The worker no longer holds the job: another one does, or it has ended. Drop the call, write nothing more."""
+
+    code = "worker_lost"

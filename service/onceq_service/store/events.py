@@ -1,0 +1,218 @@
+"""Following a job's event log: the stream in Redis for truth, Pub/Sub for speed (G6).
+
+One subscriber connection serves all readers of a process. Each reader knows the number it has reached: a frame with
+the next number is passed on as bytes, a gap is filled from the stream, and after a second of silence, or a
+resubscription, the log's last number is looked up, because Pub/Sub may drop even the very last message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from onceq.wire import TERMINAL, Output
+from onceq_service.store._pipe import Pipe
+from onceq_service.store.errors import StoreUnavailable
+from onceq_service.store.keys import Keys, shard
+from onceq_service.store.views import Fields, fields_of
+
+QUIET_S = 1.0
+"""How long a reader trusts silence."""
+MAILBOX = 256
+"""Frames kept for a reader that is behind; beyond that it reads the log when it is ready."""
+PAGE = 1_000
+_ENDS = frozenset(b"event: " + name.encode() for name in TERMINAL)
+
+
+def ends(frame: bytes) -> bool:
+    """Whether a frame is a terminal event."""
+    return frame.split(b"\n", 2)[1] in _ENDS
+
+
+class Mailbox:
+    """Frames that came in for one reader since it last looked."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[int, bytes]] = []
+        self.check_log = True
+        self._wake = asyncio.Event()
+
+    def put(self, seq: int, frame: bytes) -> None:
+        """Adds a frame; a reader too far behind is sent to the log instead."""
+        if len(self.frames) >= MAILBOX:
+            self.frames.clear()
+            self.check_log = True
+        elif not self.check_log or self.frames or True:
+            self.frames.append((seq, frame))
+        self._wake.set()
+
+    def look_at_log(self) -> None:
+        """Something may have been missed."""
+        self.check_log = True
+        self._wake.set()
+
+    async def wait(self) -> None:
+        """Until something came, at most QUIET_S; silence sends the reader to the log."""
+        try:
+            async with asyncio.timeout(QUIET_S):
+                await self._wake.wait()
+        except TimeoutError:
+            self.check_log = True
+        self._wake.clear()
+
+
+class EventLog:
+    """Reads and follows event logs; start() and stop() belong to one event loop."""
+
+    def __init__(self, pipe: Pipe, keys: Keys, subscriber: Redis) -> None:
+        self._pipe, self._keys, self._subscriber = pipe, keys, subscriber
+        self._boxes: dict[bytes, set[Mailbox]] = {}
+        self._wanted: dict[str, int] = {}
+        self._pubsub = subscriber.pubsub(ignore_subscribe_messages=False)
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+
+    async def follow(self, job_id: str, after: int) -> AsyncIterator[bytes]:
+        """Frames after number `after`, as bytes, several at a time; ends behind the terminal event.
+
+        When the log itself is gone (results live longer) it is one `snapshot` without a number and the terminal event.
+        """
+        box = Mailbox()
+        await self._join(job_id, box)
+        try:
+            while True:
+                if box.check_log:
+                    box.check_log = False
+                    frames, gone = await self._read(job_id, after)
+                else:
+                    frames, gone = await self._live(job_id, after, box)
+                if frames:
+                    after += len(frames)
+                    yield b"".join(frames)
+                    if ends(frames[-1]):
+                        return
+                elif gone is not None:
+                    yield gone
+                    return
+                if not box.frames and not box.check_log:
+                    await box.wait()
+        finally:
+            await self._leave(job_id, box)
+
+    async def last(self, job_id: str) -> tuple[int, bool]:
+        """The log's last number and whether it is the end; (0, True) when the job is gone."""
+        seq, state = cast("list[bytes | None]", await self._pipe.command(
+            "HMGET", self._keys("job", job_id), "seq", "state"
+        ))  # fmt: skip
+        return (0, True) if seq is None or state is None else (int(seq), state.decode() in TERMINAL)
+
+    async def _live(self, job_id: str, after: int, box: Mailbox) -> tuple[list[bytes], bytes | None]:
+        pending, box.frames = box.frames, []
+        frames: list[bytes] = []
+        for seq, frame in pending:
+            if seq == after + len(frames) + 1:
+                frames.append(frame)
+            elif seq > after + len(frames) + 1:
+                return await self._read(job_id, after)
+        return frames, None
+
+    async def _read(self, job_id: str, after: int) -> tuple[list[bytes], bytes | None]:
+        """Frames behind `after`; or, when the log is gone though the job has ended, what replaces it."""
+        key = self._keys("events", job_id)
+        entries = await self._pipe.command("XRANGE", key, f"{after + 1}-0", "+", "COUNT", PAGE)
+        frames = [row[1][1] for row in cast("list[tuple[bytes, list[bytes]]]", entries)]
+        if len(frames) == PAGE:
+            return frames, None
+        if frames:
+            return frames, None
+        fields = fields_of(await self._pipe.command("HGETALL", self._keys("job", job_id)))
+        if "end" not in fields and fields:
+            return [], None
+        return [], snapshot(job_id, fields)
+
+    async def _join(self, job_id: str, box: Mailbox) -> None:
+        self._boxes.setdefault(job_id.encode(), set()).add(box)
+        channel = self._keys("channel", shard(job_id))
+        self._wanted[channel] = self._wanted.get(channel, 0) + 1
+        if self._wanted[channel] == 1:
+            with suppress(RedisError, OSError):  # the listener subscribes anew when it is connected again
+                await self._pubsub.subscribe(channel)
+            self._changed.set()
+
+    async def _leave(self, job_id: str, box: Mailbox) -> None:
+        name, channel = job_id.encode(), self._keys("channel", shard(job_id))
+        self._boxes[name].discard(box)
+        if not self._boxes[name]:
+            del self._boxes[name]
+        self._wanted[channel] -= 1
+        if not self._wanted[channel]:
+            del self._wanted[channel]
+            with suppress(RedisError, OSError):
+                await self._pubsub.unsubscribe(channel)
+
+    async def start(self) -> None:
+        """Begins to listen."""
+        self._task = asyncio.create_task(self._listen(), name="event-log-listener")
+
+    async def stop(self) -> None:
+        """Stops listening and closes the connection."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self._pubsub.aclose()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._changed.wait()
+                await self._receive()
+            except (RedisError, OSError, StoreUnavailable):
+                await asyncio.sleep(0.1)
+                await self._resubscribe()
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self._pubsub.parse_response(block=True)
+            if message is None:
+                continue
+            if message[0] == b"message":
+                self._deliver(cast("bytes", message[2]))
+            elif message[0] == b"subscribe":
+                self._recheck(cast("bytes", message[1]).decode())
+
+    def _deliver(self, data: bytes) -> None:
+        head, frame = data.split(b"\n", 1)
+        name, seq = head.split(b" ")
+        for box in self._boxes.get(name, ()):
+            box.put(int(seq), frame)
+
+    def _recheck(self, channel: str) -> None:
+        """A fresh subscription may have missed what was published before it."""
+        for name, boxes in self._boxes.items():
+            if self._keys("channel", shard(name.decode())) == channel:
+                for box in boxes:
+                    box.look_at_log()
+
+    async def _resubscribe(self) -> None:
+        with suppress(RedisError, OSError):
+            await self._pubsub.aclose()
+        self._pubsub = self._subscriber.pubsub(ignore_subscribe_messages=False)
+        with suppress(RedisError, OSError):
+            if self._wanted:
+                await self._pubsub.subscribe(*self._wanted)
+
+
+def snapshot(job_id: str, fields: Fields) -> bytes:
+    """What a reader gets of an ended job whose log is gone; empty when the job itself is gone."""
+    if "end" not in fields:
+        return b""
+    output = fields.get("output") or Output().model_dump_json().encode()
+    head = b'event: snapshot\ndata: {"job":"%b","output":%b}\n\n' % (job_id.encode(), output)
+    state, seq = fields["state"], fields["seq"]
+    return head + b"id: %b\nevent: %b\ndata: %b\n\n" % (seq, state, fields["end"])

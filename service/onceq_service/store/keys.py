@@ -1,0 +1,96 @@
+"""Every Redis key of onceq is spelt here, once, with what it holds and how long it lives.
+
+All keys of a queue share the hash tag `{queue}`, so that a queue also lives on a Redis Cluster. Lua scripts get the
+root as KEYS[1] and the builders below as `k_<name>(...)`, made by `lua_builders()`: they spell no key either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+CHANNELS: Final = 64
+"""Pub/Sub channels that jobs are spread over; an API process listens only to those that its readers need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A family of keys: its pattern below the root (`%s` = an argument), what it is, and its lifetime."""
+
+    pattern: str
+    kind: str
+    holds: str
+    lives: str
+    permanent: bool = False
+
+
+KEYS: Final[dict[str, Key]] = {
+    "job": Key("job:%s", "hash", "one job: request, state, fence, counts, result", "ends + result_ttl_s"),
+    "events": Key("events:%s", "stream", "a job's event log, entry ids <seq>-0", "ends + events_ttl_s"),
+    "idem": Key("idem:%s", "string", "HMAC of an Idempotency-Key -> job id and body hash", "deadline + 24 h"),
+    "fp": Key("fp:%s", "string", "HMAC of a request's fingerprint -> job id", "deadline, then the dedupe window"),
+    "wait": Key("wait:%s:%s:%s", "zset", "waiting job ids of band, lane, tenant by age", "while not empty"),
+    "fair": Key("fair:%s:%s", "zset", "tenants with waiting jobs of band, lane by virtual time", "while not empty"),
+    "ready": Key("ready:%s", "zset", "lanes of a band that may start a job, by last turn", "while not empty"),
+    "blocked": Key("blocked", "zset", "lanes that may not start a job, by the time they may", "while not empty"),
+    "lane": Key("lane:%s", "hash", "a lane's brake and last failure", "1 h after the last change"),
+    "due": Key("due", "zset", "delayed job ids by not-before time", "while not empty"),
+    "deadlines": Key("deadlines", "zset", "queued job ids by deadline", "while not empty"),
+    "leases": Key("leases", "zset", "running job ids by the end of their lease", "while not empty"),
+    "wake": Key("wake", "list", "one element a waiting worker to wake, at most 64", "while not empty"),
+    "claim": Key("claim:%s", "hash", "a worker's last claim, so that a lost reply is repeated", "60 s"),
+    "worker": Key("worker:%s", "string", "a worker process: what it serves and runs (JSON)", "3 leases"),
+    "workers": Key("workers", "zset", "worker ids by last beat", "trimmed at each beat", permanent=True),
+    "pulse": Key("pulse", "hash", "since when Redis has lived without a gap", "permanent", permanent=True),
+    "turns": Key("turns", "hash", "how many claims were made, for the bands' shares", "permanent", permanent=True),
+    "totals": Key("totals", "hash", "queued jobs by band, whole queue", "permanent", permanent=True),
+    "index": Key("jobs:%s:%s", "zset", "job ids of tenant, status by creation time", "trimmed", permanent=True),
+    "ledger": Key("ledger", "stream", "one row a try", "newest 500,000", permanent=True),
+    "roll": Key("roll:%s:%s:%s:%s", "hash", "sums of an hour or day of tenant, dimensions", "35 d or 400 d"),
+    "rolls": Key("rolls:%s:%s:%s", "set", "the dimensions that have sums in that hour or day", "35 d or 400 d"),
+    "channel": Key("ch:%s", "channel", "frames as they are written, by shard of the job id", "Pub/Sub"),
+    "control": Key("ctl", "channel", "job ids whose workers must look at them now", "Pub/Sub"),
+    "apikeys": Key("apikeys", "hash", "SHA-256 of an API key -> its record", "permanent", permanent=True),
+    "secrets": Key("secrets", "hash", "HMAC secrets, made once", "permanent", permanent=True),
+}
+
+
+def root(queue: str) -> str:
+    """The prefix that all keys of a queue share, with its hash tag."""
+    return f"onceq:{{{queue}}}:"
+
+
+def shard(job_id: str) -> int:
+    """The channel number of a job, 0..63; `shard` in _common.lua is its twin."""
+    return int(job_id[-2:], 16) % CHANNELS
+
+
+class Keys:
+    """Builds the keys of one queue."""
+
+    def __init__(self, queue: str) -> None:
+        self.root = root(queue)
+
+    def __call__(self, name: str, *args: object) -> str:
+        return self.root + KEYS[name].pattern % args
+
+    def permanent(self, key: str) -> bool:
+        """Whether this key is one that may have no lifetime of its own."""
+        rest = key.removeprefix(self.root)
+        return any(k.permanent and _matches(k.pattern, rest) for k in KEYS.values())
+
+
+def _matches(pattern: str, key: str) -> bool:
+    head, _, tail = pattern.partition("%s")
+    return key == head if not tail and "%s" not in pattern else key.startswith(head)
+
+
+def lua_builders() -> str:
+    """One Lua function a key family, put before every script."""
+    lines = ["local P = KEYS[1]"]
+    for name, key in KEYS.items():
+        parts = key.pattern.split("%s")
+        args = [f"a{n}" for n in range(len(parts) - 1)]
+        body = "..".join(["P", f"'{parts[0]}'", *(f"{a}..'{p}'" for a, p in zip(args, parts[1:], strict=True))])
+        lines.append(f"local function k_{name}({', '.join(args)}) return {body} end")
+    return "\n".join(lines)

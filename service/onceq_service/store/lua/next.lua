@@ -1,0 +1,111 @@
+#!lua flags=allow-oom
+-- The scheduler: gives a worker the next jobs that may start now, or says how long to wait. Promotes what has become
+-- due and reaps expired leases on the way. Bands first (with a floor for the lower ones), then lanes in turn, then
+-- tenants by virtual time, then age. A repeated call with the same nonce (its reply was lost) gets the same jobs.
+-- KEYS: root
+-- ARGV: worker, nonce, want, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)
+-- Returns: {wait_ms, now_ms, {id, fence, hash as a flat list}, ...}
+
+local worker, nonce, want, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local ttl = {result = ARGV[6], events = ARGV[7]}
+local now = time_ms()
+local out = {0, int(now)}
+local serves = {}
+for name in string.gmatch(ARGV[8], '[^,]+') do serves[name] = true end
+
+local last = read(k_claim(worker), {'nonce', 'ids'})
+if last.nonce == nonce then
+  for id, fence in string.gmatch(last.ids, '(%S+) (%S+)') do
+    if redis.call('HGET', k_job(id), 'fence') == fence then
+      out[#out + 1] = {id, fence, redis.call('HGETALL', k_job(id))}
+    end
+  end
+  return out
+end
+
+promote(now)
+reap(now, lease_ms, ttl)
+expire_due(now, ttl)
+
+local SCAN = 64 -- lanes looked at for one job; those of providers that this worker does not serve are passed over
+
+local function claim(id, job, turn)
+  local fence = int(turn) .. '-' .. ARGV[5]
+  redis.call('HSET', k_job(id), 'state', 'running', 'phase', 'claimed', 'fence', fence, 'worker', worker,
+    'claimed_ms', job.claimed_ms or int(now))
+  redis.call('ZADD', k_leases(), int(now + lease_ms), id)
+  redis.call('ZREM', k_deadlines(), id)
+  move(id, job, 'queued', 'running')
+  out[#out + 1] = {id, fence, redis.call('HGETALL', k_job(id))}
+  return id .. ' ' .. fence
+end
+
+-- A braked lane waits in `blocked` until its brake ends.
+local function braked(band, lane)
+  local till = tonumber(redis.call('HGET', k_lane(lane), 'brake_ms') or 0)
+  if till <= now then return false end
+  redis.call('ZREM', k_ready(band), lane)
+  redis.call('ZADD', k_blocked(), int(till), band .. '|' .. lane)
+  return true
+end
+
+local function take(band, lane, turn)
+  local tenant = redis.call('ZRANGE', k_fair(band, lane), 0, 0)[1]
+  if not tenant then redis.call('ZREM', k_ready(band), lane) return nil end
+  local id = redis.call('ZPOPMIN', k_wait(band, lane, tenant))[1]
+  redis.call('ZINCRBY', k_fair(band, lane), 1, tenant)
+  redis.call('ZADD', k_ready(band), int(turn), lane)
+  settle_lane(band, lane, tenant)
+  return id
+end
+
+local function from_band(band, turn)
+  for _, lane in ipairs(redis.call('ZRANGE', k_ready(band), 0, SCAN - 1)) do
+    if serves[string.match(lane, '^[^/]+')] and not braked(band, lane) then
+      local id = take(band, lane, turn)
+      if id then return id end
+    end
+  end
+  return nil
+end
+
+-- Every 4th turn begins with standard and every 16th with batch, so that neither starves.
+local function order(turn)
+  if turn % 16 == 0 then return {'batch', 'interactive', 'standard'} end
+  if turn % 4 == 0 then return {'standard', 'interactive', 'batch'} end
+  return {'interactive', 'standard', 'batch'}
+end
+
+local function pick(turn)
+  for _, band in ipairs(order(turn)) do
+    local id = from_band(band, turn)
+    if id then return id end
+  end
+  return nil
+end
+
+local taken, tries = {}, 0
+while #taken < want and tries < want + 32 do
+  tries = tries + 1
+  local turn = redis.call('HINCRBY', k_turns(), 'n', 1)
+  local id = pick(turn)
+  if not id then break end
+  local job = job_of(id)
+  if job.state == 'queued' and now >= tonumber(job.deadline_ms) then expire(id, job, now, ttl)
+  elseif job.state == 'queued' then taken[#taken + 1] = claim(id, job, turn) end
+end
+
+if #taken > 0 then
+  redis.call('HSET', k_claim(worker), 'nonce', nonce, 'ids', table.concat(taken, ' '))
+  redis.call('EXPIRE', k_claim(worker), 60)
+  return out
+end
+
+-- Nothing to do: wake when the earliest delayed job, blocked lane, deadline or lease comes up.
+local wait = 5000
+for _, key in ipairs({k_due(), k_blocked(), k_deadlines(), k_leases()}) do
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  if first then wait = math.min(wait, math.max(1, tonumber(first) - now)) end
+end
+out[1] = math.floor(wait)
+return out

@@ -1,0 +1,35 @@
+"""The queue's HMAC secret: made once, kept in Redis, never leaves the service.
+
+Idempotency keys and fingerprints are stored as HMACs of it, so that what users put into a key or a prompt can't be
+read (or guessed and tested) from the names of Redis keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import cast
+
+from onceq_service.store._pipe import Pipe
+from onceq_service.store.keys import Keys
+
+
+class Seal:
+    """Makes HMACs with the queue's secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def __call__(self, *parts: bytes) -> str:
+        """Hex HMAC-SHA256 (first 160 bits) over the parts, each with its length before it."""
+        mac = hmac.new(self._secret, digestmod=hashlib.sha256)
+        for part in parts:
+            mac.update(len(part).to_bytes(8, "big") + part)
+        return mac.hexdigest()[:40]
+
+
+async def open_seal(pipe: Pipe, keys: Keys) -> Seal:
+    """The queue's seal; the secret is made by whoever comes first."""
+    await pipe.command("HSETNX", keys("secrets"), "hmac", secrets.token_hex(32))
+    return Seal(cast("bytes", await pipe.command("HGET", keys("secrets"), "hmac")))

@@ -1,0 +1,94 @@
+"""What kind of Redis this is, and whether its promises suffice for ours (DESIGN: G1's conditions)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import cast
+
+from onceq.wire import Durability
+from onceq_service.store._pipe import Pipe
+from onceq_service.store.errors import StoreError, StoreUnavailable
+
+FULL_AT = 0.85
+"""Share of maxmemory from which new work is refused, so that running jobs can still finish."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """Facts of the Redis server. `maxmemory` 0 means unlimited; `clock_offset_ms` is Redis's clock minus ours."""
+
+    version: str
+    appendonly: bool
+    appendfsync: str
+    maxmemory: int
+    maxmemory_policy: str
+    used_memory: int
+    clock_offset_ms: int
+    role: str
+    problems: list[str] = field(default_factory=list[str])
+    degraded: list[str] = field(default_factory=list[str])
+
+    @property
+    def durability(self) -> Durability:
+        """`strict` when an accepted job survives a crash of Redis."""
+        return "relaxed" if self.problems else "strict"
+
+    @property
+    def full(self) -> bool:
+        """Whether new work must be refused."""
+        return self.maxmemory > 0 and self.used_memory > FULL_AT * self.maxmemory
+
+
+async def inspect(pipe: Pipe) -> ServerFacts:
+    """Asks the server; raises StoreUnavailable. What a restricted user may not read counts as a problem."""
+    info = _pairs(cast("bytes", await pipe.command("INFO")).decode())
+    config = {name: await _setting(pipe, name) for name in ("appendonly", "appendfsync", "maxmemory-policy")}
+    seconds, micros = cast("list[bytes]", await pipe.command("TIME"))
+    facts = ServerFacts(
+        version=info.get("valkey_version", info.get("redis_version", "?")),
+        appendonly=config["appendonly"] == "yes",
+        appendfsync=config["appendfsync"] or "?",
+        maxmemory=int(info.get("maxmemory", 0)),
+        maxmemory_policy=config["maxmemory-policy"] or info.get("maxmemory_policy", "?"),
+        used_memory=int(info.get("used_memory", 0)),
+        clock_offset_ms=round(int(seconds) * 1000 + int(micros) / 1000 - time.time() * 1000),
+        role=info.get("role", "?"),
+    )
+    facts.problems.extend(_problems(facts))
+    if not facts.maxmemory:
+        facts.degraded.append("maxmemory is not set: Redis may take all memory of the machine; set it")
+    return facts
+
+
+async def memory(pipe: Pipe) -> tuple[int, int]:
+    """Bytes used and the limit (0: none)."""
+    info = _pairs(cast("bytes", await pipe.command("INFO", "memory")).decode())
+    return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+
+
+async def _setting(pipe: Pipe, name: str) -> str | None:
+    try:
+        flat = cast("list[bytes]", await pipe.command("CONFIG", "GET", name))
+    except StoreUnavailable:
+        raise
+    except StoreError:
+        return None
+    return flat[1].decode() if flat else None
+
+
+def _pairs(text: str) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def _problems(f: ServerFacts) -> list[str]:
+    found: list[str] = []
+    if not f.appendonly:
+        found.append("appendonly is not yes: a restart of Redis loses accepted jobs; CONFIG SET appendonly yes")
+    if f.appendfsync != "always":
+        found.append("appendfsync is not always: a crash of Redis may lose accepted jobs; set appendfsync always")
+    if f.maxmemory_policy != "noeviction":
+        found.append("maxmemory-policy is not noeviction: Redis may drop jobs; set maxmemory-policy noeviction")
+    if f.role not in ("master", "?"):
+        found.append("this Redis is a replica: connect to the primary")
+    return found
