@@ -9,8 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
-from onceq_service.simulator.ask import Refused
 from onceq_service.simulator.app import __doc__ as routes
+from onceq_service.simulator.ask import RefusedError
 from onceq_service.simulator.faults import __doc__ as faults
 from onceq_service.simulator.faults import read_fault
 from onceq_service.simulator.knobs import Knobs, to_knobs
@@ -29,11 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
         knobs = to_knobs({name: value for name, value in options.items() if value is not None})
         read_fault(knobs)
         server = SimulatorServer(knobs, host=host, port=port, journal=journal)
-    except (Refused, OSError) as exc:
+    except (RefusedError, OSError) as exc:
         parser.exit(2, f"simulator: {exc}\n")
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: server.stop())
-    server.run(on_ready=lambda: print(json.dumps({"url": server.url}), flush=True))
+        signal.signal(name, lambda _number, _frame: server.stop())
+    server.run(on_ready=lambda: _announce(server.url))
     return 0
 
 
@@ -57,6 +57,11 @@ def knob_meanings() -> dict[str, str]:
     """Each knob that can be a flag, with its line of the docstring."""
     lines = re.findall(r"^ {4}(\w+) {2,}(.+)$", Knobs.__doc__ or "", re.MULTILINE)
     return {name: meaning for name, meaning in lines if name not in NOT_FLAGS}
+
+
+def _announce(url: str) -> None:
+    sys.stdout.write(json.dumps({"url": url}) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

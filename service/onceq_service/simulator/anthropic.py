@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import msgspec
+from typing_extensions import override
 
-from onceq_service.simulator.ask import Ask, Provider, Refused, Schema, Tool
-from onceq_service.simulator.dialect import Incoming, Limits, RawHeaders, Reply, decode, retry_after
+from onceq_service.simulator.ask import Ask, Provider, RefusedError, Schema, Tool
+from onceq_service.simulator.dialect import Dialect, Incoming, Limits, RawHeaders, Reply, decode, retry_after
 from onceq_service.simulator.frames import Frame, around, encode, sse
 from onceq_service.simulator.script import Block, Script
 
@@ -78,17 +81,18 @@ class _Body(msgspec.Struct):
     output_config: _OutputConfig | None = None
 
 
-class Anthropic:
+class Anthropic(Dialect):
     """POST /anthropic/v1/messages."""
 
     provider: Provider = "anthropic"
     stream_type = b"text/event-stream; charset=utf-8"
 
+    @override
     def read(self, incoming: Incoming) -> Ask:
         _check_headers(incoming)
         body = decode(incoming.body, _Body)
         if not body.messages:
-            raise Refused(400, "messages: at least one message is required")
+            raise RefusedError(400, "messages: at least one message is required")
         form = body.output_config.format if body.output_config else None
         return Ask(
             provider="anthropic",
@@ -102,9 +106,10 @@ class Anthropic:
             reasons=body.thinking is not None and body.thinking.type != "disabled",
         )
 
+    @override
     def frames(self, script: Script) -> Iterator[Frame]:
-        message = {**_message(script), "content": [], "usage": {**_usage(script), "output_tokens": 1}}
-        yield _event("message_start", message={**message, "stop_reason": None})
+        message: dict[str, object] = {**_message(script), "content": []}
+        yield _event("message_start", message={**message, "usage": {**_usage(script), "output_tokens": 1}})
         for index, block in enumerate(script.blocks):
             yield _event("content_block_start", index=index, content_block=_opening(block))
             if index == 0:
@@ -115,40 +120,51 @@ class Anthropic:
         yield _event("message_delta", delta=delta, usage=_final_usage(script))
         yield _event("message_stop")._replace(last=True)
 
+    @override
     def whole(self, script: Script) -> bytes:
         return encode({**_message(script), "stop_reason": _stop(script), "usage": _usage(script)})
 
+    @override
     def headers(self, request_id: str, script: Script, limits: Limits) -> RawHeaders:
+        reset = _next_minute()
         named = {
             "request-id": f"req_{request_id}",
             "anthropic-organization-id": "onceq-simulator",
             "anthropic-ratelimit-requests-limit": str(limits.limit),
             "anthropic-ratelimit-requests-remaining": str(limits.remaining),
-            "anthropic-ratelimit-requests-reset": "2026-11-23T12:00:00Z",
+            "anthropic-ratelimit-requests-reset": reset,
             "anthropic-ratelimit-input-tokens-limit": "2000000",
             "anthropic-ratelimit-input-tokens-remaining": str(max(0, 2_000_000 - script.usage.input)),
-            "anthropic-ratelimit-input-tokens-reset": "2026-11-23T12:00:00Z",
+            "anthropic-ratelimit-input-tokens-reset": reset,
         }
         return [(name.encode(), value.encode()) for name, value in named.items()]
 
-    def refuse(self, refused: Refused, request_id: str) -> Reply:
+    @override
+    def refuse(self, refused: RefusedError, request_id: str) -> Reply:
         error = {"type": ERRORS.get(refused.status, "api_error"), "message": refused.message}
         body = encode({"type": "error", "error": error, "request_id": f"req_{request_id}"})
         headers = [(b"content-type", b"application/json"), (b"request-id", f"req_{request_id}".encode())]
         return Reply(refused.status, [*headers, *retry_after(refused)], body)
 
-    def error_event(self, script: Script) -> bytes:
+    @override
+    def error_event(self, sent: int) -> bytes:
         return sse({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "error")
 
+    @override
     def garbage(self) -> bytes:
         return b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"te\n\n'
 
 
+def _next_minute() -> str:
+    """When the rate limits start again, RFC 3339."""
+    return datetime.fromtimestamp((time.time() // 60 + 1) * 60, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _check_headers(incoming: Incoming) -> None:
     if not (incoming.headers.get("x-api-key") or incoming.headers.get("authorization")):
-        raise Refused(401, "x-api-key header is required")
+        raise RefusedError(401, "x-api-key header is required")
     if not incoming.headers.get("anthropic-version"):
-        raise Refused(400, "anthropic-version: header is required")
+        raise RefusedError(400, "anthropic-version: header is required")
 
 
 def _texts(content: str | list[_Part] | None) -> list[str]:

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from onceq_service.simulator.anthropic import Anthropic
-from onceq_service.simulator.ask import Refused
+from onceq_service.simulator.ask import RefusedError
 from onceq_service.simulator.bedrock import Bedrock
 from onceq_service.simulator.control import Control, Orders
 from onceq_service.simulator.dialect import decode
@@ -55,7 +55,7 @@ def _own_routes(desk: Desk) -> list[BaseRoute]:
     async def put_control(request: Request) -> Response:
         try:
             desk.control.obey(decode(await request.body(), Orders))
-        except Refused as refused:
+        except RefusedError as refused:
             return _json({"error": refused.message}, refused.status)
         return _json(desk.control.shown())
 

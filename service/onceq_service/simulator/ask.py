@@ -16,6 +16,8 @@ Schema = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Tool:
+    """A tool that the request offers."""
+
     name: str
     schema: Schema
 
@@ -55,7 +57,7 @@ class Ask:
         return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The request gets an error answer before its first byte; it is not billed.
 
     `code` replaces the provider's own error code for this status where one is needed.

@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 
-from onceq_service.simulator.ask import Refused
+from onceq_service.simulator.ask import RefusedError
 from onceq_service.simulator.endpoint import Call
 from onceq_service.simulator.frames import Frame, split_at
 from onceq_service.simulator.openai_responses import Status, failed, final_status, response, response_id
@@ -31,6 +31,7 @@ class Background:
 
     @property
     def ended(self) -> bool:
+        """No more frames will come."""
         return self.status not in ("queued", "in_progress")
 
     async def follow(self, start: int) -> AsyncIterator[list[Frame]]:
@@ -52,6 +53,7 @@ class Background:
             self.call.meter.close(self.call.row, "cancelled")
 
     def shown(self) -> dict[str, object]:
+        """The response object as a poll sees it; its output only when it is complete."""
         script = self.call.script
         blocks = script.blocks if self.status in ("completed", "incomplete") else ()
         return response(script, self.status, blocks)
@@ -100,13 +102,14 @@ class Shelf:
         self._responses: OrderedDict[str, Background] = OrderedDict()
 
     def put(self, call: Call) -> Background:
+        """Start generating."""
         background = self._responses[response_id(call.script)] = Background(call)
         if len(self._responses) > KEPT:
             self._responses.popitem(last=False)
         return background
 
     def get(self, name: str) -> Background:
-        """Refused (404) for a response that was never made or is forgotten."""
+        """RefusedError (404) for a response that was never made or is forgotten."""
         if name not in self._responses:
-            raise Refused(404, f"Response with id '{name}' not found.", code="not_found")
+            raise RefusedError(404, f"Response with id '{name}' not found.", code="not_found")
         return self._responses[name]

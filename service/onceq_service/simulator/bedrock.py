@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 
 import msgspec
+from typing_extensions import override
 
-from onceq_service.simulator.ask import Ask, Provider, Refused, Schema, Tool, as_map
-from onceq_service.simulator.dialect import Incoming, Limits, RawHeaders, Reply, decode, retry_after
+from onceq_service.simulator.ask import Ask, Provider, RefusedError, Schema, Tool, as_map
+from onceq_service.simulator.dialect import Dialect, Incoming, Limits, RawHeaders, Reply, decode, retry_after
 from onceq_service.simulator.eventstream import corrupt, event_headers, exception_headers, message
 from onceq_service.simulator.frames import Frame, around, encode
 from onceq_service.simulator.script import Block, Script
@@ -107,20 +108,21 @@ class _Body(msgspec.Struct, rename="camel"):
     additional_model_request_fields: Schema = {}
 
 
-class Bedrock:
+class Bedrock(Dialect):
     """POST /bedrock/model/{model}/converse and /converse-stream."""
 
     provider: Provider = "bedrock"
     stream_type = b"application/vnd.amazon.eventstream"
 
+    @override
     def read(self, incoming: Incoming) -> Ask:
         if incoming.action not in ("converse", "converse-stream"):
-            raise Refused(404, f"Unknown operation {incoming.action}", code="UnknownOperationException")
+            raise RefusedError(404, f"Unknown operation {incoming.action}", code="UnknownOperationException")
         if not incoming.headers.get("authorization"):
-            raise Refused(403, "Missing Authentication Token", code="MissingAuthenticationTokenException")
+            raise RefusedError(403, "Missing Authentication Token", code="MissingAuthenticationTokenException")
         body = decode(incoming.body or b"{}", _Body)
         if not body.messages:
-            raise Refused(400, "A conversation must start with a user message.")
+            raise RefusedError(400, "A conversation must start with a user message.")
         config = body.tool_config
         return Ask(
             provider="bedrock",
@@ -134,6 +136,7 @@ class Bedrock:
             reasons=_reasons(body.additional_model_request_fields),
         )
 
+    @override
     def frames(self, script: Script) -> Iterator[Frame]:
         yield _event("messageStart", {"role": "assistant"})
         for index, block in enumerate(script.blocks):
@@ -145,6 +148,7 @@ class Bedrock:
         yield _event("messageStop", {"stopReason": STOPS.get(script.stop, script.stop)})
         yield _event("metadata", {"metrics": _metrics(script), "usage": _usage(script)})._replace(last=True)
 
+    @override
     def whole(self, script: Script) -> bytes:
         content = [_content(block) for block in script.blocks]
         answer = {
@@ -155,10 +159,12 @@ class Bedrock:
         }
         return encode(answer)
 
+    @override
     def headers(self, request_id: str, script: Script, limits: Limits) -> RawHeaders:
         return [(b"x-amzn-requestid", request_id.encode())]
 
-    def refuse(self, refused: Refused, request_id: str) -> Reply:
+    @override
+    def refuse(self, refused: RefusedError, request_id: str) -> Reply:
         kind = refused.code if refused.code and refused.code.endswith("Exception") else None
         kind = kind or ERRORS.get(refused.status, "InternalServerException")
         headers = [
@@ -168,9 +174,11 @@ class Bedrock:
         ]
         return Reply(refused.status, [*headers, *retry_after(refused)], encode({"message": refused.message}))
 
-    def error_event(self, script: Script) -> bytes:
+    @override
+    def error_event(self, sent: int) -> bytes:
         return message(exception_headers("throttlingException"), encode({"message": "Too many requests"}))
 
+    @override
     def garbage(self) -> bytes:
         return corrupt(message(_DELTA, encode({"contentBlockIndex": 0, "delta": {"text": "?"}})))
 
@@ -260,4 +268,4 @@ def _usage(script: Script) -> dict[str, int]:
 
 
 def _metrics(script: Script) -> dict[str, int]:
-    return {"latencyMs": max(1, int((time.time() - script.created) * 1000))}
+    return {"latencyMs": max(1, int((time.time() - script.started_at) * 1000))}

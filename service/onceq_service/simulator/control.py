@@ -8,7 +8,7 @@ from collections import Counter
 
 import msgspec
 
-from onceq_service.simulator.ask import Ask, Provider, Refused
+from onceq_service.simulator.ask import Ask, Provider, RefusedError
 from onceq_service.simulator.faults import read_fault
 from onceq_service.simulator.knobs import BUILT_IN, Knobs, read_directive
 
@@ -33,6 +33,7 @@ class QueuedFault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
         return self.times > 0 and provider_fits and ask.model.startswith(self.model)
 
     def knobs(self) -> Knobs:
+        """The fault as a layer of settings."""
         return Knobs(fault=self.fault, after=self.after, retry_after=self.retry_after, slow_ms=self.slow_ms)
 
 
@@ -58,7 +59,7 @@ class Control:
         self._minute: Counter[tuple[int, Provider, str]] = Counter()
 
     def obey(self, orders: Orders) -> None:
-        """Take over orders; Refused (400) for a fault that does not exist, before anything changes."""
+        """Take over orders; RefusedError (400) for a fault that does not exist, before anything changes."""
         for fault in orders.faults or ():
             read_fault(fault.knobs())
         if orders.defaults is not None:
@@ -80,13 +81,13 @@ class Control:
         return directive.over(below)
 
     def remaining(self, ask: Ask, rpm: int | None) -> int:
-        """Requests left in this minute for the model after this one; Refused (429) when it is one too many."""
+        """Requests left in this minute for the model after this one; RefusedError (429) when it is one too many."""
         minute = int(time.time() // 60)
         lane = (minute, ask.provider, ask.model)
         self._minute[lane] += 1
         if rpm and self._minute[lane] > rpm:
             wait_s = 60 - time.time() % 60
-            raise Refused(429, "Rate limit reached for requests per minute.", retry_after_s=round(wait_s, 3))
+            raise RefusedError(429, "Rate limit reached for requests per minute.", retry_after_s=round(wait_s, 3))
         self._forget_before(minute)
         return max(0, (rpm or DEFAULT_RPM) - self._minute[lane])
 

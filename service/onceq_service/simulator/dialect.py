@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from starlette.datastructures import Headers
 
-from onceq_service.simulator.ask import Ask, Provider, Refused
+from onceq_service.simulator.ask import Ask, Provider, RefusedError
 from onceq_service.simulator.frames import Frame
 from onceq_service.simulator.script import Script
 
@@ -51,7 +51,7 @@ class Dialect(Protocol):
     stream_type: bytes
 
     def read(self, incoming: Incoming) -> Ask:
-        """Understand the request; Refused (400, 401, 403) otherwise."""
+        """Understand the request; RefusedError (400, 401, 403) otherwise."""
         ...
 
     def frames(self, script: Script) -> Iterator[Frame]:
@@ -66,12 +66,12 @@ class Dialect(Protocol):
         """Headers of a good answer, content-type and length aside."""
         ...
 
-    def refuse(self, refused: Refused, request_id: str) -> Reply:
+    def refuse(self, refused: RefusedError, request_id: str) -> Reply:
         """The provider's own error answer."""
         ...
 
-    def error_event(self, script: Script) -> bytes:
-        """An error in the middle of a stream."""
+    def error_event(self, sent: int) -> bytes:
+        """An error in the middle of a stream, after so many frames."""
         ...
 
     def garbage(self) -> bytes:
@@ -80,14 +80,14 @@ class Dialect(Protocol):
 
 
 def decode(body: bytes, kind: type[Body]) -> Body:
-    """The request's JSON; Refused (400) says what is wrong with it."""
+    """The request's JSON; RefusedError (400) says what is wrong with it."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise Refused(400, f"Could not read the request: {exc}") from exc
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise RefusedError(400, f"Could not read the request: {exc}") from exc
 
 
-def retry_after(refused: Refused) -> RawHeaders:
+def retry_after(refused: RefusedError) -> RawHeaders:
     """The Retry-After header in seconds, where the refusal has one."""
     if refused.retry_after_s is None:
         return []

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from onceq_service.simulator.ask import Refused
+from onceq_service.simulator.ask import RefusedError
 from onceq_service.simulator.control import DEFAULT_RPM, Control
 from onceq_service.simulator.dialect import Dialect, Incoming, Limits, RawHeaders, Reply
-from onceq_service.simulator.exchange import Gone, TooLarge, Wire, forever, read_body, while_connected
+from onceq_service.simulator.exchange import GoneError, TooLargeError, Wire, forever, read_body, while_connected
 from onceq_service.simulator.faults import MID_STREAM
 from onceq_service.simulator.frames import Frame, split_at
 from onceq_service.simulator.meter import Meter, Row
@@ -44,6 +43,7 @@ class Call:
 
     @property
     def pacer(self) -> Pacer:
+        """A new time table that begins now."""
         return Pacer(self.script.ttft_s, self.script.tps, self.script.slow_s)
 
 
@@ -55,17 +55,18 @@ class CallEndpoint:
         self.desk = desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one POST; every one has a row in the meter."""
         wire = Wire(scope, send)
         headers = Headers(scope=scope)
         path: dict[str, str] = scope.get("path_params", {})
         row = self.desk.meter.open(self.dialect.provider, path.get("model", ""), headers.get("x-client-request-id"))
         try:
             body = await read_body(receive)
-        except Gone:
+        except GoneError:
             self.desk.meter.close(row, "refused", 499)
             return
-        except TooLarge:
-            await self._refuse(Refused(413, "The request exceeds 32 MB."), row, wire)
+        except TooLargeError:
+            await self._refuse(RefusedError(413, "The request exceeds 32 MB."), row, wire)
             return
         incoming = Incoming(headers, body, path.get("model", ""), path.get("action", ""))
         await while_connected(self._answer(incoming, row, wire), receive)
@@ -73,13 +74,13 @@ class CallEndpoint:
     async def _answer(self, incoming: Incoming, row: Row, wire: Wire) -> None:
         try:
             call = self.prepare(incoming, row)
-        except Refused as refused:
+        except RefusedError as refused:
             await self._refuse(refused, row, wire)
             return
         await self.serve(call, wire)
 
     def prepare(self, incoming: Incoming, row: Row) -> Call:
-        """Everything that is decided before the first byte. Refused when the answer is an error."""
+        """Everything that is decided before the first byte. RefusedError when the answer is an error."""
         ask = self.dialect.read(incoming)
         row.model = ask.model
         knobs = self.desk.control.knobs_for(ask)
@@ -98,7 +99,7 @@ class CallEndpoint:
         finally:
             call.meter.close(call.row, "aborted")  # unless it has ended by itself
 
-    async def _refuse(self, refused: Refused, row: Row, wire: Wire) -> None:
+    async def _refuse(self, refused: RefusedError, row: Row, wire: Wire) -> None:
         self.desk.meter.close(row, "refused", refused.status)
         await wire.reply(self.dialect.refuse(refused, uuid.uuid4().hex))
 
@@ -119,6 +120,7 @@ async def perform(call: Call, wire: Wire) -> None:
 
 
 def stream_headers(call: Call) -> RawHeaders:
+    """Headers of a streamed answer."""
     return [(b"content-type", call.dialect.stream_type), (b"cache-control", b"no-cache"), *call.headers]
 
 
@@ -132,7 +134,7 @@ async def _perform_stream(call: Call, fault: str, wire: Wire) -> None:
     before, after = split_at(frames, call.script.fault.after if call.script.fault else 0)
     pacer = call.pacer
     await _play(call, before, wire, pacer)
-    await _misbehave(call, fault, wire)
+    await _misbehave(call, fault, wire, len(before))
     if fault == "garbage":
         await _play(call, after, wire, pacer)
 
@@ -146,7 +148,7 @@ async def _play(call: Call, frames: Iterable[Frame], wire: Wire, pacer: Pacer | 
         await wire.write(b"".join([frame.data for frame in batch]), more=not last)
 
 
-async def _misbehave(call: Call, fault: str, wire: Wire) -> None:
+async def _misbehave(call: Call, fault: str, wire: Wire, sent: int) -> None:
     match fault:
         case "cut":
             call.meter.close(call.row, "cut")
@@ -158,7 +160,7 @@ async def _misbehave(call: Call, fault: str, wire: Wire) -> None:
             await wire.end()
         case "error":
             call.meter.close(call.row, "error")
-            await wire.write(call.dialect.error_event(call.script), more=False)
+            await wire.write(call.dialect.error_event(sent), more=False)
         case _:
             await wire.write(call.dialect.garbage())
 
@@ -181,13 +183,13 @@ async def _perform_whole(call: Call, fault: str, wire: Wire) -> None:
 async def _spoil(call: Call, fault: str, body: bytes, wire: Wire) -> None:
     if fault == "error":
         call.meter.close(call.row, "error", 500)
-        await wire.reply(call.dialect.refuse(Refused(500, "The server had an error."), uuid.uuid4().hex))
+        await wire.reply(call.dialect.refuse(RefusedError(500, "The server had an error."), uuid.uuid4().hex))
         return
     half = body[: len(body) // 2]
     if fault in ("cut", "stall"):
         await wire.start(200, _whole_headers(call, len(body)))
         await wire.write(half)
-        await _misbehave(call, fault, wire)
+        await _misbehave(call, fault, wire, 0)
     else:
         call.meter.close(call.row, "ended" if fault == "end" else "completed")
         await wire.reply(Reply(200, _whole_headers(call), half))

@@ -1,7 +1,8 @@
 """AWS's binary event stream (application/vnd.amazon.eventstream), the encoding side.
 
-A message is: total length, length of the headers, CRC-32 of these eight bytes, headers, payload, CRC-32 of all before it.
-All integers are big-endian. A header is: length of its name in one byte, name, type 7 (string), length in two, value.
+A message is: total length, length of the headers, CRC-32 of these eight bytes, headers, payload, CRC-32 of all
+before it. All integers are big-endian, of four bytes. A header is: length of its name in one byte, name, type 7
+(string), length of the value in two bytes, value.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ def encode_headers(headers: dict[str, str]) -> bytes:
 
 
 def event_headers(kind: str) -> bytes:
+    """Headers of an event, `messageStart` and the like."""
     return encode_headers({":event-type": kind, ":content-type": "application/json", ":message-type": "event"})
 
 
 def exception_headers(kind: str) -> bytes:
+    """Headers of an error in the stream, `throttlingException` and the like."""
     return encode_headers({":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"})
 
 

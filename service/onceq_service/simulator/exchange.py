@@ -15,27 +15,27 @@ CLOSE = "onceq.close"
 """The ASGI extension by which server.py lets an application close its connection."""
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """The client went away before its request was complete."""
 
 
-class TooLarge(Exception):
+class TooLargeError(Exception):
     """The body is larger than MAX_BODY."""
 
 
 async def read_body(receive: Receive) -> bytes:
-    """The whole request body. Raises Gone or TooLarge."""
+    """The whole request body. Raises GoneError or TooLargeError."""
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Gone
+            raise GoneError
         part: bytes = message.get("body", b"")
         parts.append(part)
         size += len(part)
         if size > MAX_BODY:
-            raise TooLarge
+            raise TooLargeError
         if not message.get("more_body", False):
             return b"".join(parts)
 
@@ -68,6 +68,7 @@ class Wire:
         self._send = send
 
     async def start(self, status: int, headers: RawHeaders) -> None:
+        """Send status and headers; once, and first."""
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
@@ -75,6 +76,7 @@ class Wire:
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def end(self) -> None:
+        """Complete the answer as HTTP has it."""
         await self.write(b"", more=False)
 
     async def hang_up(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onceq_service.simulator.ask import Refused
+from onceq_service.simulator.ask import RefusedError
 from onceq_service.simulator.knobs import Knobs
 
 MEANING = {
@@ -52,14 +52,15 @@ class Fault:
     after: int = 0
     retry_after_s: float | None = None
 
-    def refusal(self) -> Refused:
+    def refusal(self) -> RefusedError:
+        """The error answer, for a fault with a status."""
         code = "insufficient_quota" if self.name == "quota" else None
         message = "You exceeded your current quota." if code else MESSAGES.get(self.status, "Simulated error.")
-        return Refused(self.status, message, code=code, retry_after_s=self.retry_after_s)
+        return RefusedError(self.status, message, code=code, retry_after_s=self.retry_after_s)
 
 
 def read_fault(knobs: Knobs) -> Fault | None:
-    """The fault these settings name; None without one, Refused (400) for a name that does not exist."""
+    """The fault these settings name; None without one, RefusedError (400) for a name that does not exist."""
     name = knobs.fault
     if not name or name == "none":
         return None
@@ -73,4 +74,4 @@ def _status_of(name: str) -> int:
         return 429 if name == "quota" else 0
     if name.isdigit() and 400 <= int(name) < 600:
         return int(name)
-    raise Refused(400, f"unknown fault {name!r}; known: a status from 400 to 599, {', '.join(MEANING)}")
+    raise RefusedError(400, f"unknown fault {name!r}; known: a status from 400 to 599, {', '.join(MEANING)}")

@@ -12,9 +12,13 @@ import msgspec
 class Journal(Protocol):
     """Where the lines go."""
 
-    def write(self, entry: dict[str, object]) -> None: ...
+    def write(self, entry: dict[str, object]) -> None:
+        """Append one line."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Write no more."""
+        ...
 
 
 class NoJournal:

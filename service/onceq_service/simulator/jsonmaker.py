@@ -1,7 +1,11 @@
-"""A JSON value that fits a schema: what the simulator answers for JSON output and for tool arguments."""
+"""A JSON value that fits a schema: what the simulator answers for JSON output and for tool arguments.
+
+`pattern`, `not`, `if` and `uniqueItems` are ignored.
+"""
 
 from __future__ import annotations
 
+import math
 import random
 
 import msgspec
@@ -10,6 +14,9 @@ from onceq_service.simulator.ask import Schema, as_list, as_map
 
 DEEP = 6
 """Below this depth only what is required is filled in, so that a recursive schema ends."""
+
+MOST = 1000
+"""Longest string and array made, whatever minLength and minItems ask for."""
 
 FORMATS = {
     "date": "2026-11-23",
@@ -28,7 +35,8 @@ NO_SCHEMA: Schema = {
 
 def make_json(schema: Schema, seed: int) -> str:
     """Compact JSON text; an empty schema gives a small object."""
-    value = _Maker(schema, random.Random(seed)).value(schema or NO_SCHEMA, 0)
+    dice = random.Random(seed)  # noqa: S311 - examples, not secrets
+    value = _Maker(schema, dice).value(schema or NO_SCHEMA, 0)
     return msgspec.json.encode(value).decode()
 
 
@@ -51,14 +59,10 @@ class _Maker:
                 return self._object(schema, depth)
             case "array":
                 return self._array(schema, depth)
-            case "integer":
-                return int(self._number(schema))
-            case "number":
-                return self._number(schema)
-            case "boolean":
-                return self.dice.random() < 0.5
-            case "null":
-                return None
+            case "integer" | "number":
+                return self._number(schema, whole=kind == "integer")
+            case "boolean" | "null":
+                return None if kind == "null" else self.dice.random() < 0.5
             case _:
                 return self._string(schema)
 
@@ -94,15 +98,17 @@ class _Maker:
         count = least if depth >= DEEP else max(least, min(most, self.dice.randint(1, 2)))
         return [self.value(as_map(schema.get("items")) or {"type": "string"}, depth + 1) for _ in range(count)]
 
-    def _number(self, schema: Schema) -> float:
-        low = _bound(schema, "minimum", "exclusiveMinimum", 1)
-        high = _bound(schema, "maximum", "exclusiveMaximum", -1)
-        low = low if low is not None else (0.0 if high is None else high - 100)
-        high = high if high is not None else low + 100
+    def _number(self, schema: Schema, *, whole: bool) -> float:
+        low, high = _range(schema)
         step = schema.get("multipleOf")
         if isinstance(step, int | float) and step > 0:
-            return -(-low // step) * step
-        return float(self.dice.randint(int(-(-low // 1)), max(int(high), int(-(-low // 1)))))
+            value = -(-low // step) * step
+        else:
+            # Away from the ends, which may be excluded.
+            value = low + (high - low) * self.dice.uniform(0.25, 0.75)
+        if not whole:
+            return round(value, 3) if high - low > 1 else value
+        return min(max(round(value), math.ceil(low)), max(math.floor(high), math.ceil(low)))
 
     def _string(self, schema: Schema) -> str:
         if isinstance(form := schema.get("format"), str) and form in FORMATS:
@@ -133,13 +139,19 @@ def _merged(parts: list[Schema]) -> Schema:
     return merged
 
 
-def _bound(schema: Schema, name: str, exclusive: str, inward: int) -> float | None:
-    if isinstance(value := schema.get(name), int | float):
-        return float(value)
-    if isinstance(value := schema.get(exclusive), int | float):
-        return float(value + inward)
+def _range(schema: Schema) -> tuple[float, float]:
+    low, high = _bound(schema, "minimum"), _bound(schema, "maximum")
+    if low is None:
+        low = 0.0 if high is None else high - 100
+    return low, high if high is not None else low + 100
+
+
+def _bound(schema: Schema, name: str) -> float | None:
+    for key in (name, f"exclusive{name.capitalize()}"):
+        if isinstance(value := schema.get(key), int | float):
+            return float(value)
     return None
 
 
 def _whole(value: object, otherwise: int) -> int:
-    return value if isinstance(value, int) else otherwise
+    return min(value, MOST) if isinstance(value, int) else otherwise

@@ -6,14 +6,14 @@ The same names in all three places. A directive beats the control, which beats t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
 
-from onceq_service.simulator.ask import Refused
+from onceq_service.simulator.ask import RefusedError
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -32,7 +32,7 @@ class Knobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     args         the call's arguments, as JSON
     stop         stop | length | tool | refusal | filter, or a provider's own word
     fault        a name from faults.py
-    times        the fault happens to the first so many calls; without it to all
+    times        the fault happens to the first so many calls with this prompt; without it to all
     after        tokens before a fault in mid-stream
     retry_after  seconds in the Retry-After header of a refusal
     slow_ms      further wait before the first token, for the fault `slow`
@@ -76,24 +76,24 @@ def set_of(knobs: Knobs) -> dict[str, object]:
 
 
 def read_directive(texts: Sequence[str]) -> Knobs:
-    """The last `[[sim name=value ...]]` in the texts; empty when there is none, Refused (400) when it can't be read."""
+    """The last `[[sim name=value ...]]` in the texts; empty without one, RefusedError (400) when it can't be read."""
     found = [match for text in texts if "[[sim" in text for match in _DIRECTIVE.findall(text)]
     if not found:
         return Knobs()
     inside: str = found[-1]
     if left := _SETTING.sub("", inside).strip():
-        raise Refused(400, f"[[sim]]: {left!r} is not of the form name=value")
-    settings = {name: _unquote(value) for name, value in _SETTING.findall(inside)}
-    return to_knobs(settings)
+        raise RefusedError(400, f"simulator: {left!r} is not of the form name=value")
+    pairs: list[tuple[str, str]] = _SETTING.findall(inside)
+    return to_knobs({name: _unquote(value) for name, value in pairs})
 
 
-def to_knobs(settings: dict[str, object]) -> Knobs:
-    """Settings as text or JSON to knobs; Refused (400) names the ones that exist."""
+def to_knobs(settings: Mapping[str, object]) -> Knobs:
+    """Settings as text or JSON to knobs; RefusedError (400) names the ones that exist."""
     try:
         return msgspec.convert(settings, Knobs, strict=False)
     except msgspec.ValidationError as exc:
         known = ", ".join(Knobs.__struct_fields__)
-        raise Refused(400, f"[[sim]]: {exc}. Known settings: {known}") from exc
+        raise RefusedError(400, f"simulator: {exc}. Known settings: {known}") from exc
 
 
 def _unquote(value: str) -> str:

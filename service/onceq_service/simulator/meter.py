@@ -78,10 +78,12 @@ class Row:
 
     @property
     def billed(self) -> bool:
+        """Whether the provider would have charged for it."""
         return self.status not in NOT_BILLED
 
     @property
     def usage(self) -> Usage:
+        """The counts so far."""
         return Usage(
             self.input_tokens, self.cached_tokens, self.cache_write_tokens, self.output_tokens, self.reasoning_tokens
         )
@@ -128,6 +130,7 @@ class Totals:
             setattr(self, name, getattr(self, name) + getattr(row, name))
 
     def shown(self) -> dict[str, int]:
+        """The sums as JSON."""
         return {name: getattr(self, name) for name in Totals.__dataclass_fields__}
 
 
@@ -139,6 +142,7 @@ class Meter:
         self.reset()
 
     def reset(self) -> None:
+        """Forget all rows; calls still going on are not shown again."""
         self._count = 0
         self._rows: deque[Row] = deque()
         self._folded = Totals()

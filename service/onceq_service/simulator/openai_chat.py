@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+from typing_extensions import override
 
 from onceq_service.simulator import openai_errors
-from onceq_service.simulator.ask import Ask, Provider, Refused, Schema, Tool
-from onceq_service.simulator.dialect import Incoming, Limits, RawHeaders, Reply, decode
+from onceq_service.simulator.ask import Ask, Provider, RefusedError, Schema, Tool
+from onceq_service.simulator.dialect import Dialect, Incoming, Limits, RawHeaders, Reply, decode
 from onceq_service.simulator.frames import Frame, around, encode, sse
 from onceq_service.simulator.script import Block, Script
 
@@ -64,17 +65,18 @@ class _Body(msgspec.Struct):
     seed: int | None = None
 
 
-class OpenAIChat:
+class OpenAIChat(Dialect):
     """POST /openai/v1/chat/completions."""
 
     provider: Provider = "openai"
     stream_type = b"text/event-stream; charset=utf-8"
 
+    @override
     def read(self, incoming: Incoming) -> Ask:
         openai_errors.check_key(incoming)
         body = decode(incoming.body, _Body)
         if not body.messages:
-            raise Refused(400, "Invalid 'messages': empty array. Expected an array with minimum length 1.")
+            raise RefusedError(400, "Invalid 'messages': empty array. Expected an array with minimum length 1.")
         limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
         return Ask(
             provider="openai",
@@ -90,6 +92,7 @@ class OpenAIChat:
             include_usage=body.stream_options is not None and body.stream_options.include_usage,
         )
 
+    @override
     def frames(self, script: Script) -> Iterator[Frame]:
         yield Frame(_chunk(script, {"role": "assistant", "content": "", "refusal": None}))
         calls = 0
@@ -104,6 +107,7 @@ class OpenAIChat:
             yield Frame(sse({**_envelope(script), "choices": [], "usage": _usage(script)}))
         yield Frame(b"data: [DONE]\n\n", last=True)
 
+    @override
     def whole(self, script: Script) -> bytes:
         choice = {
             "index": 0,
@@ -114,15 +118,19 @@ class OpenAIChat:
         envelope = {**_envelope(script), "object": "chat.completion"}
         return encode({**envelope, "choices": [choice], "usage": _usage(script)})
 
+    @override
     def headers(self, request_id: str, script: Script, limits: Limits) -> RawHeaders:
         return openai_errors.headers(request_id, script, limits)
 
-    def refuse(self, refused: Refused, request_id: str) -> Reply:
+    @override
+    def refuse(self, refused: RefusedError, request_id: str) -> Reply:
         return openai_errors.refuse(refused, request_id)
 
-    def error_event(self, script: Script) -> bytes:
+    @override
+    def error_event(self, sent: int) -> bytes:
         return sse({"error": openai_errors.stream_error()})
 
+    @override
     def garbage(self) -> bytes:
         return b'data: {"id":"chatcmpl-\xef\xbf\xbd","choices":[{"delta":{"conte\n\n'
 
@@ -153,7 +161,7 @@ def _envelope(script: Script) -> dict[str, object]:
     return {
         "id": f"chatcmpl-{script.id}",
         "object": "chat.completion.chunk",
-        "created": script.created,
+        "created": int(script.started_at),
         "model": script.ask.model,
         "service_tier": "default",
         "system_fingerprint": "fp_simulator",
@@ -190,7 +198,7 @@ def _message(script: Script) -> dict[str, object]:
     reasoning = script.pieces_of("reasoning")
     return {
         "role": "assistant",
-        "content": None if calls else script.pieces_of("text"),
+        "content": script.pieces_of("text") if script.has("text") else None,
         "refusal": script.pieces_of("refusal") or None,
         "annotations": [],
         **({"tool_calls": calls} if calls else {}),

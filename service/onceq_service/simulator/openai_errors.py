@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onceq_service.simulator.ask import Refused
+from onceq_service.simulator.ask import RefusedError
 from onceq_service.simulator.dialect import Incoming, Limits, RawHeaders, Reply, retry_after
 from onceq_service.simulator.frames import encode
 from onceq_service.simulator.script import Script
@@ -23,13 +23,14 @@ TOKENS_PER_MINUTE = 2_000_000
 
 
 def check_key(incoming: Incoming) -> None:
-    """Refused (401) without a bearer token; any token will do."""
+    """RefusedError (401) without a bearer token; any token will do."""
     scheme, _, token = incoming.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Refused(401, "You didn't provide an API key.")
+        raise RefusedError(401, "You didn't provide an API key.")
 
 
-def refuse(refused: Refused, request_id: str) -> Reply:
+def refuse(refused: RefusedError, request_id: str) -> Reply:
+    """OpenAI's error answer."""
     kind, code = CODES.get(refused.status, ("server_error", None))
     if refused.code == "insufficient_quota":
         kind = refused.code
@@ -39,6 +40,7 @@ def refuse(refused: Refused, request_id: str) -> Reply:
 
 
 def headers(request_id: str, script: Script, limits: Limits) -> RawHeaders:
+    """OpenAI's headers of a good answer."""
     tokens_left = max(0, TOKENS_PER_MINUTE - script.usage.input)
     named = {
         "x-request-id": f"req_{request_id}",
@@ -56,6 +58,7 @@ def headers(request_id: str, script: Script, limits: Limits) -> RawHeaders:
 
 
 def stream_error() -> dict[str, object]:
+    """The error object inside a 200 stream."""
     return {
         "message": "The server had an error processing your request. Sorry about that!",
         "type": "server_error",

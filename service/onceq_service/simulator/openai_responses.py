@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
+from typing_extensions import override
 
 from onceq_service.simulator import openai_errors
-from onceq_service.simulator.ask import Ask, Provider, Refused, Schema, Tool
-from onceq_service.simulator.dialect import Incoming, Limits, RawHeaders, Reply, decode
+from onceq_service.simulator.ask import Ask, Provider, RefusedError, Schema, Tool
+from onceq_service.simulator.dialect import Dialect, Incoming, Limits, RawHeaders, Reply, decode
 from onceq_service.simulator.frames import Frame, around, encode, sse
 from onceq_service.simulator.script import Block, Script
 
@@ -60,17 +61,18 @@ class _Body(msgspec.Struct):
     reasoning: _Reasoning | None = None
 
 
-class OpenAIResponses:
+class OpenAIResponses(Dialect):
     """POST /openai/v1/responses."""
 
     provider: Provider = "openai"
     stream_type = b"text/event-stream; charset=utf-8"
 
+    @override
     def read(self, incoming: Incoming) -> Ask:
         openai_errors.check_key(incoming)
         body = decode(incoming.body, _Body)
         if not body.input:
-            raise Refused(400, "Missing required parameter: 'input'.")
+            raise RefusedError(400, "Missing required parameter: 'input'.")
         instructions = (body.instructions,) if body.instructions else ()
         return Ask(
             provider="openai",
@@ -85,22 +87,28 @@ class OpenAIResponses:
             background=bool(body.background),
         )
 
+    @override
     def frames(self, script: Script) -> Iterator[Frame]:
         return _Events(script).all()
 
+    @override
     def whole(self, script: Script) -> bytes:
         return encode(response(script, final_status(script), script.blocks))
 
+    @override
     def headers(self, request_id: str, script: Script, limits: Limits) -> RawHeaders:
         return openai_errors.headers(request_id, script, limits)
 
-    def refuse(self, refused: Refused, request_id: str) -> Reply:
+    @override
+    def refuse(self, refused: RefusedError, request_id: str) -> Reply:
         return openai_errors.refuse(refused, request_id)
 
-    def error_event(self, script: Script) -> bytes:
+    @override
+    def error_event(self, sent: int) -> bytes:
         error = openai_errors.stream_error()
-        return sse({**error, "type": "error", "sequence_number": 0, "error": error}, "error")
+        return sse({**error, "type": "error", "sequence_number": sent, "error": error}, "error")
 
+    @override
     def garbage(self) -> bytes:
         return b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","del\n\n'
 
@@ -113,7 +121,7 @@ def response(script: Script, status: Status, blocks: tuple[Block, ...] = ()) -> 
     return {
         "id": response_id(script),
         "object": "response",
-        "created_at": script.created,
+        "created_at": int(script.started_at),
         "status": status,
         "background": ask.background,
         "error": {"code": "server_error", "message": "The model failed."} if status == "failed" else None,
@@ -147,10 +155,12 @@ def failed(script: Script, number: int) -> Frame:
 
 
 def response_id(script: Script) -> str:
+    """The id by which the response is asked for again."""
     return f"resp_{script.id}"
 
 
 def final_status(script: Script) -> Status:
+    """How the response ends when nothing goes wrong."""
     return "incomplete" if script.stop in INCOMPLETE else "completed"
 
 

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from onceq_service.simulator.ask import Refused
+from onceq_service.simulator.ask import RefusedError
 from onceq_service.simulator.background import Background, Shelf
 from onceq_service.simulator.dialect import Incoming, Reply
 from onceq_service.simulator.endpoint import Call, CallEndpoint, Desk, stream_headers
@@ -60,11 +60,12 @@ class GetResponse:
         self.shelf = shelf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         wire = Wire(scope, send)
         try:
             background = _find(self.shelf, scope)
             start = _start(QueryParams(scope["query_string"]))
-        except Refused as refused:
+        except RefusedError as refused:
             await wire.reply(OpenAIResponses().refuse(refused, "req_get"))
             return
         if start is None:
@@ -80,10 +81,11 @@ class CancelResponse:
         self.shelf = shelf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         wire = Wire(scope, send)
         try:
             background = _find(self.shelf, scope)
-        except Refused as refused:
+        except RefusedError as refused:
             await wire.reply(OpenAIResponses().refuse(refused, "req_cancel"))
             return
         background.cancel()
@@ -101,7 +103,7 @@ def _start(query: QueryParams) -> int | None:
         return None
     after = query.get("starting_after", "-1")
     if not after.removeprefix("-").isdigit():
-        raise Refused(400, f"Invalid 'starting_after': {after!r} is not an integer.")
+        raise RefusedError(400, f"Invalid 'starting_after': {after!r} is not an integer.")
     return max(0, int(after) + 1)
 
 

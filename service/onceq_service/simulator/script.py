@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Literal
 
-from onceq_service.simulator.ask import Ask, Refused, Tool
+from onceq_service.simulator.ask import Ask, RefusedError, Tool
 from onceq_service.simulator.faults import IN_THE_ANSWER, Fault, read_fault
 from onceq_service.simulator.jsonmaker import make_json
 from onceq_service.simulator.knobs import Knobs
@@ -32,6 +32,7 @@ class Block:
 
     @property
     def text(self) -> str:
+        """All pieces."""
         return "".join(self.pieces)
 
 
@@ -53,7 +54,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One answer, decided. `created` is a Unix time in seconds; tps 0 is as fast as possible."""
+    """One answer, decided. `started_at` is a Unix time in seconds; tps 0 is as fast as possible."""
 
     ask: Ask
     blocks: tuple[Block, ...]
@@ -64,14 +65,19 @@ class Script:
     slow_s: float
     fault: Fault | None
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:24])
-    created: int = field(default_factory=lambda: int(time.time()))
+    started_at: float = field(default_factory=time.time)
+
+    def has(self, kind: Kind) -> bool:
+        """Whether there is a block of this kind."""
+        return any(block.kind == kind for block in self.blocks)
 
     def pieces_of(self, kind: Kind) -> str:
+        """All text of this kind."""
         return "".join(block.text for block in self.blocks if block.kind == kind)
 
 
 def plan(ask: Ask, knobs: Knobs) -> Script:
-    """The answer to a request under these settings; Refused (400) when a setting makes no sense here."""
+    """The answer to a request under these settings; RefusedError (400) when a setting makes no sense here."""
     fault = read_fault(knobs)
     blocks, stop = _blocks(ask, knobs, fault)
     shown, cut = _within(blocks, ask.max_tokens)
@@ -100,7 +106,7 @@ def _blocks(ask: Ask, knobs: Knobs, fault: Fault | None) -> tuple[list[Block], s
 
 def _reasoning(ask: Ask, knobs: Knobs, seed: int) -> list[Block]:
     count = knobs.reasoning if knobs.reasoning is not None else REASONING_TOKENS * ask.reasons
-    return [Block("reasoning", tuple(text_pieces(seed ^ 1, count)))] if count else []
+    return [Block("reasoning", tuple(text_pieces(~seed, count)))] if count else []
 
 
 def _declined(blocks: list[Block], name: str, seed: int, knobs: Knobs) -> tuple[list[Block], str]:
@@ -132,7 +138,7 @@ def _tools_to_call(ask: Ask, knobs: Knobs) -> list[Tool]:
         return []
     if wanted in ("1", "*"):
         if not ask.tools:
-            raise Refused(400, "a tool call is wanted, but the request offers no tools")
+            raise RefusedError(400, "a tool call is wanted, but the request offers no tools")
         return [ask.tools[0]]
     offered = {tool.name: tool for tool in ask.tools}
     return [offered.get(name, Tool(name, {})) for name in wanted.split(",")]

@@ -105,8 +105,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for connection in list(self.server_state.connections):
-            if (transport := connection.transport) is not None:
-                transport.abort()
+            connection.transport.abort()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
