@@ -1,1 +1,101 @@
-"""."""
+"""onceq: LLM calls behind a queue, each one paid for once.
+
+`Client` for code that blocks, `AsyncClient` for code that awaits; both submit jobs, stream their text, and wait for
+their results. The values they hand out are in `onceq.wire`, the errors they raise in `onceq.errors`.
+"""
+
+from importlib.metadata import version
+
+from onceq._async_client import AsyncClient
+from onceq._async_handles import AsyncJobHandle, AsyncJobStream
+from onceq._client import Client
+from onceq._flows import JobOptions
+from onceq._handles import JobHandle, JobStream
+from onceq._stream import Reset, StreamEvent
+from onceq.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    ConflictError,
+    ConnectionFailed,
+    IdempotencyKeyReused,
+    JobCancelled,
+    JobError,
+    JobExpired,
+    JobFailed,
+    NotFoundError,
+    OnceqError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServiceUnavailableError,
+    StreamLost,
+    WaitTimeout,
+)
+from onceq.wire import (
+    BatchItem,
+    Cost,
+    Event,
+    Health,
+    Job,
+    JobRequest,
+    LedgerEntry,
+    Message,
+    Output,
+    ResponseFormat,
+    Stats,
+    Timings,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    Usage,
+)
+
+__version__ = version("onceq")
+
+__all__ = [
+    "APIError",
+    "AsyncClient",
+    "AsyncJobHandle",
+    "AsyncJobStream",
+    "AuthenticationError",
+    "BadRequestError",
+    "BatchItem",
+    "Client",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectionFailed",
+    "Cost",
+    "Event",
+    "Health",
+    "IdempotencyKeyReused",
+    "Job",
+    "JobCancelled",
+    "JobError",
+    "JobExpired",
+    "JobFailed",
+    "JobHandle",
+    "JobOptions",
+    "JobRequest",
+    "JobStream",
+    "LedgerEntry",
+    "Message",
+    "NotFoundError",
+    "OnceqError",
+    "Output",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "Reset",
+    "ResponseFormat",
+    "ServiceUnavailableError",
+    "Stats",
+    "StreamEvent",
+    "StreamLost",
+    "Timings",
+    "Tool",
+    "ToolCall",
+    "ToolChoice",
+    "Usage",
+    "WaitTimeout",
+    "__version__",
+]

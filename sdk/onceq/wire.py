@@ -215,7 +215,8 @@ class JobRequest(Request):
 
 
 RESERVED_PARAMS: Final[frozenset[str]] = frozenset({
-    "model", "modelId", "messages", "input", "system", "instructions", "stream", "stream_options", "background", "store", "n",
+    "model", "modelId", "messages", "input", "system", "instructions", "stream", "stream_options",
+    "background", "store", "n",
     "max_tokens", "max_completion_tokens", "max_output_tokens", "tools", "toolConfig", "tool_choice",
     "inferenceConfig", "temperature", "stop", "stop_sequences", "response_format", "text", "output_config",
     "base_url", "api_key", "extra_headers", "extra_body", "extra_query", "timeout",
@@ -321,6 +322,16 @@ class Job(Answer):
     cancel_requested: bool = False
     urls: Urls
     durability: Durability = "strict"
+
+    @property
+    def text(self) -> str:
+        """The answer's text, or what has arrived of it; empty where there is none."""
+        return self.output.text if self.output else ""
+
+    def _repr_html_(self) -> str:
+        from onceq._display import job_html  # the contract must not need the display to be imported
+
+        return job_html(self)
 
 
 class SubmittedJob(Job):

@@ -1,0 +1,173 @@
+"""`Client`: onceq from code that blocks. The twin of `_async_client.py`, line for line.
+
+A request falls down one stair: a method picks a flow (`_flows.py`), the driver runs it (`_drive.py`), each of its
+calls is shaped, judged and repeated by `_http.py`, and goes through one httpx2 client.
+There is no event loop in here, so it works in scripts, threads and inside a notebook's running loop alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from types import TracebackType
+from typing import Self, Unpack
+
+import httpx2
+
+from onceq import _flows
+from onceq._config import discover
+from onceq._drive import Driver
+from onceq._flows import Item, JobOptions, Ledger, Prompt
+from onceq._handles import JobHandle, JobStream
+from onceq._http import Backoff
+from onceq.errors import OnceqError
+from onceq.wire import Health, Job, Stats, Status, SubmittedJob
+
+Submitted = list[JobHandle | OnceqError]
+"""What became of the items of a batch, in order."""
+
+
+class Client:
+    """A connection to onceq for code that blocks.
+
+    `base_url` and `api_key` default to `ONCEQ_BASE_URL` and `ONCEQ_API_KEY`, then to the nearest `.onceq/` folder
+    upwards from the working directory (`onceq up` writes it). `model` is used where a method is given none.
+    `timeout_s` bounds each read of an ordinary answer, not the life of a stream; `max_retries` bounds how often one
+    call is sent again after a lost connection, 408, 429 or 5xx (honouring `Retry-After`). `transport` replaces the
+    socket, for tests and proxies. Raises ConfigurationError when there is no key.
+
+    May be shared by threads. Close it, or use it in a `with` block.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        model: str | None = None,
+        timeout_s: float = 30.0,
+        max_retries: int = 5,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self._config = discover(base_url, api_key)
+        self._model = model
+        self._backoff = Backoff(max_retries)
+        self._driver = Driver(self._config, timeout_s, self._backoff, transport)
+
+    @property
+    def base_url(self) -> str:
+        """Where the service is."""
+        return self._config.base_url
+
+    def submit(
+        self,
+        prompt: Prompt,
+        *,
+        model: str | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> JobHandle:
+        """Put a completion into the queue and return at once; nothing is lost from here on.
+
+        `prompt` is a text or the turns of a conversation. Sent again within `dedupe_window_s` (600), an equal request
+        joins the same job or replays its answer, and costs nothing: `handle.disposition` says which. `fresh=True`
+        asks for a new sample. With an `idempotency_key` of your own, the key alone decides what is the same request.
+
+        Raises BadRequestError when the request is wrong (most often before it is sent), IdempotencyKeyReused when the
+        key came with another request before, and the other errors of `onceq.errors`.
+        """
+        submission = _flows.prepare(prompt, model or self._model, idempotency_key, options)
+        return JobHandle(self._driver, self._driver.run(_flows.submit(submission, self._backoff)))
+
+    def submit_batch(
+        self, items: Iterable[Item], *, model: str | None = None, **options: Unpack[JobOptions]
+    ) -> Submitted:
+        """Submit many jobs in few requests; one handle or error per item, in order.
+
+        An item is a prompt, a `JobRequest`, a `BatchItem`, or a dict of request fields; `model` and `options` fill
+        what an item leaves out. All items are checked before any is sent: BadRequestError when one is wrong.
+        """
+        packs = _flows.prepare_batch(items, model or self._model, options)
+        answers = self._driver.run(_flows.submit_batch(packs, self._backoff))
+        return [JobHandle(self._driver, a) if isinstance(a, SubmittedJob) else a for a in answers]
+
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        model: str | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> JobStream:
+        """Submit a completion and iterate its text as it is written; takes what `submit` takes.
+
+        Nothing is sent before the iteration starts. See `JobStream` for what else it holds.
+        """
+        return JobStream(self._driver, _flows.prepare(prompt, model or self._model, idempotency_key, options))
+
+    def follow(self, job_id: str, *, after: int = 0) -> JobStream:
+        """The stream of a job that was submitted before, from its start or from behind event number `after`."""
+        return JobStream(self._driver, job_id, after)
+
+    def get(self, job_id: str) -> Job:
+        """The job as it stands. Raises NotFoundError."""
+        return self._driver.run(_flows.get(job_id, self._backoff))
+
+    def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
+        """Wait until the job has ended, well or not, and return it. Raises WaitTimeout after `timeout_s` seconds."""
+        return self._driver.run(_flows.wait(job_id, timeout_s))
+
+    def result(self, job_id: str, timeout_s: float | None = None) -> Job:
+        """Wait for the answer and return the job that holds it.
+
+        Raises JobFailed, JobCancelled or JobExpired (each with `.job`) when it ended without an answer, and
+        WaitTimeout after `timeout_s` seconds.
+        """
+        return _flows.succeeded(self.wait(job_id, timeout_s))
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel the job for everyone who joined it; a job that has ended stays as it is. Returns it as it stands."""
+        return self._driver.run(_flows.cancel(job_id, self._backoff))
+
+    def list(
+        self,
+        *,
+        status: Status | None = None,
+        team: str | None = None,
+        model: str | None = None,
+        since: datetime | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[Job]:
+        """Iterate jobs, newest first; pages are fetched as you get to them. A `since` without a zone is local time."""
+        filters, cursor = _flows.filters(status, team, model, since, page_size), None
+        while True:
+            page = self._driver.run(_flows.page(filters, cursor, self._backoff))
+            yield from page.jobs
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def ledger(self, job_id: str) -> Ledger:
+        """What was booked for the job: one row a try, oldest first. Raises NotFoundError."""
+        return self._driver.run(_flows.ledger(job_id, self._backoff))
+
+    def stats(self) -> Stats:
+        """The queue now and the last 24 hours of your tenant."""
+        return self._driver.run(_flows.stats(self._backoff))
+
+    def health(self) -> Health:
+        """Whether the service is ready, and what is wrong with it; asked once. Raises ConnectionFailed."""
+        return self._driver.run(_flows.health())
+
+    def close(self) -> None:
+        """Close all connections; jobs go on."""
+        self._driver.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client(base_url={self.base_url!r}, api_key='***')"

@@ -1,0 +1,229 @@
+"""What goes over the wire and what it means, without I/O: both clients stand on it.
+
+A `Call` is one HTTP request. A flow is a generator that yields calls, is sent what became of each, and returns a
+value or raises an error of `onceq.errors`; a client drives it with a socket (`_client.py`, `_async_client.py`).
+Retries live here: every call of onceq may be sent twice (reads, cancel, and posts that carry an Idempotency-Key).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from typing import Final, TypedDict, TypeVar
+
+import httpx2
+from pydantic import TypeAdapter, ValidationError
+
+from onceq._config import Config
+from onceq.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    ConnectionFailed,
+    IdempotencyKeyReused,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServiceUnavailableError,
+)
+from onceq.wire import Problem
+
+T = TypeVar("T")
+
+Outcome = httpx2.Response | httpx2.RequestError
+"""What became of a call: an answer that has been read, or the error that the transport met."""
+
+RETRYABLE_STATUS: Final = frozenset({408, 429, 500, 502, 503, 504})
+LONGEST_RETRY_AFTER_S: Final = 60.0
+"""A `Retry-After` beyond this is handed to the caller instead of slept through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP request below the base URL. `after_s`: seconds to wait before it is sent."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    content: bytes | None = None
+    read_timeout_s: float | None = None
+    after_s: float = 0.0
+
+
+Flow = Generator[Call, Outcome, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often to try again, and how long to wait before: full jitter below a ceiling that doubles.
+
+    Five retries take 3.9 s on average and 7.8 s at most; the jitter keeps clients that failed together apart.
+    """
+
+    max_retries: int = 5
+    base_s: float = 0.25
+    cap_s: float = 8.0
+
+    def pause_s(self, retry: int, retry_after_s: float | None = None) -> float | None:
+        """Seconds to wait before retry number `retry` (from 1); None when no further retry is due."""
+        if retry > self.max_retries or (retry_after_s or 0) > LONGEST_RETRY_AFTER_S:
+            return None
+        ceiling_s = min(self.cap_s, self.base_s * 2 ** (retry - 1))
+        spread = random.random()  # noqa: S311 - jitter, not a secret
+        return retry_after_s + spread * self.base_s if retry_after_s is not None else spread * ceiling_s
+
+
+PATIENT: Final = Backoff(max_retries=12)
+"""For following a job that goes on anyway: half a minute on average (69 s at most) without any progress."""
+
+
+class ClientOptions(TypedDict):
+    """What both kinds of httpx2 client are built with."""
+
+    base_url: str
+    headers: dict[str, str]
+    limits: httpx2.Limits
+    trust_env: bool
+
+
+def client_options(config: Config) -> ClientOptions:
+    """Options for a pool that never makes a stream wait for another, and never sends the key to a proxy in between."""
+    return {
+        "base_url": config.base_url,
+        "headers": {"authorization": f"Bearer {config.api_key}", "user-agent": f"onceq-python/{version('onceq')}"},
+        # uvicorn closes a connection that has idled for 5 s: leave it first, so as not to write into a closed one
+        "limits": httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=4.0),
+        "trust_env": not config.is_local,
+    }
+
+
+def timeout(read_s: float) -> httpx2.Timeout:
+    """Separate clocks: 5 s to connect, 30 s to write a body, `read_s` for each read, no wait for the pool."""
+    return httpx2.Timeout(connect=5.0, write=30.0, read=read_s, pool=None)
+
+
+def exchange(call: Call, backoff: Backoff) -> Flow[httpx2.Response]:
+    """Send `call` until it is answered with a success; the same call, so the same Idempotency-Key, every time.
+
+    Raises the typed error of the last attempt.
+    """
+    retry = 0
+    while True:
+        outcome = yield call
+        if isinstance(outcome, httpx2.Response) and outcome.is_success:
+            return outcome
+        retry += 1
+        call = replace(call, after_s=pause_or_raise(outcome, retry, backoff))
+
+
+def pause_or_raise(outcome: Outcome, retry: int, backoff: Backoff) -> float:
+    """Seconds to wait before the next attempt after a failed one; raises its typed error when there is none."""
+    error = error_of(outcome)
+    pause_s = backoff.pause_s(retry, retry_after_s(outcome)) if is_retryable(outcome) else None
+    if pause_s is None:
+        raise error from (outcome if isinstance(outcome, Exception) else None)
+    return pause_s
+
+
+def is_retryable(outcome: Outcome) -> bool:
+    """Whether the same call may fare better in a moment."""
+    if isinstance(outcome, httpx2.Response):
+        return outcome.status_code in RETRYABLE_STATUS
+    return isinstance(outcome, httpx2.TransportError)
+
+
+def retry_after_s(outcome: Outcome) -> float | None:
+    """The answer's `Retry-After` in seconds (RFC 9110: a number or a date), None without one."""
+    raw = outcome.headers.get("retry-after") if isinstance(outcome, httpx2.Response) else None
+    if raw is None:
+        return None
+    if raw.strip().isdigit():
+        return float(raw)
+    try:
+        return max(0.0, (parsedate_to_datetime(raw) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):  # not a date, or one without a zone
+        return None
+
+
+def read(model: type[T], response: httpx2.Response) -> T:
+    """The answer's body as `model`. Raises APIError when it is not one: then something else answers at that URL."""
+    try:
+        return TypeAdapter(model).validate_json(response.content)
+    except ValidationError as exc:
+        raise unexpected(response) from exc
+
+
+def unexpected(response: httpx2.Response) -> APIError:
+    """The error for a success that onceq would not have sent: a proxy, a login page, another program."""
+    kind = response.headers.get("content-type", "no content type")
+    detail = f"{_place(response.request)} does not answer as onceq does (got {kind}): check the base URL"
+    return APIError(
+        Problem(title="Unexpected answer", status=response.status_code, code="unexpected_answer", detail=detail)
+    )
+
+
+def error_of(outcome: Outcome) -> APIError | ConnectionFailed:
+    """The typed error for an answer that is no success, or for a transport error."""
+    if isinstance(outcome, httpx2.Response):
+        return problem_error(_problem(outcome), retry_after_s(outcome))
+    reason = f"{type(outcome).__name__}: {outcome}".rstrip(": ")
+    return ConnectionFailed(
+        f"onceq did not answer at {_place(outcome.request)} ({reason}). "
+        "Is `onceq up` running? If it runs elsewhere, pass base_url or set ONCEQ_BASE_URL."
+    )
+
+
+def problem_error(problem: Problem, wait_s: float | None = None) -> APIError:
+    """The error class for a problem: by its code, else by its status."""
+    if problem.code == "idempotency_key_reused":
+        return IdempotencyKeyReused(problem, wait_s)
+    default = ServiceUnavailableError if problem.status >= 500 else APIError
+    return _BY_STATUS.get(problem.status, default)(problem, wait_s)
+
+
+def refused(errors: ValidationError, title: str = "Invalid request") -> BadRequestError:
+    """The error for a request that was found wrong before it was sent, in the shape of the service's own."""
+    found = [{"loc": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in errors.errors(include_url=False)]
+    detail = "The request is wrong; nothing was sent."
+    return BadRequestError(
+        Problem.model_validate(
+            {"title": title, "status": 422, "code": "invalid_request", "detail": detail, "errors": found}
+        )
+    )
+
+
+_BY_STATUS: Final[dict[int, type[APIError]]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: NotFoundError,
+    413: BadRequestError,
+    415: BadRequestError,
+    422: BadRequestError,
+    429: RateLimitError,
+}
+
+
+def _problem(response: httpx2.Response) -> Problem:
+    try:
+        return Problem.model_validate_json(response.content)
+    except ValidationError:  # not ours: a proxy in between, or a crash before our handlers
+        detail = f"{response.status_code} {response.reason_phrase} from {_place(response.request)}"
+        return Problem(
+            title=response.reason_phrase or "Error",
+            status=response.status_code,
+            code="unexpected_answer",
+            detail=detail,
+        )
+
+
+def _place(request: httpx2.Request) -> str:
+    return str(request.url.copy_with(query=None, fragment=None))
