@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -66,7 +66,7 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(url: str, queue: str = "main", retention: Retention | None = None) -> AsyncIterator[Store]:
+async def open_store(url: str, queue: str = "main", retention: Retention | None = None) -> AsyncGenerator[Store]:
     """Connects lazily: Redis may be away now and come later. Closes every connection on leaving."""
     keys, kept = Keys(queue), retention or Retention()
     pipe = Pipe(connect(url, connections=16))

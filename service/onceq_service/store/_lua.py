@@ -1,7 +1,7 @@
 """Loads the Lua scripts: key builders and shared functions are put before each, its header is checked at import.
 
-A header names the script's arguments in a comment, `-- ARGV: a, b, (c, d)...`; the caller's `argv` must name the same, so
-that a script and its stub can't drift apart unseen.
+A header names the script's arguments in a comment, `-- ARGV: a, b, (c, d)...`; the caller's `argv` must name the
+same, so that a script and its stub can't drift apart unseen.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import BlockingConnectionPool
@@ -42,7 +42,7 @@ _AWAY_WORDS = (
 
 def connect(url: str, *, connections: int, timeout_s: float = 5.0, retries: int = 1) -> Redis:
     """A redis-py client with bounded connections, explicit timeouts, and at most `retries` quick retries."""
-    pool = BlockingConnectionPool.from_url(
+    pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - redis-py: untyped kwargs
         url,
         max_connections=connections,
         timeout=timeout_s,
@@ -110,8 +110,8 @@ class Pipe:
     async def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         async with self.client.pipeline(transaction=False) as pipe:
             for args in commands:
-                pipe.execute_command(*args)
-            return cast("list[Any]", await pipe.execute(raise_on_error=False))
+                pipe.execute_command(*args)  # pyright: ignore[reportUnknownMemberType] - redis-py: untyped args
+            return await pipe.execute(raise_on_error=False)
 
     async def _load(self, scripts: set[Script]) -> None:
         for script in scripts:

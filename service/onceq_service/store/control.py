@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -16,11 +17,11 @@ async def cancelled_jobs(redis: Redis, keys: Keys) -> AsyncIterator[str]:
 
     A message may be missed while disconnected: heartbeats and appends carry the cancel flag too.
     """
-    pubsub = redis.pubsub(ignore_subscribe_messages=True)
+    pubsub = redis.pubsub(ignore_subscribe_messages=True)  # pyright: ignore[reportUnknownMemberType] - untyped kwargs
     try:
         await pubsub.subscribe(keys("control"))
         while True:
-            message = await pubsub.get_message(timeout=1.0)
+            message = cast("dict[str, bytes] | None", await pubsub.get_message(timeout=1.0))
             if message is not None:
                 yield message["data"].decode()
     except (RedisError, OSError) as exc:

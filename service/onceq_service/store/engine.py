@@ -123,7 +123,7 @@ class Engine:
         self._nonce = secrets.token_hex(8)
 
     async def claim(self, worker: str, want: int, providers: Sequence[str]) -> tuple[list[Claim], float]:
-        """Up to `want` jobs that may start now, and the seconds after which asking again makes sense if there is none.
+        """Up to `want` jobs that may start now, and the seconds until asking again makes sense if there is none.
 
         When Redis fails in between, the next call repeats the nonce, and gets what the lost reply had claimed.
         """
@@ -147,7 +147,7 @@ class Engine:
         """Returns when a job may have come in, or after `timeout_s` (at most one second)."""
         try:
             block = max(0.01, min(timeout_s, BLOCK_S))
-            await self._blocking.execute_command("BLPOP", self._keys("wake"), f"{block:.3f}")
+            await self._blocking.blpop([self._keys("wake")], timeout=block)
         except (RedisError, OSError) as exc:
             raise translate(exc) from exc
 

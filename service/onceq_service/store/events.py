@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import cast
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from onceq.wire import TERMINAL, Output
@@ -47,7 +48,7 @@ class Mailbox:
         if len(self.frames) >= MAILBOX:
             self.frames.clear()
             self.check_log = True
-        elif not self.check_log or self.frames or True:
+        else:
             self.frames.append((seq, frame))
         self._wake.set()
 
@@ -73,7 +74,7 @@ class EventLog:
         self._pipe, self._keys, self._subscriber = pipe, keys, subscriber
         self._boxes: dict[bytes, set[Mailbox]] = {}
         self._wanted: dict[str, int] = {}
-        self._pubsub = subscriber.pubsub(ignore_subscribe_messages=False)
+        self._pubsub = _pubsub(subscriber)
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
@@ -93,6 +94,7 @@ class EventLog:
                     frames, gone = await self._live(job_id, after, box)
                 if frames:
                     after += len(frames)
+                    box.check_log = box.check_log or len(frames) >= PAGE
                     yield b"".join(frames)
                     if ends(frames[-1]):
                         return
@@ -126,8 +128,6 @@ class EventLog:
         key = self._keys("events", job_id)
         entries = await self._pipe.command("XRANGE", key, f"{after + 1}-0", "+", "COUNT", PAGE)
         frames = [row[1][1] for row in cast("list[tuple[bytes, list[bytes]]]", entries)]
-        if len(frames) == PAGE:
-            return frames, None
         if frames:
             return frames, None
         fields = fields_of(await self._pipe.command("HGETALL", self._keys("job", job_id)))
@@ -153,7 +153,7 @@ class EventLog:
         if not self._wanted[channel]:
             del self._wanted[channel]
             with suppress(RedisError, OSError):
-                await self._pubsub.unsubscribe(channel)
+                await self._pubsub.unsubscribe(channel)  # pyright: ignore[reportUnknownMemberType] - untyped args
 
     async def start(self) -> None:
         """Begins to listen."""
@@ -178,7 +178,7 @@ class EventLog:
 
     async def _receive(self) -> None:
         while True:
-            message = await self._pubsub.parse_response(block=True)
+            message = cast("list[object] | None", await self._pubsub.parse_response(block=True))
             if message is None:
                 continue
             if message[0] == b"message":
@@ -202,10 +202,14 @@ class EventLog:
     async def _resubscribe(self) -> None:
         with suppress(RedisError, OSError):
             await self._pubsub.aclose()
-        self._pubsub = self._subscriber.pubsub(ignore_subscribe_messages=False)
+        self._pubsub = _pubsub(self._subscriber)
         with suppress(RedisError, OSError):
             if self._wanted:
                 await self._pubsub.subscribe(*self._wanted)
+
+
+def _pubsub(redis: Redis) -> PubSub:
+    return redis.pubsub(ignore_subscribe_messages=False)  # pyright: ignore[reportUnknownMemberType] - untyped kwargs
 
 
 def snapshot(job_id: str, fields: Fields) -> bytes:

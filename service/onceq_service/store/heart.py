@@ -19,7 +19,7 @@ class Heart:
     """Renews leases, synchronously."""
 
     def __init__(self, url: str, queue: str, lease_ms: int) -> None:
-        self._redis = Redis.from_url(
+        self._redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - redis-py: untyped kwargs
             url, socket_timeout=2.0, socket_connect_timeout=2.0, retry=Retry(NoBackoff(), 0), protocol=2
         )
         self._root, self._lease_ms = Keys(queue).root, lease_ms

@@ -72,6 +72,7 @@ class Keys:
         self.root = root(queue)
 
     def __call__(self, name: str, *args: object) -> str:
+        """The key of a family with its arguments."""
         return self.root + KEYS[name].pattern % args
 
     def permanent(self, key: str) -> bool:

@@ -1,0 +1,161 @@
+"""Taskiq's broker over the store: Lua decides what runs next, Taskiq runs it.
+
+Only `kick` and `listen` are ours. `listen` asks for work when a slot is free (`--max-prefetch 0`), so no worker hoards;
+it survives Redis being away; and what it claimed but could not hand over when the worker stops goes back to the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, suppress
+
+from taskiq import BrokerMessage, TaskiqMessage
+from taskiq_redis.redis_broker import BaseRedisBroker
+
+from onceq.errors import OnceqError
+from onceq_service.providers import open_providers
+from onceq_service.settings import Settings, load_settings
+from onceq_service.store import Retention, Store, StoreError, open_store
+from onceq_service.store.engine import Claim
+from onceq_service.store.heart import Heart
+from onceq_service.worker.heartbeat import Heartbeat
+from onceq_service.worker.held import Held, Holding
+from onceq_service.worker.relay import Relay
+from onceq_service.worker.run import Runner
+
+log = logging.getLogger("onceq.worker")
+
+TASK = "onceq.run"
+"""The one task name: a message of an unknown name would be acknowledged and lost."""
+CLAIM_AT_ONCE = 16
+
+
+class LeaseBroker(BaseRedisBroker):
+    """Hands claimed jobs to Taskiq's receiver, in one worker process."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.redis_url, max_connection_pool_size=1)
+        self.settings = settings
+        self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.holding = Holding(settings.worker_concurrency)
+        self._stack = AsyncExitStack()
+        self.register_task(self.run_job, task_name=TASK)
+
+    async def startup(self) -> None:
+        """Opens the store and the providers in this process's event loop, and begins to beat."""
+        await super().startup()
+        s = self.settings
+        retention = Retention(s.result_ttl_s, s.events_ttl_s, s.idempotency_ttl_s, s.lease_s)
+        self.store = await self._stack.enter_async_context(open_store(s.redis_url, s.queue, retention))
+        configs = s.providers()
+        self.providers = open_providers(configs, os.environ)
+        relay = Relay(self.store.engine, s.flush_ms / 1000)
+        self.runner = Runner(s, self.store.engine, relay, self.holding, self.providers, configs)
+        heart = Heart(s.redis_url, s.queue, self.store.retention.lease_ms)
+        self.heartbeat = Heartbeat(heart, self.worker_id, self.holding, list(self.providers), s.lease_s)
+        self.heartbeat.start()
+        self._control = asyncio.create_task(_obey(self.store, self.holding), name="control")
+        log.info("worker %s serves %s", self.worker_id, ", ".join(self.providers) or "no provider")
+
+    async def shutdown(self) -> None:
+        """Closes what startup opened."""
+        if hasattr(self, "heartbeat"):
+            self._control.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._control
+            await asyncio.to_thread(self.heartbeat.stop)
+            for provider in self.providers.values():
+                await provider.close()
+        await self._stack.aclose()
+        await super().shutdown()
+
+    async def kick(self, message: BrokerMessage) -> None:
+        """Refused: a job enters through `store.jobs.admit` alone, which dedupes, records and queues it in one step."""
+        raise OnceqError(f"task {message.task_name} can't be sent: jobs are posted to /v1/jobs")
+
+    async def listen(self) -> AsyncGenerator[bytes, None]:
+        """Messages of claimed jobs, as slots become free."""
+        fresh: list[Held] = []
+        try:
+            while True:
+                fresh += await self._claim()
+                while fresh:
+                    yield self._message(fresh[0].claim)
+                    fresh.pop(0)
+        finally:
+            self._begin_drain()
+            for held in fresh:
+                self.holding.drop(held)
+                with suppress(StoreError):
+                    await self.store.engine.release(held.claim)
+
+    async def run_job(self, job_id: str) -> None:
+        """The task that Taskiq runs."""
+        held = self.holding.get(job_id)
+        if held is not None:
+            await self.runner.run(held)
+
+    async def _claim(self) -> list[Held]:
+        """The next jobs; an empty list after waiting a while. A cancelled wait never loses what was claimed."""
+        want = min(CLAIM_AT_ONCE, self.holding.free)
+        asking = asyncio.create_task(self._ask(want))
+        try:
+            claims, wait_s = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            await self._give_back(asking)
+            raise
+        if not claims:
+            await self._rest(wait_s)
+        return [self.holding.add(claim) for claim in claims]
+
+    async def _ask(self, want: int) -> tuple[Sequence[Claim], float]:
+        if want <= 0:
+            return [], 0.05
+        try:
+            return await self.store.engine.claim(self.worker_id, want, list(self.providers))
+        except StoreError as exc:
+            log.warning("no work can be claimed, trying again: %s", exc)
+            await asyncio.sleep(0.2)
+            return [], 0.2
+
+    async def _rest(self, wait_s: float) -> None:
+        try:
+            await self.store.engine.wait_for_work(wait_s)
+        except StoreError as exc:
+            log.warning("Redis does not answer, trying again: %s", exc)
+            await asyncio.sleep(0.2)
+
+    async def _give_back(self, asking: asyncio.Task[tuple[Sequence[Claim], float]]) -> None:
+        with suppress(StoreError, asyncio.CancelledError):
+            for claim in (await asking)[0]:
+                await self.store.engine.release(claim)
+
+    def _message(self, claim: Claim) -> bytes:
+        message = TaskiqMessage(task_id=claim.id, task_name=TASK, labels={}, args=[claim.id], kwargs={})
+        return self.formatter.dumps(message).message
+
+    def _begin_drain(self) -> None:
+        """Running jobs may finish for `drain_s`; then their calls are closed, booked, and queued again."""
+        log.info("draining: %d jobs may run for %.0f s more", len(self.holding), self.settings.drain_s)
+        asyncio.get_running_loop().call_later(self.settings.drain_s, self.holding.stop_all, "drain")
+
+
+async def _obey(store: Store, holding: Holding) -> None:
+    """Stops jobs as they are cancelled from elsewhere."""
+    while True:
+        try:
+            async for job_id in store.cancelled_jobs():
+                holding.stop(job_id, "cancel")
+        except StoreError as exc:
+            log.warning("the control channel is cut, connecting again: %s", exc)
+            await asyncio.sleep(0.2)
+
+
+def make_broker() -> LeaseBroker:
+    """The broker of a worker process, from its environment; Taskiq calls this by name."""
+    return LeaseBroker(load_settings())

@@ -1,0 +1,79 @@
+"""One call of a job in this worker's memory: what arrived, what readers have been sent, what is still to send.
+
+The frames of the call are kept until the job ends, so that what a restarted Redis lost can be sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onceq.wire import FinishReason, Output, ToolCall
+from onceq_service.providers.base import Delta
+from onceq_service.store.engine import Frame
+from onceq_service.worker.frames import coalesce, delta_frame
+from onceq_service.worker.held import Held
+
+
+class LiveCall:
+    """The answer as it grows. `base` is the log's last number before this call's first delta."""
+
+    def __init__(self, held: Held, call: int, base: int) -> None:
+        self.held, self.call, self.base = held, call, base
+        self.frames: list[bytes] = []
+        self.sent = 0
+        """Frames that Redis has confirmed."""
+        self.settled = False
+        """Whether the relay has let go of it; what is unsent goes with the job's end then."""
+        self.out_bytes = 0
+        self._pending: list[Delta] = []
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._tools: dict[int, list[str]] = {}
+
+    def add(self, deltas: Sequence[Delta]) -> None:
+        """Takes in what a read of the provider's socket gave."""
+        self._pending += deltas
+
+    @property
+    def dirty(self) -> bool:
+        """Whether readers lack something."""
+        return bool(self._pending) or self.sent < len(self.frames)
+
+    def seal(self) -> None:
+        """Encodes what is pending as frames with numbers of their own; from here on they never change."""
+        job = self.held.claim.id.encode()
+        for delta in coalesce(self._pending):
+            self._keep(delta)
+            self.frames.append(delta_frame(job, self.base + len(self.frames) + 1, self.call, delta))
+        self._pending.clear()
+
+    def _keep(self, delta: Delta) -> None:
+        self.out_bytes += len(delta.text.encode("utf-8", "surrogatepass"))
+        if delta.kind == "text":
+            self._text.append(delta.text)
+        elif delta.kind == "reasoning":
+            self._reasoning.append(delta.text)
+        else:
+            tool = self._tools.setdefault(delta.index, ["", "", ""])
+            tool[0], tool[1] = delta.id or tool[0], delta.name or tool[1]
+            tool[2] += delta.text
+
+    def unsent(self) -> list[Frame]:
+        """Frames that Redis has not confirmed."""
+        claim = self.held.claim
+        first = self.base + self.sent + 1
+        rest = self.frames[self.sent :]
+        return [Frame(claim.id, claim.fence, first + n, self.out_bytes, data) for n, data in enumerate(rest)]
+
+    def confirm(self, last: int) -> bool:
+        """Redis's log ends at number `last`; False when it has lost more than this call can send again."""
+        self.sent = min(len(self.frames), last - self.base)
+        return self.sent >= 0
+
+    def output(self, finish_reason: FinishReason | None) -> Output:
+        """What has arrived, as the job's output."""
+        self.seal()
+        tools = [ToolCall(id=t[0], name=t[1], arguments=t[2]) for _, t in sorted(self._tools.items())]
+        return Output(
+            text="".join(self._text), reasoning="".join(self._reasoning), tool_calls=tools, finish_reason=finish_reason
+        )

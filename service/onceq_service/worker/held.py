@@ -1,0 +1,75 @@
+"""The jobs that this worker process holds now, and why one of them has to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Literal
+
+from onceq_service.store.engine import Claim
+
+StopReason = Literal["cancel", "lost", "deadline", "drain"]
+"""`cancel`: its owner wants no more. `lost`: another worker has it, or it ended. `drain`: this worker must go."""
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """One claimed job; `call` is the child task that speaks to the provider, cancelled when the job has to stop."""
+
+    claim: Claim
+    reason: StopReason | None = None
+    call: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    def stop(self, reason: StopReason) -> None:
+        """Cancels the call; the first reason counts, but a lost job is lost whatever else was wanted."""
+        if self.reason is None or reason == "lost":
+            self.reason = reason
+        if self.call is not None:
+            self.call.cancel()
+
+
+class Holding:
+    """All of them, by job id; used by the event loop's thread only, but for `pairs`."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._jobs: dict[str, Held] = {}
+        self.freed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def free(self) -> int:
+        """How many more jobs fit."""
+        return self.capacity - len(self._jobs)
+
+    def add(self, claim: Claim) -> Held:
+        """Takes a claimed job in."""
+        held = self._jobs[claim.id] = Held(claim)
+        return held
+
+    def drop(self, held: Held) -> None:
+        """Lets a job go; a later claim of the same job stays."""
+        if self._jobs.get(held.claim.id) is held:
+            del self._jobs[held.claim.id]
+        self.freed.set()
+
+    def get(self, job_id: str) -> Held | None:
+        """The job, None when it is not held here."""
+        return self._jobs.get(job_id)
+
+    def stop(self, job_id: str, reason: StopReason) -> None:
+        """Stops a job if it is held here."""
+        held = self._jobs.get(job_id)
+        if held is not None:
+            held.stop(reason)
+
+    def stop_all(self, reason: StopReason) -> None:
+        """Stops every job."""
+        for held in list(self._jobs.values()):
+            held.stop(reason)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """(job id, fence) of all; one atomic copy, so that the heartbeat's thread may call it."""
+        return [(h.claim.id, h.claim.fence) for h in list(self._jobs.values())]

@@ -1,0 +1,49 @@
+"""`onceq worker`: Taskiq's process manager with our broker in each process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+
+from taskiq.cli.common_args import LogLevel
+from taskiq.cli.worker.args import WorkerArgs
+from taskiq.cli.worker.run import run_worker
+
+from onceq_service.settings import Settings
+
+
+def worker_args(settings: Settings) -> WorkerArgs:
+    """Taskiq's arguments: one slot a job, nothing fetched ahead, no result ever stored."""
+    return WorkerArgs(
+        broker="onceq_service.worker.broker:make_broker",
+        modules=[],
+        workers=settings.worker_processes,
+        max_async_tasks=settings.worker_concurrency,
+        max_prefetch=0,
+        no_parse=True,
+        configure_logging=True,
+        log_level=LogLevel.WARNING,
+        log_format="%(asctime)s %(levelname)s %(name)s %(processName)s: %(message)s",
+        shutdown_timeout=10,
+    )
+
+
+def run(settings: Settings) -> None:
+    """Runs the workers until SIGINT or SIGTERM; then they drain. Returns when the last one has ended."""
+    os.environ.update(_environment(settings))
+    logging.getLogger("onceq").setLevel(settings.log_level.upper())
+    status = run_worker(worker_args(settings))
+    if status:
+        sys.exit(status)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """What the child processes must see to build the same settings, beside what is there already."""
+    given = settings.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    return {f"ONCEQ_{k.upper()}": v if isinstance(v, str) else _json(v) for k, v in given.items()}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value)

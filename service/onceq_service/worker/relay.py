@@ -1,0 +1,100 @@
+"""Sends what the calls of this worker have to say: one pipelined flush for all of them, then the next.
+
+At once when nothing was sent lately (the first token waits for nobody), else `flush_s` after the last flush. While
+Redis is away the calls go on, are paid for, and grow in memory; the flush is tried until Redis answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from onceq_service.providers.base import Delta
+from onceq_service.store import Engine, StoreError
+from onceq_service.store.engine import Frame
+from onceq_service.worker.call import LiveCall
+
+log = logging.getLogger("onceq.relay")
+
+GROUP = 64
+"""Frames of one append script: enough to share its cost, few enough that Redis is not held up."""
+
+PAUSE_S = 0.1
+"""Between attempts while Redis is away."""
+
+
+class Relay:
+    """The flushes of one worker process; belongs to one event loop."""
+
+    def __init__(self, engine: Engine, flush_s: float) -> None:
+        self._engine, self._flush_s = engine, flush_s
+        self._dirty: dict[LiveCall, None] = {}
+        self._last = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._planned: asyncio.TimerHandle | asyncio.Handle | None = None
+
+    def add(self, call: LiveCall, deltas: Sequence[Delta]) -> None:
+        """Takes in a read; never waits."""
+        call.add(deltas)
+        self._dirty[call] = None
+        self._plan()
+
+    async def settle(self, call: LiveCall) -> None:
+        """Stops flushing this call: afterwards what it has not sent belongs to the caller alone."""
+        call.settled = True
+        self._dirty.pop(call, None)
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    def _plan(self) -> None:
+        if self._planned is not None or self._task is not None or not self._dirty:
+            return
+        loop = asyncio.get_running_loop()
+        wait = self._last + self._flush_s - loop.time()
+        self._planned = loop.call_later(wait, self._start) if wait > 0 else loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        self._planned = None
+        self._last = asyncio.get_running_loop().time()
+        calls, self._dirty = list(self._dirty), {}
+        self._task = asyncio.create_task(self._flush(calls), name="relay-flush")
+        self._task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a flush failed: %s", task.exception())
+        self._plan()
+
+    async def _flush(self, calls: list[LiveCall]) -> None:
+        frames: list[Frame] = []
+        owners: dict[str, LiveCall] = {}
+        for call in calls:
+            call.seal()
+            frames += call.unsent()
+            owners[call.held.claim.id] = call
+        groups = [frames[n : n + GROUP] for n in range(0, len(frames), GROUP)]
+        answers = await asyncio.gather(*map(self._engine.append, groups), return_exceptions=True)
+        for group, answer in zip(groups, answers, strict=True):
+            if isinstance(answer, BaseException):
+                await self._again(calls, answer)
+            else:
+                self._learn(owners, group, answer)
+
+    async def _again(self, calls: list[LiveCall], error: BaseException) -> None:
+        if not isinstance(error, StoreError):
+            raise error
+        log.warning("events can't be written, trying again: %s", error)
+        await asyncio.sleep(PAUSE_S)
+        self._dirty |= dict.fromkeys(call for call in calls if not call.settled)
+
+    def _learn(self, owners: dict[str, LiveCall], group: list[Frame], answer: list[tuple[str, int]]) -> None:
+        for frame, (word, last) in zip(group, answer, strict=True):
+            call = owners[frame.id]
+            if word == "lost" or not call.confirm(last):
+                call.held.stop("lost")
+            elif word == "cancel":
+                call.held.stop("cancel")
+            elif word == "gap" and not call.settled:
+                self._dirty[call] = None
