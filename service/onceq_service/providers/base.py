@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from onceq.wire import DeltaKind, FinishReason, JobRequest
+from onceq_service.settings import ProviderKind
 
 Cause = Literal["refused", "rejected", "broken", "timeout"]
 """`refused`: turned away before any work (429, 5xx before the first byte, connection refused): not billed, try again.
@@ -61,6 +62,7 @@ class ProviderError(Exception):
         cause: Cause,
         status: int | None = None,
         retry_after_s: float | None = None,
+        may_be_billed: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -68,6 +70,9 @@ class ProviderError(Exception):
         self.cause: Cause = cause
         self.status = status
         self.retry_after_s = retry_after_s
+        self.may_be_billed = cause in ("broken", "timeout") if may_be_billed is None else may_be_billed
+        """Whether the provider had begun to work. Follows from the cause, except for a `rejected` that came as an event
+        inside a 200 stream: never to be tried again (G4), and yet perhaps paid for (G5)."""
 
 
 class CallStream(Protocol):
@@ -79,10 +84,25 @@ class CallStream(Protocol):
     None until it was reported; it may be there although the stream broke. Raises ProviderError, nothing else.
     """
 
-    finish_reason: FinishReason | None
-    usage: Mapping[str, object] | None
-    headers: Mapping[str, str]
-    """Lower-case response headers (rate limits, request id)."""
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """None until the provider said why it stopped."""
+        ...
+
+    @property
+    def usage(self) -> Mapping[str, object] | None:
+        """See above."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case response headers (rate limits, request id)."""
+        ...
+
+    @property
+    def price_context(self) -> Mapping[str, str]:
+        """What the answer says of its own price, as genai-prices names it (`service_tier`); empty without a word."""
+        ...
 
     def __aiter__(self) -> AsyncIterator[list[Delta]]: ...
 
@@ -90,11 +110,20 @@ class CallStream(Protocol):
 class Provider(Protocol):
     """One configured provider: its connections, opened at worker start and closed at its stop, in one event loop."""
 
-    kind: str
-    price_provider: str
-    """The provider's id in genai-prices: `openai`, `anthropic`, `aws`."""
-    api_flavor: str
-    """genai-prices' name for the shape of `usage`: `chat`, `default`, ..."""
+    @property
+    def kind(self) -> ProviderKind:
+        """Whose wire format it speaks."""
+        ...
+
+    @property
+    def price_provider(self) -> str:
+        """The provider's id in genai-prices: `openai`, `anthropic`, `aws`."""
+        ...
+
+    @property
+    def api_flavor(self) -> str:
+        """genai-prices' name for the shape of `usage`: `chat`, `default`, ..."""
+        ...
 
     def call(self, spec: CallSpec) -> AbstractAsyncContextManager[CallStream]:
         """Starts the request on enter, closes the upstream connection on leaving, however it is left.

@@ -1,0 +1,170 @@
+"""A JobRequest as Anthropic messages takes it. Pure functions, no I/O.
+
+Source: the Messages reference, and `anthropic.types` of the installed SDK.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final, Literal
+
+import msgspec
+from anthropic.resources.messages import AsyncMessages
+
+from onceq.wire import JobRequest, Message, Part, ResponseFormat, TextPart, Tool, ToolChoice
+from onceq_service.providers._errors import BAD_REQUEST, UNSUPPORTED, error
+from onceq_service.providers.base import CallSpec
+
+DEFAULT_MAX_TOKENS: Final = 4096
+"""Anthropic requires `max_tokens`. This is the smallest output limit of any Claude model (Claude 3 Haiku, Anthropic's
+models overview), so every model takes it; an answer cut by it says `finish_reason: length`."""
+EMPTY_SCHEMA: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
+ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object", "additionalProperties": True}
+
+
+def to_create(spec: CallSpec) -> dict[str, Any]:
+    """The arguments of `messages.create`; raises ProviderError `unsupported_input` or `provider_bad_request`."""
+    request = spec.request
+    wanted: dict[str, Any] = {
+        "model": spec.model_id,
+        "messages": _messages(spec),
+        "system": _system(spec),
+        "max_tokens": request.max_tokens or _default_max_tokens(request),
+        "temperature": request.temperature,
+        "stop_sequences": request.stop or None,
+        "tools": [_tool(tool) for tool in request.tools or ()] or None,
+        "tool_choice": _tool_choice(request.tool_choice),
+        "output_config": _output_config(request.response_format),
+        "extra_headers": {"X-Client-Request-Id": spec.client_request_id},
+        "stream": True,
+    }
+    forced = _forced_tool(spec) if answers_by_tool(request) else {}
+    return {name: value for name, value in (wanted | forced).items() if value is not None} | _params(request)
+
+
+def answers_by_tool(request: JobRequest) -> bool:
+    """Any JSON object, without a schema: Anthropic has no such mode, so a forced tool's arguments become the text."""
+    return request.response_format is not None and request.response_format.type == "json_object"
+
+
+def _forced_tool(spec: CallSpec) -> dict[str, Any]:
+    wanted = spec.request.response_format
+    if spec.request.tools or wanted is None:
+        raise error(spec, "anthropic", UNSUPPORTED, said="json_object can't be asked for together with tools")
+    tool = {"name": wanted.name, "description": "Give the whole answer as one JSON object.", "input_schema": ANY_OBJECT}
+    return {"tools": [tool], "tool_choice": {"type": "tool", "name": wanted.name}}
+
+
+def _default_max_tokens(request: JobRequest) -> int:
+    """Thinking counts toward max_tokens and must be smaller: the answer's share is added to its budget."""
+    thinking = (request.params or {}).get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    return DEFAULT_MAX_TOKENS + (budget if isinstance(budget, int) else 0)
+
+
+def _params(request: JobRequest) -> dict[str, Any]:
+    """`params` by name; what the SDK does not know goes into the body as it is."""
+    params = request.params or {}
+    unknown = {name: value for name, value in params.items() if name not in _sdk_names()}
+    known: dict[str, Any] = {name: value for name, value in params.items() if name in _sdk_names()}
+    return known | ({"extra_body": unknown} if unknown else {})
+
+
+@cache
+def _sdk_names() -> frozenset[str]:
+    return frozenset(inspect.signature(AsyncMessages.create).parameters) - {"self"}
+
+
+def _system(spec: CallSpec) -> str | list[dict[str, Any]] | None:
+    """`system`, then every system message: Anthropic has one place for them, before the conversation."""
+    request = spec.request
+    blocks = [{"type": "text", "text": request.system}] if request.system else []
+    for turn in request.turns():
+        if turn.role == "system":
+            blocks += _blocks(spec, turn)
+    if len(blocks) == 1:
+        return str(blocks[0]["text"])
+    return list(blocks) or None
+
+
+def _messages(spec: CallSpec) -> list[dict[str, Any]]:
+    """Results of tools called in one turn belong into one user message, or the model stops calling in parallel."""
+    messages: list[dict[str, Any]] = []
+    for turn in spec.request.turns():
+        if turn.role == "system":
+            continue
+        shaped = _message(spec, turn)
+        if turn.role == "tool" and messages and messages[-1].get("content") and _holds_results(messages[-1]):
+            messages[-1]["content"] += shaped["content"]
+        else:
+            messages.append(shaped)
+    return messages
+
+
+def _holds_results(message: Mapping[str, Any]) -> bool:
+    content: Any = message["content"]
+    return isinstance(content, list) and message["content"][-1]["type"] == "tool_result"
+
+
+def _message(spec: CallSpec, turn: Message) -> dict[str, Any]:
+    if turn.role == "tool":
+        content = turn.content if isinstance(turn.content, str) else _blocks(spec, turn)
+        result = {"type": "tool_result", "tool_use_id": turn.tool_call_id, "content": content}
+        return {"role": "user", "content": [result]}
+    role: Literal["assistant", "user"] = "assistant" if turn.role == "assistant" else "user"
+    if isinstance(turn.content, str) and not turn.tool_calls:
+        return {"role": role, "content": turn.content}
+    calls = [
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": _arguments(spec, call.arguments)}
+        for call in turn.tool_calls or ()
+    ]
+    return {"role": role, "content": _blocks(spec, turn) + calls}
+
+
+def _arguments(spec: CallSpec, text: str) -> dict[str, Any]:
+    """A tool call's arguments, which are JSON text in our wire and an object in Anthropic's."""
+    try:
+        return msgspec.json.decode(text or "{}", type=dict[str, Any])
+    except msgspec.ValidationError as exc:
+        raise error(spec, "anthropic", BAD_REQUEST, said="a tool call's arguments are not a JSON object") from exc
+    except msgspec.DecodeError as exc:
+        raise error(spec, "anthropic", BAD_REQUEST, said="a tool call's arguments are not JSON") from exc
+
+
+def _blocks(spec: CallSpec, turn: Message) -> list[dict[str, Any]]:
+    """Empty text is left out: Anthropic refuses empty blocks."""
+    if not isinstance(turn.content, list):
+        return [{"type": "text", "text": turn.content}] if turn.content else []
+    return [_block(spec, turn, part) for part in turn.content]
+
+
+def _block(spec: CallSpec, turn: Message, part: Part) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    if turn.role not in ("user", "tool"):
+        raise error(spec, "anthropic", UNSUPPORTED, said=f"an image can't be in a {turn.role} message")
+    if part.url is not None:
+        return {"type": "image", "source": {"type": "url", "url": part.url}}
+    return {"type": "image", "source": {"type": "base64", "media_type": part.media_type, "data": part.data}}
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    shaped: dict[str, Any] = {"name": tool.name, "input_schema": tool.parameters or EMPTY_SCHEMA}
+    if tool.description is not None:
+        shaped["description"] = tool.description
+    return shaped
+
+
+def _tool_choice(choice: Literal["auto", "none", "required"] | ToolChoice | None) -> dict[str, Any] | None:
+    if isinstance(choice, ToolChoice):
+        return {"type": "tool", "name": choice.name}
+    names = {"auto": "auto", "none": "none", "required": "any"}
+    return None if choice is None else {"type": names[choice]}
+
+
+def _output_config(wanted: ResponseFormat | None) -> dict[str, Any] | None:
+    if wanted is None or wanted.type != "json_schema":
+        return None
+    return {"format": {"type": "json_schema", "schema": wanted.json_schema}}

@@ -1,0 +1,146 @@
+"""An answer as it comes in, whoever sends it: the clocks, the batches, and how an answer may end.
+
+A source reads bytes, a decoder turns them into deltas; neither knows the other. What all three providers have in common
+is decided here: text that came before a fault is handed over before the fault is raised, an end without the end marker
+is an error however clean it was, and nothing that breaks after the end marker can spoil a whole answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from onceq.wire import FinishReason
+from onceq_service.providers import _errors as errors
+from onceq_service.providers.base import CallSpec, Delta, ProviderError
+
+
+class CutError(Exception):
+    """The connection broke."""
+
+
+class GarbageError(ValueError):
+    """The bytes are no answer."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a decoder has learned beside the text."""
+
+    finish_reason: FinishReason | None = None
+    usage: dict[str, object] | None = None
+    price_context: dict[str, str] = field(default_factory=dict[str, str])
+    answered: bool = False
+    """The end marker was seen: whatever breaks from here on, the answer is whole."""
+    finished: bool = False
+    """Nothing more will come."""
+
+
+class Decoder(Protocol):
+    """Turns one provider's bytes into deltas; raises ProviderError for an error event, GarbageError for nonsense."""
+
+    answer: Answer
+
+    def feed(self, chunk: bytes, out: list[Delta]) -> None:
+        """Appends what one read adds to the answer."""
+        ...
+
+    def end(self, out: list[Delta]) -> None:
+        """Appends what the end of the stream left over."""
+        ...
+
+
+class Source(Protocol):
+    """Where the bytes come from."""
+
+    async def read(self) -> bytes | None:
+        """One read of the socket, None at a clean end; raises CutError."""
+        ...
+
+
+class AnswerStream:
+    """base.CallStream. `first_by` is the loop time until which the first byte must have come."""
+
+    def __init__(
+        self,
+        spec: CallSpec,
+        provider: str,
+        headers: Mapping[str, str],
+        source: Source,
+        decoder: Decoder,
+        first_by: float,
+    ) -> None:
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in headers.items()}
+        self._spec = spec
+        self._provider = provider
+        self._source = source
+        self._decoder = decoder
+        self._answer = decoder.answer
+        self._first_by: float | None = first_by
+        self._failure: ProviderError | None = None
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """None until the provider said why it stopped."""
+        return self._answer.finish_reason
+
+    @property
+    def usage(self) -> Mapping[str, object] | None:
+        """The provider's usage object; None until it was reported."""
+        return self._answer.usage
+
+    @property
+    def price_context(self) -> Mapping[str, str]:
+        """What the answer says of its own price."""
+        return self._answer.price_context
+
+    @property
+    def complete(self) -> bool:
+        """The last event was read; only the connection's own end may still come."""
+        return self._answer.finished and self._failure is None
+
+    def __aiter__(self) -> AnswerStream:
+        return self
+
+    async def __anext__(self) -> list[Delta]:
+        """The deltas of one read; raises what broke only after the text before it has been handed over."""
+        while self._failure is None and not self._answer.finished:
+            if deltas := self._decode(await self._read()):
+                return deltas
+        if self._failure is not None and not self._answer.answered:
+            raise self._failure
+        raise StopAsyncIteration
+
+    async def _read(self) -> bytes | None:
+        """One read; None at the end, and when something broke (then `_failure` is set)."""
+        by = self._first_by or asyncio.get_running_loop().time() + self._spec.clocks.between_bytes_s
+        try:
+            async with asyncio.timeout_at(by):
+                chunk = await self._source.read()
+        except TimeoutError:
+            return self._fail(errors.TIMED_OUT if self._first_by else errors.STALLED)
+        except CutError:
+            return self._fail(errors.CUT)
+        self._first_by = None
+        return chunk
+
+    def _decode(self, chunk: bytes | None) -> list[Delta]:
+        """Sets `_failure` when the bytes are no answer, or end without being a whole one."""
+        out: list[Delta] = []
+        if self._failure is not None:
+            return out
+        try:
+            self._decoder.end(out) if chunk is None else self._decoder.feed(chunk, out)
+        except ProviderError as exc:
+            self._failure = exc
+        except GarbageError:
+            self._fail(errors.GARBAGE if chunk is not None else errors.ENDED_EARLY)
+        else:
+            if chunk is None:
+                self._fail(errors.ENDED_EARLY)
+        return out
+
+    def _fail(self, meaning: errors.Meaning) -> None:
+        self._failure = errors.error(self._spec, self._provider, meaning)

@@ -1,0 +1,63 @@
+"""Anthropic's messages."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, cast
+
+import anthropic
+
+from onceq_service.providers import _errors as errors
+from onceq_service.providers._anthropic_request import answers_by_tool, to_create
+from onceq_service.providers._anthropic_wire import AnthropicDecoder
+from onceq_service.providers._http import OpenResponse, new_http_client, open_stream, unanswered
+from onceq_service.providers._sse import SseDecoder
+from onceq_service.providers._stream import AnswerStream
+from onceq_service.providers.base import CallSpec, ProviderError
+from onceq_service.providers.openai import said
+from onceq_service.settings import ProviderKind
+
+BASE_URL = "https://api.anthropic.com"
+
+
+class AnthropicProvider:
+    """base.Provider on the `anthropic` SDK. `name` is what errors call it; `trust_env` lets system proxies apply."""
+
+    kind: ProviderKind = "anthropic"
+    price_provider: str = "anthropic"
+    api_flavor: str = "default"
+
+    def __init__(self, name: str, *, api_key: str, base_url: str = BASE_URL, trust_env: bool = True) -> None:
+        self.name = name
+        self._client = anthropic.AsyncAnthropic(
+            api_key=api_key,
+            base_url=base_url,
+            max_retries=0,
+            timeout=None,
+            http_client=new_http_client(trust_env=trust_env),
+        )
+
+    def call(self, spec: CallSpec) -> AbstractAsyncContextManager[AnswerStream]:
+        """See base.Provider."""
+        decoder = SseDecoder(AnthropicDecoder(spec, self.name, by_tool=answers_by_tool(spec.request)))
+        return open_stream(spec, self.name, lambda: self._create(spec), decoder, self._translate)
+
+    def _create(self, spec: CallSpec) -> AbstractAsyncContextManager[OpenResponse]:
+        arguments: dict[str, Any] = to_create(spec)
+        # The SDK's overloads type a response of a class per event; we read its http_response alone.
+        create: Any = self._client.messages.with_streaming_response.create
+        return cast(AbstractAsyncContextManager[OpenResponse], create(**arguments))
+
+    def _translate(self, spec: CallSpec, exc: Exception) -> ProviderError:
+        if isinstance(exc, ProviderError):
+            return exc
+        if isinstance(exc, anthropic.APIStatusError):
+            headers = {k.lower(): v for k, v in exc.response.headers.items()}
+            names = [str(name) for name in (exc.error_code, exc.type) if name]
+            return errors.from_status(spec, self.name, exc.status_code, names, said(exc.body), headers)
+        meaning = unanswered(exc) or unanswered(exc.__cause__) or errors.BAD_REQUEST
+        return errors.error(spec, self.name, meaning, hint=type(exc).__name__)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._client.close()

@@ -1,0 +1,73 @@
+"""OpenAI, and every server that speaks its chat completions format."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, cast
+
+import openai
+
+from onceq_service.providers import _errors as errors
+from onceq_service.providers._http import OpenResponse, new_http_client, open_stream, unanswered
+from onceq_service.providers._openai_request import to_create
+from onceq_service.providers._openai_wire import OpenAIDecoder
+from onceq_service.providers._sse import SseDecoder
+from onceq_service.providers._stream import AnswerStream
+from onceq_service.providers.base import CallSpec, ProviderError
+from onceq_service.settings import ProviderKind
+
+BASE_URL = "https://api.openai.com/v1"
+
+
+class OpenAIProvider:
+    """base.Provider on the `openai` SDK. `name` is what errors call it; `trust_env` lets system proxies apply."""
+
+    kind: ProviderKind = "openai"
+    price_provider: str = "openai"
+    api_flavor: str = "chat"
+
+    def __init__(self, name: str, *, api_key: str, base_url: str = BASE_URL, trust_env: bool = True) -> None:
+        self.name = name
+        self._base_url = base_url
+        self._client = openai.AsyncOpenAI(
+            api_key=api_key,
+            base_url=base_url,
+            max_retries=0,
+            timeout=None,
+            http_client=new_http_client(trust_env=trust_env),
+        )
+
+    def call(self, spec: CallSpec) -> AbstractAsyncContextManager[AnswerStream]:
+        """See base.Provider."""
+        decoder = SseDecoder(OpenAIDecoder(spec, self.name))
+        return open_stream(spec, self.name, lambda: self._create(spec), decoder, self._translate)
+
+    def _create(self, spec: CallSpec) -> AbstractAsyncContextManager[OpenResponse]:
+        arguments: dict[str, Any] = to_create(spec, self._base_url)
+        # The SDK's overloads type a response of a class per event; we read its http_response alone.
+        create: Any = self._client.chat.completions.with_streaming_response.create
+        return cast(AbstractAsyncContextManager[OpenResponse], create(**arguments))
+
+    def _translate(self, spec: CallSpec, exc: Exception) -> ProviderError:
+        if isinstance(exc, ProviderError):
+            return exc
+        if isinstance(exc, openai.APIStatusError):
+            headers = {k.lower(): v for k, v in exc.response.headers.items()}
+            names = [str(name) for name in (exc.code, exc.type) if name]
+            return errors.from_status(spec, self.name, exc.status_code, names, said(exc.body), headers)
+        meaning = unanswered(exc) or unanswered(exc.__cause__) or errors.BAD_REQUEST
+        return errors.error(spec, self.name, meaning, hint=type(exc).__name__)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._client.close()
+
+
+def said(body: object) -> str:
+    """The message in an error's body, as either SDK hands it over; empty where there is none."""
+    if not isinstance(body, dict):
+        return ""
+    found = cast(dict[str, Any], body)
+    inner = found.get("error")
+    message = cast(dict[str, Any], inner).get("message") if isinstance(inner, dict) else found.get("message")
+    return message if isinstance(message, str) else ""
