@@ -1,1 +1,20 @@
-""""""
+"""Usage to money: integer nano-USD by genai-prices' offline tables, never the network.
+
+`price` for what a provider reported, `estimate` where it did not report, `unit_prices` for a script that has to settle
+what a killed worker spent. A model that the tables do not know has no price (None), never the price 0.
+"""
+
+from onceq_service.pricing.price import Priced, Tokens, estimate, estimated_tokens, price
+from onceq_service.pricing.tables import Priceable, UnitPrices, price_version, unit_prices
+
+__all__ = [
+    "Priceable",
+    "Priced",
+    "Tokens",
+    "UnitPrices",
+    "estimate",
+    "estimated_tokens",
+    "price",
+    "price_version",
+    "unit_prices",
+]

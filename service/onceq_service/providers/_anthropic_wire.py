@@ -127,8 +127,11 @@ class AnthropicDecoder:
         given = {name: value for name, value in (usage or {}).items() if value is not None}
         if given:
             self.answer.usage = (self.answer.usage or {}) | given
+        if given.get("speed"):
+            self.answer.price_context["speed"] = str(given["speed"])
 
     def _stop(self, reason: str | None) -> None:
         if reason:
+            self.answer.usage_final = self.answer.usage is not None
             finish = FINISH.get(reason, "other")
             self.answer.finish_reason = "stop" if self._by_tool and finish == "tool_calls" else finish

@@ -108,6 +108,7 @@ class BedrockDecoder:
                 self._stop(_decode(payload).stop_reason or "")
             case "metadata":
                 self.answer.usage = _decode(payload).usage
+                self.answer.usage_final = self.answer.usage is not None
                 self.answer.finished = self.answer.answered
             case _:
                 pass

@@ -100,6 +100,7 @@ class OpenAIDecoder:
             if choice.finish_reason:
                 self.answer.finish_reason = FINISH.get(choice.finish_reason, "other")
                 self.answer.answered = True
+        self.answer.usage_final = self.answer.answered and self.answer.usage is not None
 
     def _note(self, chunk: Chunk) -> None:
         if chunk.usage:

@@ -31,6 +31,8 @@ class Answer:
 
     finish_reason: FinishReason | None = None
     usage: dict[str, object] | None = None
+    usage_final: bool = False
+    """No later event will change `usage`."""
     price_context: dict[str, str] = field(default_factory=dict[str, str])
     answered: bool = False
     """The end marker was seen: whatever breaks from here on, the answer is whole."""
@@ -88,7 +90,12 @@ class AnswerStream:
 
     @property
     def usage(self) -> Mapping[str, object] | None:
-        """The provider's usage object; None until it was reported."""
+        """The provider's usage object; None until its final state was reported."""
+        return self._answer.usage if self._answer.usage_final else None
+
+    @property
+    def early_usage(self) -> Mapping[str, object] | None:
+        """What was reported so far, final or not."""
         return self._answer.usage
 
     @property

@@ -29,6 +29,7 @@ class AnthropicProvider:
 
     def __init__(self, name: str, *, api_key: str, base_url: str = BASE_URL, trust_env: bool = True) -> None:
         self.name = name
+        self.price_url: str | None = base_url
         self._client = anthropic.AsyncAnthropic(
             api_key=api_key,
             base_url=base_url,

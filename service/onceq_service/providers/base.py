@@ -80,8 +80,8 @@ class CallStream(Protocol):
 
     Iterate it for batches: one non-empty list of deltas per read of the socket, never an object per token where it can
     be helped. When the iteration ends without an error the provider's end marker has been seen, and `finish_reason` is
-    set. `usage` is the provider's own usage object as plain JSON (the shape that genai-prices' `extract_usage` reads),
-    None until it was reported; it may be there although the stream broke. Raises ProviderError, nothing else.
+    set. `usage` is the provider's own final usage object as plain JSON (what genai-prices' `extract_usage` finds under
+    `usage`), None until it was reported; it may be there although the stream broke. Raises ProviderError, nothing else.
     """
 
     @property
@@ -92,6 +92,11 @@ class CallStream(Protocol):
     @property
     def usage(self) -> Mapping[str, object] | None:
         """See above."""
+        ...
+
+    @property
+    def early_usage(self) -> Mapping[str, object] | None:
+        """What is known of a broken call's usage: the input side (Anthropic tells it first); outputs are not final."""
         ...
 
     @property
@@ -118,6 +123,11 @@ class Provider(Protocol):
     @property
     def price_provider(self) -> str:
         """The provider's id in genai-prices: `openai`, `anthropic`, `aws`."""
+        ...
+
+    @property
+    def price_url(self) -> str | None:
+        """The base URL, by which genai-prices knows other hosts of the same wire format; None for Bedrock."""
         ...
 
     @property

@@ -48,6 +48,7 @@ class BedrockProvider:
         trust_env: bool = True,
     ) -> None:
         self.name = name
+        self.price_url: str | None = None
         self._client: Any = _new_client(region, base_url, credentials, trust_env=trust_env)
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=f"onceq-{name}")
         self._holds: set[Hold] = set()

@@ -28,7 +28,8 @@ class OpenAIProvider:
 
     def __init__(self, name: str, *, api_key: str, base_url: str = BASE_URL, trust_env: bool = True) -> None:
         self.name = name
-        self._base_url = base_url
+        self.base_url = base_url
+        self.price_url: str | None = base_url
         self._client = openai.AsyncOpenAI(
             api_key=api_key,
             base_url=base_url,
@@ -43,7 +44,7 @@ class OpenAIProvider:
         return open_stream(spec, self.name, lambda: self._create(spec), decoder, self._translate)
 
     def _create(self, spec: CallSpec) -> AbstractAsyncContextManager[OpenResponse]:
-        arguments: dict[str, Any] = to_create(spec, self._base_url)
+        arguments: dict[str, Any] = to_create(spec, self.base_url)
         # The SDK's overloads type a response of a class per event; we read its http_response alone.
         create: Any = self._client.chat.completions.with_streaming_response.create
         return cast(AbstractAsyncContextManager[OpenResponse], create(**arguments))
