@@ -82,7 +82,7 @@ def read_directive(texts: Sequence[str]) -> Knobs:
         return Knobs()
     inside: str = found[-1]
     if left := _SETTING.sub("", inside).strip():
-        raise RefusedError(400, f"simulator: {left!r} is not of the form name=value")
+        raise RefusedError(400, f"[[sim]]: {left!r} is not of the form name=value")
     pairs: list[tuple[str, str]] = _SETTING.findall(inside)
     return to_knobs({name: _unquote(value) for name, value in pairs})
 
@@ -93,7 +93,7 @@ def to_knobs(settings: Mapping[str, object]) -> Knobs:
         return msgspec.convert(settings, Knobs, strict=False)
     except msgspec.ValidationError as exc:
         known = ", ".join(Knobs.__struct_fields__)
-        raise RefusedError(400, f"simulator: {exc}. Known settings: {known}") from exc
+        raise RefusedError(400, f"{exc}. Known settings: {known}") from exc
 
 
 def _unquote(value: str) -> str:

@@ -48,7 +48,7 @@ class CreateResponse(CallEndpoint):
             return
         background = self.shelf.put(call)
         if call.script.ask.stream:
-            await _stream(background, wire, fault=fault)
+            await _stream(background, wire, fault="" if fault == "error" else fault)
         else:
             await wire.reply(_shown(background))
 

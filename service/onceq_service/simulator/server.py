@@ -38,9 +38,11 @@ class SimulatorServer:
         self.url = _url(self._socket)
 
     def start(self) -> SimulatorServer:
-        """Start serving; call once."""
+        """Start serving; nothing when it was started before."""
+        if self._thread is not None:
+            return self
         ready = threading.Event()
-        self._thread = threading.Thread(target=self.run, args=(ready.set,), name="simulator", daemon=True)
+        self._thread = threading.Thread(target=self._run_in_thread, args=(ready,), name="simulator", daemon=True)
         self._thread.start()
         ready.wait()
         return self
@@ -52,7 +54,7 @@ class SimulatorServer:
             self._thread.join()
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Serve in this thread until stop() is called from elsewhere; `on_ready` also when it could not start."""
+        """Serve in this thread until stop() is called from elsewhere; `on_ready` is called when it answers."""
         self._server.on_ready = on_ready
         loop_factory = self._server.config.get_loop_factory()
         try:
@@ -60,7 +62,12 @@ class SimulatorServer:
                 runner.run(self._server.serve(sockets=[self._socket]))
         finally:
             self._journal.close()
-            on_ready()
+
+    def _run_in_thread(self, ready: threading.Event) -> None:
+        try:
+            self.run(ready.set)
+        finally:
+            ready.set()  # start() must not wait for ever for a server that could not start
 
     def __enter__(self) -> SimulatorServer:
         return self.start()
