@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from onceq_service.store import control, server
+from onceq_service.store import control, lifetimes, server
 from onceq_service.store._pipe import Pipe, connect
 from onceq_service.store.apikeys import ApiKey, ApiKeys
 from onceq_service.store.engine import Engine
@@ -55,6 +55,10 @@ class Store:
     async def ping(self) -> None:
         """Raises StoreUnavailable when Redis does not answer."""
         await self._pipe.command("PING")
+
+    async def keys_without_lifetime(self) -> list[str]:
+        """Keys of this queue that would stay for ever: not permanent by keys.py, and no live job's. For tests."""
+        return await lifetimes.overdue(self._pipe, self.names)
 
     async def seal(self) -> Seal:
         """The queue's HMAC."""

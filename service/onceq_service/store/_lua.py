@@ -34,5 +34,26 @@ def load(name: str, argv: str) -> Script:
     if found is None or found[1] != argv:
         raise RuntimeError(f"{name}.lua takes {found and found[1]!r}, its caller says {argv!r}")
     shebang, rest = body.split("\n", 1)
-    text = "\n".join([shebang, lua_builders(), (folder / "_common.lua").read_text("utf-8"), rest])
+    shared = lua_builders() + "\n" + (folder / "_common.lua").read_text("utf-8")
+    text = "\n".join([shebang, "local P = KEYS[1]", _needed(shared, rest), rest])
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), argv)
+
+
+def _needed(shared: str, body: str) -> str:
+    """The shared definitions that a script uses, directly or through another, in their order.
+
+    Redis builds every function of a script anew at each run, so what is not used is left out.
+    """
+    blocks = [b for b in re.split(r"^(?=local )", shared, flags=re.MULTILINE) if b.startswith("local ")]
+    kept: list[str] = []
+    text = body
+    for block in reversed(blocks):
+        if any(re.search(rf"\b{name}\b", text) for name in _defined(block)):
+            kept.append(block)
+            text += block
+    return "".join(reversed(kept))
+
+
+def _defined(block: str) -> list[str]:
+    head = block.split("\n", 1)[0].removeprefix("local ").removeprefix("function ")
+    return [name.strip() for name in re.split(r"[(=]", head)[0].split(",")]

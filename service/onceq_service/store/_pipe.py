@@ -51,7 +51,9 @@ def connect(url: str, *, connections: int, timeout_s: float = 5.0, retries: int 
         retry=Retry(ConstantBackoff(0.02), retries),
         protocol=2,
     )
-    return Redis(connection_pool=pool)
+    client = Redis.from_pool(pool)
+    client.response_callbacks.clear()  # replies as Redis sends them, in every command
+    return client
 
 
 def translate(exc: BaseException) -> StoreError:

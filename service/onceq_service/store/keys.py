@@ -29,15 +29,15 @@ KEYS: Final[dict[str, Key]] = {
     "events": Key("events:%s", "stream", "a job's event log, entry ids <seq>-0", "ends + events_ttl_s"),
     "idem": Key("idem:%s", "string", "HMAC of an Idempotency-Key -> job id and body hash", "deadline + 24 h"),
     "fp": Key("fp:%s", "string", "HMAC of a request's fingerprint -> job id", "deadline, then the dedupe window"),
-    "wait": Key("wait:%s:%s:%s", "zset", "waiting job ids of band, lane, tenant by age", "while not empty"),
-    "fair": Key("fair:%s:%s", "zset", "tenants with waiting jobs of band, lane by virtual time", "while not empty"),
-    "ready": Key("ready:%s", "zset", "lanes of a band that may start a job, by last turn", "while not empty"),
-    "blocked": Key("blocked", "zset", "lanes that may not start a job, by the time they may", "while not empty"),
+    "wait": Key("wait:%s:%s:%s", "zset", "waiting job ids of band, lane, tenant by age", "while not empty", permanent=True),
+    "fair": Key("fair:%s:%s", "zset", "tenants with waiting jobs of band, lane by virtual time", "while not empty", permanent=True),
+    "ready": Key("ready:%s", "zset", "lanes of a band that may start a job, by last turn", "while not empty", permanent=True),
+    "blocked": Key("blocked", "zset", "lanes that may not start a job, by the time they may", "while not empty", permanent=True),
     "lane": Key("lane:%s", "hash", "a lane's brake and last failure", "1 h after the last change"),
-    "due": Key("due", "zset", "delayed job ids by not-before time", "while not empty"),
-    "deadlines": Key("deadlines", "zset", "queued job ids by deadline", "while not empty"),
-    "leases": Key("leases", "zset", "running job ids by the end of their lease", "while not empty"),
-    "wake": Key("wake", "list", "one element a waiting worker to wake, at most 64", "while not empty"),
+    "due": Key("due", "zset", "delayed job ids by not-before time", "while not empty", permanent=True),
+    "deadlines": Key("deadlines", "zset", "queued job ids by deadline", "while not empty", permanent=True),
+    "leases": Key("leases", "zset", "running job ids by the end of their lease", "while not empty", permanent=True),
+    "wake": Key("wake", "list", "one element a waiting worker to wake, at most 64", "while not empty", permanent=True),
     "claim": Key("claim:%s", "hash", "a worker's last claim, so that a lost reply is repeated", "60 s"),
     "worker": Key("worker:%s", "string", "a worker process: what it serves and runs (JSON)", "3 leases"),
     "workers": Key("workers", "zset", "worker ids by last beat", "trimmed at each beat", permanent=True),
@@ -88,7 +88,7 @@ def _matches(pattern: str, key: str) -> bool:
 
 def lua_builders() -> str:
     """One Lua function a key family, put before every script."""
-    lines = ["local P = KEYS[1]"]
+    lines: list[str] = []
     for name, key in KEYS.items():
         parts = key.pattern.split("%s")
         args = [f"a{n}" for n in range(len(parts) - 1)]

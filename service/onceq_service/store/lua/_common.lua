@@ -212,7 +212,7 @@ local function finish(id, job, now, e)
   local seq = tonumber(job.seq) + 1
   local data = emit(id, seq, e.state, tonumber(job.call) or 0, ',"status":"' .. e.state .. '","calls":' ..
     int(tonumber(job.calls) or 0) .. e.rest .. ',"cost":' .. cost_json(job) .. ',"timings":' ..
-    timings_json(job, now, e.provider_ttft_ms) .. '}')
+    timings_json(job, now, e.provider_ttft_ms))
   redis.call('HSET', k_job(id), 'state', e.state, 'phase', '', 'seq', int(seq), 'finished_ms', int(now), 'end', data,
     'ended_by', job.fence or '', unpack(e.set or {}))
   redis.call('HDEL', k_job(id), 'fence')

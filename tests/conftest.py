@@ -1,0 +1,51 @@
+"""What all tests stand on: a real redis-server for the session, a queue of its own for each test, the whole stack."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.store import Store, open_store
+from tests.stack import Stack, running_stack
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Generator[EmbeddedRedis]:
+    """A real redis-server: AOF always, noeviction, its own folder and socket."""
+    with tempfile.TemporaryDirectory(prefix="oq-", ignore_cleanup_errors=True) as folder:
+        server = EmbeddedRedis(Path(folder), maxmemory=2 * 1024**3)
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def queue() -> str:
+    """A queue that no other test uses."""
+    return f"t{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+async def store(redis_server: EmbeddedRedis, queue: str) -> AsyncGenerator[Store]:
+    """The store on a queue of its own; at the end every key has a lifetime, is permanent, or belongs to a live job."""
+    async with open_store(redis_server.url, queue) as opened:
+        yield opened
+        await check_lifetimes(opened)
+
+
+async def check_lifetimes(store: Store) -> None:
+    """Fails when a key would stay for ever that keys.py does not name as permanent or that no live job needs."""
+    left = await store.keys_without_lifetime()
+    assert not left, f"keys without a lifetime: {left}"
+
+
+@pytest.fixture(scope="session")
+def stack(redis_server: EmbeddedRedis) -> Generator[Stack]:
+    """API, two worker processes and the simulator as real processes on the session's Redis."""
+    with running_stack(redis_server) as running:
+        yield running

@@ -1,0 +1,115 @@
+"""Leases that run out, deadlines that pass: the store recovers without any worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from onceq.wire import Job
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.store import Retention, Store, open_store
+from onceq_service.store.engine import Claim
+from tests.service.store.driver import admission, claim_one, dispatch, names, read_log, success, text_frame
+from tests.waiting import until
+
+
+@pytest.fixture
+async def brief(redis_server: EmbeddedRedis, queue: str) -> AsyncGenerator[Store]:
+    """A store whose leases last a second, on a Redis that has been looked at for long enough."""
+    async with open_store(redis_server.url, queue, Retention(lease_s=1.0)) as store:
+        yield store
+
+
+async def ended(store: Store, job_id: str) -> Job:
+    async def look() -> Job | None:
+        await store.engine.tend()
+        job = await store.jobs.get(job_id, "t")
+        return job if job is not None and job.finished_at is not None else None
+
+    return await until(look, f"the end of {job_id}")
+
+
+async def reclaimed(store: Store) -> Claim:
+    async def look() -> list[Claim] | None:
+        await store.engine.tend()
+        return (await store.engine.claim("w2", 1, ["openai"]))[0] or None
+
+    return (await until(look, "the job to be claimed again"))[0]
+
+
+async def test_a_claimed_job_of_a_dead_worker_runs_again_for_free(brief: Store) -> None:
+    made = await brief.jobs.admit(admission())
+    await claim_one(brief)
+    again = await reclaimed(brief)
+    await dispatch(brief, again)
+    await brief.engine.finish(again, success(again.number("seq") + 2))
+    job = await ended(brief, made.id)
+    assert (job.status, job.calls, job.cost.wasted_nano_usd) == ("succeeded", 1, 0)
+
+
+async def test_a_dispatched_job_of_a_dead_worker_is_called_again_and_the_loss_is_booked(brief: Store) -> None:
+    made = await brief.jobs.admit(admission())
+    claim = await claim_one(brief)
+    sent = await dispatch(brief, claim)
+    await brief.engine.append([text_frame(claim, sent.seq + 1, "half an answer")])
+    again = await reclaimed(brief)
+    sent = await dispatch(brief, again, 2)
+    await brief.engine.finish(again, success(sent.seq + 1))
+    job = await ended(brief, made.id)
+    assert (job.status, job.calls) == ("succeeded", 2)
+    assert job.cost.wasted_nano_usd == (34 * 1_000_000_000 + 5 * 2_000_000_000) // 1_000_000  # 100 and 14 bytes / 3
+    assert names(await read_log(brief, made.id)) == [
+        "queued", "started", "delta", "retrying", "reset", "succeeded",
+    ]  # fmt: skip
+
+
+async def test_on_crash_fail_ends_the_job_and_keeps_its_text(brief: Store) -> None:
+    made = await brief.jobs.admit(admission(on_crash="fail"))
+    claim = await claim_one(brief)
+    sent = await dispatch(brief, claim)
+    await brief.engine.append([text_frame(claim, sent.seq + 1, "half")])
+    job = await ended(brief, made.id)
+    assert job.error is not None
+    assert (job.status, job.error.code, job.calls) == ("failed", "worker_lost", 1)
+    assert job.output is not None
+    assert job.output.text == "half"
+
+
+async def test_a_cancelled_job_of_a_dead_worker_is_cancelled(brief: Store) -> None:
+    made = await brief.jobs.admit(admission())
+    await dispatch(brief, await claim_one(brief))
+    await brief.jobs.cancel(made.id, "t")
+    assert (await ended(brief, made.id)).status == "cancelled"
+
+
+async def test_a_waiting_job_expires_at_its_deadline(brief: Store) -> None:
+    made = await brief.jobs.admit(admission(deadline_s=0.05, idem="i", fp="f"))
+    job = await ended(brief, made.id)
+    assert job.error is not None
+    assert (job.status, job.error.code) == ("expired", "deadline_exceeded")
+    assert (await brief.jobs.admit(admission(idem="i"))).disposition == "replayed"
+    assert (await brief.jobs.admit(admission(fp="f"))).disposition == "created"
+
+
+async def test_the_sixth_loss_of_a_job_is_poison(brief: Store) -> None:
+    made = await brief.jobs.admit(admission())
+    for _ in range(6):
+        await reclaimed(brief)
+    job = await ended(brief, made.id)
+    assert job.error is not None
+    assert (job.status, job.error.code, job.calls) == ("failed", "poison", 0)
+
+
+async def test_a_reader_follows_live_through_a_recovery(brief: Store) -> None:
+    made = await brief.jobs.admit(admission())
+    reading = asyncio.create_task(read_log(brief, made.id))
+    await dispatch(brief, await claim_one(brief))
+    again = await reclaimed(brief)
+    sent = await dispatch(brief, again, 2)
+    await brief.engine.append([text_frame(again, sent.seq + 1, "whole")])
+    await brief.engine.finish(again, success(sent.seq + 2))
+    frames = await reading
+    assert [int(f.split(b"\n")[0][4:]) for f in frames] == list(range(1, len(frames) + 1))
+    assert names(frames)[-1] == "succeeded"
