@@ -161,20 +161,22 @@ def wait(job_id: str, timeout_s: float | None) -> Flow[Job]:
     pause_s = 0.0
     while True:
         asked_at = time.monotonic()
-        left_s = LONGEST_POLL_S if deadline is None else deadline - asked_at
-        poll_s = max(0, min(LONGEST_POLL_S, left_s))
-        job = yield from _poll(job_id, poll_s, pause_s)
+        job = yield from _poll(job_id, _left_s(deadline, asked_at + pause_s), pause_s)
         if job.status in TERMINAL:
             return job
         now = time.monotonic()
         if deadline is not None and now >= deadline:
             raise WaitTimeout(f"job {job_id} is still {job.status} after {timeout_s:g} s; it goes on: wait again.")
-        pause_s = max(0.0, POLL_PACE_S - (now - asked_at))
+        pause_s = max(0.0, min(asked_at + POLL_PACE_S - now, _left_s(deadline, now)))
+
+
+def _left_s(deadline: float | None, now: float) -> float:
+    return LONGEST_POLL_S if deadline is None else min(LONGEST_POLL_S, max(0.0, deadline - now))
 
 
 def _poll(job_id: str, poll_s: float, pause_s: float) -> Flow[Job]:
-    params = {"wait": f"{poll_s:.3f}".rstrip("0").rstrip(".")}
-    call = Call("GET", job_path(job_id), params=params, read_timeout_s=poll_s + 15, after_s=pause_s)
+    whole_s = int(poll_s)
+    call = Call("GET", job_path(job_id), {"wait": str(whole_s)}, read_timeout_s=whole_s + 15, after_s=pause_s)
     return read(Job, (yield from exchange(call, PATIENT)))
 
 
