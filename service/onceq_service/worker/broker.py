@@ -55,7 +55,7 @@ class LeaseBroker(BaseRedisBroker):
         configs = s.providers()
         self.providers = open_providers(configs, os.environ)
         relay = Relay(self.store.engine, s.flush_ms / 1000)
-        self.runner = Runner(s, self.store.engine, relay, self.holding, self.providers, configs)
+        self.runner = Runner(s.max_tries, self.store.engine, relay, self.holding, self.providers, configs)
         heart = Heart(s.redis_url, s.queue, self.store.retention.lease_ms)
         self.heartbeat = Heartbeat(heart, self.worker_id, self.holding, list(self.providers), s.lease_s)
         self.heartbeat.start()

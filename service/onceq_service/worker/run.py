@@ -12,14 +12,15 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from onceq.wire import FinishReason, JobError, JobRequest, Output
+from onceq.wire import JobError, JobRequest, Output
 from onceq_service.providers.base import CallSpec, Clocks, Provider, ProviderError
-from onceq_service.settings import ProviderConfig, Settings
+from onceq_service.settings import ProviderConfig
 from onceq_service.store import Engine, LeaseLost
 from onceq_service.store.engine import Claim, Dispatched, End, EndState, Receipt
 from onceq_service.worker import settlement
 from onceq_service.worker.call import LiveCall
 from onceq_service.worker.ending import output_json, rest
+from onceq_service.worker.heard import Heard
 from onceq_service.worker.held import Held, Holding
 from onceq_service.worker.patience import until_stored
 from onceq_service.worker.relay import Relay
@@ -28,21 +29,34 @@ from onceq_service.worker.retry import Budget, GiveUp, Retry, decide
 log = logging.getLogger("onceq.worker")
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What the child task learned: the end marker, or an error; usage and time to first token where there were any."""
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try under way: the held job, its provider, what dispatch answered, and what has arrived."""
 
-    finish_reason: FinishReason | None = None
-    usage: Mapping[str, object] | None = None
-    error: ProviderError | None = None
-    first_s: float | None = None
+    held: Held
+    provider: Provider
+    model_id: str
+    in_bytes: int
+    number: int
+    sent: Dispatched
+    call: LiveCall
+    heard: Heard
+
+    @property
+    def claim(self) -> Claim:
+        """The job's claim."""
+        return self.held.claim
+
+    def receipt(self) -> Receipt:
+        """What it came to."""
+        return settlement.settle(self.provider, self.model_id, self.in_bytes, self.heard, self.call, self.held.reason)
 
 
 @dataclass(frozen=True)
 class Runner:
     """What running a job needs; one a worker process."""
 
-    settings: Settings
+    max_tries: int
     engine: Engine
     relay: Relay
     holding: Holding
@@ -66,35 +80,39 @@ class Runner:
             await self._end(claim, "failed", error=_no_key(claim))
             return
         request = JobRequest.model_validate_json(claim.fields["request"])
-        model_id = claim.text("model").partition("/")[2]
-        prices = settlement.unit_prices(provider, model_id)
-        try_no = claim.number("tries") + 1
-        in_bytes = len(claim.fields["request"])
-        sent = await until_stored(f"job {claim.id}", lambda: self.engine.dispatch(claim, try_no, in_bytes, prices))
+        begun = await self._dispatch(held, provider)
+        if begun is None:
+            return
+        await self._call(begun, self._spec(begun, request))
+        await self.relay.settle(begun.call)
+        if held.reason == "lost":
+            raise LeaseLost(f"job {claim.id} was lost to another worker; its call is closed")
+        await self._conclude(begun)
+
+    async def _dispatch(self, held: Held, provider: Provider) -> Try | None:
+        """Makes the record durable; None when the job must not be called any more (and has been ended)."""
+        claim, model_id = held.claim, held.claim.text("model").partition("/")[2]
+        in_bytes, number = len(claim.fields["request"]), claim.number("tries") + 1
+        prices = settlement.prices_before(provider, model_id, in_bytes)
+        sent = await until_stored(f"job {claim.id}", lambda: self.engine.dispatch(claim, number, in_bytes, prices))
         if sent.word != "ok":
             await self._not_sent(claim, sent)
-            return
+            return None
         call = LiveCall(held, sent.call, sent.seq)
-        outcome = await self._call(held, call, provider, self._spec(claim, request, model_id, sent), sent)
-        await self.relay.settle(call)
-        if held.reason == "lost":
-            log.warning("job %s was lost to another worker; its call is closed", claim.id)
-            return
-        receipt = settlement.settle(provider, model_id, request, outcome.usage, call, outcome.error, held.reason)
-        await self._conclude(held, call, sent, outcome, receipt, try_no)
+        return Try(held, provider, model_id, in_bytes, number, sent, call, Heard())
 
-    def _spec(self, claim: Claim, request: JobRequest, model_id: str, sent: Dispatched) -> CallSpec:
-        config = self.configs[claim.text("provider")]
+    def _spec(self, t: Try, request: JobRequest) -> CallSpec:
+        config = self.configs[t.claim.text("provider")]
         clocks = Clocks(first_byte_s=config.first_byte_s, between_bytes_s=config.between_bytes_s)
-        return CallSpec(request, model_id, f"{claim.id}/{sent.call}", clocks)
+        return CallSpec(request, t.model_id, f"{t.claim.id}/{t.sent.call}", clocks)
 
-    async def _call(self, held: Held, call: LiveCall, provider: Provider, spec: CallSpec, sent: Dispatched) -> Outcome:
+    async def _call(self, t: Try, spec: CallSpec) -> None:
         """Runs the provider call as a child until it ends or has to stop (then `held.reason` says why)."""
-        outcome = Outcome()
-        held.call = asyncio.create_task(self._consume(call, provider, spec, outcome), name=f"call-{held.claim.id}")
+        held = t.held
+        held.call = asyncio.create_task(self._consume(t, spec), name=f"call-{held.claim.id}")
         if held.reason is not None:
             held.call.cancel()
-        left = (sent.deadline_ms - sent.now_ms) / 1000
+        left = (t.sent.deadline_ms - t.sent.now_ms) / 1000
         timer = asyncio.get_running_loop().call_later(left, held.stop, "deadline")
         try:
             await asyncio.wait({held.call})
@@ -102,61 +120,56 @@ class Runner:
             timer.cancel()
         if not held.call.cancelled() and (error := held.call.exception()) is not None:
             log.error("a call of job %s failed in our code", held.claim.id, exc_info=error)
-            outcome.error = ProviderError("internal_error", f"onceq failed during the call: {error!r}", cause="broken")
-        return outcome
+            t.heard.error = ProviderError(
+                "internal_error", f"onceq failed during the call ({type(error).__name__}); see the worker's log",
+                cause="broken",
+            )  # fmt: skip
 
-    async def _consume(self, call: LiveCall, provider: Provider, spec: CallSpec, outcome: Outcome) -> None:
-        loop = asyncio.get_running_loop()
-        start = loop.time()
+    async def _consume(self, t: Try, spec: CallSpec) -> None:
+        loop, heard = asyncio.get_running_loop(), t.heard
+        start, heard.begun = loop.time(), True
         try:
-            async with provider.call(spec) as stream:
+            async with t.provider.call(spec) as stream:
                 try:
                     async for deltas in stream:
-                        if outcome.first_s is None:
-                            outcome.first_s = loop.time() - start
-                        self.relay.add(call, deltas)
-                    outcome.finish_reason = stream.finish_reason
+                        if heard.first_s is None:
+                            heard.first_s = loop.time() - start
+                        self.relay.add(t.call, deltas)
+                    heard.finish_reason = stream.finish_reason
                 finally:
-                    outcome.usage = stream.usage
+                    heard.note(stream)
         except ProviderError as exc:
-            outcome.error = exc
+            heard.error = exc
 
-    async def _conclude(
-        self, held: Held, call: LiveCall, sent: Dispatched, outcome: Outcome, receipt: Receipt, try_no: int
-    ) -> None:
-        claim = held.claim
-        if outcome.error is None and outcome.finish_reason is not None:
-            await self._end(claim, "succeeded", call=call, outcome=outcome, receipt=receipt)
-        elif held.reason == "cancel":
-            await self._end(claim, "cancelled", call=call, outcome=outcome, receipt=receipt)
-        elif held.reason == "deadline":
-            await self._end(claim, "expired", call=call, outcome=outcome, receipt=receipt, error=_too_late(claim))
+    async def _conclude(self, t: Try) -> None:
+        if t.heard.complete:
+            await self._end(t.claim, "succeeded", t)
+        elif t.held.reason == "cancel":
+            await self._end(t.claim, "cancelled", t)
+        elif t.held.reason == "deadline":
+            await self._end(t.claim, "expired", t, _too_late(t.claim))
         else:
-            error = outcome.error or ProviderError(
-                "worker_lost", "the worker had to stop before the answer was whole", cause="broken"
-            )
-            await self._retry_or_fail(held, call, sent, outcome, receipt, error, try_no)
+            await self._retry_or_fail(t, t.heard.error or _stopped())
 
-    async def _retry_or_fail(
-        self, held: Held, call: LiveCall, sent: Dispatched, outcome: Outcome, receipt: Receipt,
-        error: ProviderError, try_no: int,
-    ) -> None:  # fmt: skip
-        claim = held.claim
-        budget = Budget(
-            tries=try_no, max_tries=self.settings.max_tries, calls=sent.call, max_calls=claim.number("max_calls"),
-            remaining_s=(sent.deadline_ms - sent.now_ms) / 1000,
-            on_break=claim.text("on_crash" if held.reason == "drain" else "on_break"),
-        )  # fmt: skip
-        decision = decide(error, budget, self.rng)
+    async def _retry_or_fail(self, t: Try, error: ProviderError) -> None:
+        decision = decide(error, self._budget(t), self.rng)
         match decision:
             case Retry():
-                await self._flush(call)
-                await until_stored(f"job {claim.id}", lambda: self.engine.requeue(
-                    claim, receipt, delay_s=decision.delay_s, reason=error.code, brake_s=decision.brake_s,
+                await self._flush(t.call)
+                await until_stored(f"job {t.claim.id}", lambda: self.engine.requeue(
+                    t.claim, t.receipt(), delay_s=decision.delay_s, reason=error.code, brake_s=decision.brake_s,
                 ))  # fmt: skip
             case GiveUp():
                 problem = JobError(code=error.code, message=error.message, retryable=decision.retryable)
-                await self._end(claim, "failed", call=call, outcome=outcome, receipt=receipt, error=problem)
+                await self._end(t.claim, "failed", t, problem)
+
+    def _budget(self, t: Try) -> Budget:
+        """A worker that has to go is to its jobs what a crash is: `on_crash` decides, not `on_break`."""
+        return Budget(
+            tries=t.number, max_tries=self.max_tries, calls=t.sent.call, max_calls=t.claim.number("max_calls"),
+            remaining_s=(t.sent.deadline_ms - t.sent.now_ms) / 1000,
+            on_break=t.claim.text("on_crash" if t.held.reason == "drain" else "on_break"),
+        )  # fmt: skip
 
     async def _flush(self, call: LiveCall) -> None:
         """What arrived before a break belongs to the log too; a `reset` voids it when the next call starts."""
@@ -176,29 +189,36 @@ class Runner:
                 message = f"job {claim.id} has used its {claim.number('max_calls')} calls; replay it to try anew"
                 await self._end(claim, "failed", error=JobError(code="worker_lost", message=message, retryable=True))
 
-    async def _end(
-        self, claim: Claim, state: EndState, *, call: LiveCall | None = None, outcome: Outcome | None = None,
-        receipt: Receipt | None = None, error: JobError | None = None,
-    ) -> None:  # fmt: skip
-        output = call.output(outcome.finish_reason if outcome else None) if call else Output()
+    async def _end(self, claim: Claim, state: EndState, t: Try | None = None, error: JobError | None = None) -> None:
+        """Ends the job with its last text; sends again what a restarted Redis lost before."""
+        receipt = t.receipt() if t else None
+        output = t.call.output(t.heard.finish_reason) if t else Output()
         usage = settlement.usage_of(receipt) if receipt and receipt.billed else None
         members = rest(usage=usage, finish_reason=output.finish_reason, error=error)
-        first = None if outcome is None or outcome.first_s is None else round(outcome.first_s * 1000)
 
         async def finish() -> bool:
-            frames = call.unsent() if call else []
-            end = End(
-                state=state, rest=members, output=output_json(output), receipt=receipt, kept=state == "succeeded",
-                first_seq=frames[0].seq if frames else 0, frames=[f.data for f in frames],
-                out_bytes=call.out_bytes if call else 0, provider_ttft_ms=first,
-            )  # fmt: skip
+            end = _end_of(state, t, members, output_json(output), receipt)
             word, last = await self.engine.finish(claim, end)
-            if word == "gap" and (call is None or not call.confirm(last)):
+            if word == "gap" and (t is None or not t.call.confirm(last)):
                 raise LeaseLost(f"Redis has lost more of job {claim.id} than its worker can send again")
             return word == "ok"
 
         while not await until_stored(f"job {claim.id}", finish):
             pass
+
+
+def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, receipt: Receipt | None) -> End:
+    frames = t.call.unsent() if t else []
+    first_s = t.heard.first_s if t else None
+    return End(
+        state=state, rest=members, output=output, receipt=receipt, kept=state == "succeeded",
+        first_seq=frames[0].seq if frames else 0, frames=[f.data for f in frames],
+        out_bytes=t.call.out_bytes if t else 0, provider_ttft_ms=None if first_s is None else round(first_s * 1000),
+    )  # fmt: skip
+
+
+def _stopped() -> ProviderError:
+    return ProviderError("worker_lost", "the worker had to stop before the answer was whole", cause="broken")
 
 
 def _no_key(claim: Claim) -> JobError:

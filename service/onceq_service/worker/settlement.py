@@ -1,0 +1,61 @@
+"""What a try came to: the provider's own usage where it reported one, else an estimate marked so; pure."""
+
+from __future__ import annotations
+
+from onceq.wire import Usage
+from onceq_service.pricing import Priced, estimate, estimated_tokens, price, unit_prices
+from onceq_service.providers.base import Provider
+from onceq_service.store.engine import Receipt, UnitPrices
+from onceq_service.worker.call import LiveCall
+from onceq_service.worker.heard import Heard
+from onceq_service.worker.held import StopReason
+
+
+def prices_before(provider: Provider, model_id: str, in_bytes: int) -> UnitPrices:
+    """The unit prices that `dispatch` records, so that a reap can settle what a killed worker spent."""
+    found = unit_prices(provider, model_id, input_tokens=estimated_tokens(in_bytes))
+    return UnitPrices(found.input, found.output, found.version)
+
+
+def settle(
+    provider: Provider, model_id: str, in_bytes: int, heard: Heard, call: LiveCall, reason: StopReason | None
+) -> Receipt:
+    """The receipt of a try that has ended, however it did."""
+    outcome = _outcome(heard, reason)
+    if not _billable(heard):
+        return Receipt(outcome, billed=False)
+    priced = price(provider, model_id, heard.usage, context=heard.price_context) or estimate(
+        provider, model_id, in_bytes=in_bytes, out_bytes=call.out_bytes, early_usage=heard.early_usage
+    )
+    return _receipt(outcome, priced)
+
+
+def usage_of(receipt: Receipt) -> Usage:
+    """The usage that the terminal event and the job show."""
+    return Usage(
+        input_tokens=receipt.input_tokens, output_tokens=receipt.output_tokens, cached_tokens=receipt.cached_tokens,
+        reasoning_tokens=receipt.reasoning_tokens, estimated=receipt.estimated,
+    )  # fmt: skip
+
+
+def _outcome(heard: Heard, reason: StopReason | None) -> str:
+    if heard.complete:
+        return "ok"
+    if heard.error is not None:
+        return heard.error.code
+    return {"cancel": "cancelled", "deadline": "deadline_exceeded"}.get(reason or "", "worker_lost")
+
+
+def _billable(heard: Heard) -> bool:
+    """Turned away before any work is free; whatever the provider had begun may be on its bill."""
+    if not heard.begun:
+        return False
+    return heard.error is None or heard.usage is not None or heard.error.may_be_billed
+
+
+def _receipt(outcome: str, p: Priced) -> Receipt:
+    t = p.tokens
+    return Receipt(
+        outcome, billed=True, estimated=p.estimated, input_tokens=t.input, output_tokens=t.output,
+        cached_tokens=t.cached, reasoning_tokens=t.reasoning, spent_nano_usd=p.nano_usd,
+    )  # fmt: skip
