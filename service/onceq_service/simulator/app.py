@@ -15,16 +15,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from onceq_service.simulator.anthropic import Anthropic
-from onceq_service.simulator.ask import RefusedError
 from onceq_service.simulator.bedrock import Bedrock
-from onceq_service.simulator.control import Control, Orders
-from onceq_service.simulator.dialect import decode
+from onceq_service.simulator.control import Control
 from onceq_service.simulator.endpoint import CallEndpoint, Desk
-from onceq_service.simulator.frames import encode
 from onceq_service.simulator.journal import Journal
 from onceq_service.simulator.knobs import Knobs
 from onceq_service.simulator.meter import Meter
 from onceq_service.simulator.openai_chat import OpenAIChat
+from onceq_service.simulator.own_api import own_routes
 from onceq_service.simulator.responses_api import responses_routes
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-5-mini", "o4-mini")
@@ -34,7 +32,7 @@ MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-5-mini", "o4-mini")
 def make_app(flags: Knobs, journal: Journal) -> Starlette:
     """One simulator, with a control and a meter of its own."""
     desk = Desk(Control(flags), Meter(journal))
-    return Starlette(routes=[*_provider_routes(desk), *_own_routes(desk)])
+    return Starlette(routes=[*_provider_routes(desk), *own_routes(desk)])
 
 
 def _provider_routes(desk: Desk) -> list[BaseRoute]:
@@ -48,50 +46,6 @@ def _provider_routes(desk: Desk) -> list[BaseRoute]:
     ]
 
 
-def _own_routes(desk: Desk) -> list[BaseRoute]:
-    async def show_control(_: Request) -> Response:
-        return _json(desk.control.shown())
-
-    async def put_control(request: Request) -> Response:
-        try:
-            desk.control.obey(decode(await request.body(), Orders))
-        except RefusedError as refused:
-            return _json({"error": refused.message}, refused.status)
-        return _json(desk.control.shown())
-
-    async def reset_control(_: Request) -> Response:
-        desk.control.reset()
-        return Response(status_code=204)
-
-    async def show_meter(request: Request) -> Response:
-        query = request.query_params
-        report = desk.meter.report(
-            job=query.get("job"), refused=query.get("refused") == "1", with_text=query.get("text") == "1"
-        )
-        return _json(report)
-
-    async def reset_meter(_: Request) -> Response:
-        desk.meter.reset()
-        return Response(status_code=204)
-
-    return [
-        Route("/livez", _livez),
-        Route("/control", show_control, methods=["GET"]),
-        Route("/control", put_control, methods=["PUT"]),
-        Route("/control", reset_control, methods=["DELETE"]),
-        Route("/meter", show_meter, methods=["GET"]),
-        Route("/meter", reset_meter, methods=["DELETE"]),
-    ]
-
-
 async def _models(_: Request) -> Response:
     models = [{"id": name, "object": "model", "created": 0, "owned_by": "onceq-simulator"} for name in MODELS]
     return JSONResponse({"object": "list", "data": models})
-
-
-async def _livez(_: Request) -> Response:
-    return JSONResponse({"status": "ok"})
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(encode(value), status, media_type="application/json")
