@@ -1,0 +1,135 @@
+"""The producer's thinking, without I/O: a validated request -> what the store admits.
+
+Same Idempotency-Key, other body: told apart by `body_hash`, over the whole request. Same question, whatever its key:
+found by `fingerprint`, over what decides the answer (G2). In neither does the order of keys in a JSON object matter.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from onceq.wire import IDEMPOTENCY_KEY_PATTERN, JobRequest, Message
+from onceq_service.api.catalog import Resolved
+from onceq_service.api.problems import Refused, invalid_field
+from onceq_service.store import Admission, ApiKey, Seal, new_job_id
+
+_KEY = re.compile(IDEMPOTENCY_KEY_PATTERN)
+_ENCODE: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a request gets where it says nothing; seconds and counts."""
+
+    deadline_s: float
+    max_calls: int
+    dedupe_window_s: int
+
+
+def idempotency_key(sent: bytes | None) -> str | None:
+    """The header's value; raises Refused (400) unless it is 1 to 255 visible ASCII characters."""
+    if sent is None:
+        return None
+    key = sent.decode("latin-1")
+    if not _KEY.fullmatch(key):
+        detail = "Idempotency-Key must be 1 to 255 visible ASCII characters without spaces. Nothing was stored."
+        raise Refused("malformed_idempotency_key", detail)
+    return key
+
+
+def admission(
+    request: JobRequest, key: ApiKey, idem_key: str | None, model: Resolved, seal: Seal, defaults: Defaults
+) -> Admission:
+    """Everything that the store needs to decide; raises Refused (422) for numbers that JSON does not have."""
+    tenant = key.tenant.encode()
+    free = free_form(request)
+    window_s = dedupe_window_s(request, idem_key, defaults.dedupe_window_s)
+    return Admission(
+        id=new_job_id(),
+        tenant=key.tenant,
+        key_id=key.id,
+        request=request.model_dump_json(exclude_none=True, by_alias=True).encode(),
+        model=model.model,
+        provider=model.provider,
+        lane=model.model,
+        band=request.band,
+        idem=seal(b"idem", tenant, idem_key.encode()) if idem_key else "",
+        body_hash=seal(b"body", tenant, *whole(request, free)) if idem_key else "",
+        fp=seal(b"fp", tenant, *question(request, model.model, free)) if window_s else "",
+        window_s=window_s,
+        fresh=request.fresh,
+        deadline_s=request.deadline_s or defaults.deadline_s,
+        max_calls=request.max_calls or defaults.max_calls,
+        on_crash=request.on_crash or "retry",
+        on_break=request.on_break or "retry",
+        simulated=model.simulated,
+        user=request.user or "",
+        team=request.team or "",
+        labels=_ENCODE(request.labels) if request.labels else b"{}",
+    )
+
+
+def dedupe_window_s(request: JobRequest, idem_key: str | None, default_s: int) -> int:
+    """How long the same question finds this job: as asked, else not at all with a key, else the default."""
+    if request.dedupe_window_s is not None:
+        return request.dedupe_window_s
+    return 0 if idem_key else default_s
+
+
+def free_form(request: JobRequest) -> bytes:
+    """The parts whose keys the client chooses, as JSON with sorted keys; raises Refused (422) on NaN and Infinity."""
+    shape = request.response_format
+    if request.params is None and request.tools is None and (shape is None or shape.json_schema is None):
+        return b""
+    tools = [(t.name, t.description, t.parameters) for t in request.tools or ()]
+    schema = None if shape is None else shape.json_schema
+    parts = (("params", request.params), ("tools", tools), ("response_format.schema", schema))
+    return b"\n".join(_sorted_json(loc, part) for loc, part in parts)
+
+
+def whole(request: JobRequest, free: bytes) -> Sequence[bytes]:
+    """The whole request, one way of writing it for each thing it says."""
+    labels = _ENCODE(sorted(request.labels.items())) if request.labels else b""
+    rest = request.model_copy(update={"params": None, "tools": None, "response_format": None, "labels": None})
+    return (rest.model_dump_json(exclude_none=True).encode(), labels, free, _shape(request))
+
+
+def question(request: JobRequest, model: str, free: bytes) -> Sequence[bytes]:
+    """What decides the answer, and for whom: not band, team, labels, deadlines or what to do on trouble."""
+    choice = request.tool_choice
+    asked = (
+        request.user,
+        model,
+        [_turn(m) for m in request.messages] if request.messages is not None else [("user", request.prompt)],
+        request.system,
+        request.max_tokens,
+        request.temperature,
+        request.stop,
+        choice if choice is None or isinstance(choice, str) else [choice.name],
+    )
+    return (_ENCODE(asked), free, _shape(request))
+
+
+def _turn(m: Message) -> tuple[object, ...]:
+    content = m.content if m.content is None or isinstance(m.content, str) else [p.model_dump() for p in m.content]
+    if m.tool_calls is None and m.tool_call_id is None:
+        return (m.role, content)
+    return (m.role, content, [(c.id, c.name, c.arguments) for c in m.tool_calls or ()], m.tool_call_id)
+
+
+def _shape(request: JobRequest) -> bytes:
+    shape = request.response_format
+    return b"" if shape is None else _ENCODE((shape.type, shape.name, shape.strict))
+
+
+def _sorted_json(loc: str, value: object) -> bytes:
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError as exc:
+        raise invalid_field(loc, "NaN, Infinity and numbers beyond a double are not JSON") from exc

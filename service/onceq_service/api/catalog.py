@@ -1,0 +1,54 @@
+"""Which models exist: aliases and provider prefixes, from the configuration; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from onceq_service.api.problems import Refused
+from onceq_service.settings import ProviderConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A model as its worker knows it: `<provider>/<provider's own id>`, which is also its lane."""
+
+    model: str
+    provider: str
+    simulated: bool
+
+
+class Catalog:
+    """Resolves what requests call a model."""
+
+    def __init__(self, aliases: Mapping[str, str], providers: Mapping[str, ProviderConfig]) -> None:
+        self.aliases, self.providers = dict(aliases), dict(providers)
+        self.simulated = bool(providers) and all(p.simulated for p in providers.values())
+        """Whether this whole stack runs on the simulator."""
+
+    def resolve(self, name: str) -> Resolved:
+        """The model behind a name; raises Refused (422) that lists what is known."""
+        model = self.aliases.get(name, name)
+        provider, slash, rest = model.partition("/")
+        if not slash or not rest or provider not in self.providers:
+            raise self._unknown(name)
+        return Resolved(model, provider, self.providers[provider].simulated)
+
+    def not_served(self, provider: str) -> Refused:
+        """422 for a provider that no live worker has a key for."""
+        config = self.providers[provider]
+        variable = config.key_env or ("AWS credentials" if config.kind == "bedrock" else "its key")
+        detail = (
+            f"No running worker serves the provider {provider}: set {variable} in the environment of a worker and "
+            "restart it, or choose another model. Nothing was stored."
+        )
+        return Refused("provider_not_served", detail)
+
+    def _unknown(self, name: str) -> Refused:
+        known = f"a model is <provider>/<model id> with one of the providers {_list(self.providers)}"
+        aliases = f", or one of the aliases {_list(self.aliases)}" if self.aliases else ""
+        return Refused("unknown_model", f"The model {name[:100]} is not known: {known}{aliases}. Nothing was stored.")
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

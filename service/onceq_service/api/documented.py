@@ -1,0 +1,145 @@
+"""What the OpenAPI document says that the code can't: problems, SSE, headers, and the routes that are plain ASGI.
+
+The functions of `routes` are never called; they stand for what submit.py, batch.py and events.py answer.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Header, Query
+from pydantic import BaseModel
+
+from onceq.wire import BatchAnswer, BatchRequest, Event, Job, JobRequest, Problem, SubmittedJob
+
+Responses = dict[int | str, dict[str, Any]]
+
+_WHY: Final[dict[int, str]] = {
+    400: "Malformed: `malformed_json`, `malformed_idempotency_key`, `malformed_last_event_id`, `last_event_id_ahead`.",
+    401: "No API key, or one that is not known.",
+    403: "The API key lacks the scope.",
+    404: "No such thing for this API key (another tenant's looks the same).",
+    413: "The body is too large.",
+    415: "The body is not sent as application/json.",
+    422: "Not valid: `errors` says where. Or `unknown_model`, `provider_not_served`, `idempotency_key_reused`.",
+    503: "Redis is away or full; nothing was stored. Try again after Retry-After seconds.",
+}
+_RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
+NOT_MODIFIED: Final[Responses] = {304: {"description": "Nothing has changed since If-None-Match."}}
+CANCEL_TOLD: Final[Responses] = {202: {"model": Job, "description": "Its worker has been told and is letting go."}}
+
+
+def problems(*statuses: int) -> Responses:
+    """The problems that a route may answer with, for `responses=`."""
+    return {status: _problem(status) for status in statuses}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    headers = {"headers": _RETRY_AFTER} if status == 503 else {}
+    return {"description": _WHY[status], "content": content, **headers}
+
+
+routes = APIRouter(tags=["jobs"])
+_ACCEPTED: Final[Responses] = {
+    202: {
+        "description": "The job is durable.",
+        "headers": {
+            "Location": {"schema": {"type": "string"}, "description": "The job's URL."},
+            "Idempotent-Replayed": {
+                "schema": {"type": "string", "enum": ["true", "false"]},
+                "description": "Whether this job was there before.",
+            },
+        },
+    }
+}
+_EXAMPLES: Final = {
+    "prompt": {"value": {"model": "openai/gpt-4o-mini", "prompt": "Name three rivers."}},
+    "conversation": {
+        "value": {
+            "model": "anthropic/claude-haiku-4-5",
+            "system": "Answer in one word.",
+            "messages": [{"role": "user", "content": "The capital of France?"}],
+            "max_tokens": 20,
+            "team": "search",
+        }
+    },
+}
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]{1,255}$",
+        description="Any number of posts with the same key make one job, for 24 h after its end.",
+    ),
+]  # fmt: skip
+
+
+@routes.post(
+    "/v1/jobs",
+    status_code=202,
+    responses=_ACCEPTED | problems(400, 401, 403, 413, 415, 422, 503),
+    openapi_extra={"requestBody": {"content": {"application/json": {"examples": _EXAMPLES}}}},
+)
+async def submit_job(job: JobRequest, idempotency_key: IdempotencyKey = None) -> SubmittedJob:
+    """Takes a job: creates it, joins one that asks the same and still runs, or replays one that has ended."""
+    raise NotImplementedError
+
+
+@routes.post("/v1/jobs/batch", responses=problems(400, 401, 403, 413, 415, 422, 503))
+async def submit_jobs(batch: BatchRequest) -> BatchAnswer:
+    """Takes up to 1,000 jobs; each has an outcome of its own, a job or a problem, in the order of the request."""
+    raise NotImplementedError
+
+
+@routes.get(
+    "/v1/jobs/{job_id}/events",
+    response_model=None,
+    responses={
+        200: {
+            "description": "Events `queued started delta reset retrying snapshot succeeded failed cancelled expired`, "
+            "numbered from 1 by `id`; the data is an Event. The terminal event is the last. Comments keep it alive.",
+            "content": {
+                "text/event-stream": {"schema": {"type": "string"}, "x-event": {"$ref": "#/components/schemas/Event"}}
+            },
+        },
+        204: {"description": "The reader has everything: the job has ended and the cursor is at its end."},
+    }
+    | problems(400, 401, 403, 404, 503),
+)
+async def follow_job(
+    job_id: str,
+    last_event_id: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}$", description="As the header.")] = None,
+    last_event_id_header: Annotated[
+        str | None,
+        Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,15}$", description="Events after this number."),
+    ] = None,
+) -> None:
+    """A job's events as SSE, from any number, live to the end, on any replica."""
+    raise NotImplementedError
+
+
+EXTRA_MODELS: Final = (Problem, Event)
+"""Models that the document names by reference only."""
+
+
+def complete(document: dict[str, Any], public: tuple[str, ...]) -> dict[str, Any]:
+    """Adds what FastAPI does not know: the key, and the models that are only referred to."""
+    parts = document.setdefault("components", {})
+    parts["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `oq_...`."},
+        "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for model in EXTRA_MODELS:
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+        parts["schemas"].update(schema.pop("$defs", {}) | {model.__name__: schema})
+    document["security"] = [{"bearer": []}, {"api_key": []}]
+    for path in public:
+        for operation in document["paths"][path].values():
+            operation["security"] = []
+    return document
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` for a route that reads its body itself."""
+    schema = model.model_json_schema()
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

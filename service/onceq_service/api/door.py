@@ -1,0 +1,92 @@
+"""The ASGI door of the app: no request passes without a key, and whatever goes wrong leaves as a problem.
+
+The hot route is answered from here: the stack behind (exception handling, routing, dependencies) costs more than its
+work. Its handler returns a whole Reply, so nothing is half sent when it fails.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from onceq_service.api.auth import KEY
+from onceq_service.api.body import ClientGone, Heads, heads_of
+from onceq_service.api.problems import internal_error, refusal_of
+from onceq_service.api.replies import Reply, send_reply
+from onceq_service.api.service import Service
+from onceq_service.store import ApiKey
+
+HEADS: Final = "onceq.heads"
+"""Where the headers by name are in an ASGI scope."""
+Handler = Callable[[Service, ApiKey, Heads, Receive], Awaitable[Reply]]
+
+log = structlog.get_logger("onceq.api")
+
+
+class Door:
+    """Identifies the caller, then hands over to a hot route or to the app behind."""
+
+    def __init__(self, app: ASGIApp, service: Service, hot: Mapping[tuple[str, str], Handler]) -> None:
+        self.app, self._service, self._hot = app, service, hot
+        self._log_access = service.settings.log_level == "debug"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif self._log_access:
+            await self._logged(scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            path = scope["path"]
+            heads = heads_of(scope["headers"])
+            if path.startswith("/v1/") or path == "/metrics":
+                key = await self._service.doorkeeper.identify(heads)
+                hot = self._hot.get((scope["method"], path))
+                if hot is not None:
+                    await send_reply(send, await hot(self._service, key, heads, receive))
+                    return
+                scope[KEY] = key
+            scope[HEADS] = heads
+            await self.app(scope, receive, watched)
+        except ClientGone:
+            return
+        except Exception as exc:
+            if started:
+                raise
+            await send_reply(send, problem_reply(exc, scope["method"], scope["path"]))
+
+    async def _logged(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began, status = time.perf_counter(), 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        await self._answer(scope, receive, noted)
+        ms = round((time.perf_counter() - began) * 1000, 2)
+        log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=ms)
+
+
+def problem_reply(exc: Exception, method: str, path: str) -> Reply:
+    """The answer to an exception; one that nobody foresaw is logged with its cause and told as a 500."""
+    refused = refusal_of(exc)
+    if refused is None:
+        log.error("a request failed", method=method, path=path, exc_info=exc)
+        refused = internal_error()
+    return refused.reply(path)

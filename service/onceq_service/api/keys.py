@@ -1,0 +1,89 @@
+"""API keys: made, listed and revoked by an admin within its tenant; an operator may name any tenant."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fastapi import APIRouter, Request, Response
+
+from onceq.wire import Answer, ApiKeyRequest, Scope
+from onceq_service.api import documented as doc
+from onceq_service.api.auth import Admin
+from onceq_service.api.body import parse, read_json
+from onceq_service.api.door import HEADS
+from onceq_service.api.problems import Refused
+from onceq_service.api.service import In
+from onceq_service.store import ApiKey
+
+router = APIRouter(tags=["keys"])
+
+
+class ApiKeyInfo(Answer):
+    """A key, without its secret."""
+
+    id: str
+    tenant: str
+    name: str
+    scopes: list[Scope]
+    created_at: datetime
+
+
+class NewApiKey(ApiKeyInfo):
+    """A key with its secret, which is shown this once."""
+
+    secret: str
+
+
+class ApiKeyList(Answer):
+    """Keys, oldest first."""
+
+    keys: list[ApiKeyInfo]
+
+
+@router.post(
+    "/v1/keys",
+    status_code=201,
+    responses=doc.problems(400, 401, 403, 413, 415, 422, 503),
+    openapi_extra=doc.body_of(ApiKeyRequest),
+)
+async def create_key(request: Request, service: In, caller: Admin) -> NewApiKey:
+    """Makes a key; its secret is in this answer and nowhere else."""
+    wanted = parse(ApiKeyRequest, await read_json(request.scope[HEADS], request.receive))
+    _check(caller, wanted)
+    made, secret = await service.store.keys.create(
+        tenant=wanted.tenant or caller.tenant, name=wanted.name, scopes=list(dict.fromkeys(wanted.scopes))
+    )
+    return NewApiKey(**_info(made).model_dump(), secret=secret)
+
+
+@router.get("/v1/keys", responses=doc.problems(401, 403, 503))
+async def list_keys(service: In, caller: Admin) -> ApiKeyList:
+    """The tenant's keys; an operator's own call lists those of all tenants."""
+    return ApiKeyList(keys=[_info(key) for key in await service.store.keys.list(_reach(caller))])
+
+
+@router.delete("/v1/keys/{key_id}", status_code=204, responses=doc.problems(401, 403, 404, 503))
+async def revoke_key(service: In, caller: Admin, key_id: str) -> Response:
+    """Revokes a key: at once in this process, within 5 s in the others."""
+    if not await service.store.keys.revoke(key_id, _reach(caller)):
+        raise Refused("not_found", f"There is no API key {key_id[:50]} that this one may revoke.")
+    service.doorkeeper.forget(key_id)
+    return Response(status_code=204)
+
+
+def _check(caller: ApiKey, wanted: ApiKeyRequest) -> None:
+    if caller.may("operator"):
+        return
+    if wanted.tenant not in (None, caller.tenant):
+        raise Refused("forbidden", "Only an operator makes keys for another tenant; leave tenant out.")
+    if "operator" in wanted.scopes:
+        raise Refused("forbidden", "Only an operator makes keys with the scope operator.")
+
+
+def _reach(caller: ApiKey) -> str | None:
+    """The tenant whose keys the caller may see; None for all."""
+    return None if caller.may("operator") else caller.tenant
+
+
+def _info(key: ApiKey) -> ApiKeyInfo:
+    return ApiKeyInfo(id=key.id, tenant=key.tenant, name=key.name, scopes=list(key.scopes), created_at=key.created_at)

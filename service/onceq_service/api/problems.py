@@ -1,0 +1,129 @@
+"""Every refusal of the API: a stable code, what happened, to which job, what to do next; sent as problem+json (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from onceq.errors import OnceqError
+from onceq.wire import ErrorCode, FieldError, Problem
+from onceq_service.api.replies import Headers, Reply
+from onceq_service.store import KeyReused, StoreFull, StoreUnavailable
+
+MEDIA_TYPE: Final = b"application/problem+json"
+STATUS: Final[dict[ErrorCode, int]] = {
+    "bad_request": 400, "malformed_json": 400, "malformed_idempotency_key": 400, "malformed_last_event_id": 400,
+    "last_event_id_ahead": 400, "unauthorized": 401, "forbidden": 403, "job_not_found": 404, "not_found": 404,
+    "method_not_allowed": 405, "payload_too_large": 413, "unsupported_media_type": 415, "invalid_request": 422,
+    "idempotency_key_reused": 422, "unknown_model": 422, "provider_not_served": 422, "rate_limited": 429,
+    "internal_error": 500, "store_unavailable": 503, "store_full": 503,
+}  # fmt: skip
+MAX_ERRORS: Final = 20
+"""Field errors named in one answer; a long list of messages can be wrong in thousands of places."""
+MAX_LOC: Final = 200
+
+
+class Refused(OnceqError):
+    """A request that gets a problem for an answer; nothing was done for it."""
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        retry_after_s: int | None = None,
+        headers: Headers = (),
+    ) -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.errors = code, detail, list(errors) or None
+        self.status = STATUS[code]
+        retry = [(b"retry-after", b"%d" % retry_after_s)] if retry_after_s is not None else []
+        self.headers: Headers = [*retry, *headers]
+
+    def problem(self, path: str | None = None) -> Problem:
+        """The answer's body; `path` is what was asked for."""
+        title = self.code.replace("_", " ").capitalize()
+        return Problem(
+            title=title, status=self.status, code=self.code, detail=self.detail, instance=path, errors=self.errors
+        )
+
+    def reply(self, path: str | None = None) -> Reply:
+        """The whole answer."""
+        body = self.problem(path).model_dump_json(exclude_none=True).encode()
+        return Reply(self.status, body, [(b"content-type", MEDIA_TYPE), *self.headers])
+
+
+def refusal_of(exc: Exception) -> Refused | None:
+    """What to answer to an error of the store; None when it is nobody's fault but ours."""
+    match exc:
+        case Refused():
+            return exc
+        case KeyReused():
+            return Refused("idempotency_key_reused", f"{exc}.")
+        case StoreFull():
+            return store_full()
+        case StoreUnavailable():
+            detail = "The queue's Redis can't be reached; nothing is lost. Try again with the same Idempotency-Key."
+            return Refused("store_unavailable", detail, retry_after_s=1)
+        case _:
+            return None
+
+
+def store_full() -> Refused:
+    """New work is shed so that running jobs can end."""
+    detail = "The queue's Redis is above 85 % of its memory; nothing was stored. Try again later."
+    return Refused("store_full", detail, retry_after_s=5)
+
+
+def internal_error() -> Refused:
+    """Our fault; the log has the cause."""
+    return Refused("internal_error", "Something broke in the service; its log has the cause. Trying again is safe.")
+
+
+def job_not_found(job_id: str, result_ttl_s: int) -> Refused:
+    """The same for a job that never was, one of another tenant, and one that is older than its retention."""
+    return Refused(
+        "job_not_found",
+        f"There is no job {job_id[:50]} for this API key. A job is kept for {result_ttl_s} s after its end; if it is "
+        "older, it is gone: post the request again.",
+    )
+
+
+def invalid(exc: ValidationError, where: str = "") -> Refused:
+    """400 for what is not JSON, 422 with the wrong fields otherwise; the values that were sent are never repeated."""
+    found = exc.errors(include_url=False, include_input=False, include_context=False)
+    if found[0]["type"] == "json_invalid":
+        return Refused("malformed_json", f"The body is not JSON: {_after_colon(found[0]['msg'])}.")
+    return invalid_fields(found, where)
+
+
+def invalid_fields(found: Sequence[ErrorDetails], where: str = "") -> Refused:
+    """422 that names what is wrong, place by place; at most MAX_ERRORS places."""
+    errors = [FieldError(loc=_loc(where, e["loc"]), message=_message(e)) for e in found[:MAX_ERRORS]]
+    more = f" (the first {MAX_ERRORS} of {len(found)})" if len(found) > MAX_ERRORS else ""
+    detail = f"The request is not valid: see errors{more}. Nothing was stored."
+    return Refused("invalid_request", detail, errors=errors)
+
+
+def invalid_field(loc: str, message: str) -> Refused:
+    """422 for one field."""
+    errors = [FieldError(loc=loc, message=message)]
+    return Refused("invalid_request", "The request is not valid: see errors. Nothing was stored.", errors=errors)
+
+
+def _loc(where: str, loc: Sequence[int | str]) -> str:
+    return ".".join([*([where] if where else []), *map(str, loc)])[:MAX_LOC]
+
+
+def _message(e: ErrorDetails) -> str:
+    if e["type"] == "union_tag_invalid":
+        return "the type of this part is not known"  # pydantic's own message repeats what was sent
+    return e["msg"].removeprefix("Value error, ")
+
+
+def _after_colon(message: str) -> str:
+    return message.partition(": ")[2] or message

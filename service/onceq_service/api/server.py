@@ -1,0 +1,120 @@
+"""Runs the API: one socket, bound once; one process, or several that share it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from onceq.errors import ConfigurationError
+from onceq_service.api.app import build_app
+from onceq_service.api.connection import EXTENSION
+from onceq_service.api.logs import configure_logs
+from onceq_service.api.problems import Refused
+from onceq_service.settings import Settings
+
+BACKLOG = 2048
+STOP_S = 1
+"""Requests that still run this long after a stop are cancelled; streams and long polls end at once."""
+KEEP_ALIVE_S = 75
+"""Longer than a load balancer's 60 s, or it would reuse a connection in the moment that we close it."""
+
+
+class ApiProtocol(HttpToolsProtocol):
+    """Puts the connection into the scope (connection.py), and answers bytes that are not HTTP with a problem too."""
+
+    on_stop: Callable[[], object] | None = None
+
+    def on_message_begin(self) -> None:
+        """uvicorn's hook for a new request."""
+        super().on_message_begin()
+        cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: self}
+
+    def shutdown(self) -> None:
+        """The server begins to stop."""
+        super().shutdown()
+        if self.on_stop is not None:
+            self.on_stop()
+
+    def cut(self) -> None:
+        """Drops the connection at once."""
+        self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """For bytes that are not HTTP."""
+        reply = Refused("bad_request", "The bytes sent are not an HTTP request.").reply()
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\n"
+        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(reply.body) + reply.body)
+        self.transport.close()
+
+
+class ApiServer(uvicorn.Server):
+    """uvicorn with our settings; calls `on_ready` when it answers."""
+
+    def __init__(self, settings: Settings, on_ready: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            build_app(settings),
+            http=ApiProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=STOP_S,
+        )
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, then says so."""
+        await super().startup(sockets)
+        self._on_ready()
+
+
+def run(settings: Settings) -> None:
+    """Serves until SIGINT or SIGTERM; prints `{"url": ...}` when it answers. Raises ConfigurationError."""
+    configure_logs(settings)
+    listener = bind(settings.host, settings.port)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more after a clean stop
+    try:
+        ApiServer(settings, lambda: announce(listener)).run([listener])
+    except KeyboardInterrupt:
+        pass  # Ctrl-C is how one stops it
+    finally:
+        listener.close()
+
+
+def announce(listener: socket.socket) -> None:
+    """Says where the API is, one line of JSON on stdout."""
+    sys.stdout.write(json.dumps({"url": url_of(listener)}) + "\n")
+    sys.stdout.flush()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; raises ConfigurationError when the address is taken or not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as exc:
+        listener.close()
+        reason = f"{exc.strerror or exc}: stop what listens there, or set ONCEQ_PORT to another port (0: any free one)"
+        raise ConfigurationError(f"The API can't listen on {host} port {port}: {reason}.") from exc
+    listener.set_inheritable(True)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """http://host:port of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

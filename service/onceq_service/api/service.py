@@ -1,0 +1,142 @@
+"""What the routes of one API process share: the store, the catalog, and a view of Redis and the workers that is
+refreshed in the background, so that no request waits for it. Nothing here is state: another process can know the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated, Final
+
+import structlog
+from fastapi import Depends, Request
+
+from onceq.wire import WorkerInfo
+from onceq_service.api.admission import Defaults
+from onceq_service.api.auth import Doorkeeper
+from onceq_service.api.cache import TenantCache
+from onceq_service.api.catalog import Catalog
+from onceq_service.settings import Settings
+from onceq_service.store import Retention, Seal, ServerFacts, Store, StoreError, open_store
+from onceq_service.store.server import FULL_AT
+
+TEND_S: Final = 1.0
+WORKERS_S: Final = 2.0
+INSPECT_S: Final = 5.0
+STATS_S: Final = 1.0
+
+log = structlog.get_logger("onceq.api")
+
+
+class Service:
+    """One API process. Everything but `catalog` and `settings` exists only inside `running()`."""
+
+    store: Store
+    doorkeeper: Doorkeeper
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.catalog = Catalog(settings.file().aliases, settings.providers())
+        self.defaults = Defaults(settings.deadline_s, settings.max_calls, settings.dedupe_window_s)
+        self.facts: ServerFacts | None = None
+        """What Redis said when it was last looked at; None while it has never answered."""
+        self.full = False
+        self.workers: list[WorkerInfo] = []
+        self.streams = 0
+        self.posts: Counter[str] = Counter()
+        self.stats = TenantCache(STATS_S)
+        self._seal: Seal | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Opens the store (Redis may be away) and keeps the view fresh until the end."""
+        s = self.settings
+        kept = Retention(s.result_ttl_s, s.events_ttl_s, s.idempotency_ttl_s, s.lease_s)
+        async with open_store(s.redis_url, s.queue, kept) as self.store:
+            self.doorkeeper = Doorkeeper(self.store.keys)
+            chores = [
+                asyncio.create_task(repeat(what, every_s), name=f"api-{what.__name__}")
+                for what, every_s in self._chores()
+            ]
+            try:
+                yield
+            finally:
+                await cancel_all(chores)
+
+    async def seal(self) -> Seal:
+        """The queue's HMAC; raises StoreUnavailable."""
+        if self._seal is None:
+            self._seal = await self.store.seal()
+        return self._seal
+
+    async def serves(self, provider: str) -> bool:
+        """Whether a live worker serves it; with no worker at all, one may come. Looks again before it says no."""
+        if self._served(provider):
+            return True
+        await self.see_workers()
+        return self._served(provider)
+
+    def _served(self, provider: str) -> bool:
+        return not self.workers or any(provider in w.providers for w in self.workers)
+
+    async def see_workers(self) -> None:
+        """Reads which workers live."""
+        self.workers = await self.store.sums.workers()
+
+    async def tend(self) -> None:
+        """One second's housekeeping of the queue, and whether its memory still takes new work."""
+        await self.store.engine.tend()
+        used, limit = await self.store.memory()
+        self.full = limit > 0 and used > FULL_AT * limit
+
+    async def inspect(self) -> None:
+        """What kind of Redis this is now; it may have been replaced, so its secret is read again too."""
+        self.facts = await self.store.inspect()
+        self._seal = await self.store.seal()
+
+    def _chores(self) -> tuple[tuple[Callable[[], Awaitable[None]], float], ...]:
+        return ((self.tend, TEND_S), (self.see_workers, WORKERS_S), (self.inspect, INSPECT_S))
+
+
+async def repeat(what: Callable[[], Awaitable[None]], every_s: float) -> None:
+    """Does it for ever, at once and then every so often; says so once when Redis goes away and when it is back."""
+    away = False
+    while True:
+        began = time.monotonic()
+        try:
+            await what()
+            if away:
+                log.info("redis is back", chore=what.__name__)
+            away = False
+        except StoreError as exc:
+            if not away:
+                log.warning("redis does not answer", chore=what.__name__, reason=str(exc))
+            away = True
+        except Exception:
+            log.exception("a chore failed", chore=what.__name__)
+        await asyncio.sleep(max(0.05, every_s - (time.monotonic() - began)))
+
+
+async def cancel_all(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancels tasks and waits until they have ended."""
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def service_of(request: Request) -> Service:
+    """The service that answers a request."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def _service(request: Request) -> Service:
+    return service_of(request)
+
+
+In = Annotated[Service, Depends(_service)]

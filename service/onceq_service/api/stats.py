@@ -1,0 +1,69 @@
+"""GET /v1/stats: a tenant's queue now and its last 24 hours; read at most once a second for each tenant."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Response
+
+from onceq.wire import CostPoint, Stats, Totals
+from onceq_service.api import documented as doc
+from onceq_service.api.auth import Reader
+from onceq_service.api.service import In, Service
+from onceq_service.store.stats import HOUR_MS, totals
+from onceq_service.store.views import Fields
+
+Point = tuple[CostPoint, Fields]
+
+router = APIRouter(tags=["stats"])
+
+
+@router.get("/v1/stats", response_model=Stats, responses=doc.problems(401, 403, 503))
+async def get_stats(service: In, key: Reader) -> Response:
+    """Counts, times and money of the caller's tenant.
+
+    `last_hour` is the current clock hour and the one before it; where the whole stack runs on the simulator
+    (`simulated`) it is about simulated jobs, else about real ones. Sums never mix the two.
+    """
+    return Response(
+        await service.stats.get(key.tenant, lambda: _read(service, key.tenant)), media_type="application/json"
+    )
+
+
+async def _read(service: Service, tenant: str) -> bytes:
+    sums = service.store.sums
+    now_ms = await sums.now_ms()
+    depth, retries, oldest, points, workers = await asyncio.gather(
+        sums.depth(tenant), sums.waiting_retry(), sums.oldest_queued_s(tenant, now_ms),
+        sums.hours(tenant, now_ms - 23 * HOUR_MS, now_ms), sums.workers(),
+    )  # fmt: skip
+    simulated = service.catalog.simulated
+    hour_ago = time_of((now_ms // HOUR_MS - 1) * HOUR_MS)
+    return (
+        Stats(
+            at=time_of(now_ms),
+            durability=service.store.jobs.durability,
+            simulated=simulated,
+            depth=depth,
+            waiting_retry=retries,
+            oldest_queued_s=oldest,
+            last_hour=_sum(p for p in points if p[0].at >= hour_ago and p[0].simulated == simulated),
+            last_24h=_sum(p for p in points if not p[0].simulated),
+            last_24h_simulated=_sum(p for p in points if p[0].simulated),
+            hours=[point for point, _ in points],
+            workers=workers,
+        )
+        .model_dump_json()
+        .encode()
+    )
+
+
+def _sum(points: Iterable[Point]) -> Totals:
+    return totals(fields for _, fields in points)
+
+
+def time_of(ms: int) -> datetime:
+    """Milliseconds since the epoch as a time."""
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,0 +1,54 @@
+"""POST /v1/jobs: the hot path. One body read, one validation, one store call, one answer from a template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.types import Receive
+
+from onceq.wire import JobRequest, SubmittedJob
+from onceq_service.api import receipt
+from onceq_service.api.admission import admission, idempotency_key
+from onceq_service.api.auth import require
+from onceq_service.api.body import Heads, parse, read_json
+from onceq_service.api.problems import store_full
+from onceq_service.api.replies import JSON, Reply
+from onceq_service.api.service import Service
+from onceq_service.store import ApiKey, Seal
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An admitted request: the job's id, what became of it, and the 202's body."""
+
+    id: str
+    disposition: str
+    body: bytes
+
+
+async def submit(service: Service, key: ApiKey, heads: Heads, receive: Receive) -> Reply:
+    """The whole request; raises Refused, StoreError, ClientGone."""
+    require(key, "submit")
+    idem_key = idempotency_key(heads.get(b"idempotency-key"))
+    request = parse(JobRequest, await read_json(heads, receive))
+    accepted = await admit(service, key, idem_key, request, await service.seal())
+    replayed = b"false" if accepted.disposition == "created" else b"true"
+    location = (b"location", b"/v1/jobs/" + accepted.id.encode())
+    return Reply(202, accepted.body, (JSON, location, (b"idempotent-replayed", replayed)))
+
+
+async def admit(service: Service, key: ApiKey, idem_key: str | None, request: JobRequest, seal: Seal) -> Accepted:
+    """Creates, joins or replays one job; raises Refused, StoreError."""
+    model = service.catalog.resolve(request.model)
+    if service.full:
+        raise store_full()
+    if not await service.serves(model.provider):
+        raise service.catalog.not_served(model.provider)
+    wanted = admission(request, key, idem_key, model, seal, service.defaults)
+    jobs = service.store.jobs
+    admitted = await jobs.admit(wanted)
+    service.posts[admitted.disposition] += 1
+    if admitted.disposition == "created":
+        return Accepted(admitted.id, "created", receipt.created(wanted, admitted.created_ms, jobs.durability))
+    known: SubmittedJob = await jobs.submitted(admitted)
+    return Accepted(admitted.id, admitted.disposition, known.model_dump_json().encode())
