@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 
 from taskiq import BrokerMessage, TaskiqMessage
@@ -27,6 +27,7 @@ from onceq_service.worker.heartbeat import Heartbeat
 from onceq_service.worker.held import Held, Holding
 from onceq_service.worker.relay import Relay
 from onceq_service.worker.run import Runner
+from onceq_service.worker.settlement import prices_before
 
 log = logging.getLogger("onceq.worker")
 
@@ -44,7 +45,7 @@ class LeaseBroker(BaseRedisBroker):
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.holding = Holding(settings.worker_concurrency)
         self._stack = AsyncExitStack()
-        self.register_task(self.run_job, task_name=TASK)
+        self.register_task(self._task(), task_name=TASK)
 
     async def startup(self) -> None:
         """Opens the store and the providers in this process's event loop, and begins to beat."""
@@ -54,6 +55,8 @@ class LeaseBroker(BaseRedisBroker):
         self.store = await self._stack.enter_async_context(open_store(s.redis_url, s.queue, retention))
         configs = s.providers()
         self.providers = open_providers(configs, os.environ)
+        for provider in self.providers.values():
+            prices_before(provider, "any", 0)  # loads the price tables now, not during the first job
         relay = Relay(self.store.engine, s.flush_ms / 1000)
         self.runner = Runner(s.max_tries, self.store.engine, relay, self.holding, self.providers, configs)
         heart = Heart(s.redis_url, s.queue, self.store.retention.lease_ms)
@@ -94,11 +97,15 @@ class LeaseBroker(BaseRedisBroker):
                 with suppress(StoreError):
                     await self.store.engine.release(held.claim)
 
-    async def run_job(self, job_id: str) -> None:
-        """The task that Taskiq runs."""
-        held = self.holding.get(job_id)
-        if held is not None:
-            await self.runner.run(held)
+    def _task(self) -> Callable[[str], Awaitable[None]]:
+        """What Taskiq runs for each message; a function, since Taskiq renames what it registers."""
+
+        async def run_job(job_id: str) -> None:
+            held = self.holding.get(job_id)
+            if held is not None:
+                await self.runner.run(held)
+
+        return run_job
 
     async def _claim(self) -> list[Held]:
         """The next jobs; an empty list after waiting a while. A cancelled wait never loses what was claimed."""

@@ -34,7 +34,6 @@ class Holding:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._jobs: dict[str, Held] = {}
-        self.freed = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -53,7 +52,6 @@ class Holding:
         """Lets a job go; a later claim of the same job stays."""
         if self._jobs.get(held.claim.id) is held:
             del self._jobs[held.claim.id]
-        self.freed.set()
 
     def get(self, job_id: str) -> Held | None:
         """The job, None when it is not held here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from taskiq.cli.common_args import LogLevel
 from taskiq.cli.worker.args import WorkerArgs
 from taskiq.cli.worker.run import run_worker
 
+from onceq_service.providers import missing_keys
 from onceq_service.settings import Settings
 
 
@@ -33,10 +35,21 @@ def worker_args(settings: Settings) -> WorkerArgs:
 def run(settings: Settings) -> None:
     """Runs the workers until SIGINT or SIGTERM; then they drain. Returns when the last one has ended."""
     os.environ.update(_environment(settings))
+    _import_once(settings)
     logging.getLogger("onceq").setLevel(settings.log_level.upper())
     status = run_worker(worker_args(settings))
     if status:
         sys.exit(status)
+
+
+def _import_once(settings: Settings) -> None:
+    """Imports before the fork what every process needs: the SDKs and price tables take seconds and 100 MB, once."""
+    importlib.import_module("onceq_service.worker.broker")
+    importlib.import_module("genai_prices.data_snapshot")
+    configs = settings.providers()
+    missing = missing_keys(configs, os.environ)
+    for kind in {config.kind for name, config in configs.items() if name not in missing}:
+        importlib.import_module(f"onceq_service.providers.{kind}")
 
 
 def _environment(settings: Settings) -> dict[str, str]:
