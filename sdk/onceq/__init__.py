@@ -9,9 +9,9 @@ from importlib.metadata import version
 from onceq._async_client import AsyncClient
 from onceq._async_handles import AsyncJobHandle, AsyncJobStream
 from onceq._client import Client
-from onceq._flows import JobOptions
 from onceq._handles import JobHandle, JobStream
 from onceq._stream import Reset, StreamEvent
+from onceq._submission import JobOptions
 from onceq.errors import (
     APIError,
     AuthenticationError,

@@ -18,8 +18,9 @@ from onceq import _flows
 from onceq._async_handles import AsyncJobHandle, AsyncJobStream
 from onceq._config import discover
 from onceq._drive import AsyncDriver
-from onceq._flows import Item, JobOptions, Ledger, Prompt
+from onceq._flows import Ledger
 from onceq._http import Backoff
+from onceq._submission import Item, JobOptions, Prompt, prepare, prepare_batch
 from onceq.errors import OnceqError
 from onceq.wire import Health, Job, Stats, Status, SubmittedJob
 
@@ -77,7 +78,7 @@ class AsyncClient:
         Raises BadRequestError when the request is wrong (most often before it is sent), IdempotencyKeyReused when the
         key came with another request before, and the other errors of `onceq.errors`.
         """
-        submission = _flows.prepare(prompt, model or self._model, idempotency_key, options)
+        submission = prepare(prompt, model or self._model, idempotency_key, options)
         return AsyncJobHandle(self._driver, await self._driver.run(_flows.submit(submission, self._backoff)))
 
     async def submit_batch(
@@ -86,9 +87,10 @@ class AsyncClient:
         """Submit many jobs in few requests; one handle or error per item, in order.
 
         An item is a prompt, a `JobRequest`, a `BatchItem`, or a dict of request fields; `model` and `options` fill
-        what an item leaves out. All items are checked before any is sent: BadRequestError when one is wrong.
+        what an item leaves out. All are checked before any is sent: BadRequestError names the wrong one
+        (`items.7.prompt`).
         """
-        packs = _flows.prepare_batch(items, model or self._model, options)
+        packs = prepare_batch(items, model or self._model, options)
         answers = await self._driver.run(_flows.submit_batch(packs, self._backoff))
         return [AsyncJobHandle(self._driver, a) if isinstance(a, SubmittedJob) else a for a in answers]
 
@@ -104,7 +106,7 @@ class AsyncClient:
 
         Nothing is sent before the iteration starts. See `AsyncJobStream` for what else it holds.
         """
-        return AsyncJobStream(self._driver, _flows.prepare(prompt, model or self._model, idempotency_key, options))
+        return AsyncJobStream(self._driver, prepare(prompt, model or self._model, idempotency_key, options))
 
     def follow(self, job_id: str, *, after: int = 0) -> AsyncJobStream:
         """The stream of a job that was submitted before, from its start or from behind event number `after`."""
@@ -115,7 +117,11 @@ class AsyncClient:
         return await self._driver.run(_flows.get(job_id, self._backoff))
 
     async def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
-        """Wait until the job has ended, well or not, and return it. Raises WaitTimeout after `timeout_s` seconds."""
+        """Wait until the job has ended, well or not, and return it; restarts of the service are waited out.
+
+        Raises WaitTimeout after `timeout_s` seconds (None: wait as long as it takes), and ConnectionFailed or
+        ServiceUnavailableError when the service has been out of reach for about half a minute, or at the timeout.
+        """
         return await self._driver.run(_flows.wait(job_id, timeout_s))
 
     async def result(self, job_id: str, timeout_s: float | None = None) -> Job:

@@ -7,9 +7,9 @@ from contextlib import aclosing
 
 from onceq import _display, _flows
 from onceq._drive import AsyncDriver
-from onceq._flows import Submission
 from onceq._http import Flow
 from onceq._stream import Reader, Step, StreamEvent
+from onceq._submission import Submission
 from onceq.wire import TERMINAL, Disposition, Job, Output, SubmittedJob
 
 

@@ -17,9 +17,10 @@ import httpx2
 from onceq import _flows
 from onceq._config import discover
 from onceq._drive import Driver
-from onceq._flows import Item, JobOptions, Ledger, Prompt
+from onceq._flows import Ledger
 from onceq._handles import JobHandle, JobStream
 from onceq._http import Backoff
+from onceq._submission import Item, JobOptions, Prompt, prepare, prepare_batch
 from onceq.errors import OnceqError
 from onceq.wire import Health, Job, Stats, Status, SubmittedJob
 
@@ -76,7 +77,7 @@ class Client:
         Raises BadRequestError when the request is wrong (most often before it is sent), IdempotencyKeyReused when the
         key came with another request before, and the other errors of `onceq.errors`.
         """
-        submission = _flows.prepare(prompt, model or self._model, idempotency_key, options)
+        submission = prepare(prompt, model or self._model, idempotency_key, options)
         return JobHandle(self._driver, self._driver.run(_flows.submit(submission, self._backoff)))
 
     def submit_batch(
@@ -85,9 +86,10 @@ class Client:
         """Submit many jobs in few requests; one handle or error per item, in order.
 
         An item is a prompt, a `JobRequest`, a `BatchItem`, or a dict of request fields; `model` and `options` fill
-        what an item leaves out. All items are checked before any is sent: BadRequestError when one is wrong.
+        what an item leaves out. All are checked before any is sent: BadRequestError names the wrong one
+        (`items.7.prompt`).
         """
-        packs = _flows.prepare_batch(items, model or self._model, options)
+        packs = prepare_batch(items, model or self._model, options)
         answers = self._driver.run(_flows.submit_batch(packs, self._backoff))
         return [JobHandle(self._driver, a) if isinstance(a, SubmittedJob) else a for a in answers]
 
@@ -103,7 +105,7 @@ class Client:
 
         Nothing is sent before the iteration starts. See `JobStream` for what else it holds.
         """
-        return JobStream(self._driver, _flows.prepare(prompt, model or self._model, idempotency_key, options))
+        return JobStream(self._driver, prepare(prompt, model or self._model, idempotency_key, options))
 
     def follow(self, job_id: str, *, after: int = 0) -> JobStream:
         """The stream of a job that was submitted before, from its start or from behind event number `after`."""
@@ -114,7 +116,11 @@ class Client:
         return self._driver.run(_flows.get(job_id, self._backoff))
 
     def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
-        """Wait until the job has ended, well or not, and return it. Raises WaitTimeout after `timeout_s` seconds."""
+        """Wait until the job has ended, well or not, and return it; restarts of the service are waited out.
+
+        Raises WaitTimeout after `timeout_s` seconds (None: wait as long as it takes), and ConnectionFailed or
+        ServiceUnavailableError when the service has been out of reach for about half a minute, or at the timeout.
+        """
         return self._driver.run(_flows.wait(job_id, timeout_s))
 
     def result(self, job_id: str, timeout_s: float | None = None) -> Job:

@@ -8,7 +8,8 @@ Retries live here: every call of onceq may be sent twice (reads, cancel, and pos
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,7 +17,7 @@ from importlib.metadata import version
 from typing import Final, TypedDict, TypeVar
 
 import httpx2
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from onceq._config import Config
 from onceq.errors import (
@@ -31,7 +32,7 @@ from onceq.errors import (
     RateLimitError,
     ServiceUnavailableError,
 )
-from onceq.wire import Problem
+from onceq.wire import ErrorCode, FieldError, Problem
 
 T = TypeVar("T")
 
@@ -108,10 +109,10 @@ def timeout(read_s: float) -> httpx2.Timeout:
     return httpx2.Timeout(connect=5.0, write=30.0, read=read_s, pool=None)
 
 
-def exchange(call: Call, backoff: Backoff) -> Flow[httpx2.Response]:
+def exchange(call: Call, backoff: Backoff, until: float | None = None) -> Flow[httpx2.Response]:
     """Send `call` until it is answered with a success; the same call, so the same Idempotency-Key, every time.
 
-    Raises the typed error of the last attempt.
+    Raises the typed error of the last attempt; no other begins after `until` (as `time.monotonic` counts).
     """
     retry = 0
     while True:
@@ -119,16 +120,10 @@ def exchange(call: Call, backoff: Backoff) -> Flow[httpx2.Response]:
         if isinstance(outcome, httpx2.Response) and outcome.is_success:
             return outcome
         retry += 1
-        call = replace(call, after_s=pause_or_raise(outcome, retry, backoff))
-
-
-def pause_or_raise(outcome: Outcome, retry: int, backoff: Backoff) -> float:
-    """Seconds to wait before the next attempt after a failed one; raises its typed error when there is none."""
-    error = error_of(outcome)
-    pause_s = backoff.pause_s(retry, retry_after_s(outcome)) if is_retryable(outcome) else None
-    if pause_s is None:
-        raise error from (outcome if isinstance(outcome, Exception) else None)
-    return pause_s
+        pause_s = backoff.pause_s(retry, retry_after_s(outcome)) if is_retryable(outcome) else None
+        if pause_s is None or (until is not None and time.monotonic() + pause_s > until):
+            raise error_of(outcome) from (outcome if isinstance(outcome, Exception) else None)
+        call = replace(call, after_s=pause_s)
 
 
 def is_retryable(outcome: Outcome) -> bool:
@@ -151,10 +146,10 @@ def retry_after_s(outcome: Outcome) -> float | None:
         return None
 
 
-def read(model: type[T], response: httpx2.Response) -> T:
-    """The answer's body as `model`. Raises APIError when it is not one: then something else answers at that URL."""
+def read(validate: Callable[[bytes], T], response: httpx2.Response) -> T:
+    """The answer's body as a value. Raises APIError when it is not one: then something else answers at that URL."""
     try:
-        return TypeAdapter(model).validate_json(response.content)
+        return validate(response.content)
     except ValidationError as exc:
         raise unexpected(response) from exc
 
@@ -187,15 +182,21 @@ def problem_error(problem: Problem, wait_s: float | None = None) -> APIError:
     return _BY_STATUS.get(problem.status, default)(problem, wait_s)
 
 
-def refused(errors: ValidationError, title: str = "Invalid request") -> BadRequestError:
-    """The error for a request that was found wrong before it was sent, in the shape of the service's own."""
-    found = [{"loc": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in errors.errors(include_url=False)]
-    detail = "The request is wrong; nothing was sent."
-    return BadRequestError(
-        Problem.model_validate(
-            {"title": title, "status": 422, "code": "invalid_request", "detail": detail, "errors": found}
-        )
-    )
+def refused(errors: ValidationError, where: str = "") -> BadRequestError:
+    """The error for a request that was found wrong before it was sent, with the service's own code and places."""
+    found = [
+        FieldError(loc=".".join(map(str, (where, *e["loc"]) if where else e["loc"])), message=e["msg"])
+        for e in errors.errors(include_url=False)
+    ]
+    return refusal("The request is wrong.", errors=found)
+
+
+def refusal(
+    what: str, code: ErrorCode = "invalid_request", status: int = 422, errors: list[FieldError] | None = None
+) -> BadRequestError:
+    """An error of the request that the client itself has noticed."""
+    detail = f"{what} Nothing was sent."
+    return BadRequestError(Problem(title="Invalid request", status=status, code=code, detail=detail, errors=errors))
 
 
 _BY_STATUS: Final[dict[int, type[APIError]]] = {

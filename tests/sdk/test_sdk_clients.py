@@ -73,7 +73,7 @@ def test_a_schema_goes_out_under_its_wire_name(fake: FakeService, client: Any) -
 def test_a_wrong_request_is_refused_before_it_is_sent(
     fake: FakeService, client: Any, options: dict[str, Any], where: str
 ) -> None:
-    with pytest.raises(onceq.BadRequestError, match="nothing was sent") as caught:
+    with pytest.raises(onceq.BadRequestError, match="Nothing was sent") as caught:
         client.submit("Hi", **options)
     assert caught.value.code == "invalid_request"
     assert caught.value.problem.errors is not None
@@ -202,6 +202,13 @@ def test_wait_gives_up_after_its_timeout(fake: FakeService, client: Any) -> None
     assert len(fake.seen) <= 3, "an instant answer to a long poll must not become a busy loop"
 
 
+def test_wait_does_not_retry_past_its_timeout(fake: FakeService, client: Any) -> None:
+    fake.on(GET, problem(503, "store_unavailable", "5"))
+    with pytest.raises(onceq.ServiceUnavailableError):
+        client.wait(JOB_ID, timeout_s=1)
+    assert len(fake.seen) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [("failed", onceq.JobFailed), ("cancelled", onceq.JobCancelled), ("expired", onceq.JobExpired)],
@@ -318,7 +325,7 @@ def test_what_was_accepted_is_handed_back_when_a_later_post_fails(fake: FakeServ
 
 
 def test_one_wrong_item_stops_the_batch_before_it_is_sent(fake: FakeService, client: Any) -> None:
-    with pytest.raises(onceq.BadRequestError):
+    with pytest.raises(onceq.BadRequestError, match=r"items\.1\.promt"):
         client.submit_batch(["a", {"promt": "b"}])
     assert fake.seen == []
 

@@ -1,0 +1,163 @@
+"""What is asked: prompts and options, checked and packed before anything is sent. No I/O."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypedDict
+
+from pydantic import JsonValue, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
+
+from onceq._http import Call, refusal, refused
+from onceq.errors import ConfigurationError
+from onceq.wire import (
+    IDEMPOTENCY_KEY_PATTERN,
+    MAX_BATCH,
+    MAX_BODY_BYTES,
+    Band,
+    BatchItem,
+    JobRequest,
+    Message,
+    ResponseFormat,
+    Tool,
+    ToolChoice,
+)
+
+DEDUPE_WINDOW_S: Final = 600
+"""Seconds in which an equal request joins the same job; the service's own default for a request without a key."""
+
+Prompt = str | Sequence[Message | Mapping[str, Any]]
+"""What to ask: a text, or the turns of a conversation as `Message` or plain dicts of the same fields."""
+Item = str | JobRequest | BatchItem | Mapping[str, Any]
+"""One job of a batch: a prompt, a whole request, or a dict of `JobRequest` fields and `idempotency_key`."""
+
+
+class JobOptions(TypedDict, total=False):
+    """The fields of `JobRequest` beside model and prompt; what is left out, the service decides."""
+
+    system: str | None
+    max_tokens: int | None
+    temperature: float | None
+    stop: Sequence[str] | None
+    tools: Sequence[Tool | Mapping[str, Any]] | None
+    tool_choice: Literal["auto", "none", "required"] | ToolChoice | Mapping[str, str] | None
+    response_format: ResponseFormat | Mapping[str, Any] | None
+    params: Mapping[str, JsonValue] | None
+    band: Band
+    deadline_s: float | None
+    max_calls: int | None
+    on_crash: Literal["retry", "fail"] | None
+    on_break: Literal["retry", "fail"] | None
+    dedupe_window_s: int | None
+    fresh: bool
+    user: str | None
+    team: str | None
+    labels: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One checked request and the key under which it is sent, however often that takes."""
+
+    body: bytes
+    key: str
+
+    @property
+    def call(self) -> Call:
+        """`POST /v1/jobs`."""
+        headers = {"idempotency-key": self.key, "content-type": "application/json"}
+        return Call("POST", "/v1/jobs", headers=headers, content=self.body)
+
+
+def prepare(prompt: Prompt, model: str | None, key: str | None, options: JobOptions) -> Submission:
+    """Check a request before it is sent. Raises BadRequestError; ConfigurationError when there is no model.
+
+    A key of our own making covers our retries only, so the window that joins equal requests is sent beside it;
+    a key given by the caller is the caller's own word on what is the same, and no window is added.
+    """
+    if model is None:
+        raise ConfigurationError("no model: pass model='<provider>/<model>' here or to the client.")
+    fields: dict[str, Any] = {"model": model, **_asked(prompt), **_given(options)}
+    if key is None:
+        fields.setdefault("dedupe_window_s", DEDUPE_WINDOW_S)
+    return Submission(_checked(fields), _checked_key(key) if key is not None else uuid.uuid4().hex)
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Items of a batch that travel in one post."""
+
+    items: tuple[bytes, ...]
+
+    @property
+    def call(self) -> Call:
+        """`POST /v1/jobs/batch`; each item carries its own key."""
+        body = b'{"items":[' + b",".join(self.items) + b"]}"
+        return Call("POST", "/v1/jobs/batch", headers={"content-type": "application/json"}, content=body)
+
+
+def prepare_batch(items: Iterable[Item], model: str | None, options: JobOptions) -> list[Pack]:
+    """Check all items before any is sent, and pack them into as few posts as the service's limits allow."""
+    packs: list[Pack] = []
+    pack: list[bytes] = []
+    size = 0
+    for item in [_checked_item(item, f"items.{i}", model, options) for i, item in enumerate(items)]:
+        if pack and (len(pack) == MAX_BATCH or size + len(item) > MAX_BODY_BYTES - 16):
+            packs.append(Pack(tuple(pack)))
+            pack, size = [], 0
+        pack.append(item)
+        size += len(item) + 1
+    return [*packs, Pack(tuple(pack))] if pack else packs
+
+
+def _asked(prompt: Prompt) -> dict[str, Any]:
+    return {"prompt": prompt} if isinstance(prompt, str) else {"messages": list(prompt)}
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _checked(fields: Mapping[str, Any], where: str = "") -> bytes:
+    body = _encoded(fields)
+    try:
+        JobRequest.model_validate_json(body)
+    except ValidationError as exc:
+        raise refused(exc, where) from exc
+    return body
+
+
+def _encoded(fields: Mapping[str, Any]) -> bytes:
+    try:
+        return to_json(fields, exclude_none=True)
+    except PydanticSerializationError as exc:
+        raise refusal(f"The request holds a value that JSON has no form for: {exc}.") from exc
+
+
+def _checked_key(key: str) -> str:
+    if not re.fullmatch(IDEMPOTENCY_KEY_PATTERN, key):
+        what = "An idempotency key is 1 to 255 printable ASCII characters without a space."
+        raise refusal(what, "malformed_idempotency_key", 400)
+    return key
+
+
+def _checked_item(item: Item, where: str, model: str | None, options: JobOptions) -> bytes:
+    fields = _given({"model": model, **options, **_item_fields(item)})
+    key = fields.pop("idempotency_key", None)
+    if key is None:
+        fields.setdefault("dedupe_window_s", DEDUPE_WINDOW_S)
+    _checked(fields, where)
+    return _encoded({"idempotency_key": uuid.uuid4().hex if key is None else _checked_key(key), "job": fields})
+
+
+def _item_fields(item: Item) -> Mapping[str, Any]:
+    if isinstance(item, str):
+        return {"prompt": item}
+    if isinstance(item, BatchItem):
+        return {**_item_fields(item.job), "idempotency_key": item.idempotency_key}
+    if isinstance(item, JobRequest):
+        return item.model_dump(exclude_unset=True, by_alias=True)
+    return item
