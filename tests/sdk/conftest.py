@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sdk_fake import FakeService, running
-from sdk_twins import twin
+
+from tests.sdk.fake import FakeService, running
+from tests.sdk.twins import twin
 
 
 @pytest.fixture(scope="session")

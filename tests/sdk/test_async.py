@@ -6,9 +6,9 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sdk_fake import JOB_ID, FakeService, accepted, answer, job, whole_log
 
 from onceq import AsyncClient, Client, JobFailed
+from tests.sdk.fake import JOB_ID, FakeService, accepted, answer, job, whole_log
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sdk_fake import job
 
 import onceq
 from onceq._config import Config, discover
 from onceq._display import footer, job_html, job_markdown
 from onceq._http import Backoff, error_of, is_retryable, retry_after_s
+from tests.sdk.fake import job
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from pydantic import JsonValue
-from sdk_fake import JOB_ID, FakeService, Log, Seen, accepted, answer, deltas, job, problem, whole_log
 from starlette.responses import Response
 
 import onceq
 from onceq import AsyncClient, AsyncJobHandle, AsyncJobStream, Client, JobHandle, JobOptions, JobRequest, JobStream
+from tests.sdk.fake import JOB_ID, FakeService, Log, Seen, accepted, answer, deltas, job, problem, whole_log
 
 SUBMIT, GET, EVENTS = "POST /v1/jobs", "GET /v1/jobs/{id}", "GET /v1/jobs/{id}/events"
 

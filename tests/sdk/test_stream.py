@@ -10,7 +10,6 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sdk_fake import JOB_ID, Log, deltas, frames, whole_log
 
 import onceq
 from onceq._config import Config
@@ -18,6 +17,7 @@ from onceq._drive import Driver
 from onceq._http import Backoff
 from onceq._stream import Fold, Gap, Reader, Reset, StreamEvent
 from onceq.wire import Event
+from tests.sdk.fake import JOB_ID, Log, deltas, frames, whole_log
 
 AT_ONCE = Backoff(max_retries=12, base_s=0.0)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
