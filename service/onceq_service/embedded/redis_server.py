@@ -12,8 +12,6 @@ import signal
 import stat
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final, Self
 from urllib.parse import quote
@@ -23,6 +21,7 @@ from onceq_service.embedded.lock import FolderLock, make_folder
 from onceq_service.embedded.memory import redis_maxmemory
 from onceq_service.embedded.ping import ask_redis
 from onceq_service.embedded.redis_binary import RedisBinary, find_redis, probe
+from onceq_service.embedded.waiting import wait_until
 
 LONGEST_SOCKET: Final = 103
 """Bytes of a unix socket's path, without its closing zero, that Linux and macOS both take."""
@@ -54,7 +53,7 @@ class EmbeddedRedis:
     @property
     def url(self) -> str:
         """What ONCEQ_REDIS_URL would say."""
-        return f"unix://{quote(str(self.socket))}"
+        return redis_url(self.socket)
 
     @property
     def pid(self) -> int | None:
@@ -66,18 +65,28 @@ class EmbeddedRedis:
         self._lock.acquire()
         try:
             self.data_dir = make_folder(self.data_dir)
-            folder = make_folder(self.data_dir / "redis")
-            self.adopted = self._adopt()
-            if not self.adopted:
-                self._launch(folder)
+            self.revive()
         except BaseException:
             self._lock.release()
             raise
         return self
 
+    def revive(self) -> None:
+        """Adopts or starts a server in the folder that is locked already; raises ConfigurationError."""
+        folder = make_folder(self.data_dir / "redis")
+        self.adopted = self._adopt()
+        if not self.adopted:
+            self._launch(folder)
+
     def alive(self) -> bool:
         """Whether the server answers; it may be loading."""
         return ask_redis(self.socket, "PING") is not None
+
+    def gone(self) -> bool:
+        """Whether the server's process has ended; one that is only slow has not."""
+        if self._process is not None:
+            return self._exited()
+        return self._pid is None or not _signal(self._pid, None)
 
     def stop(self) -> None:
         """Ends the server after it has written everything down, and lets go of the folder."""
@@ -98,7 +107,7 @@ class EmbeddedRedis:
             self.socket.unlink(missing_ok=True)  # left by a server that was killed
             return False
         if not info.startswith("$"):
-            _wait(lambda: (ask_redis(self.socket, "INFO server") or "").startswith("$"), START_S)
+            wait_until(lambda: (ask_redis(self.socket, "INFO server") or "").startswith("$"), START_S)
             info = ask_redis(self.socket, "INFO server") or ""
         self._pid = int(_field(info, "process_id"))
         return True
@@ -110,7 +119,7 @@ class EmbeddedRedis:
             begin = log.tell()
             self._process = _spawn(self._arguments(binary.path, folder), log)
         self._pid = self._process.pid
-        ready = _wait(lambda: self._exited() or self._ready(), START_S)
+        ready = wait_until(lambda: self._exited() or self._ready(), START_S)
         if not ready or self._exited():
             self._ended(signal.SIGKILL)
             self._pid = self._process = None
@@ -154,9 +163,14 @@ class EmbeddedRedis:
         if self._pid is None or not _signal(self._pid, how):
             return True
         if self._process is not None:
-            return _wait(self._exited, STOP_S)
+            return wait_until(self._exited, STOP_S)
         pid = self._pid
-        return _wait(lambda: not self.alive() and not _signal(pid, None), STOP_S)
+        return wait_until(lambda: not self.alive() and not _signal(pid, None), STOP_S)
+
+
+def redis_url(socket: Path) -> str:
+    """What ONCEQ_REDIS_URL says for a server on this socket."""
+    return f"unix://{quote(str(socket))}"
 
 
 def socket_path(data_dir: Path) -> Path:
@@ -213,14 +227,3 @@ def _zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return False  # no /proc here: the parent of an adopted server is init, which reaps
-
-
-def _wait(done: Callable[[], bool], timeout_s: float) -> bool:
-    """Asks every 5 ms at first, then less often; whether it came true in time."""
-    deadline, pause_s = time.monotonic() + timeout_s, 0.005
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(pause_s)
-        pause_s = min(pause_s * 1.5, 0.1)
-    return True

@@ -1,0 +1,56 @@
+"""The command line: one file per group of commands. Errors of ours end as one sentence and exit code 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import onceq
+from onceq.errors import ConfigurationError, OnceqError
+from onceq_service.cli import ask, demo, doctor, jobs, keys, serve, up
+from onceq_service.cli.output import fail
+
+app = typer.Typer(
+    name="onceq",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="LLM calls behind a queue: each one is paid for once, survives every disconnect, and can be explained.",
+)
+
+up.add_to(app)
+demo.add_to(app)
+ask.add_to(app)
+jobs.add_to(app)
+doctor.add_to(app)
+keys.add_to(app)
+serve.add_to(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"onceq {onceq.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Start with `onceq demo`, then `onceq up` and `onceq ask "..."`."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    try:
+        return app(args=arguments, standalone_mode=False, prog_name="onceq") or 0
+    except ConfigurationError as exc:
+        return fail(str(exc))
+    except OnceqError as exc:
+        return fail(f"{exc} [{exc.code}]" if f"{exc.code}]" not in str(exc) else str(exc))

@@ -1,0 +1,123 @@
+"""`onceq jobs`: what was asked, what became of it, what it cost."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter
+
+from onceq import Client, Job, LedgerEntry
+from onceq.wire import Status
+from onceq_service.cli.options import AsJson
+from onceq_service.cli.output import age, money, say, seconds, table, usd
+
+JOB_ID = Annotated[str, typer.Argument(metavar="ID", help="The job's id, job_...")]
+
+group = typer.Typer(help="List, show and cancel jobs.", rich_markup_mode=None)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the group."""
+    app.add_typer(group, name="jobs")
+
+
+@group.callback(invoke_without_command=True)
+def jobs(ctx: typer.Context) -> None:
+    """Without a command: the newest twenty."""
+    if ctx.invoked_subcommand is None:
+        list_jobs()
+
+
+@group.command("list")
+def list_jobs(
+    status: Annotated[Status | None, typer.Option(help="Only jobs in this state.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    team: Annotated[str | None, typer.Option(help="Only this team's.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    with Client() as client:
+        newest_first = client.list(status=status, model=model, team=team, page_size=min(limit, 100))
+        found = list(islice(newest_first, limit))
+    if as_json:
+        say(TypeAdapter(list[Job]).dump_json(found, indent=2).decode())
+    else:
+        say("\n".join(job_table(found)) if found else 'no jobs yet: onceq ask "..." makes one')
+
+
+@group.command()
+def show(job_id: JOB_ID, as_json: AsJson = False) -> None:
+    """Show one job: its answer, its times, and every try that was booked."""
+    with Client() as client:
+        job, ledger = client.get(job_id), list(client.ledger(job_id))
+    say(job.model_dump_json(indent=2) if as_json else "\n".join(job_page(job, ledger)))
+
+
+@group.command()
+def cancel(job_id: JOB_ID) -> None:
+    """Cancel a job, for everyone who joined it."""
+    with Client() as client:
+        job = client.cancel(job_id)
+    say(f"{job.id} {job.status}" + (", being cancelled" if job.cancel_requested and job.status == "running" else ""))
+
+
+def job_table(found: list[Job]) -> list[str]:
+    """One row a job."""
+    head = ("JOB", "STATUS", "MODEL", "TOKENS", "TTFT", "COST", "CALLS", "CREATED")
+    return table(head, map(_row, found), right=(3, 4, 5, 6))
+
+
+def job_page(job: Job, ledger: list[LedgerEntry]) -> list[str]:
+    """Everything about one job."""
+    times = job.timings
+    facts = [
+        ("status", job.status + (" (simulated)" if job.simulated else "")),
+        ("model", job.model),
+        ("created", job.created_at.isoformat(timespec="seconds")),
+        ("waited", seconds(times.queue_s)),
+        ("first token", seconds(times.ttft_s)),
+        ("total", seconds(times.total_s)),
+        ("cost", f"{money(job.cost)}, of that wasted {usd(job.cost.wasted_nano_usd)}"),
+        ("calls", f"{job.calls} billed of {job.tries} tried"),
+    ]
+    if job.error:
+        facts.append(("error", f"{job.error.message} [{job.error.code}]"))
+    lines = [job.id, *(f"  {name:<12} {value}" for name, value in facts)]
+    return [*lines, *_tries(ledger), *(("", job.text) if job.text else ())]
+
+
+def _tries(ledger: list[LedgerEntry]) -> list[str]:
+    if not ledger:
+        return []
+    rows = [
+        (str(e.try_no), e.outcome, "yes" if e.billed else "no", str(e.input_tokens), str(e.output_tokens), _spent(e))
+        for e in ledger
+    ]
+    return [
+        "",
+        *(f"  {line}" for line in table(("TRY", "OUTCOME", "BILLED", "IN", "OUT", "SPENT"), rows, right=(0, 3, 4, 5))),
+    ]
+
+
+def _spent(entry: LedgerEntry) -> str:
+    spent = "unpriced" if entry.spent_nano_usd is None else usd(entry.spent_nano_usd)
+    return spent + (" (estimated)" if entry.estimated else "")
+
+
+def _row(job: Job) -> tuple[str, ...]:
+    tokens = str(job.usage.output_tokens) if job.usage else "-"
+    mark = " (simulated)" if job.simulated else ""
+    cost = money(job.cost) if job.finished_at else "-"
+    return (
+        job.id,
+        job.status,
+        job.model + mark,
+        tokens,
+        seconds(job.timings.ttft_s),
+        cost,
+        str(job.calls),
+        age(job.created_at),
+    )

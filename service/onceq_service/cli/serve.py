@@ -1,0 +1,111 @@
+"""`onceq api`, `worker`, `dashboard`, `simulator`: one process each, for containers and for `onceq up`."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+
+import typer
+
+from onceq.errors import ConfigurationError
+from onceq_service.cli.options import DashboardPort, Port, Workers
+from onceq_service.embedded.environment import SUPERVISED
+from onceq_service.embedded.ports import claim_port
+from onceq_service.settings import load_settings
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(api)
+    app.command()(worker)
+    app.command()(dashboard)
+    passed_on = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": list[str]()}
+    app.command(context_settings=passed_on)(simulator)
+
+
+def api(port: Port = None) -> None:
+    """Serve the API alone.
+
+    Needs ONCEQ_REDIS_URL; runs ONCEQ_API_PROCESSES on one port.
+    """
+    settings = load_settings(port=port)
+    end_with_parent()
+    from onceq_service.api import server  # the other commands need not wait for its imports
+
+    server.run(settings)
+
+
+def worker(workers: Workers = None) -> None:
+    """Run workers alone.
+
+    Needs ONCEQ_REDIS_URL and the providers' keys.
+    """
+    settings = load_settings(worker_processes=workers)
+    end_with_parent()
+    from onceq_service.worker import main  # the other commands need not wait for its imports
+
+    main.run(settings)
+
+
+def dashboard(port: DashboardPort = None) -> None:
+    """Serve the dashboard alone.
+
+    Needs ONCEQ_BASE_URL and ONCEQ_API_KEY, or a `.onceq` folder.
+    """
+    settings = load_settings(dashboard_port=port)
+    app = dashboard_app()
+    claim_port(settings.host, settings.dashboard_port, "dashboard", "--dashboard-port")
+    os.environ |= streamlit_environment(settings.host, settings.dashboard_port)
+    end_with_parent()
+    sys.argv = ["streamlit", "run", str(app)]
+    runpy.run_module("streamlit", run_name="__main__")
+
+
+def simulator(ctx: typer.Context) -> None:
+    """Serve a stand-in for the providers.
+
+    OpenAI, Anthropic and Bedrock, with faults on demand.
+    """
+    end_with_parent()
+    sys.argv = ["onceq simulator", *ctx.args]
+    runpy.run_module("onceq_service.simulator", run_name="__main__")
+
+
+def dashboard_app() -> Path:
+    """The file that Streamlit runs; raises ConfigurationError when the extra is not installed."""
+    package = find_spec("onceq_dashboard")
+    if find_spec("streamlit") is None or package is None or package.origin is None:
+        raise ConfigurationError(
+            "the dashboard is not installed: pip install 'onceq[dashboard]', or start with --no-dashboard."
+        )
+    return Path(package.origin).parent / "app.py"
+
+
+def streamlit_environment(host: str, port: int) -> dict[str, str]:
+    """Streamlit as a server: no browser opened, no telemetry, no file watched."""
+    return {
+        "STREAMLIT_SERVER_ADDRESS": host,
+        "STREAMLIT_SERVER_PORT": str(port),
+        "STREAMLIT_SERVER_HEADLESS": "true",
+        "STREAMLIT_SERVER_FILE_WATCHER_TYPE": "none",
+        "STREAMLIT_SERVER_SHOW_EMAIL_PROMPT": "false",
+        "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
+        "STREAMLIT_GLOBAL_DEVELOPMENT_MODE": "false",
+    }
+
+
+def end_with_parent() -> None:
+    """Under `onceq up`: ends this process, in order, when `onceq up` has gone, even if that was killed."""
+    if os.environ.pop(SUPERVISED, None) == "1":
+        threading.Thread(target=_watch_parent, name="parent", daemon=True).start()
+
+
+def _watch_parent() -> None:
+    while os.read(0, 1):
+        pass  # nobody writes to this pipe; its end is the news
+    os.kill(os.getpid(), signal.SIGTERM)

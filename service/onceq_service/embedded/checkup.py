@@ -1,0 +1,196 @@
+"""What is wrong with this installation: each check a line, with what to do about it. `onceq doctor` shows them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, Literal
+
+import onceq
+from onceq import AuthenticationError, Client, OnceqError
+from onceq.errors import ConfigurationError
+from onceq_service.embedded.access import KEY_FILE, URL_FILE
+from onceq_service.embedded.memory import MIB
+from onceq_service.embedded.mode import Mode, ProviderMode, choose_mode
+from onceq_service.embedded.ping import ask_redis
+from onceq_service.embedded.ports import claim_port
+from onceq_service.embedded.redis_binary import OLDEST, find_redis
+from onceq_service.embedded.redis_server import redis_url, socket_path
+from onceq_service.settings import DEFAULT_PROVIDERS, Settings
+from onceq_service.store import ServerFacts, StoreError, open_store
+
+Level = Literal["ok", "warn", "fail"]
+
+CLOCK_MS: Final = 1000
+"""Redis's clock decides about leases and deadlines; an offset beyond this makes times hard to read together."""
+
+EXTRAS: Final = {
+    "service": ("fastapi", "taskiq", "redis", "openai", "anthropic", "boto3"),
+    "dashboard": ("streamlit",),
+    "notebook": ("pandas", "tqdm", "ipykernel"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `advice` is empty where all is well."""
+
+    level: Level
+    name: str
+    says: str
+    advice: str = ""
+
+
+def examine(settings: Settings, env: Mapping[str, str], home: Path) -> Iterator[Check]:
+    """All checks, in the order in which things depend on each other; changes nothing."""
+    yield Check("ok", "onceq", onceq.__version__)
+    yield from _extras()
+    yield _folder(settings.data_dir)
+    yield from _redis(settings)
+    yield from _providers(settings, env, home)
+    yield from _service(settings)
+
+
+def redis_checks(facts: ServerFacts) -> Iterator[Check]:
+    """What the server's facts mean for what a 202 promises."""
+    old = _version(facts.version) < OLDEST
+    yield Check("fail" if old else "ok", "redis version", facts.version, "Redis 7.0 or newer is needed" if old else "")
+    if not facts.appendonly:
+        advice = "a restart of Redis loses every job: CONFIG SET appendonly yes, and in its configuration"
+        yield Check("fail", "persistence", "appendonly no", advice)
+    elif facts.appendfsync != "always":
+        advice = "a crash may lose accepted jobs, so each 202 says durability relaxed: set appendfsync always"
+        yield Check("warn", "persistence", f"appendonly yes, appendfsync {facts.appendfsync}", advice)
+    else:
+        yield Check("ok", "persistence", "appendonly yes, appendfsync always")
+    evicts = facts.maxmemory_policy != "noeviction"
+    advice = "Redis would drop jobs when its memory is full: CONFIG SET maxmemory-policy noeviction" if evicts else ""
+    yield Check("fail" if evicts else "ok", "eviction", facts.maxmemory_policy, advice)
+    yield _memory(facts)
+    yield _clock(facts.clock_offset_ms)
+
+
+def _memory(facts: ServerFacts) -> Check:
+    used = f"{facts.used_memory / MIB:.1f} MB used"
+    if not facts.maxmemory:
+        advice = "Redis may grow until the machine is full: set maxmemory, so that new work is shed in time"
+        return Check("warn", "memory", f"{used}, no maxmemory", advice)
+    says = f"{used} of {facts.maxmemory / MIB:.0f} MB"
+    if facts.full:
+        return Check("fail", "memory", says, "new jobs are refused: raise maxmemory, or shorten ONCEQ_RESULT_TTL_S")
+    return Check("ok", "memory", says)
+
+
+def _clock(offset_ms: int) -> Check:
+    if abs(offset_ms) < CLOCK_MS:
+        return Check("ok", "clock", f"Redis's clock differs by {abs(offset_ms)} ms")
+    ahead = "ahead of" if offset_ms > 0 else "behind"
+    return Check("warn", "clock", f"Redis is {abs(offset_ms) / 1000:.1f} s {ahead} this machine", "run NTP on both")
+
+
+def _redis(settings: Settings) -> Iterator[Check]:
+    url = settings.redis_url if "redis_url" in settings.model_fields_set else None
+    socket = socket_path(settings.data_dir.absolute())
+    if url is None and ask_redis(socket, "PING"):
+        url = redis_url(socket)
+    if url is None:
+        yield _would_start()
+        return
+    try:
+        facts = asyncio.run(_inspect(url, settings.queue))
+    except (StoreError, ValueError) as exc:
+        yield Check("fail", "redis", f"can't be used: {exc}", "start it, or mend ONCEQ_REDIS_URL")
+        return
+    yield Check("ok", "redis", "external, by ONCEQ_REDIS_URL" if url == settings.redis_url else "embedded, running")
+    yield from redis_checks(facts)
+
+
+async def _inspect(url: str, queue: str) -> ServerFacts:
+    async with open_store(url, queue) as store:
+        return await store.inspect()
+
+
+def _would_start() -> Check:
+    try:
+        return Check("ok", "redis", f"not running; `onceq up` starts {find_redis()}")
+    except ConfigurationError as exc:
+        return Check("fail", "redis", "none", str(exc))
+
+
+def _extras() -> Iterator[Check]:
+    for extra, modules in EXTRAS.items():
+        missing = [name for name in modules if find_spec(name) is None]
+        if missing:
+            yield Check("warn", f"extra {extra}", f"without {', '.join(missing)}", f"pip install 'onceq[{extra}]'")
+        else:
+            yield Check("ok", f"extra {extra}", "installed")
+
+
+def _folder(folder: Path) -> Check:
+    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        return Check("fail", "data folder", f"{nearest} can't be written to", "mend it, or set ONCEQ_DATA_DIR")
+    key = folder / KEY_FILE
+    if key.exists() and key.stat().st_mode & 0o077:
+        return Check("warn", "data folder", f"others can read {key}", f"chmod 600 {key}")
+    return Check("ok", "data folder", f"{folder.absolute()}" + ("" if folder.exists() else " (not made yet)"))
+
+
+def _providers(settings: Settings, env: Mapping[str, str], home: Path) -> Iterator[Check]:
+    try:
+        providers = DEFAULT_PROVIDERS | settings.file().providers
+    except ConfigurationError as exc:
+        yield Check("fail", "configuration", "onceq.toml", str(exc))
+        return
+    mode = choose_mode(providers, env, home, simulate=settings.simulator_url is not None)
+    yield from (_provider(mode, provider) for provider in mode.providers)
+
+
+def _provider(mode: Mode, provider: ProviderMode) -> Check:
+    name = f"provider {provider.name}"
+    if provider.how == "no key":
+        return Check("warn", name, "no key: its jobs fail with a clear error", provider.because)
+    if mode.simulated:
+        return Check("ok", name, f"simulated, because {provider.because}")
+    return Check("ok", name, f"{provider.how}, {provider.because}")
+
+
+def _service(settings: Settings) -> Iterator[Check]:
+    """The running service where the folder names one, else whether its ports are free."""
+    url = settings.data_dir / URL_FILE
+    if url.exists():
+        yield _api(url.read_text("utf-8").strip(), settings.data_dir / KEY_FILE)
+        return
+    yield _port(settings.host, settings.port, "API", "--port")
+    yield _port(settings.host, settings.dashboard_port, "dashboard", "--dashboard-port")
+
+
+def _port(host: str, port: int, what: str, option: str) -> Check:
+    try:
+        claim_port(host, port, what, option)
+    except ConfigurationError as exc:
+        return Check("fail", f"port {port}", f"not free for the {what}", str(exc))
+    return Check("ok", f"port {port}", f"free for the {what}")
+
+
+def _api(url: str, key: Path) -> Check:
+    try:
+        with Client(url, key.read_text("utf-8").strip(), max_retries=0) as client:
+            health = client.health()
+            client.stats()
+    except AuthenticationError:
+        return Check("fail", "service", f"{url} refuses the key in {key}", "restart `onceq up`, it makes a new one")
+    except (OnceqError, OSError) as exc:
+        return Check("fail", "service", f"{url} does not answer: {exc}", "start `onceq up`, or see its logs")
+    level: Level = "ok" if health.status == "ok" else "warn" if health.status == "degraded" else "fail"
+    return Check(level, "service", f"{url} is {health.status}", "; ".join(health.problems))
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, _, rest = text.partition(".")
+    minor = rest.partition(".")[0]
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)

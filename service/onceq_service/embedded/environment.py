@@ -1,0 +1,37 @@
+"""The environment of each child: its settings, and no secret that it does not need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
+
+from onceq_service.settings import Settings
+
+Role = Literal["api", "worker", "dashboard", "simulator"]
+
+PROVIDER_PREFIXES: Final = ("OPENAI_", "ANTHROPIC_", "AWS_", "AZURE_OPENAI_")
+"""What the provider SDKs read by themselves: keys, and hosts that would win over ours."""
+
+SUPERVISED: Final = "ONCEQ_SUPERVISED"
+"""Set for our children: their standard input is our pipe, and its end means that we are gone."""
+
+
+def child_environment(
+    role: Role, settings: Settings, base: Mapping[str, str], keys: Iterable[str], extra: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What a child gets of `base`: provider `keys` reach real workers alone, and Redis the API and the workers."""
+    secret = frozenset(keys)
+    kept = {name: value for name, value in base.items() if not name.startswith("ONCEQ_")}
+    if role != "worker" or settings.simulator_url is not None:
+        kept = {n: v for n, v in kept.items() if n not in secret and not n.startswith(PROVIDER_PREFIXES)}
+    told = settings_environment(settings)
+    if role not in {"api", "worker"}:
+        del told["ONCEQ_REDIS_URL"]
+    return kept | told | {SUPERVISED: "1", "PYTHONUNBUFFERED": "1"} | dict(extra or {})
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """The variables that `Settings` reads back as the same settings."""
+    values = settings.model_dump(mode="json", exclude_none=True)
+    return {f"ONCEQ_{name.upper()}": v if isinstance(v, str) else json.dumps(v) for name, v in values.items()}
