@@ -24,6 +24,9 @@ CONNECT_S: Final = 10.0
 KEEP_ALIVE_S: Final = 4.0
 """How long an idle connection is kept. Shorter than uvicorn's 5 s (vLLM): a request on a connection that the server is
 just closing breaks in a way that can't be told from a call that was cut, and that may be billed."""
+KEPT_IDLE: Final = 32
+"""Idle connections kept for the next calls: what a worker runs at once by default. The pool looks at each of them, with
+a system call, whenever a call starts or ends: without a limit 1,000 calls at once cost 5 ms of CPU each, so 2 ms."""
 TAIL_S: Final = 0.05
 """After the last event the connection's own end is awaited this long, so that it can be used again; nothing that is
 paid for can come."""
@@ -49,7 +52,7 @@ def new_http_client(*, trust_env: bool) -> httpx2.AsyncClient:
     No read timeout: AnswerStream's clocks measure what the SDK can't, the first byte and the pause between two.
     """
     return httpx2.AsyncClient(
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE_S),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=KEPT_IDLE, keepalive_expiry=KEEP_ALIVE_S),
         timeout=httpx2.Timeout(None, connect=CONNECT_S),
         follow_redirects=True,
         trust_env=trust_env,

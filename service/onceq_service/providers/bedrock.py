@@ -168,5 +168,6 @@ def _unanswered(exc: Exception) -> errors.Meaning:
 
 def _bad_fields(report: str) -> str:
     """The names in botocore's report of bad parameters; the report itself repeats their values, the prompt included."""
-    names = re.findall(r'(?:parameter:?|for parameter) "?([A-Za-z][\w.\[\]]*)"?', report)
+    found: list[tuple[str, ...]] = re.findall(r'parameter (?:in ([\w.\[\]]+): "(\w+)"|([\w.\[\]]+))', report)
+    names = [".".join(part for part in parts if part and part != "input") for parts in found]
     return ", ".join(dict.fromkeys(names)) or "a parameter is not valid"

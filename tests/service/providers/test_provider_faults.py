@@ -1,0 +1,161 @@
+"""How a provider may misbehave, and what the worker is told: the same words for all three."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+import pytest
+
+from onceq_service.providers import Clocks, Provider, open_providers
+from onceq_service.providers.base import Cause
+from onceq_service.settings import ProviderConfig, ProviderKind
+from tests.service.providers.kit import Meter, hear, refusal, sim, spec_for
+
+SHORT = Clocks(first_byte_s=0.4, between_bytes_s=0.4)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    code: str
+    cause: Cause
+    may_be_billed: bool
+
+
+REJECTED: dict[int, str] = {
+    400: "provider_bad_request",
+    401: "provider_auth",
+    403: "provider_forbidden",
+    404: "model_not_found",
+    413: "provider_too_large",
+    422: "provider_bad_request",
+}
+REFUSED: dict[int, str] = {
+    429: "provider_rate_limited",
+    500: "provider_error",
+    502: "provider_error",
+    503: "provider_overloaded",
+    529: "provider_overloaded",
+}
+STATUSES = {status: Wanted(code, "rejected", False) for status, code in REJECTED.items()} | {
+    status: Wanted(code, "refused", False) for status, code in REFUSED.items()
+}
+MID_STREAM = {
+    "cut": Wanted("stream_broken", "broken", True),
+    "end": Wanted("stream_ended_early", "broken", True),
+    "stall": Wanted("provider_stalled", "broken", True),
+    "garbage": Wanted("stream_garbage", "broken", True),
+}
+SILENT = {"hang": Wanted("provider_timeout", "timeout", True), "half": Wanted("provider_timeout", "timeout", True)}
+
+
+@pytest.mark.parametrize("status", sorted(STATUSES))
+async def test_a_status_before_the_first_byte_has_its_code_and_cause_and_is_sent_once(
+    provider: Provider, kind: ProviderKind, meter: Meter, status: int
+) -> None:
+    spec = spec_for(kind, sim(fault=status))
+    error = await refusal(provider, spec)
+    assert Wanted(error.code, error.cause, error.may_be_billed) == STATUSES[status]
+    assert error.status == status
+    assert len(await meter.rows(spec)) == 1, "a provider's SDK has tried again by itself"
+
+
+async def test_retry_after_is_handed_on(provider: Provider, kind: ProviderKind) -> None:
+    error = await refusal(provider, spec_for(kind, sim(fault=429, retry_after=7)))
+    assert error.retry_after_s == 7
+
+
+async def test_a_used_up_quota_is_said_to_be_one(provider: Provider, kind: ProviderKind) -> None:
+    error = await refusal(provider, spec_for(kind, sim(fault="quota")))
+    assert (error.code, error.cause) == ("provider_rate_limited", "refused")
+    assert "quota" in error.message
+
+
+@pytest.mark.parametrize("fault", sorted(MID_STREAM))
+async def test_a_stream_that_breaks_hands_over_its_text_and_then_says_how(
+    provider: Provider, kind: ProviderKind, meter: Meter, fault: str
+) -> None:
+    spec = spec_for(kind, sim(tokens=30, fault=fault, after=12), clocks=SHORT)
+    heard = await hear(provider, spec)
+    error = heard.broke()
+    assert Wanted(error.code, error.cause, error.may_be_billed) == MID_STREAM[fault]
+    assert len(heard.deltas) == 12
+    assert heard.usage is None, "usage that is not final was called final"
+    row = await meter.row(spec)
+    assert row["text"].startswith(heard.said())
+    assert row["billed"]
+
+
+@pytest.mark.parametrize("fault", sorted(SILENT))
+async def test_an_answer_that_never_begins_is_a_timeout(
+    provider: Provider, kind: ProviderKind, meter: Meter, fault: str
+) -> None:
+    spec = spec_for(kind, sim(fault=fault), clocks=SHORT)
+    heard = await hear(provider, spec)
+    error = heard.broke()
+    assert Wanted(error.code, error.cause, error.may_be_billed) == SILENT[fault]
+    assert not heard.deltas
+    assert len(await meter.rows(spec)) == 1
+
+
+async def test_a_slow_first_token_is_no_stall_while_the_clock_for_it_runs(
+    provider: Provider, kind: ProviderKind
+) -> None:
+    clocks = Clocks(first_byte_s=10, between_bytes_s=0.2)
+    heard = await hear(provider, spec_for(kind, sim(tokens=3, ttft_ms=600), clocks=clocks))
+    assert heard.error is None
+    assert len(heard.deltas) == 3
+
+
+async def test_an_error_event_inside_the_stream_may_be_billed(provider: Provider, kind: ProviderKind) -> None:
+    heard = await hear(provider, spec_for(kind, sim(tokens=30, fault="error", after=4)))
+    error = heard.broke()
+    codes = {"openai": "provider_error", "anthropic": "provider_overloaded", "bedrock": "provider_rate_limited"}
+    assert error.code == codes[kind]
+    assert (error.cause, error.may_be_billed) == ("broken", True)
+    assert len(heard.deltas) == 4
+
+
+async def test_an_error_event_before_any_text_may_be_billed_too(provider: Provider, kind: ProviderKind) -> None:
+    """A refusal is free only before the first byte (G3): inside a 200 stream the provider had begun."""
+    heard = await hear(provider, spec_for(kind, sim(tokens=30, fault="error", after=0)))
+    assert (heard.broke().cause, heard.broke().may_be_billed) == ("broken", True)
+    assert not heard.deltas
+
+
+async def test_a_connection_that_closes_before_the_answer_may_be_billed(provider: Provider, kind: ProviderKind) -> None:
+    error = await refusal(provider, spec_for(kind, sim(fault="drop")))
+    assert (error.code, error.cause, error.may_be_billed) == ("stream_broken", "broken", True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "provider.invalid"])
+async def test_a_host_that_can_not_be_reached_is_free(kind: ProviderKind, host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    config = ProviderConfig(kind=kind, base_url=f"http://{host}:{port}", simulated=True)
+    provider = open_providers({kind: config}, {})[kind]
+    try:
+        error = await refusal(provider, spec_for(kind))
+    finally:
+        await provider.close()
+    assert (error.code, error.cause, error.may_be_billed) == ("provider_unreachable", "refused", False)
+
+
+async def test_usage_that_came_first_is_kept_when_the_stream_breaks(provider: Provider, kind: ProviderKind) -> None:
+    """Anthropic tells the input side first; what it told is kept, and is not taken for the whole."""
+    heard = await hear(provider, spec_for(kind, sim(tokens=30, fault="cut", after=9)))
+    assert heard.usage is None
+    assert (heard.early_usage is not None) == (kind == "anthropic")
+
+
+async def test_a_url_image_is_refused_where_it_can_not_be_taken_before_anything_is_sent(
+    provider: Provider, kind: ProviderKind, meter: Meter
+) -> None:
+    content = [{"type": "image", "url": "https://example.org/cat.png"}, {"type": "text", "text": "Who is this?"}]
+    spec = spec_for(kind, messages=[{"role": "user", "content": content}])
+    heard = await hear(provider, spec)
+    if kind == "bedrock":
+        assert (heard.broke().code, heard.broke().cause) == ("unsupported_input", "rejected")
+        assert await meter.rows(spec) == []
+    else:
+        assert heard.error is None
