@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import onceq
-from onceq.errors import ConfigurationError, OnceqError
+from onceq.errors import OnceqError
 from onceq_service.cli import ask, demo, doctor, jobs, keys, serve, up
 from onceq_service.cli.output import fail
 
@@ -47,10 +47,9 @@ def root(
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code."""
+    """Runs one command; returns the exit code of an error of ours, and raises SystemExit otherwise."""
     try:
-        return app(args=arguments, standalone_mode=False, prog_name="onceq") or 0
-    except ConfigurationError as exc:
-        return fail(str(exc))
+        app(args=arguments, prog_name="onceq")  # raises SystemExit, also for a wrong option (2)
     except OnceqError as exc:
-        return fail(f"{exc} [{exc.code}]" if f"{exc.code}]" not in str(exc) else str(exc))
+        return fail(str(exc))
+    return 0

@@ -8,14 +8,12 @@ import signal
 import sys
 import threading
 from importlib.util import find_spec
-from pathlib import Path
 
 import typer
 
 from onceq.errors import ConfigurationError
 from onceq_service.cli.options import DashboardPort, Port, Workers
 from onceq_service.embedded.environment import SUPERVISED
-from onceq_service.embedded.ports import claim_port
 from onceq_service.settings import load_settings
 
 
@@ -58,12 +56,10 @@ def dashboard(port: DashboardPort = None) -> None:
     Needs ONCEQ_BASE_URL and ONCEQ_API_KEY, or a `.onceq` folder.
     """
     settings = load_settings(dashboard_port=port)
-    app = dashboard_app()
-    claim_port(settings.host, settings.dashboard_port, "dashboard", "--dashboard-port")
-    os.environ |= streamlit_environment(settings.host, settings.dashboard_port)
+    need_dashboard()
     end_with_parent()
-    sys.argv = ["streamlit", "run", str(app)]
-    runpy.run_module("streamlit", run_name="__main__")
+    sys.argv = ["onceq dashboard", "--host", settings.host, "--port", str(settings.dashboard_port)]
+    runpy.run_module("onceq_dashboard", run_name="__main__")
 
 
 def simulator(ctx: typer.Context) -> None:
@@ -76,27 +72,12 @@ def simulator(ctx: typer.Context) -> None:
     runpy.run_module("onceq_service.simulator", run_name="__main__")
 
 
-def dashboard_app() -> Path:
-    """The file that Streamlit runs; raises ConfigurationError when the extra is not installed."""
-    package = find_spec("onceq_dashboard")
-    if find_spec("streamlit") is None or package is None or package.origin is None:
+def need_dashboard() -> None:
+    """Raises ConfigurationError when the dashboard's extra is not installed."""
+    if find_spec("streamlit") is None:
         raise ConfigurationError(
             "the dashboard is not installed: pip install 'onceq[dashboard]', or start with --no-dashboard."
         )
-    return Path(package.origin).parent / "app.py"
-
-
-def streamlit_environment(host: str, port: int) -> dict[str, str]:
-    """Streamlit as a server: no browser opened, no telemetry, no file watched."""
-    return {
-        "STREAMLIT_SERVER_ADDRESS": host,
-        "STREAMLIT_SERVER_PORT": str(port),
-        "STREAMLIT_SERVER_HEADLESS": "true",
-        "STREAMLIT_SERVER_FILE_WATCHER_TYPE": "none",
-        "STREAMLIT_SERVER_SHOW_EMAIL_PROMPT": "false",
-        "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
-        "STREAMLIT_GLOBAL_DEVELOPMENT_MODE": "false",
-    }
 
 
 def end_with_parent() -> None:

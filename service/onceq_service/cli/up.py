@@ -12,7 +12,7 @@ import typer
 from onceq import Client
 from onceq_service.cli.options import DashboardPort, DataDir, Port, Workers
 from onceq_service.cli.output import say
-from onceq_service.cli.serve import dashboard_app
+from onceq_service.cli.serve import need_dashboard
 from onceq_service.embedded.banner import banner
 from onceq_service.embedded.mode import Mode, choose_mode
 from onceq_service.embedded.stack import Interrupted, Stack
@@ -46,7 +46,7 @@ def up(
     """
     settings = load_settings(port=port, dashboard_port=dashboard_port, data_dir=data_dir, worker_processes=workers)
     if not no_dashboard:
-        dashboard_app()
+        need_dashboard()
     mode = mode_of(settings, simulate=simulate)
     with StopSignal() as signals:
         run(Stack(prepared(settings, mode), mode, signals, say, dashboard=not no_dashboard), signals)
@@ -64,7 +64,8 @@ def run(stack: Stack, signals: StopSignal) -> None:
     except Interrupted:
         say("Interrupted while starting.")
     finally:
-        say("\nStopping: running jobs may finish first; press Ctrl-C again to stop at once." if signals.count else "")
+        if signals.count:
+            say("\nStopping: running jobs may finish first; press Ctrl-C again to stop at once.")
         stack.stop()
     say("Stopped. Every job is kept; `onceq up` here carries on.")
 

@@ -53,6 +53,7 @@ class Stack:
         self._children: list[Child] = []
         self._starts: dict[str, float] = {}
         self._redis_deaths = 0
+        self._told = False
 
     @property
     def base_url(self) -> str:
@@ -75,6 +76,7 @@ class Stack:
         api = self._begin(kitchen.api(self.base_url))
         self._begin(kitchen.worker(self.base_url, self.api_key))
         self._await(api)
+        self._told = True
         write_private(self.settings.data_dir / URL_FILE, self.base_url + "\n")
         if self._dashboard:
             self._begin(kitchen.dashboard(self.base_url, self.api_key))
@@ -98,7 +100,8 @@ class Stack:
         self._end("api")
         self._terminate("simulator")
         self._end("simulator")
-        (self.settings.data_dir / URL_FILE).unlink(missing_ok=True)
+        if self._told:
+            (self.settings.data_dir / URL_FILE).unlink(missing_ok=True)
         if self.redis is not None:
             self.redis.stop()
         if self._lock is not None:
