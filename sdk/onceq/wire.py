@@ -434,6 +434,27 @@ class CostPoint(Answer):
     totals: Totals
 
 
+class LaneInfo(Answer):
+    """A lane: provider, account and model, the thing that has a rate limit. Counts are over all workers.
+
+    `limits` holds only those that are set (`requests_per_minute`, `input_tokens_per_minute`,
+    `output_tokens_per_minute`, `concurrency`); `running` is null where none is. `breaker` is `half_open` after five failures of the provider in a
+    row: when the brake ends, one job tries it. Until `braked_until` nothing starts here.
+    """
+
+    lane: str
+    paused: bool = False
+    braked_until: datetime | None = None
+    brake_reason: str | None = None
+    breaker: Literal["closed", "half_open"] = "closed"
+    failures_in_row: int = 0
+    running: int | None = None
+    requests_last_minute: int = 0
+    input_tokens_last_minute: int = 0
+    output_tokens_last_minute: int = 0
+    limits: dict[str, int] = Field(default_factory=dict[str, int])
+
+
 class WorkerInfo(Answer):
     """A live worker process and what it serves."""
 

@@ -6,6 +6,7 @@ Provider keys are not settings: they are named here (`key_env`) and read from th
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,13 +39,35 @@ DEFAULT_PROVIDERS: dict[str, ProviderConfig] = {
 }
 
 
+class LaneLimits(BaseModel):
+    """One `[lanes."<provider>/<model>"]` table (or `"<provider>/*"`, `"*"`): what all workers together may do; 0 = any.
+
+    The minute is a sliding one of 60 s in steps of a second.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests_per_minute: int = Field(default=0, ge=0)
+    input_tokens_per_minute: int = Field(default=0, ge=0)
+    output_tokens_per_minute: int = Field(default=0, ge=0)
+    concurrency: int = Field(default=0, ge=0)
+
+    def packed(self) -> str:
+        """As the scripts keep it; empty without any limit."""
+        numbers = (
+            self.requests_per_minute, self.input_tokens_per_minute, self.output_tokens_per_minute, self.concurrency,
+        )  # fmt: skip
+        return ",".join(map(str, numbers)) if any(numbers) else ""
+
+
 class FileConfig(BaseModel):
-    """`onceq.toml`: providers by name, and aliases for models."""
+    """`onceq.toml`: providers by name, aliases for models, and the limits of lanes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     providers: dict[str, ProviderConfig] = Field(default_factory=dict[str, ProviderConfig])
     aliases: dict[str, str] = Field(default_factory=dict[str, str])
+    lanes: dict[str, LaneLimits] = Field(default_factory=dict[str, LaneLimits])
 
 
 class Settings(BaseSettings):
@@ -74,6 +97,8 @@ class Settings(BaseSettings):
     dedupe_window_s: int = Field(default=600, ge=0)
     keep_alive_s: float = Field(default=15.0, gt=0)
     flush_ms: float = Field(default=4.0, ge=0)
+    lanes: dict[str, LaneLimits] = Field(default_factory=dict[str, LaneLimits])
+    """Limits of lanes, before those of the file: `ONCEQ_LANES='{"openai/*": {"requests_per_minute": 50}}'`."""
     cors_origins: list[str] = Field(default_factory=list[str])
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
@@ -88,6 +113,12 @@ class Settings(BaseSettings):
         if self.simulator_url is None:
             return providers
         return {name: on_simulator(p, self.simulator_url) for name, p in providers.items()}
+
+
+def limits_of(lane: str, lanes: Mapping[str, LaneLimits]) -> LaneLimits | None:
+    """The limits that fit a lane best: its own, its provider's (`openai/*`), those of all (`*`); None without any."""
+    names = (lane, f"{lane.partition('/')[0]}/*", "*")
+    return next((lanes[name] for name in names if name in lanes), None)
 
 
 SIMULATOR_PATHS: dict[ProviderKind, str] = {"openai": "/openai/v1", "anthropic": "/anthropic", "bedrock": "/bedrock"}

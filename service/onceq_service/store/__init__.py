@@ -16,13 +16,14 @@ from onceq_service.store.errors import KeyReused, LeaseLost, StoreError, StoreFu
 from onceq_service.store.events import EventLog
 from onceq_service.store.jobs import Admission, Filter, Jobs, new_job_id
 from onceq_service.store.keys import Keys
+from onceq_service.store.lanes import Lanes
 from onceq_service.store.retention import Retention
 from onceq_service.store.secrets import Seal, open_seal
 from onceq_service.store.server import ServerFacts
 from onceq_service.store.stats import Sums
 
 __all__ = [
-    "Admission", "ApiKey", "ApiKeys", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "LeaseLost",
+    "Admission", "ApiKey", "ApiKeys", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost",
     "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums",
     "new_job_id", "open_store",
 ]  # fmt: skip
@@ -37,6 +38,7 @@ class Store:
     events: EventLog
     sums: Sums
     keys: ApiKeys
+    lanes: Lanes
     names: Keys
     retention: Retention
     _pipe: Pipe
@@ -84,6 +86,7 @@ async def open_store(url: str, queue: str = "main", retention: Retention | None 
             events=events,
             sums=Sums(pipe, keys),
             keys=ApiKeys(pipe, keys),
+            lanes=Lanes(pipe, keys),
             names=keys,
             retention=kept,
             _pipe=pipe,

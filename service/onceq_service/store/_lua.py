@@ -13,6 +13,8 @@ from importlib.resources import files
 
 from onceq_service.store.keys import lua_builders
 
+SHARED = ("_base", "_events", "_waiting", "_lanes", "_money", "_ending", "_housekeeping")
+"""In this order, since a Lua function sees only those before it."""
 _HEADER = re.compile(r"^-- ARGV: (.*)$", re.MULTILINE)
 
 
@@ -34,7 +36,7 @@ def load(name: str, argv: str) -> Script:
     if found is None or found[1] != argv:
         raise RuntimeError(f"{name}.lua takes {found and found[1]!r}, its caller says {argv!r}")
     shebang, rest = body.split("\n", 1)
-    shared = lua_builders() + "\n" + (folder / "_common.lua").read_text("utf-8")
+    shared = "\n".join([lua_builders(), *((folder / f"{part}.lua").read_text("utf-8") for part in SHARED)])
     text = "\n".join([shebang, "local P = KEYS[1]", _needed(shared, rest), rest])
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), argv)
 

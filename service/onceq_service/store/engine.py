@@ -100,7 +100,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a job ends: `rest` is the terminal event's JSON members (each begins with a comma), `output` JSON or empty."""
+        """Up to `want` jobs that may start now, and the seconds until asking again makes sense if there are none.
 
     state: EndState
     rest: bytes

@@ -53,6 +53,11 @@ class Admission:
     user: str = ""
     team: str = ""
     labels: bytes = b"{}"
+    limits: str = ""
+    """The lane's limits as `LaneLimits.packed()` writes them; empty where it has none."""
+    in_est: int = 0
+    out_est: int = 0
+    """Tokens that the job is taken to need while it waits for its lane; corrected by what it used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ class Jobs:
     async def admit(self, a: Admission) -> Admitted:
         """Creates, joins or replays, in one step; raises KeyReused, StoreUnavailable, StoreFull."""
         argv: list[Arg] = [a.id, a.tenant, a.idem, a.body_hash, a.fp, a.window_s, int(a.fresh)]
-        argv += [round(a.deadline_s * 1000), self._retention.idempotency_s, *_fields(a, self._retention)]
+        argv += [round(a.deadline_s * 1000), self._retention.idempotency_s, a.limits, *_fields(a, self._retention)]
         reply = cast("list[object]", await self._pipe.script(scripts.ADMIT, self._keys.root, argv))
         word, job_id = cast("bytes", reply[0]).decode(), cast("bytes", reply[1]).decode()
         if word == "reused":
@@ -178,7 +183,7 @@ def _fields(a: Admission, retention: Retention) -> list[Arg]:
         "key_id": a.key_id, "request": a.request, "model": a.model, "provider": a.provider, "lane": a.lane,
         "band": a.band, "simulated": int(a.simulated), "max_calls": a.max_calls, "on_crash": a.on_crash,
         "on_break": a.on_break, "user": a.user, "team": a.team, "labels": a.labels,
-        "result_ttl_s": retention.result_s,
+        "result_ttl_s": retention.result_s, "in_est": a.in_est or "", "out_est": a.out_est or "",
     }  # fmt: skip
     return [x for pair in pairs.items() if pair[1] != "" for x in pair]
 

@@ -29,11 +29,25 @@ KEYS: Final[dict[str, Key]] = {
     "events": Key("events:%s", "stream", "a job's event log, entry ids <seq>-0", "ends + events_ttl_s"),
     "idem": Key("idem:%s", "string", "HMAC of an Idempotency-Key -> job id and body hash", "deadline + 24 h"),
     "fp": Key("fp:%s", "string", "HMAC of a request's fingerprint -> job id", "deadline, then the dedupe window"),
-    "wait": Key("wait:%s:%s:%s", "zset", "waiting job ids of band, lane, tenant by age", "while not empty", permanent=True),
-    "fair": Key("fair:%s:%s", "zset", "tenants with waiting jobs of band, lane by virtual time", "while not empty", permanent=True),
-    "ready": Key("ready:%s", "zset", "lanes of a band that may start a job, by last turn", "while not empty", permanent=True),
-    "blocked": Key("blocked", "zset", "lanes that may not start a job, by the time they may", "while not empty", permanent=True),
-    "lane": Key("lane:%s", "hash", "a lane's brake and last failure", "1 h after the last change"),
+    "wait": Key(
+        "wait:%s:%s:%s", "zset", "waiting job ids of band, lane, tenant by age", "while not empty", permanent=True
+    ),
+    "fair": Key(
+        "fair:%s:%s",
+        "zset",
+        "tenants with waiting jobs of band, lane by virtual time",
+        "while not empty",
+        permanent=True,
+    ),
+    "ready": Key(
+        "ready:%s", "zset", "lanes of a band that may start a job, by last turn", "while not empty", permanent=True
+    ),
+    "blocked": Key(
+        "blocked", "zset", "lanes that may not start a job, by the time they may", "while not empty", permanent=True
+    ),
+    "lane": Key("lane:%s", "hash", "a lane's limits, brake, pause, breaker, running jobs", "8 d after the last change"),
+    "window": Key("window:%s", "hash", "what a lane started in each of the last 60 s", "2 min after the last start"),
+    "lanes": Key("lanes", "zset", "lanes by last start", "newest 1,000", permanent=True),
     "due": Key("due", "zset", "delayed job ids by not-before time", "while not empty", permanent=True),
     "deadlines": Key("deadlines", "zset", "queued job ids by deadline", "while not empty", permanent=True),
     "leases": Key("leases", "zset", "running job ids by the end of their lease", "while not empty", permanent=True),
@@ -42,7 +56,13 @@ KEYS: Final[dict[str, Key]] = {
     "worker": Key("worker:%s", "string", "a worker process: what it serves and runs (JSON)", "3 leases"),
     "workers": Key("workers", "zset", "worker ids by last beat", "trimmed at each beat", permanent=True),
     "pulse": Key("pulse", "hash", "since when Redis has lived without a gap", "permanent", permanent=True),
-    "turns": Key("turns", "hash", "how many claims were made, for the bands' shares", "permanent", permanent=True),
+    "turns": Key(
+        "turns",
+        "hash",
+        "how many claims were made, for the bands' shares; which bands are paused",
+        "permanent",
+        permanent=True,
+    ),
     "totals": Key("totals", "hash", "queued jobs by band, whole queue", "permanent", permanent=True),
     "index": Key("jobs:%s:%s", "zset", "job ids of tenant, status by creation time", "trimmed", permanent=True),
     "ledger": Key("ledger", "stream", "one row a try", "newest 500,000", permanent=True),
@@ -61,7 +81,7 @@ def root(queue: str) -> str:
 
 
 def shard(job_id: str) -> int:
-    """The channel number of a job, 0..63; `shard` in _common.lua is its twin."""
+    """The channel number of a job, 0..63; `shard` in lua/_base.lua is its twin."""
     return int(job_id[-2:], 16) % CHANNELS
 
 

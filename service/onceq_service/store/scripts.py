@@ -14,7 +14,9 @@ _REQUEUE = (
     "id, fence, delay_ms, reason, brake_ms, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent"
 )
 
-ADMIT: Final = load("admit", "id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, idem_ttl_s, fields...")
+ADMIT: Final = load(
+    "admit", "id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, idem_ttl_s, limits, fields..."
+)
 NEXT: Final = load(
     "next", "worker, nonce, want, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)"
 )
@@ -26,5 +28,6 @@ RELEASE: Final = load("release", "id, fence")
 BEAT: Final = load("beat", "worker, info, lease_ms, (id, fence)...")
 CANCEL: Final = load("cancel", "id, tenant, result_ttl_s, events_ttl_s")
 TEND: Final = load("tend", "lease_ms, result_ttl_s, events_ttl_s")
+PAUSE: Final = load("pause", "kind (lane | band), name, word (pause | resume)")
 
-ALL: Final[tuple[Script, ...]] = (ADMIT, NEXT, DISPATCH, APPEND, FINISH, REQUEUE, RELEASE, BEAT, CANCEL, TEND)
+ALL: Final[tuple[Script, ...]] = (ADMIT, NEXT, DISPATCH, APPEND, FINISH, REQUEUE, RELEASE, BEAT, CANCEL, TEND, PAUSE)

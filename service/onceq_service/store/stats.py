@@ -25,7 +25,7 @@ _NAMES = {
 
 
 def edge_s(bucket: int) -> float:
-    """Lower edge of a histogram's bucket in seconds: a quarter of an octave each, as `bucket` in _common.lua."""
+    """Lower edge of a histogram's bucket in seconds: a quarter of an octave each, as `bucket` in lua/_money.lua."""
     return (2 ** (bucket / 4) - 1) / 1000
 
 

@@ -2,7 +2,7 @@
 -- Admits one request: replays, joins, or creates a job with its first event and its place in the queue, in one step.
 -- A second run with the same job id (its reply was lost) changes nothing and answers the same.
 -- KEYS: root
--- ARGV: id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, idem_ttl_s, fields...
+-- ARGV: id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, idem_ttl_s, limits, fields...
 -- Returns: {disposition | 'reused', job id, the job's hash as a flat list (empty when it was created), created_ms}
 
 local id, tenant, idem, body_hash, fp = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -48,7 +48,7 @@ end
 local deadline = now + tonumber(ARGV[8])
 redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '', 'seq', '1', 'tenant', tenant, 'created_ms', int(now),
   'deadline_ms', int(deadline), 'calls', '0', 'call', '0', 'tries', '0', 'fp', fp, 'window_s', window_s,
-  unpack(ARGV, 10))
+  unpack(ARGV, 11))
 local job = read(k_job(id), {'band', 'lane', 'team', 'model', 'simulated'})
 job.tenant, job.created_ms = tenant, int(now)
 if idem ~= '' then redis.call('SET', k_idem(idem), id .. ' ' .. body_hash, 'PX', idem_px) end
@@ -57,6 +57,10 @@ emit(id, 1, 'queued', 0, '')
 redis.call('ZADD', k_index(tenant, 'queued'), int(now), id)
 redis.call('ZADD', k_deadlines(), int(deadline), id)
 redis.call('HINCRBY', k_totals(), job.band, 1)
+if ARGV[10] ~= '' and redis.call('HGET', k_lane(job.lane), 'limits') ~= ARGV[10] then
+  redis.call('HSET', k_lane(job.lane), 'limits', ARGV[10])
+end
+if ARGV[10] ~= '' then redis.call('EXPIRE', k_lane(job.lane), LANE_TTL) end
 enqueue(id, job)
 roll(now, job, {'jobs', 1})
 return {'created', id, {}, int(now)}

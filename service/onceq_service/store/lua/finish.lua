@@ -30,6 +30,8 @@ if ARGV[19] == '1' then
     redis.call('HSET', k_job(id), 'calls', job.calls)
   end
 end
+if state == 'succeeded' then note_success(job.lane)
+elseif ARGV[19] == '1' then note_failure(job.lane, now, ARGV[8]) end
 local set = {'output', ARGV[7], 'out_bytes', ARGV[22]}
 if job.first_ms then set[#set + 1] = 'first_ms'; set[#set + 1] = job.first_ms end
 finish(id, job, now, {state = state, rest = ARGV[6], provider_ttft_ms = tonumber(ARGV[18]),

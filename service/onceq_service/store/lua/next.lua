@@ -35,36 +35,45 @@ local function claim(id, job, turn)
     'claimed_ms', job.claimed_ms or int(now))
   redis.call('ZADD', k_leases(), int(now + lease_ms), id)
   redis.call('ZREM', k_deadlines(), id)
+  enter_lane(id, job.lane, now, job)
   move(id, job, 'queued', 'running')
   out[#out + 1] = {id, fence, redis.call('HGETALL', k_job(id))}
   return id .. ' ' .. fence
 end
 
--- A braked lane waits in `blocked` until its brake ends.
-local function braked(band, lane)
-  local till = tonumber(redis.call('HGET', k_lane(lane), 'brake_ms') or 0)
-  if till <= now then return false end
-  redis.call('ZREM', k_ready(band), lane)
-  redis.call('ZADD', k_blocked(), int(till), band .. '|' .. lane)
-  return true
+-- The job that a lane would start next: its tenants in turn, each one's oldest.
+local function head(band, lane)
+  local tenant = redis.call('ZRANGE', k_fair(band, lane), 0, 0)[1]
+  if not tenant then return nil, nil end
+  return tenant, redis.call('ZRANGE', k_wait(band, lane, tenant), 0, 0)[1]
 end
 
-local function take(band, lane, turn)
-  local tenant = redis.call('ZRANGE', k_fair(band, lane), 0, 0)[1]
-  if not tenant then redis.call('ZREM', k_ready(band), lane) return nil end
-  local id = redis.call('ZPOPMIN', k_wait(band, lane, tenant))[1]
+local function take(band, lane, tenant, id, turn)
+  redis.call('ZREM', k_wait(band, lane, tenant), id)
   redis.call('ZINCRBY', k_fair(band, lane), 1, tenant)
   redis.call('ZADD', k_ready(band), int(turn), lane)
   settle_lane(band, lane, tenant)
+end
+
+-- A lane that may not start its next job waits in `blocked` until it may.
+local function block(band, lane, till)
+  redis.call('ZREM', k_ready(band), lane)
+  redis.call('ZADD', k_blocked(), int(till), band .. '|' .. lane)
+end
+
+local function from_lane(band, lane, turn)
+  local tenant, id = head(band, lane)
+  if not id then redis.call('ZREM', k_ready(band), lane) return nil end
+  local till = closed_until(lane, now, read(k_job(id), {'in_est', 'out_est'}))
+  if till then block(band, lane, till) return nil end
+  take(band, lane, tenant, id, turn)
   return id
 end
 
 local function from_band(band, turn)
   for _, lane in ipairs(redis.call('ZRANGE', k_ready(band), 0, SCAN - 1)) do
-    if serves[string.match(lane, '^[^/]+')] and not braked(band, lane) then
-      local id = take(band, lane, turn)
-      if id then return id end
-    end
+    local id = serves[string.match(lane, '^[^/]+')] and from_lane(band, lane, turn)
+    if id then return id end
   end
   return nil
 end
@@ -78,7 +87,7 @@ end
 
 local function pick(turn)
   for _, band in ipairs(order(turn)) do
-    local id = from_band(band, turn)
+    local id = redis.call('HEXISTS', k_turns(), 'paused:' .. band) == 0 and from_band(band, turn)
     if id then return id end
   end
   return nil

@@ -11,6 +11,7 @@ redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '')
 redis.call('HDEL', k_job(id), 'fence')
 redis.call('ZREM', k_leases(), id)
 redis.call('ZADD', k_deadlines(), job.deadline_ms, id)
+leave_lane(id, job)
 move(id, job, 'running', 'queued')
 enqueue(id, job)
 return 'ok'

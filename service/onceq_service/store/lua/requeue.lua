@@ -17,13 +17,8 @@ book(id, job, now, {outcome = ARGV[6], billed = tonumber(ARGV[7]), estimated = t
   reasoning = tonumber(ARGV[12]), spent = tonumber(ARGV[13]), kept = 0, reason = ARGV[4]})
 if ARGV[7] == '0' then redis.call('HINCRBY', k_job(id), 'calls', -1) end
 roll(now, job, {'retries', 1})
-if tonumber(ARGV[5]) > 0 then
-  local till = now + tonumber(ARGV[5])
-  if till > tonumber(redis.call('HGET', k_lane(job.lane), 'brake_ms') or 0) then
-    redis.call('HSET', k_lane(job.lane), 'brake_ms', int(till), 'reason', ARGV[4])
-    redis.call('EXPIRE', k_lane(job.lane), 3600)
-  end
-end
+note_failure(job.lane, now, ARGV[4])
+if tonumber(ARGV[5]) > 0 then brake(job.lane, now, now + tonumber(ARGV[5]), ARGV[4]) end
 local at = now + tonumber(ARGV[3])
 redis.call('HSET', k_job(id), 'requeued_by', fence)
 requeue(id, job, now, at, ARGV[4])

@@ -1,0 +1,62 @@
+"""The lanes as people see them: limits, brakes, what runs; and the switch that pauses one, or a band."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from onceq.wire import Band, LaneInfo
+from onceq_service.store import scripts
+from onceq_service.store._pipe import Pipe
+from onceq_service.store.keys import Keys
+from onceq_service.store.views import Fields, at, fields_of
+
+Word = Literal["pause", "resume"]
+_LIMITS = ("requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute", "concurrency")
+
+
+class Lanes:
+    """The lanes of a queue that have started a job lately, and the bands."""
+
+    def __init__(self, pipe: Pipe, keys: Keys) -> None:
+        self._pipe, self._keys = pipe, keys
+
+    async def list(self) -> list[LaneInfo]:
+        """Newest start first, at most 1,000."""
+        names = cast("list[bytes]", await self._pipe.command("ZRANGE", self._keys("lanes"), 0, -1, "REV"))
+        return [await self.get(name.decode()) for name in names]
+
+    async def get(self, lane: str) -> LaneInfo:
+        """One lane; without limits or trouble when nothing is known of it."""
+        fields = fields_of(await self._pipe.command("HGETALL", self._keys("lane", lane)))
+        recent = fields_of(await self._pipe.command("HGETALL", self._keys("window", lane)))
+        return _info(lane, fields, recent)
+
+    async def paused_bands(self) -> list[Band]:
+        """Bands that start nothing now."""
+        fields = fields_of(await self._pipe.command("HGETALL", self._keys("turns")))
+        return [cast("Band", name.partition(":")[2]) for name in sorted(fields) if name.startswith("paused:")]
+
+    async def switch_lane(self, lane: str, word: Word) -> None:
+        """Pauses or resumes a lane; what runs goes on."""
+        await self._pipe.script(scripts.PAUSE, self._keys.root, ["lane", lane, word])
+
+    async def switch_band(self, band: Band, word: Word) -> None:
+        """Pauses or resumes a band; what runs goes on."""
+        await self._pipe.script(scripts.PAUSE, self._keys.root, ["band", band, word])
+
+
+def _info(lane: str, f: Fields, recent: Fields) -> LaneInfo:
+    limits = dict(zip(_LIMITS, map(int, f["limits"].split(b",")), strict=True)) if "limits" in f else {}
+    return LaneInfo(
+        lane=lane,
+        paused="paused" in f,
+        braked_until=at(f.get("brake_ms")),
+        brake_reason=f["reason"].decode() if "reason" in f else None,
+        breaker="half_open" if "half" in f else "closed",
+        failures_in_row=int(f.get("fails", 0)),
+        running=int(f["running"]) if "running" in f else None,
+        requests_last_minute=int(recent.get("r", 0)),
+        input_tokens_last_minute=int(recent.get("i", 0)),
+        output_tokens_last_minute=int(recent.get("o", 0)),
+        limits={name: n for name, n in limits.items() if n},
+    )

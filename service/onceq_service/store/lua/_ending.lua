@@ -1,0 +1,81 @@
+-- How a job ends for good, or goes back to the queue.
+
+local function usd(nano)
+  local text = string.format('%.0f.%09.0f', math.floor(nano / 1000000000), nano % 1000000000)
+  return (string.gsub(string.gsub(text, '0+$', ''), '%.$', ''))
+end
+
+local function seconds(from, to)
+  if not from or not to then return 'null' end
+  return string.format('%.3f', math.max(0, tonumber(to) - tonumber(from)) / 1000)
+end
+
+local function cost_json(job)
+  local nano, priced = tonumber(job.spent) or 0, (tonumber(job.unpriced) or 0) == 0
+  return string.format('{"nano_usd":%s,"usd":%s,"wasted_nano_usd":%s,"reserved_nano_usd":0,"priced":%s}',
+    priced and int(nano) or 'null', priced and '"' .. usd(nano) .. '"' or 'null', int(tonumber(job.wasted) or 0),
+    priced and 'true' or 'false')
+end
+
+local function timings_json(job, now, provider_ttft_ms)
+  return string.format('{"queue_s":%s,"ttft_s":%s,"provider_ttft_s":%s,"generation_s":%s,"total_s":%s}',
+    seconds(job.created_ms, job.claimed_ms), seconds(job.created_ms, job.first_ms),
+    provider_ttft_ms and string.format('%.3f', provider_ttft_ms / 1000) or 'null',
+    seconds(job.first_ms, now), seconds(job.created_ms, now))
+end
+
+-- The index keeps ids as long as their jobs; a bounded look at the oldest at each end keeps it so.
+local function trim_index(tenant, state)
+  local index = k_index(tenant, state)
+  for _, old in ipairs(redis.call('ZRANGE', index, 0, 1)) do
+    if redis.call('EXISTS', k_job(old)) == 0 then redis.call('ZREM', index, old) end
+  end
+end
+
+-- Ends a job for good. `e` has state, rest (JSON members: finish_reason, usage, error), provider_ttft_ms, events_ttl,
+-- result_ttl, and set (more fields for the hash). The caller has booked the last try before.
+local function finish(id, job, now, e)
+  local from = job.state
+  local seq = tonumber(job.seq) + 1
+  local data = emit(id, seq, e.state, tonumber(job.call) or 0, ',"status":"' .. e.state .. '","calls":' ..
+    int(tonumber(job.calls) or 0) .. e.rest .. ',"cost":' .. cost_json(job) .. ',"timings":' ..
+    timings_json(job, now, e.provider_ttft_ms))
+  redis.call('HSET', k_job(id), 'state', e.state, 'phase', '', 'seq', int(seq), 'finished_ms', int(now), 'end', data,
+    'ended_by', job.fence or '', unpack(e.set or {}))
+  redis.call('HDEL', k_job(id), 'fence')
+  redis.call('ZREM', k_leases(), id)
+  if from == 'queued' then unqueue(id, job) end
+  if from == 'running' then leave_lane(id, job) end
+  move(id, job, from, e.state)
+  trim_index(job.tenant, e.state)
+  redis.call('EXPIRE', k_job(id), e.result_ttl)
+  redis.call('EXPIRE', k_events(id), e.events_ttl)
+  if job.fp and job.fp ~= '' and redis.call('GET', k_fp(job.fp)) == id then
+    local window = e.state == 'succeeded' and tonumber(job.window_s) or 0
+    if window > 0 then redis.call('EXPIRE', k_fp(job.fp), window) else redis.call('DEL', k_fp(job.fp)) end
+  end
+  local sums = {e.state, 1, 'd' .. bucket(now - job.created_ms), 1, 'd_ms', now - job.created_ms}
+  if job.first_ms then
+    local ttft = job.first_ms - job.created_ms
+    sums[#sums + 1] = 't' .. bucket(ttft); sums[#sums + 1] = 1; sums[#sums + 1] = 't_ms'; sums[#sums + 1] = ttft
+  end
+  roll(now, job, sums)
+end
+
+local function error_json(code, message, retryable)
+  return ',"error":{"code":"' .. code .. '","message":"' .. message .. '","retryable":' .. retryable .. '}'
+end
+
+-- Back to the queue: at once, or not before `at` (ms).
+local function requeue(id, job, now, at, reason)
+  local seq = tonumber(job.seq) + 1
+  emit(id, seq, 'retrying', tonumber(job.call) or 0, ',"reason":"' .. reason .. '","retry_at":"' .. rfc3339(at) .. '"')
+  redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '', 'seq', int(seq), 'not_before_ms', int(at))
+  redis.call('HDEL', k_job(id), 'fence')
+  redis.call('ZREM', k_leases(), id)
+  redis.call('ZADD', k_deadlines(), job.deadline_ms, id)
+  leave_lane(id, job)
+  move(id, job, 'running', 'queued')
+  if at > now then redis.call('ZADD', k_due(), int(at), id) else enqueue(id, job) end
+  if at > now then wake() end -- a waiting worker learns the new earliest time
+end

@@ -1,0 +1,78 @@
+-- What time brings about, a bounded number at each call: delayed jobs, passed deadlines, leases that ran out.
+
+local function expire(id, job, now, ttl)
+  finish(id, job, now, {state = 'expired', events_ttl = ttl.result, result_ttl = ttl.result,
+    rest = error_json('deadline_exceeded', 'job ' .. id .. ' had no answer at its deadline; post it again with a ' ..
+    'later deadline_s', 'true')})
+end
+
+-- A job whose worker stopped renewing its lease.
+local function recover(id, job, now, ttl)
+  local sent = job.phase == 'dispatched' or job.phase == 'streaming'
+  if sent then
+    local t = estimate(job)
+    t.outcome, t.reason = 'worker_lost', 'worker_lost'
+    book(id, job, now, t)
+  end
+  local crashes = redis.call('HINCRBY', k_job(id), 'crashes', 1)
+  local function fail(code, message)
+    finish(id, job, now, {state = 'failed', events_ttl = ttl.result, result_ttl = ttl.result,
+      rest = error_json(code, message, 'true')})
+  end
+  if job.cancel then
+    finish(id, job, now, {state = 'cancelled', rest = '', events_ttl = ttl.result, result_ttl = ttl.result})
+  elseif now >= tonumber(job.deadline_ms) then
+    expire(id, job, now, ttl)
+  elseif crashes >= 6 then
+    fail('poison', 'job ' .. id .. ' was lost with its worker 6 times; look at the worker logs before a replay')
+  elseif sent and job.on_crash == 'fail' then
+    fail('worker_lost', 'the worker of job ' .. id .. ' died after the call was sent and on_crash is fail')
+  elseif sent and tonumber(job.calls) >= tonumber(job.max_calls) then
+    fail('worker_lost', 'the worker of job ' .. id .. ' died and max_calls is used up')
+  else
+    requeue(id, job, now, now, 'worker_lost')
+  end
+end
+
+-- Whether Redis has lived long enough without a gap that a silent worker is a dead one (the outage rule), and the
+-- time at which it will have. A gap is two seconds without any look at this key: every API process looks each second.
+local function pulse(now, lease_ms)
+  local p = read(k_pulse(), {'since', 'last'})
+  local since = tonumber(p.since)
+  if not since or now - tonumber(p.last) > 2000 or now < tonumber(p.last) then since = now end
+  redis.call('HSET', k_pulse(), 'since', int(since), 'last', int(now))
+  return since + math.floor(lease_ms * 2 / 3)
+end
+
+local function reap(now, lease_ms, ttl)
+  local from = pulse(now, lease_ms)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k_leases(), '-inf', now, 'LIMIT', 0, 16)) do
+    local job = job_of(id)
+    if job.state ~= 'running' then redis.call('ZREM', k_leases(), id)
+    elseif now < from then redis.call('ZADD', k_leases(), int(from), id)
+    else recover(id, job, now, ttl) end
+  end
+end
+
+local function expire_due(now, ttl)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k_deadlines(), '-inf', now, 'LIMIT', 0, 16)) do
+    local job = job_of(id)
+    if job.state == 'queued' then expire(id, job, now, ttl) else redis.call('ZREM', k_deadlines(), id) end
+  end
+end
+
+local function promote(now)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k_due(), '-inf', now, 'LIMIT', 0, 32)) do
+    redis.call('ZREM', k_due(), id)
+    local job = job_of(id)
+    if job.state == 'queued' then enqueue(id, job) end
+  end
+  for _, place in ipairs(redis.call('ZRANGEBYSCORE', k_blocked(), '-inf', now, 'LIMIT', 0, 32)) do
+    redis.call('ZREM', k_blocked(), place)
+    local band, lane = string.match(place, '^(.-)|(.*)$')
+    if redis.call('EXISTS', k_fair(band, lane)) == 1 then
+      redis.call('ZADD', k_ready(band), redis.call('HGET', k_turns(), 'n') or 0, lane)
+      wake()
+    end
+  end
+end

@@ -1,0 +1,150 @@
+-- Lanes: provider + account + model, the thing that has a rate limit. A lane with limits counts what runs and what
+-- was started in the last 60 seconds, by the second, for all workers together. Estimates are counted when a job is
+-- claimed and corrected when it ends.
+
+local WINDOW = 60 -- seconds
+local LANE_TTL = 8 * 86400 -- longer than the longest deadline: a waiting job always finds its lane's limits
+
+-- Limits as admit wrote them: requests, input tokens and output tokens a minute, concurrency; 0 = none.
+local function limits_of(text)
+  local rpm, itpm, otpm, most = string.match(text or '', '^(%d+),(%d+),(%d+),(%d+)$')
+  if not rpm then return nil end
+  return {rpm = tonumber(rpm), itpm = tonumber(itpm), otpm = tonumber(otpm), most = tonumber(most)}
+end
+
+-- Drops the seconds that have left the window; returns the sums over what is left and its oldest second.
+local function window(lane, sec)
+  local key = k_window(lane)
+  local w = read(key, {'oldest', 'newest', 'r', 'i', 'o'})
+  if not w.newest or tonumber(w.newest) <= sec - WINDOW then
+    redis.call('DEL', key)
+    return {r = 0, i = 0, o = 0, oldest = sec}
+  end
+  local sums = {r = tonumber(w.r), i = tonumber(w.i), o = tonumber(w.o), oldest = tonumber(w.oldest)}
+  while sums.oldest <= sec - WINDOW do -- at most WINDOW turns: the newest second is inside
+    local s = int(sums.oldest)
+    local old = redis.call('HMGET', key, 'r' .. s, 'i' .. s, 'o' .. s)
+    if old[1] then
+      sums.r, sums.i, sums.o = sums.r - old[1], sums.i - old[2], sums.o - old[3]
+      redis.call('HDEL', key, 'r' .. s, 'i' .. s, 'o' .. s)
+    end
+    sums.oldest = sums.oldest + 1
+  end
+  redis.call('HSET', key, 'r', int(sums.r), 'i', int(sums.i), 'o', int(sums.o), 'oldest', int(sums.oldest))
+  return sums
+end
+
+local function count(lane, sec, r, i, o)
+  local key, s = k_window(lane), int(sec)
+  for name, by in pairs({r = r, i = i, o = o}) do
+    redis.call('HINCRBY', key, name .. s, int(by))
+    redis.call('HINCRBY', key, name, int(by))
+  end
+  redis.call('HSETNX', key, 'oldest', s)
+  redis.call('HSET', key, 'newest', s)
+  redis.call('EXPIRE', key, WINDOW * 2)
+end
+
+-- The first second (ms) at which enough of the window will have passed for `need` more of `axis` to fit.
+local function room_at(lane, sums, axis, sec, need, limit)
+  local left, s = sums[axis], sums.oldest
+  while s <= sec do
+    left = left - (tonumber(redis.call('HGET', k_window(lane), axis .. int(s))) or 0)
+    if left + need <= limit then return (s + WINDOW) * 1000 end
+    s = s + 1
+  end
+  return (sec + WINDOW) * 1000
+end
+
+-- Until when (ms) the lane may start no job like this one, nil when it may now. More than a minute's worth of tokens
+-- starts alone: a limit below one job would otherwise hold it for ever.
+local function closed_until(lane, now, job)
+  local l = read(k_lane(lane), {'brake_ms', 'paused', 'limits', 'running', 'probe'})
+  if l.paused then return 1e15 end
+  if l.brake_ms and tonumber(l.brake_ms) > now then return tonumber(l.brake_ms) end
+  if l.probe and tonumber(l.probe) > now then return tonumber(l.probe) end -- half open: one job at a time tries it
+  local limits = limits_of(l.limits)
+  if not limits then return nil end
+  if limits.most > 0 and (tonumber(l.running) or 0) >= limits.most then return 1e15 end
+  if limits.rpm + limits.itpm + limits.otpm == 0 then return nil end
+  local sec = math.floor(now / 1000)
+  local sums, till = window(lane, sec), nil
+  local needs = {r = {1, limits.rpm}, i = {tonumber(job.in_est) or 0, limits.itpm},
+    o = {tonumber(job.out_est) or 0, limits.otpm}}
+  for axis, need in pairs(needs) do
+    if need[2] > 0 and sums[axis] > 0 and sums[axis] + need[1] > need[2] then
+      till = math.max(till or 0, room_at(lane, sums, axis, sec, need[1], need[2]))
+    end
+  end
+  return till
+end
+
+-- Counts a job that starts in a lane with limits; the job remembers, so that leaving takes away what was added.
+local function enter_lane(id, lane, now, job)
+  local l = read(k_lane(lane), {'limits', 'half'})
+  redis.call('ZADD', k_lanes(), int(now), lane)
+  redis.call('ZREMRANGEBYRANK', k_lanes(), 0, -1001)
+  if l.half then redis.call('HSET', k_lane(lane), 'probe', int(now + 60000)) end
+  if not l.limits then return end
+  local sec = math.floor(now / 1000)
+  redis.call('HINCRBY', k_lane(lane), 'running', 1)
+  redis.call('HSET', k_job(id), 'lane_sec', int(sec))
+  count(lane, sec, 1, tonumber(job.in_est) or 0, tonumber(job.out_est) or 0)
+end
+
+-- Lets waiting jobs of a lane be looked at again, whatever it was blocked for.
+local function reopen(lane)
+  for _, band in ipairs({'interactive', 'standard', 'batch'}) do
+    if redis.call('ZREM', k_blocked(), band .. '|' .. lane) == 1 and redis.call('EXISTS', k_fair(band, lane)) == 1 then
+      redis.call('ZADD', k_ready(band), redis.call('HGET', k_turns(), 'n') or 0, lane)
+      wake()
+    end
+  end
+end
+
+-- The opposite of enter_lane, when a job stops running: the slot is free, tokens are corrected by what was used.
+local function leave_lane(id, job)
+  local sec = redis.call('HGET', k_job(id), 'lane_sec')
+  if not sec then return end
+  redis.call('HDEL', k_job(id), 'lane_sec')
+  if redis.call('HINCRBY', k_lane(job.lane), 'running', -1) < 0 then redis.call('HSET', k_lane(job.lane), 'running', 0) end
+  if job.used_in and redis.call('HEXISTS', k_window(job.lane), 'i' .. sec) == 1 then
+    local over_in = job.used_in - (tonumber(job.in_est) or 0)
+    local over_out = job.used_out - (tonumber(job.out_est) or 0)
+    for name, by in pairs({i = over_in, o = over_out}) do
+      redis.call('HINCRBY', k_window(job.lane), name .. sec, int(by))
+      redis.call('HINCRBY', k_window(job.lane), name, int(by))
+    end
+  end
+  reopen(job.lane)
+end
+
+-- Holds the lane back for all workers until `till` (ms); a later brake already there stays.
+local function brake(lane, now, till, reason)
+  if till > tonumber(redis.call('HGET', k_lane(lane), 'brake_ms') or 0) then
+    redis.call('HSET', k_lane(lane), 'brake_ms', int(till), 'reason', reason)
+    redis.call('EXPIRE', k_lane(lane), LANE_TTL)
+  end
+end
+
+-- The breaker: five failures of the provider in a row open it, for 5 s, then twice as long each time up to two
+-- minutes; then one job may try (half open), and its outcome closes the breaker or opens it again.
+local TRIPS = {provider_error = true, provider_unreachable = true, provider_timeout = true, provider_overloaded = true}
+
+local function note_failure(lane, now, reason)
+  if not TRIPS[reason] then return end
+  local fails = redis.call('HINCRBY', k_lane(lane), 'fails', 1)
+  redis.call('EXPIRE', k_lane(lane), LANE_TTL)
+  redis.call('HDEL', k_lane(lane), 'probe')
+  if fails >= 5 then
+    redis.call('HSET', k_lane(lane), 'half', '1')
+    brake(lane, now, now + math.min(120000, 5000 * 2 ^ math.min(10, fails - 5)), reason)
+  end
+end
+
+local function note_success(lane)
+  if redis.call('HEXISTS', k_lane(lane), 'fails') == 1 then
+    redis.call('HDEL', k_lane(lane), 'fails', 'half', 'probe', 'brake_ms', 'reason')
+    reopen(lane)
+  end
+end

@@ -1,0 +1,64 @@
+-- Ledger rows and rollups; what a lost call is taken to have cost.
+
+local HOUR_TTL, DAY_TTL = 35 * 86400, 400 * 86400
+
+local function roll_into(span, bucket, ttl, job, sums)
+  local dims = cjson.encode({job.team or '', job.model, job.band, job.simulated or '0'})
+  local index, key = k_rolls(span, bucket, job.tenant), k_roll(span, bucket, job.tenant, dims)
+  if redis.call('SADD', index, dims) == 1 then redis.call('EXPIRE', index, ttl) end
+  for n = 1, #sums, 2 do
+    if sums[n + 1] ~= 0 then redis.call('HINCRBY', key, sums[n], int(sums[n + 1])) end
+  end
+  redis.call('EXPIRE', key, ttl)
+end
+
+-- Adds {name, number, name, number, ...} to the hour and the day of `now`.
+local function roll(now, job, sums)
+  roll_into('h', int(math.floor(now / 3600000)), HOUR_TTL, job, sums)
+  roll_into('d', int(math.floor(now / 86400000)), DAY_TTL, job, sums)
+end
+
+-- A histogram's bucket for a number of milliseconds: a quarter of an octave wide, 0..95.
+local function bucket(ms)
+  return math.min(95, math.max(0, math.floor(4 * math.log(math.max(ms, 0) + 1) / math.log(2))))
+end
+
+-- Books one try: its ledger row, the job's sums, the rollups. `t` has outcome, billed, estimated (0 or 1), input,
+-- output, cached, reasoning, spent (nano-USD, or nil when unpriced), kept (1 when its output is the answer), reason.
+local function book(id, job, now, t)
+  local priced = t.spent ~= nil or t.billed == 0
+  local spent = t.spent or 0
+  local wasted = (t.billed == 1 and t.kept ~= 1) and spent or 0
+  local row = {
+    at = int(now), job = id, tenant = job.tenant, key_id = job.key_id or '', team = job.team or '',
+    user = job.user or '', labels = job.labels or '{}', model = job.model, provider = job.provider, lane = job.lane,
+    band = job.band, try_no = job.tries or '0', call = job.call or '0', outcome = t.outcome,
+    billed = int(t.billed), estimated = int(t.estimated), input = int(t.input), output = int(t.output),
+    cached = int(t.cached), reasoning = int(t.reasoning), spent = priced and int(spent) or '',
+    wasted = int(wasted), reason = (t.billed == 1 and t.kept ~= 1) and t.reason or '', reserved = '0',
+    price_version = job.price_version or '', simulated = job.simulated or '0',
+  }
+  local flat = {}
+  for name, value in pairs(row) do flat[#flat + 1] = name; flat[#flat + 1] = value end
+  redis.call('XADD', k_ledger(), 'MAXLEN', '~', 500000, '*', unpack(flat))
+  redis.call('HSET', k_job(id), 'row:' .. (job.tries or '0'), cjson.encode(row))
+  if t.billed == 1 then job.used_in, job.used_out = t.input, t.output end
+  job.spent = (tonumber(job.spent) or 0) + spent
+  job.wasted = (tonumber(job.wasted) or 0) + wasted
+  job.unpriced = (tonumber(job.unpriced) or 0) + (priced and 0 or 1)
+  redis.call('HSET', k_job(id), 'spent', int(job.spent), 'wasted', int(job.wasted), 'unpriced', int(job.unpriced))
+  roll(now, job, {'tries', 1, 'calls', t.billed, 'in', t.billed * t.input, 'out', t.billed * t.output,
+    'cached', t.billed * t.cached, 'reasoning', t.billed * t.reasoning, 'spent', spent, 'wasted', wasted,
+    'unpriced', priced and 0 or 1})
+end
+
+-- What a call is taken to have cost when nobody can ask any more: bytes / 3 is our estimate of tokens.
+local function estimate(job)
+  local input = math.ceil((tonumber(job.in_bytes) or 0) / 3)
+  local output = math.ceil((tonumber(job.out_bytes) or 0) / 3)
+  local spent = nil
+  if job.price_in and job.price_in ~= '' then -- nano-USD for a million tokens
+    spent = math.floor((input * tonumber(job.price_in) + output * tonumber(job.price_out)) / 1000000 + 0.5)
+  end
+  return {billed = 1, estimated = 1, input = input, output = output, cached = 0, reasoning = 0, spent = spent, kept = 0}
+end

@@ -1,0 +1,45 @@
+-- Where jobs wait: by band, lane and tenant; and which state index they are in.
+
+local function wake()
+  if redis.call('LLEN', k_wake()) < 64 then redis.call('RPUSH', k_wake(), '1') end
+end
+
+-- Puts a job where `next` finds it. A tenant that comes back starts at the lane's present virtual time.
+local function enqueue(id, job)
+  local fair = k_fair(job.band, job.lane)
+  redis.call('ZADD', k_wait(job.band, job.lane, job.tenant), job.created_ms, id)
+  if not redis.call('ZSCORE', fair, job.tenant) then
+    local first = redis.call('ZRANGE', fair, 0, 0, 'WITHSCORES')
+    redis.call('ZADD', fair, first[2] or 0, job.tenant)
+  end
+  local place = job.band .. '|' .. job.lane
+  if not redis.call('ZSCORE', k_blocked(), place) then
+    redis.call('ZADD', k_ready(job.band), 'NX', redis.call('HGET', k_turns(), 'n') or 0, job.lane)
+  end
+  wake()
+end
+
+-- Takes a lane out of the turn when nobody waits in it any more.
+local function settle_lane(band, lane, tenant)
+  if redis.call('EXISTS', k_wait(band, lane, tenant)) == 0 then
+    redis.call('ZREM', k_fair(band, lane), tenant)
+    if redis.call('EXISTS', k_fair(band, lane)) == 0 then
+      redis.call('ZREM', k_ready(band), lane)
+      redis.call('ZREM', k_blocked(), band .. '|' .. lane)
+    end
+  end
+end
+
+local function unqueue(id, job)
+  redis.call('ZREM', k_wait(job.band, job.lane, job.tenant), id)
+  redis.call('ZREM', k_due(), id)
+  redis.call('ZREM', k_deadlines(), id)
+  settle_lane(job.band, job.lane, job.tenant)
+end
+
+local function move(id, job, from, to)
+  redis.call('ZREM', k_index(job.tenant, from), id)
+  redis.call('ZADD', k_index(job.tenant, to), job.created_ms, id)
+  if from == 'queued' then redis.call('HINCRBY', k_totals(), job.band, -1) end
+  if to == 'queued' then redis.call('HINCRBY', k_totals(), job.band, 1) end
+end

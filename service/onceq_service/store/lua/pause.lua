@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- Pauses or resumes a lane or a band: nothing new starts there, what runs goes on.
+-- KEYS: root
+-- ARGV: kind (lane | band), name, word (pause | resume)
+-- Returns: 'ok'
+
+local kind, name, pause = ARGV[1], ARGV[2], ARGV[3] == 'pause'
+if kind == 'lane' then
+  if pause then
+    redis.call('HSET', k_lane(name), 'paused', '1')
+    redis.call('EXPIRE', k_lane(name), LANE_TTL)
+    redis.call('ZADD', k_lanes(), 'NX', int(time_ms()), name)
+  else
+    redis.call('HDEL', k_lane(name), 'paused')
+    reopen(name)
+  end
+elseif pause then redis.call('HSET', k_turns(), 'paused:' .. name, '1')
+else
+  redis.call('HDEL', k_turns(), 'paused:' .. name)
+  wake()
+end
+return 'ok'

@@ -1,0 +1,104 @@
+"""Lanes: limits that all workers share, brakes, the breaker, and the switches."""
+
+from __future__ import annotations
+
+import asyncio
+
+from onceq_service.settings import LaneLimits, limits_of
+from onceq_service.store import Store
+from onceq_service.store.engine import Claim, Receipt
+from tests.service.store.driver import admission, claim_one, dispatch, success
+
+FAILED = Receipt("provider_error", billed=False)
+
+
+async def admit_many(store: Store, n: int, limits: LaneLimits, **changes: object) -> None:
+    await asyncio.gather(
+        *(store.jobs.admit(admission(prompt=str(k), limits=limits.packed(), **changes)) for k in range(n))
+    )
+
+
+async def claim_all(store: Store, worker: str = "w1") -> list[Claim]:
+    claims: list[Claim] = []
+    while more := (await store.engine.claim(worker, 16, ["openai"]))[0]:
+        claims += more
+    return claims
+
+
+async def test_four_workers_start_no_more_than_the_lane_allows_in_a_minute(store: Store) -> None:
+    await admit_many(store, 60, LaneLimits(requests_per_minute=50))
+    started = await asyncio.gather(*(claim_all(store, f"w{n}") for n in range(4)))
+    assert sum(map(len, started)) == 50
+    _, wait_s = await store.engine.claim("w1", 1, ["openai"])
+    assert wait_s > 3, "the next look is due when the window has room again"
+
+
+async def test_a_lane_runs_no_more_jobs_at_once_than_it_may(store: Store) -> None:
+    await admit_many(store, 5, LaneLimits(concurrency=2))
+    first = await claim_all(store)
+    assert len(first) == 2
+    await dispatch(store, first[0])
+    await store.engine.finish(first[0], success(3))
+    assert len(await claim_all(store)) == 1
+    await store.engine.release(first[1])
+    assert len(await claim_all(store)) == 1
+    lane = await store.lanes.get("openai/m")
+    assert (lane.running, lane.limits) == (2, {"concurrency": 2})
+
+
+async def test_tokens_are_counted_by_estimate_and_corrected_by_what_was_used(store: Store) -> None:
+    await admit_many(store, 3, LaneLimits(output_tokens_per_minute=100), out_est=80)
+    [first] = await claim_all(store)
+    await dispatch(store, first)
+    await store.engine.finish(first, success(3, receipt=Receipt("ok", billed=True, output_tokens=10)))
+    [second] = await claim_all(store)
+    assert (await store.lanes.get("openai/m")).output_tokens_last_minute == 90
+    assert second.id != first.id
+
+
+async def test_a_job_that_is_larger_than_the_limit_starts_alone(store: Store) -> None:
+    await admit_many(store, 2, LaneLimits(input_tokens_per_minute=100), in_est=500)
+    assert len(await claim_all(store)) == 1
+
+
+async def test_another_lane_goes_on_while_one_is_closed(store: Store) -> None:
+    await admit_many(store, 3, LaneLimits(concurrency=1))
+    await claim_all(store)
+    other = await store.jobs.admit(admission(lane="openai/n", model="openai/n"))
+    assert (await claim_one(store)).id == other.id
+
+
+async def test_a_paused_lane_and_a_paused_band_start_nothing_until_resumed(store: Store) -> None:
+    await store.jobs.admit(admission())
+    await store.lanes.switch_lane("openai/m", "pause")
+    assert await claim_all(store) == []
+    assert (await store.lanes.get("openai/m")).paused
+    await store.lanes.switch_lane("openai/m", "resume")
+    await store.lanes.switch_band("standard", "pause")
+    assert await claim_all(store) == []
+    assert await store.lanes.paused_bands() == ["standard"]
+    await store.lanes.switch_band("standard", "resume")
+    assert len(await claim_all(store)) == 1
+
+
+async def test_five_failures_in_a_row_open_the_breaker_and_a_success_closes_it(store: Store) -> None:
+    await admit_many(store, 6, LaneLimits())
+    claims = await claim_all(store)
+    for claim in claims[:5]:
+        await dispatch(store, claim)
+        await store.engine.requeue(claim, FAILED, delay_s=0, reason="provider_error")
+    lane = await store.lanes.get("openai/m")
+    assert (lane.breaker, lane.failures_in_row, lane.brake_reason) == ("half_open", 5, "provider_error")
+    assert await claim_all(store) == []
+    await dispatch(store, claims[5])
+    await store.engine.finish(claims[5], success(3))
+    assert (await store.lanes.get("openai/m")).breaker == "closed"
+    assert len(await claim_all(store)) == 5
+
+
+def test_the_limits_of_a_lane_are_its_own_then_its_providers_then_everyones() -> None:
+    one, two, three = (LaneLimits(concurrency=n) for n in (1, 2, 3))
+    lanes = {"openai/m": one, "openai/*": two, "*": three}
+    assert [limits_of(name, lanes) for name in ("openai/m", "openai/x", "anthropic/x")] == [one, two, three]
+    assert limits_of("openai/m", {}) is None
+    assert LaneLimits().packed() == ""
