@@ -1,4 +1,4 @@
-"""How jobs and answers look in a notebook. Pure: values in, HTML or Markdown out; every text is escaped."""
+"""How jobs and answers look in a notebook. Pure: values in, HTML out; every text is escaped."""
 
 from __future__ import annotations
 
@@ -15,12 +15,6 @@ _QUIET = "color:gray;font-size:smaller"
 def job_html(job: Job) -> str:
     """The answer so far, or why there is none, above a quiet line with what it took."""
     return _block(job.text, _error(job), footer(job))
-
-
-def job_markdown(job: Job) -> str:
-    """The answer as the model wrote it, in Markdown, and the same quiet line."""
-    error = f"**{escape(_error(job))}**\n\n" if job.error else ""
-    return f"{job.text}\n\n{error}<sub>{escape(footer(job))}</sub>"
 
 
 def output_html(output: Output, job: Job | None) -> str:

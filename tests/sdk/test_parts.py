@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import onceq
 from onceq._config import Config, discover
-from onceq._display import footer, job_html, job_markdown
+from onceq._display import footer, job_html
 from onceq._http import Backoff, error_of, is_retryable, retry_after_s
 from tests.sdk.fake import job
 
@@ -131,7 +131,6 @@ def test_what_is_shown_is_escaped() -> None:
         assert "<b>&</b>" not in html
         assert "&lt;b&gt;&amp;" in html
         assert "<script>" not in html
-    assert "<script>" not in job_markdown(nasty)
 
 
 def test_the_footer_tells_what_is_known() -> None:
