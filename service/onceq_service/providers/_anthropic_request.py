@@ -5,23 +5,19 @@ Source: the Messages reference, and `anthropic.types` of the installed SDK.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Final, Literal
 
-import msgspec
 from anthropic.resources.messages import AsyncMessages
 
 from onceq.wire import JobRequest, Message, Part, ResponseFormat, TextPart, Tool, ToolChoice
-from onceq_service.providers._errors import BAD_REQUEST, UNSUPPORTED, error
+from onceq_service.providers._errors import UNSUPPORTED, error
+from onceq_service.providers._shape import ANY_OBJECT, EMPTY_SCHEMA, WHOLE_ANSWER, by_signature, json_object
 from onceq_service.providers.base import CallSpec
 
 DEFAULT_MAX_TOKENS: Final = 4096
 """Anthropic requires `max_tokens`. This is the smallest output limit of any Claude model (Claude 3 Haiku, Anthropic's
 models overview), so every model takes it; an answer cut by it says `finish_reason: length`."""
-EMPTY_SCHEMA: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
-ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object", "additionalProperties": True}
 
 
 def to_create(spec: CallSpec) -> dict[str, Any]:
@@ -41,7 +37,7 @@ def to_create(spec: CallSpec) -> dict[str, Any]:
         "stream": True,
     }
     forced = _forced_tool(spec) if answers_by_tool(request) else {}
-    return {name: value for name, value in (wanted | forced).items() if value is not None} | _params(request)
+    return by_signature(AsyncMessages.create, wanted | forced | (request.params or {}))
 
 
 def answers_by_tool(request: JobRequest) -> bool:
@@ -53,7 +49,7 @@ def _forced_tool(spec: CallSpec) -> dict[str, Any]:
     wanted = spec.request.response_format
     if spec.request.tools or wanted is None:
         raise error(spec, "anthropic", UNSUPPORTED, said="json_object can't be asked for together with tools")
-    tool = {"name": wanted.name, "description": "Give the whole answer as one JSON object.", "input_schema": ANY_OBJECT}
+    tool = {"name": wanted.name, "description": WHOLE_ANSWER, "input_schema": ANY_OBJECT}
     return {"tools": [tool], "tool_choice": {"type": "tool", "name": wanted.name}}
 
 
@@ -62,19 +58,6 @@ def _default_max_tokens(request: JobRequest) -> int:
     thinking = (request.params or {}).get("thinking")
     budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
     return DEFAULT_MAX_TOKENS + (budget if isinstance(budget, int) else 0)
-
-
-def _params(request: JobRequest) -> dict[str, Any]:
-    """`params` by name; what the SDK does not know goes into the body as it is."""
-    params = request.params or {}
-    unknown = {name: value for name, value in params.items() if name not in _sdk_names()}
-    known: dict[str, Any] = {name: value for name, value in params.items() if name in _sdk_names()}
-    return known | ({"extra_body": unknown} if unknown else {})
-
-
-@cache
-def _sdk_names() -> frozenset[str]:
-    return frozenset(inspect.signature(AsyncMessages.create).parameters) - {"self"}
 
 
 def _system(spec: CallSpec) -> str | list[dict[str, Any]] | None:
@@ -117,20 +100,10 @@ def _message(spec: CallSpec, turn: Message) -> dict[str, Any]:
     if isinstance(turn.content, str) and not turn.tool_calls:
         return {"role": role, "content": turn.content}
     calls = [
-        {"type": "tool_use", "id": call.id, "name": call.name, "input": _arguments(spec, call.arguments)}
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": json_object(spec, "anthropic", call.arguments)}
         for call in turn.tool_calls or ()
     ]
     return {"role": role, "content": _blocks(spec, turn) + calls}
-
-
-def _arguments(spec: CallSpec, text: str) -> dict[str, Any]:
-    """A tool call's arguments, which are JSON text in our wire and an object in Anthropic's."""
-    try:
-        return msgspec.json.decode(text or "{}", type=dict[str, Any])
-    except msgspec.ValidationError as exc:
-        raise error(spec, "anthropic", BAD_REQUEST, said="a tool call's arguments are not a JSON object") from exc
-    except msgspec.DecodeError as exc:
-        raise error(spec, "anthropic", BAD_REQUEST, said="a tool call's arguments are not JSON") from exc
 
 
 def _blocks(spec: CallSpec, turn: Message) -> list[dict[str, Any]]:

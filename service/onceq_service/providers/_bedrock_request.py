@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from onceq.wire import ImagePart, JobRequest, Message, Part, ResponseFormat, TextPart, Tool, ToolChoice
 from onceq_service.providers._errors import BAD_REQUEST, UNSUPPORTED, error
+from onceq_service.providers._shape import ANY_OBJECT, EMPTY_SCHEMA, WHOLE_ANSWER, json_object
 from onceq_service.providers.base import CallSpec
 
-EMPTY_SCHEMA: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
-ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object", "additionalProperties": True}
 TOP_LEVEL: Final[frozenset[str]] = frozenset({
     "guardrailConfig", "performanceConfig", "serviceTier", "requestMetadata", "promptVariables",
     "additionalModelResponseFieldPaths", "additionalModelRequestFields", "outputConfig",
@@ -50,8 +48,7 @@ def _forced_tool(spec: CallSpec) -> dict[str, Any]:
     wanted = spec.request.response_format
     if spec.request.tools or wanted is None:
         raise error(spec, "bedrock", UNSUPPORTED, said="json_object can't be asked for together with tools")
-    description = "Give the whole answer as one JSON object."
-    tool = {"name": wanted.name, "description": description, "inputSchema": {"json": ANY_OBJECT}}
+    tool = {"name": wanted.name, "description": WHOLE_ANSWER, "inputSchema": {"json": ANY_OBJECT}}
     return {"tools": [{"toolSpec": tool}], "toolChoice": {"tool": {"name": wanted.name}}}
 
 
@@ -109,20 +106,10 @@ def _message(spec: CallSpec, turn: Message) -> dict[str, Any]:
         content = _blocks(spec, turn) or [{"text": " "}]
         return {"role": "user", "content": [{"toolResult": {"toolUseId": turn.tool_call_id, "content": content}}]}
     calls = [
-        {"toolUse": {"toolUseId": call.id, "name": call.name, "input": _arguments(spec, call.arguments)}}
+        {"toolUse": {"toolUseId": call.id, "name": call.name, "input": json_object(spec, "bedrock", call.arguments)}}
         for call in turn.tool_calls or ()
     ]
     return {"role": "assistant" if turn.role == "assistant" else "user", "content": _blocks(spec, turn) + calls}
-
-
-def _arguments(spec: CallSpec, text: str) -> dict[str, Any]:
-    """A tool call's arguments, which are JSON text in our wire and a document in Converse."""
-    try:
-        return msgspec.json.decode(text or "{}", type=dict[str, Any])
-    except msgspec.ValidationError as exc:
-        raise error(spec, "bedrock", BAD_REQUEST, said="a tool call's arguments are not a JSON object") from exc
-    except msgspec.DecodeError as exc:
-        raise error(spec, "bedrock", BAD_REQUEST, said="a tool call's arguments are not JSON") from exc
 
 
 def _blocks(spec: CallSpec, turn: Message) -> list[dict[str, Any]]:

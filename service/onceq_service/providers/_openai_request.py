@@ -5,20 +5,15 @@ Source: the Chat Completions reference, and `openai.types.chat` of the installed
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
-from functools import cache
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from openai.resources.chat.completions import AsyncCompletions
 
 from onceq.wire import ImagePart, JobRequest, Message, Part, ResponseFormat, TextPart, Tool, ToolChoice
 from onceq_service.providers._errors import UNSUPPORTED, error
+from onceq_service.providers._shape import EMPTY_SCHEMA, by_signature
 from onceq_service.providers.base import CallSpec
-
-EMPTY_SCHEMA: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
-"""A tool without parameters."""
 
 
 def to_create(spec: CallSpec, base_url: str) -> dict[str, Any]:
@@ -37,25 +32,12 @@ def to_create(spec: CallSpec, base_url: str) -> dict[str, Any]:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    return {name: value for name, value in wanted.items() if value is not None} | _params(request)
+    return by_signature(AsyncCompletions.create, wanted | (request.params or {}))
 
 
 def _limit_name(base_url: str) -> str:
     """OpenAI's reasoning models refuse `max_tokens`; most servers that speak its format know only that."""
     return "max_completion_tokens" if urlsplit(base_url).hostname == "api.openai.com" else "max_tokens"
-
-
-def _params(request: JobRequest) -> dict[str, Any]:
-    """`params` by name; what the SDK does not know goes into the body as it is."""
-    params = request.params or {}
-    unknown = {name: value for name, value in params.items() if name not in _sdk_names()}
-    known: dict[str, Any] = {name: value for name, value in params.items() if name in _sdk_names()}
-    return known | ({"extra_body": unknown} if unknown else {})
-
-
-@cache
-def _sdk_names() -> frozenset[str]:
-    return frozenset(inspect.signature(AsyncCompletions.create).parameters) - {"self"}
 
 
 def _messages(spec: CallSpec) -> list[dict[str, Any]]:

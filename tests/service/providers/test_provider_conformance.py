@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 from onceq_service import pricing
 from onceq_service.providers import Provider
@@ -110,6 +111,13 @@ async def test_a_conversation_with_tool_results_is_understood(provider: Provider
     heard = await hear(provider, spec_for(kind, messages=messages, tools=[WEATHER], system="You are a weatherman."))
     assert heard.error is None
     assert heard.finish_reason == "stop"
+
+
+async def test_every_setting_with_a_name_of_ours_is_taken(provider: Provider, kind: ProviderKind) -> None:
+    settings: dict[str, Any] = {"temperature": 0.3, "stop": ["END"], "max_tokens": 50, "system": "Be brief.", "params": {"top_p": 0.9}}
+    for choice in ("auto", "none", "required", {"name": "weather"}):
+        spec = spec_for(kind, sim(tokens=4), tools=[WEATHER], tool_choice=choice, **settings)
+        assert (await hear(provider, spec)).error is None
 
 
 async def test_an_image_as_data_is_understood(provider: Provider, kind: ProviderKind) -> None:

@@ -12,9 +12,12 @@ from tests.service.providers.kit import hear, refusal, spec_for
 from tests.service.providers.raw_server import After, answer, binary, chunked, raw_provider, sse
 
 SHORT = Clocks(first_byte_s=2, between_bytes_s=0.3)
-OPENAI_TEXT = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]}
-OPENAI_STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-OPENAI_USAGE = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}}
+OPENAI_TEXT: dict[str, object] = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]}
+OPENAI_STOP: dict[str, object] = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+OPENAI_USAGE: dict[str, object] = {
+    "choices": [],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
+}
 ANTHROPIC_TEXT = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}
 ANTHROPIC_STOP = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}
 BEDROCK_TEXT = ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hi"}})
