@@ -438,8 +438,8 @@ class LaneInfo(Answer):
     """A lane: provider, account and model, the thing that has a rate limit. Counts are over all workers.
 
     `limits` holds only those that are set (`requests_per_minute`, `input_tokens_per_minute`,
-    `output_tokens_per_minute`, `concurrency`); `running` is null where none is. `breaker` is `half_open` after five failures of the provider in a
-    row: when the brake ends, one job tries it. Until `braked_until` nothing starts here.
+    `output_tokens_per_minute`, `concurrency`); `running` is null where none is. `breaker` is `half_open` after five
+    failures of the provider in a row: when the brake ends, one job tries it. Nothing starts until `braked_until`.
     """
 
     lane: str

@@ -100,7 +100,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class End:
-        """Up to `want` jobs that may start now, and the seconds until asking again makes sense if there are none.
+    """How a job ends: `rest` is JSON members of the terminal event (each begins with a comma), `output` JSON or empty."""
 
     state: EndState
     rest: bytes
