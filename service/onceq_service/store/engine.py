@@ -100,7 +100,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a job ends: `rest` is JSON members of the terminal event (each begins with a comma), `output` JSON or empty."""
+    """How a job ends: `rest` is JSON members of the terminal event, a comma before each, `output` JSON or empty."""
 
     state: EndState
     rest: bytes
