@@ -160,10 +160,11 @@ class EmbeddedRedis:
 
     def _ended(self, how: signal.Signals) -> bool:
         """Sends a signal and says whether the server was gone in time."""
+        if self._process is not None:
+            self._process.send_signal(how)  # reaps it when it has ended already
+            return wait_until(self._exited, STOP_S)
         if self._pid is None or not _signal(self._pid, how):
             return True
-        if self._process is not None:
-            return wait_until(self._exited, STOP_S)
         pid = self._pid
         return wait_until(lambda: not self.alive() and not _signal(pid, None), STOP_S)
 
