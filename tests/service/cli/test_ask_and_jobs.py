@@ -1,0 +1,132 @@
+"""`onceq ask`, `jobs` and `keys` against running processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+
+from onceq import Client
+from onceq.wire import Cost
+from onceq_service.cli.output import age, money, table
+from tests.service.cli.conftest import Shell
+from tests.stack import Stack
+
+
+def test_ask_prints_the_answer_and_beside_it_what_it_cost(user: Shell) -> None:
+    done = user("ask", "[[sim text='all is well']] hello", "--model", "anthropic/claude-haiku-4-5")
+    assert done.stdout == "all is well\n"
+    assert "succeeded" in done.stderr
+    assert "$" in done.stderr
+    assert "simulated" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_the_same_question_is_answered_without_paying_again(user: Shell) -> None:
+    first, second = user("ask", "why?"), user("ask", "why?")
+    assert second.stdout == first.stdout
+    assert "replayed" in second.stderr
+    assert "replayed" not in user("ask", "why?", "--fresh").stderr
+
+
+def test_ask_reads_a_long_question_from_a_pipe(user: Shell) -> None:
+    job = json.loads(user.output("ask", "-", "--json", "--max-tokens", "7", stdin="word " * 10_000))
+    assert job["usage"]["input_tokens"] >= 10_000
+    assert job["usage"]["output_tokens"] == 7
+
+
+def test_an_empty_question_is_refused_before_anything_is_sent(user: Shell) -> None:
+    done = user("ask", "-", stdin=" \n")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "there is no question" in done.stderr
+
+
+def test_a_job_that_fails_says_why(user: Shell) -> None:
+    done = user("ask", "[[sim fault=401]]", "--model", "openai/gpt-4o-mini")
+    assert done.returncode == 1
+    assert "onceq: job job_" in done.stderr
+    assert "[provider_auth]" in done.stderr
+
+
+def test_ctrl_c_leaves_the_job_running_and_tells_how_to_find_it(user: Shell, stack: Stack) -> None:
+    command = user.command("ask", "[[sim tokens=2000 tps=50]]", "-m", "openai/gpt-4o-mini")
+    with subprocess.Popen(command, env=user.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asking:
+        assert asking.stdout is not None
+        assert asking.stderr is not None
+        asking.stdout.read(1)
+        asking.send_signal(signal.SIGINT)
+        told = asking.stderr.read().decode()
+    assert asking.returncode == 130
+    job_id = told.partition("onceq jobs show ")[2].partition(",")[0]
+    with Client(stack.url, user.env["ONCEQ_API_KEY"]) as client:
+        assert client.get(job_id).status == "running"
+    assert "cancel" in user.output("jobs", "cancel", job_id)
+    with Client(stack.url, user.env["ONCEQ_API_KEY"]) as client:
+        assert client.wait(job_id, 20).status == "cancelled"
+
+
+def test_jobs_lists_shows_and_filters(user: Shell) -> None:
+    assert "no jobs yet" in user.output("jobs")
+    user.output("ask", "[[sim text=fine]] one", "-m", "openai/gpt-4o-mini")
+    user("ask", "[[sim fault=400]] two", "-m", "openai/gpt-4o-mini")
+    failed, succeeded = json.loads(user.output("jobs", "list", "--json"))
+    assert (failed["status"], succeeded["status"]) == ("failed", "succeeded")
+    assert failed["id"] not in user.output("jobs", "list", "--status", "succeeded")
+    assert len(user.output("jobs", "list", "-n", "1").splitlines()) == 2
+    page = user.output("jobs", "show", succeeded["id"])
+    assert "succeeded (simulated)" in page
+    assert "1 billed of 1 tried" in page
+    assert page.endswith("fine\n")
+    assert "provider_bad_request" in user.output("jobs", "show", failed["id"])
+
+
+def test_a_job_that_is_not_there_is_one_sentence(user: Shell) -> None:
+    done = user("jobs", "show", "job_" + "0" * 32)
+    assert done.returncode == 1
+    assert done.stderr.startswith("onceq: ")
+    assert "job_not_found" in done.stderr
+
+
+def test_keys_are_made_listed_and_revoked(user: Shell, stack: Stack) -> None:
+    made = json.loads(user.output("keys", "create", "for tests", "--tenant", "t1", "--scope", "read", "--json"))
+    listed = json.loads(user.output("keys", "list", "--tenant", "t1", "--json"))
+    assert [key["id"] for key in listed] == [made["id"]]
+    assert made["key"] not in user.output("keys", "list")
+    with Client(stack.url, made["key"]) as client:
+        assert list(client.list()) == []
+    assert "revoked" in user.output("keys", "revoke", made["id"])
+    assert user("keys", "revoke", made["id"]).returncode == 1
+
+
+def test_an_unknown_scope_is_refused_with_the_known_ones(user: Shell) -> None:
+    done = user("keys", "create", "--scope", "root")
+    assert done.returncode == 1
+    assert "choose of submit, read, cancel, admin, operator" in done.stderr
+
+
+def test_nothing_running_is_one_sentence_with_what_to_do(shell: Shell) -> None:
+    for arguments in (("ask", "hello"), ("jobs",)):
+        done = shell(*arguments)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "onceq up" in done.stderr
+    done = shell("keys", "list")
+    assert done.returncode == 1
+    assert "no Redis runs for .onceq: start `onceq up` there, or set ONCEQ_REDIS_URL" in done.stderr
+
+
+def test_an_unpriced_cost_is_never_zero() -> None:
+    assert money(Cost(nano_usd=None, usd=None, priced=False)) == "unpriced"
+    assert money(Cost(nano_usd=1_500)) == "$0.000002"
+
+
+def test_columns_are_as_wide_as_what_is_in_them() -> None:
+    assert table(("A", "N"), [("long", "1"), ("b", "22")], right=(1,)) == ["A      N", "long   1", "b     22"]
+
+
+def test_ages_are_in_the_largest_unit_that_fits() -> None:
+    from datetime import UTC, datetime, timedelta
+
+    now = datetime.now(UTC)
+    assert [age(now - timedelta(seconds=s), now) for s in (5, 65, 7_300, 200_000)] == [
+        "5 s ago", "1 min ago", "2 h ago", "2 d ago",
+    ]  # fmt: skip

@@ -1,0 +1,81 @@
+"""The command line's edges: help, version, missing extras, settings that can't be used, a port in use."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import onceq
+from onceq.errors import ConfigurationError
+from onceq_service.cli.serve import need_dashboard
+from tests.service.cli.conftest import Shell
+
+COMMANDS = ("up", "demo", "ask", "doctor", "api", "worker", "dashboard", "simulator", "jobs", "keys")
+
+
+def test_help_lists_every_command_in_a_line(shell: Shell) -> None:
+    text = shell.output("--help")
+    for command in COMMANDS:
+        assert f"\n  {command} " in text
+    assert "..." not in text.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(shell: Shell, command: str) -> None:
+    assert "sage: " in shell.output(command, "--help")
+
+
+def test_version(shell: Shell) -> None:
+    assert shell.output("--version") == f"onceq {onceq.__version__}\n"
+
+
+def test_a_wrong_option_is_told_with_the_usage(shell: Shell) -> None:
+    done = shell("up", "--prot", "1")
+    assert done.returncode == 2
+    assert "--prot" in done.stderr
+
+
+def test_a_setting_that_can_not_be_used_is_one_sentence(tmp_path: Path) -> None:
+    done = Shell(tmp_path, ONCEQ_PORT="many")("doctor")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "ONCEQ_PORT" in done.stderr
+
+
+def test_a_broken_configuration_file_is_named(shell: Shell) -> None:
+    (shell.folder / "onceq.toml").write_text("providers = 3")
+    done = shell("up", "--no-dashboard")
+    assert done.returncode == 1
+    assert "onceq.toml can't be used" in done.stderr
+
+
+def test_a_data_folder_that_is_a_file_is_one_sentence(shell: Shell) -> None:
+    (shell.folder / ".onceq").write_text("")
+    done = shell("up", "--no-dashboard")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "is a file, not a folder" in done.stderr
+
+
+def test_a_port_in_use_is_one_sentence_and_leaves_nothing_running(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = shell("up", "--port", "0", "--dashboard-port", str(port))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"port {port} is in use, and the dashboard needs it" in done.stderr
+    assert not (shell.folder / ".onceq" / "redis" / "redis.sock").exists()
+
+
+def test_without_the_service_s_packages_one_sentence_says_which_extra(tmp_path: Path) -> None:
+    hide = "import sys; sys.modules['typer'] = None; from onceq_service.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "onceq: typer is not installed; the service needs it: pip install 'onceq[service]'\n"
+
+
+def test_without_streamlit_the_dashboard_says_which_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "streamlit", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'onceq\[dashboard\]'"):
+        need_dashboard()

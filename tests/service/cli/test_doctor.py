@@ -1,0 +1,105 @@
+"""`onceq doctor` finds what is wrong, and says what to do."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from onceq_service.embedded.checkup import redis_checks
+from onceq_service.embedded.memory import MIB
+from onceq_service.store import ServerFacts
+from tests.service.cli.conftest import Shell
+from tests.stack import Stack
+
+
+def facts(**changes: object) -> ServerFacts:
+    sound: dict[str, object] = {
+        "version": "7.0.15", "appendonly": True, "appendfsync": "always", "maxmemory": 1024 * MIB,
+        "maxmemory_policy": "noeviction", "used_memory": MIB, "clock_offset_ms": 3, "role": "master",
+    }  # fmt: skip
+    return ServerFacts(**(sound | changes))  # pyright: ignore[reportArgumentType] - a test may pass anything
+
+
+def levels(found: ServerFacts) -> dict[str, str]:
+    return {check.name: check.level for check in redis_checks(found) if check.level != "ok"}
+
+
+def test_a_sound_redis_has_nothing_to_mend() -> None:
+    assert levels(facts()) == {}
+    assert not any(check.advice for check in redis_checks(facts()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"version": "6.2.14"}, {"redis version": "fail"}),
+        ({"version": "?"}, {"redis version": "fail"}),
+        ({"appendonly": False}, {"persistence": "fail"}),
+        ({"appendfsync": "everysec"}, {"persistence": "warn"}),
+        ({"maxmemory_policy": "allkeys-lru"}, {"eviction": "fail"}),
+        ({"maxmemory": 0}, {"memory": "warn"}),
+        ({"used_memory": 1000 * MIB}, {"memory": "fail"}),
+        ({"clock_offset_ms": -5000}, {"clock": "warn"}),
+    ],
+)
+def test_each_thing_that_breaks_the_promise_is_found(changes: dict[str, object], expected: dict[str, str]) -> None:
+    assert levels(facts(**changes)) == expected
+    assert all(check.advice for check in redis_checks(facts(**changes)) if check.level != "ok")
+
+
+def checks(shell: Shell, *options: str) -> dict[str, dict[str, str]]:
+    return {check["name"]: check for check in json.loads(shell("doctor", "--json", *options).stdout)}
+
+
+def test_before_the_first_start_it_says_what_would_be_started(shell: Shell) -> None:
+    found = checks(shell, "--port", "0", "--dashboard-port", "0")
+    assert "`onceq up` starts" in found["redis"]["says"]
+    assert "simulated" in found["provider openai"]["says"]
+    assert shell("doctor", "--port", "0", "--dashboard-port", "0").returncode == 0
+    assert not (shell.folder / ".onceq").exists()
+
+
+def test_a_port_in_use_fails(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = shell("doctor", "--port", port, "--dashboard-port", "0")
+    assert done.returncode == 1
+    assert f"fail  port {port}" in done.stdout
+    assert "--port" in done.stdout
+
+
+def test_a_key_s_presence_is_told_and_its_value_is_not(shell: Shell) -> None:
+    shell.env |= {"OPENAI_API_KEY": "sk-very-secret"}
+    text = shell("doctor").stdout
+    assert "real, OPENAI_API_KEY" in text
+    assert "no key: its jobs fail with a clear error" in text
+    assert "very-secret" not in text
+
+
+def test_a_running_redis_is_looked_at(user: Shell) -> None:
+    found = checks(user, "--port", "0", "--dashboard-port", "0")
+    assert found["persistence"]["says"] == "appendonly yes, appendfsync always"
+    assert found["eviction"]["says"] == "noeviction"
+
+
+def test_a_redis_that_is_away_fails_without_its_password(shell: Shell) -> None:
+    shell.env |= {"ONCEQ_REDIS_URL": "redis://:hidden-password@127.0.0.1:1/0"}
+    done = shell("doctor", "--port", "0", "--dashboard-port", "0")
+    assert done.returncode == 1
+    assert "fail  redis " in done.stdout
+    assert "hidden-password" not in done.stdout + done.stderr
+
+
+def test_a_running_service_is_asked_how_it_is(user: Shell, stack: Stack) -> None:
+    data = user.folder / ".onceq"
+    data.mkdir()
+    (data / "url").write_text(stack.url)
+    (data / "api-key").write_text(user.env["ONCEQ_API_KEY"])
+    (data / "api-key").chmod(0o644)
+    found = checks(user)
+    assert found["service"]["level"] == "ok"
+    assert "chmod 600" in found["data folder"]["advice"]
+    (data / "api-key").write_text("oq_wrong")
+    assert "refuses the key" in checks(user)["service"]["says"]
