@@ -94,6 +94,7 @@ class Stack:
     api: Process
     worker: Process
     env: dict[str, str]
+    _replaced: list[Process] = field(default_factory=list[Process])
     _keys: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict[tuple[str, tuple[str, ...]], str])
 
     @property
@@ -112,6 +113,24 @@ class Stack:
     async def _create(self, tenant: str, scopes: tuple[Scope, ...]) -> str:
         async with open_store(self.redis.url, self.queue) as store:
             return (await store.keys.create(tenant=tenant, name="test", scopes=scopes))[1]
+
+    def restart_api(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Ends the API and starts another; `url` is the new one's."""
+        self.api.stop(how)
+        self.api = start([sys.executable, "-c", API], self.env, self.folder / f"api-{uuid4().hex}.log")
+        self._replaced.append(self.api)
+        self.url = url_printed_by(self.api)
+
+    def start_worker(self) -> Process:
+        """Starts another group of workers and returns the one before, which goes on."""
+        before = self.worker
+        self.worker = start([sys.executable, "-c", WORKER], self.env, self.folder / f"worker-{uuid4().hex}.log")
+        self._replaced.append(self.worker)
+        return before
+
+    def replaced(self) -> list[Process]:
+        """The processes that were started later."""
+        return self._replaced
 
     def meter(self, job_id: str) -> list[dict[str, Any]]:
         """The simulator's bill for a job: one row a call."""
@@ -137,4 +156,6 @@ def running_stack(redis: EmbeddedRedis, *, workers: int = 2, **settings: str) ->
         stack.callback(api.stop)
         worker = start([sys.executable, "-c", WORKER], env, folder / "worker.log")
         stack.callback(worker.stop)
-        yield Stack(redis, queue, url_printed_by(api), simulator_url, folder, api, worker, env)
+        running = Stack(redis, queue, url_printed_by(api), simulator_url, folder, api, worker, env)
+        stack.callback(lambda: [process.stop() for process in running.replaced()])
+        yield running
