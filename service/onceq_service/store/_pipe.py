@@ -8,11 +8,12 @@ connection: every script is idempotent, and its caller knows whether to try agai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, cast
 
+import hiredis
 from redis.asyncio import Redis
-from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -51,9 +52,24 @@ def connect(url: str, *, connections: int, timeout_s: float = 5.0, retries: int 
         retry=Retry(ConstantBackoff(0.02), retries),
         protocol=2,
     )
+    pool.connection_class = _packed_by_hiredis(pool.connection_class)
     client = Redis.from_pool(pool)
     client.response_callbacks.clear()  # replies as Redis sends them, in every command
     return client
+
+
+def _packed_by_hiredis(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """The connection with its pipelines written in C: redis-py's asyncio side packs in Python, 25 us an admission."""
+
+    pack = cast(
+        "Callable[[tuple[Arg, ...]], bytes]",
+        hiredis.pack_command,  # pyright: ignore[reportUnknownMemberType] - its stub does not say what it returns
+    )
+
+    def pack_commands(_: AbstractConnection, commands: Iterable[Iterable[Arg]]) -> list[bytes]:
+        return [b"".join(pack(tuple(command)) for command in commands)]
+
+    return type(f"Packed{kind.__name__}", (kind,), {"pack_commands": pack_commands})
 
 
 def translate(exc: BaseException) -> StoreError:
