@@ -12,12 +12,13 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from onceq.errors import ConfigurationError
 from onceq_service.api import documented, health, jobs, keys, metrics, models, stats
 from onceq_service.api.batch import submit_batch
 from onceq_service.api.door import Door, Handler
-from onceq_service.api.events import Events
+from onceq_service.api.events import events_route
 from onceq_service.api.problems import Refused, invalid_fields
 from onceq_service.api.replies import Reply
 from onceq_service.api.service import Service
@@ -26,6 +27,23 @@ from onceq_service.settings import Settings
 
 HOT: dict[tuple[str, str], Handler] = {("POST", "/v1/jobs"): submit, ("POST", "/v1/jobs/batch"): submit_batch}
 PUBLIC = ("/livez", "/readyz")
+PARTS = tuple(part.router for part in (jobs, stats, models, keys, health, metrics))
+
+
+class Api(FastAPI):
+    """FastAPI behind the door: whoever calls the app, by whatever server, comes in through it."""
+
+    def __init__(self, service: Service, **says: Any) -> None:
+        super().__init__(**says)
+        self.state.service = service
+        self.entry = _allow_origins(Door(super().__call__, service, HOT), service.settings.cors_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http":
+            await self.entry(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def build_app(settings: Settings) -> FastAPI:
@@ -37,33 +55,32 @@ def build_app(settings: Settings) -> FastAPI:
         async with service.running():
             yield
 
-    app = FastAPI(
-        title="onceq", version=health.VERSION, lifespan=lifespan, redirect_slashes=False, redoc_url=None,
+    app = Api(
+        service, title="onceq", version=health.VERSION, lifespan=lifespan, redirect_slashes=False, redoc_url=None,
         description="LLM calls behind a queue: each one is paid for once, and survives every disconnect.",
     )  # fmt: skip
-    app.state.service = service
-    app.router.routes.append(Route("/v1/jobs/{job_id}/events", Events(service), methods=["GET"]))
-    for part in (jobs, stats, models, keys, health, metrics):
-        app.include_router(part.router)
+    app.router.routes.append(events_route(service))
+    for part in PARTS:
+        app.include_router(part)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
-    app.add_middleware(Door, service=service, hot=HOT)
-    _allow_origins(app, settings.cors_origins)
     app.openapi = lambda: _document(app)
     return app
 
 
-def _allow_origins(app: FastAPI, origins: Sequence[str]) -> None:
+def _allow_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """The app for browsers on these pages; as it is where there are none."""
     if "*" in origins:
         raise ConfigurationError("ONCEQ_CORS_ORIGINS names exact origins, not *: list the pages that may call the API.")
-    if origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID", "If-None-Match"],
-            expose_headers=["Location", "Idempotent-Replayed", "Retry-After", "ETag"],
-        )  # fmt: skip
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST", "DELETE"),
+        allow_headers=documented.REQUEST_HEADERS,
+        expose_headers=documented.ANSWER_HEADERS,
+    )
 
 
 async def _http_problem(request: Request, exc: Exception) -> Response:
@@ -92,10 +109,10 @@ def response(reply: Reply) -> Response:
 def _methods(request: Request) -> set[str]:
     """Every method that this path has."""
     found = {method for method, path in HOT if path == request.scope["path"]}
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
-    return found
+    for route in (route for part in PARTS for route in part.routes):
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found or {"GET"}
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
@@ -103,7 +120,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, description=app.description,
-            routes=[*documented.routes.routes, *app.routes],
+            routes=[*documented.routes.routes, *(route for part in PARTS for route in part.routes)],
         )  # fmt: skip
         app.openapi_schema = documented.complete(document, PUBLIC)
     return app.openapi_schema

@@ -27,6 +27,12 @@ _WHY: Final[dict[int, str]] = {
 _RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
 NOT_MODIFIED: Final[Responses] = {304: {"description": "Nothing has changed since If-None-Match."}}
 CANCEL_TOLD: Final[Responses] = {202: {"model": Job, "description": "Its worker has been told and is letting go."}}
+REQUEST_HEADERS: Final = (
+    "Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID", "If-None-Match",
+)  # fmt: skip
+"""What a page of another origin may send."""
+ANSWER_HEADERS: Final = ("Location", "Idempotent-Replayed", "Retry-After", "ETag")
+"""What it may read."""
 
 
 def problems(*statuses: int) -> Responses:

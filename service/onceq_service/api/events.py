@@ -14,6 +14,7 @@ from contextlib import aclosing, suppress
 from typing import Final
 from urllib.parse import parse_qs
 
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from onceq_service.api.auth import KEY, require
@@ -60,6 +61,13 @@ class Events:
             await Stream(frames, scope, receive, send, service.settings.keep_alive_s).run()
         finally:
             service.streams -= 1
+
+
+def events_route(service: Service) -> Route:
+    """The route; GET only, since a HEAD would stream too."""
+    route = Route("/v1/jobs/{job_id}/events", Events(service), methods=["GET"])
+    route.methods = {"GET"}
+    return route
 
 
 def cursor(heads: Heads, query: bytes) -> int:
