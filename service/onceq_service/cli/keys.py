@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
@@ -14,7 +14,9 @@ from onceq.errors import ConfigurationError
 from onceq.wire import SCOPES, Scope
 from onceq_service.cli.options import AsJson, DataDir, reach_redis, settings_of
 from onceq_service.cli.output import age, hint, say, table
-from onceq_service.store import ApiKey, Store, open_store
+
+if TYPE_CHECKING:
+    from onceq_service.store import ApiKey, Store
 
 T = TypeVar("T")
 
@@ -83,6 +85,8 @@ def chosen_scopes(asked: Sequence[str]) -> list[Scope]:
 
 
 def _with_store(data_dir: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:
+    from onceq_service.store import open_store  # half of the time that `onceq ask` takes to start, and not used by it
+
     settings = reach_redis(settings_of(data_dir))
 
     async def run() -> T:

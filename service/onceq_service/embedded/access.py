@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-from onceq.errors import ConfigurationError
+from onceq.errors import ConfigurationError, OnceqError
 from onceq.wire import SCOPES
 from onceq_service.settings import Settings
-from onceq_service.store import StoreError, open_store
 
 KEY_FILE: Final = "api-key"
 URL_FILE: Final = "url"
@@ -30,12 +29,14 @@ def ensure_key(settings: Settings) -> str:
 
 
 async def _known_or_new(settings: Settings, secret: str) -> str:
+    from onceq_service.store import open_store  # half of the time that `onceq ask` takes to start, and not used by it
+
     try:
         async with open_store(settings.redis_url, settings.queue) as store:
             if secret and await store.keys.find(secret):
                 return secret
             return (await store.keys.create(tenant=TENANT, name="onceq up", scopes=SCOPES))[1]
-    except StoreError as exc:
+    except OnceqError as exc:
         raise ConfigurationError(f"the API key can't be kept, because Redis refuses: {exc}") from exc
 
 

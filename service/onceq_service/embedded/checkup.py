@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import onceq
 from onceq import AuthenticationError, Client, OnceqError
@@ -21,7 +21,9 @@ from onceq_service.embedded.ports import claim_port
 from onceq_service.embedded.redis_binary import OLDEST, find_redis
 from onceq_service.embedded.redis_server import redis_url, socket_path
 from onceq_service.settings import DEFAULT_PROVIDERS, Settings
-from onceq_service.store import ServerFacts, StoreError, open_store
+
+if TYPE_CHECKING:
+    from onceq_service.store import ServerFacts
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -102,7 +104,7 @@ def _redis(settings: Settings) -> Iterator[Check]:
         return
     try:
         facts = asyncio.run(_inspect(url, settings.queue))
-    except (StoreError, ValueError) as exc:
+    except (OnceqError, ValueError) as exc:
         yield Check("fail", "redis", f"can't be used: {exc}", "start it, or mend ONCEQ_REDIS_URL")
         return
     yield Check("ok", "redis", "external, by ONCEQ_REDIS_URL" if url == settings.redis_url else "embedded, running")
@@ -110,6 +112,8 @@ def _redis(settings: Settings) -> Iterator[Check]:
 
 
 async def _inspect(url: str, queue: str) -> ServerFacts:
+    from onceq_service.store import open_store  # half of the time that `onceq ask` takes to start, and not used by it
+
     async with open_store(url, queue) as store:
         return await store.inspect()
 
