@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from onceq import _display, _flows
 from onceq._drive import AsyncDriver
-from onceq._http import Flow
+from onceq._http import PATIENT, Flow
 from onceq._stream import Reader, Step, StreamEvent
 from onceq._submission import Submission
 from onceq.wire import TERMINAL, Disposition, Job, Output, SubmittedJob
@@ -88,7 +88,7 @@ class AsyncJobStream:
             async for step in steps:
                 yield step
         if self._job is None or self._job.status not in TERMINAL:
-            self._job = await self._driver.run(_flows.get(self._reader.job_id, self._driver.backoff))
+            self._job = await self._driver.run(_flows.get(self._reader.job_id, PATIENT))
 
     async def _start(self) -> str:
         if isinstance(self._source, str):

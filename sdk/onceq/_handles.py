@@ -7,7 +7,7 @@ from contextlib import closing
 
 from onceq import _display, _flows
 from onceq._drive import Driver
-from onceq._http import Flow
+from onceq._http import PATIENT, Flow
 from onceq._stream import Reader, Step, StreamEvent
 from onceq._submission import Submission
 from onceq.wire import TERMINAL, Disposition, Job, Output, SubmittedJob
@@ -85,7 +85,7 @@ class JobStream:
         self._reader = self._reader or Reader(self._start(), self._after)
         yield from self._driver.read(self._reader)
         if self._job is None or self._job.status not in TERMINAL:
-            self._job = self._driver.run(_flows.get(self._reader.job_id, self._driver.backoff))
+            self._job = self._driver.run(_flows.get(self._reader.job_id, PATIENT))
 
     def _start(self) -> str:
         if isinstance(self._source, str):

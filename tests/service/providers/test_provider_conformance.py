@@ -114,7 +114,13 @@ async def test_a_conversation_with_tool_results_is_understood(provider: Provider
 
 
 async def test_every_setting_with_a_name_of_ours_is_taken(provider: Provider, kind: ProviderKind) -> None:
-    settings: dict[str, Any] = {"temperature": 0.3, "stop": ["END"], "max_tokens": 50, "system": "Be brief.", "params": {"top_p": 0.9}}
+    settings: dict[str, Any] = {
+        "temperature": 0.3,
+        "stop": ["END"],
+        "max_tokens": 50,
+        "system": "Be brief.",
+        "params": {"top_p": 0.9},
+    }
     for choice in ("auto", "none", "required", {"name": "weather"}):
         spec = spec_for(kind, sim(tokens=4), tools=[WEATHER], tool_choice=choice, **settings)
         assert (await hear(provider, spec)).error is None

@@ -11,7 +11,7 @@ from onceq_service.settings import ProviderKind
 from tests.service.providers.kit import hear, refusal, spec_for
 from tests.service.providers.raw_server import After, answer, binary, chunked, raw_provider, sse
 
-SHORT = Clocks(first_byte_s=2, between_bytes_s=0.3)
+SHORT = Clocks(first_byte_s=10, between_bytes_s=1)
 OPENAI_TEXT: dict[str, object] = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]}
 OPENAI_STOP: dict[str, object] = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 OPENAI_USAGE: dict[str, object] = {

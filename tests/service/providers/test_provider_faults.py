@@ -10,9 +10,10 @@ import pytest
 from onceq_service.providers import Clocks, Provider, open_providers
 from onceq_service.providers.base import Cause
 from onceq_service.settings import ProviderConfig, ProviderKind
-from tests.service.providers.kit import Meter, hear, refusal, sim, spec_for
+from tests.service.providers.kit import PATIENT, Meter, hear, refusal, sim, spec_for
 
-SHORT = Clocks(first_byte_s=0.4, between_bytes_s=0.4)
+SOON_SILENT = Clocks(first_byte_s=1, between_bytes_s=10)
+SOON_STALLED = Clocks(first_byte_s=10, between_bytes_s=0.4)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ async def test_a_used_up_quota_is_said_to_be_one(provider: Provider, kind: Provi
 async def test_a_stream_that_breaks_hands_over_its_text_and_then_says_how(
     provider: Provider, kind: ProviderKind, meter: Meter, fault: str
 ) -> None:
-    spec = spec_for(kind, sim(tokens=30, fault=fault, after=12), clocks=SHORT)
+    clocks = SOON_STALLED if fault == "stall" else PATIENT
+    spec = spec_for(kind, sim(tokens=30, fault=fault, after=12), clocks=clocks)
     heard = await hear(provider, spec)
     error = heard.broke()
     assert Wanted(error.code, error.cause, error.may_be_billed) == MID_STREAM[fault]
@@ -90,7 +92,7 @@ async def test_a_stream_that_breaks_hands_over_its_text_and_then_says_how(
 async def test_an_answer_that_never_begins_is_a_timeout(
     provider: Provider, kind: ProviderKind, meter: Meter, fault: str
 ) -> None:
-    spec = spec_for(kind, sim(fault=fault), clocks=SHORT)
+    spec = spec_for(kind, sim(fault=fault), clocks=SOON_SILENT)
     heard = await hear(provider, spec)
     error = heard.broke()
     assert Wanted(error.code, error.cause, error.may_be_billed) == SILENT[fault]

@@ -1,0 +1,54 @@
+"""`python -m onceq_dashboard --host 127.0.0.1 --port 8501`: serve the dashboard until a signal ends it.
+
+Reads ONCEQ_BASE_URL and ONCEQ_API_KEY, else the nearest `.onceq/`. `/_stcore/health` answers once it is ready.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from streamlit.web import cli
+
+from onceq_dashboard.options import flags
+
+APP = Path(__file__).with_name("app.py")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve; the exit code. 2 when the port can't be had."""
+    args = _parser().parse_args(argv)
+    problem = _taken(args.host, args.port)
+    if problem:
+        print(f"onceq dashboard: {problem}", file=sys.stderr)  # noqa: T201 - the one sentence of a command
+        return 2
+    cli.main(["run", str(APP), *flags(args.host, args.port)], standalone_mode=False)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="onceq dashboard", description="Serve onceq's dashboard.")
+    parser.add_argument("--host", default=os.environ.get("ONCEQ_DASHBOARD_HOST", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=int(os.environ.get("ONCEQ_DASHBOARD_PORT", "8501")))
+    return parser
+
+
+def _taken(host: str, port: int) -> str | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            return (
+                f"can't listen on {host}:{port} ({exc.strerror}): choose another with ONCEQ_DASHBOARD_PORT or --port."
+            )
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""The entry that Streamlit runs: who looks, then which page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from onceq_dashboard import signin
+from onceq_dashboard.source import Door
+from onceq_dashboard.views import cost, jobs, overview
+
+
+def main() -> None:
+    """Lay out the frame and run the chosen page."""
+    st.set_page_config(page_title="onceq", page_icon="🎟️", layout="wide")
+    page = st.navigation(
+        [
+            st.Page(_overview, title="Overview", url_path="overview", icon="📊", default=True),
+            st.Page(_jobs, title="Jobs", url_path="jobs", icon="📋"),
+            st.Page(_cost, title="Cost", url_path="cost", icon="💵"),
+        ],
+        position="top",
+    )
+    page.run()
+
+
+def _overview() -> None:
+    _guarded(overview.show)
+
+
+def _jobs() -> None:
+    _guarded(jobs.show)
+
+
+def _cost() -> None:
+    _guarded(cost.show)
+
+
+def _guarded(show: Callable[[Door], None]) -> None:
+    door = signin.door()
+    if door is None:
+        signin.show()
+        return
+    show(door)
+    if signin.signed_in():
+        st.button("Sign out", on_click=signin.sign_out)
+
+
+main()

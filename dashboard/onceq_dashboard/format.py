@@ -1,0 +1,101 @@
+"""Values as a person reads them, each with its unit. Pure.
+
+`DASH` stands for "there is none"; it is never a zero.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Final
+
+from onceq.wire import NANO
+
+DASH: Final = "—"
+_MARKUP: Final = re.compile(f"([{re.escape(string.punctuation)}])")
+
+
+def usd(nano: int | None) -> str:
+    """US dollars of nano-USD: cents from one dollar up, three significant digits below; "unknown" for None."""
+    if nano is None:
+        return "unknown"
+    sign, value = "-" if nano < 0 else "", abs(Decimal(nano) / NANO)
+    return f"{sign}${_significant(value) if value < 1 else f'{value:,.2f}'}"
+
+
+def _significant(value: Decimal) -> str:
+    if value == 0:
+        return "0"
+    places = max(2, 2 - value.adjusted())
+    rounded = value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN)
+    whole, _, rest = f"{rounded:f}".partition(".")
+    return f"{whole}.{rest.rstrip('0').ljust(2, '0')}"
+
+
+def exact_usd(nano: int) -> str:
+    """The exact decimal, without a sign of currency, for files: 1_500_000_000 -> "1.500000000"."""
+    return f"{Decimal(nano).scaleb(-9):.9f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A span of time in the unit that fits it, at most two units; `DASH` for None."""
+    if seconds is None:
+        return DASH
+    if seconds < 0.9995:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    return _long(round(seconds))
+
+
+def _long(seconds: int) -> str:
+    for size, unit, smaller, sub in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            whole, rest = divmod(seconds, size)
+            return f"{whole} {unit} {rest // smaller} {sub}"
+    return f"{seconds} s"
+
+
+def age(seconds: float) -> str:
+    """How long ago, in one unit."""
+    whole = max(0, int(seconds))
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if whole >= size:
+            return f"{whole // size} {unit} ago"
+    return f"{whole} s ago"
+
+
+def count(number: int) -> str:
+    """A whole number: exact below ten thousand, then three digits and k, M or G."""
+    if abs(number) < 10_000:
+        return f"{number:,}"
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{unit}" if abs(number) < 999.5 * size else f"{number / size:,.0f}{unit}"
+    return str(number)
+
+
+def factor(ratio: float | None) -> str:
+    """How many times, to two places; `DASH` for None."""
+    return DASH if ratio is None else f"{ratio:.2f}×"
+
+
+def share(part: int, whole: int) -> str:
+    """A part in per cent of the whole; `DASH` when there is no whole."""
+    return DASH if not whole else f"{100 * part / whole:.1f} %"
+
+
+def some(number: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun: "1 job", "3 jobs"."""
+    return f"{count(number)} {noun if number == 1 else plural or noun + 's'}"
+
+
+def literal(text: str) -> str:
+    """A short text from elsewhere, for a place that reads Markdown: every sign that could be markup is escaped."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+
+
+def code_span(text: str) -> str:
+    """A name from elsewhere as inline code in Markdown, where nothing in it can be markup."""
+    return f"`{' '.join(text.replace('`', chr(39)).split()) or ' '}`"

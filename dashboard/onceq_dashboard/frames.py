@@ -1,0 +1,222 @@
+"""What the API says, as data frames for charts and tables. Pure: wire values in, frames out.
+
+Money is float US dollars here, for the eye only (exact sums come from the wire's integers, see `export.py`).
+Times are `datetime64[us, UTC]`, durations float seconds, counts int64; nothing is NaN unless a docstring says so.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+import pandas as pd
+
+from onceq.wire import NANO, CostPoint, Job, LedgerEntry, Totals, WorkerInfo
+from onceq_dashboard.format import age, exact_usd
+from onceq_dashboard.quantiles import mixed
+
+OUTCOMES: Final = ("succeeded", "failed", "cancelled", "expired")
+OTHER: Final = "all others"
+"""Stands for what is not among the biggest."""
+NOBODY: Final = "(none)"
+"""Stands for jobs that name no team."""
+GroupBy = Literal["model", "team", "band"]
+HOUR: Final = timedelta(hours=1)
+_SUMS: Final = ("jobs", "succeeded", "failed", "calls", "input_tokens", "output_tokens", "unpriced_calls")
+
+
+def of_kind(points: Sequence[CostPoint], *, simulated: bool) -> list[CostPoint]:
+    """The points of real work, or those of simulated work: the two never meet in one sum."""
+    return [p for p in points if p.simulated == simulated]
+
+
+def hours(points: Sequence[CostPoint], at: datetime) -> list[datetime]:
+    """The starts of the 24 hours up to the one that holds `at`, and of older ones that have points, oldest first."""
+    last = at.replace(minute=0, second=0, microsecond=0)
+    first = min([last - 23 * HOUR, *(p.at for p in points)])
+    return [first + n * HOUR for n in range((last - first) // HOUR + 1)]
+
+
+def outcomes_by_hour(points: Sequence[CostPoint], at: datetime) -> pd.DataFrame:
+    """One row an hour and outcome, zeros included: `hour`, `outcome` (of `OUTCOMES`), `jobs` that ended so."""
+    sums: defaultdict[tuple[datetime, str], int] = defaultdict(int)
+    for p in points:
+        for outcome in OUTCOMES:
+            sums[p.at, outcome] += getattr(p.totals, outcome)
+    cells = [(hour, outcome) for hour in hours(points, at) for outcome in OUTCOMES]
+    frame = pd.DataFrame({
+        "hour": _times([h for h, _ in cells]), "outcome": [o for _, o in cells], "jobs": [sums[c] for c in cells],
+    })  # fmt: skip
+    return frame.astype({"jobs": "int64"})
+
+
+def ttft_by_hour(points: Sequence[CostPoint], at: datetime) -> pd.DataFrame:
+    """One row an hour: `hour`, `p50_s`, `p95_s` (NaN without a first token), `tokens_seen` (jobs with one), `groups`.
+
+    Where an hour has one group the quantiles are the service's own (within 19 %); where it has several (models,
+    teams, bands) they are put together by `quantiles.mixed`.
+    """
+    by_hour = {
+        hour: [p.totals.ttft for p in points if p.at == hour and p.totals.ttft.count] for hour in hours(points, at)
+    }
+    return pd.DataFrame({
+        "hour": _times(list(by_hour)),
+        "p50_s": pd.Series([mixed(q, 0.5) for q in by_hour.values()], dtype="float64"),
+        "p95_s": pd.Series([mixed(q, 0.95) for q in by_hour.values()], dtype="float64"),
+        "tokens_seen": pd.Series([sum(q.count for q in part) for part in by_hour.values()], dtype="int64"),
+        "groups": pd.Series([len(part) for part in by_hour.values()], dtype="int64"),
+    })  # fmt: skip
+
+
+def spend_by_hour(points: Sequence[CostPoint], at: datetime, top: int = 6) -> pd.DataFrame:
+    """One row an hour and model, zeros included: `hour`, `model` (the `top` most expensive, then `OTHER`), `usd`."""
+    spent: defaultdict[tuple[datetime, str], int] = defaultdict(int)
+    names = biggest(points, top)
+    for p in points:
+        spent[p.at, p.model if p.model in names else OTHER] += p.totals.spent_nano_usd
+    shown = [*names, OTHER] if any(model == OTHER for _, model in spent) else names
+    cells = [(hour, model) for hour in hours(points, at) for model in shown]
+    return pd.DataFrame({
+        "hour": _times([h for h, _ in cells]),
+        "model": pd.Series([m for _, m in cells], dtype="str"),
+        "usd": pd.Series([spent[c] / NANO for c in cells], dtype="float64"),
+    })  # fmt: skip
+
+
+def biggest(points: Sequence[CostPoint], top: int) -> list[str]:
+    """The `top` models by what was spent on them, the most expensive first; ties by name."""
+    spent: defaultdict[str, int] = defaultdict(int)
+    for p in points:
+        spent[p.model] += p.totals.spent_nano_usd
+    return sorted(spent, key=lambda model: (-spent[model], model))[:top]
+
+
+def costs(points: Sequence[CostPoint], by: GroupBy) -> pd.DataFrame:
+    """One row a group, the most expensive first.
+
+    `group`, `jobs`, `succeeded`, `failed`, `calls`, `input_tokens`, `output_tokens`, `unpriced_calls` (in no sum of
+    money), `spent_usd` (includes wasted), `wasted_usd`, `per_job_usd` (spent by jobs; NaN without a job).
+    """
+    groups: defaultdict[str, list[Totals]] = defaultdict(list)
+    for p in points:
+        groups[_group(p, by)].append(p.totals)
+    order = sorted(groups, key=lambda g: (-sum(t.spent_nano_usd for t in groups[g]), g))
+    frame = pd.DataFrame({"group": pd.Series(order, dtype="str")})
+    for name in _SUMS:
+        frame[name] = pd.Series([sum(getattr(t, name) for t in groups[g]) for g in order], dtype="int64")
+    frame["spent_usd"] = _usd([sum(t.spent_nano_usd for t in groups[g]) for g in order])
+    frame["wasted_usd"] = _usd([sum(t.wasted_nano_usd for t in groups[g]) for g in order])
+    frame["per_job_usd"] = frame["spent_usd"] / frame["jobs"].where(frame["jobs"] > 0)
+    return frame
+
+
+def _group(point: CostPoint, by: GroupBy) -> str:
+    return getattr(point, by) or NOBODY
+
+
+def cost_rows(points: Sequence[CostPoint]) -> list[dict[str, object]]:
+    """For a file: one row an hour, team, model and band, oldest first; money as exact decimals."""
+    ordered = sorted(points, key=lambda p: (p.at, p.team, p.model, p.band, p.simulated))
+    return [{name: read(p) for name, read in COST_COLUMNS.items()} for p in ordered]
+
+
+COST_COLUMNS: Final[dict[str, Callable[[CostPoint], object]]] = {
+    "hour_utc": lambda p: p.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    "team": lambda p: p.team,
+    "model": lambda p: p.model,
+    "band": lambda p: p.band,
+    "simulated": lambda p: "yes" if p.simulated else "no",
+    "jobs": lambda p: p.totals.jobs,
+    "joined": lambda p: p.totals.joined,
+    "replayed": lambda p: p.totals.replayed,
+    "succeeded": lambda p: p.totals.succeeded,
+    "failed": lambda p: p.totals.failed,
+    "cancelled": lambda p: p.totals.cancelled,
+    "expired": lambda p: p.totals.expired,
+    "calls": lambda p: p.totals.calls,
+    "tries": lambda p: p.totals.tries,
+    "input_tokens": lambda p: p.totals.input_tokens,
+    "output_tokens": lambda p: p.totals.output_tokens,
+    "cached_tokens": lambda p: p.totals.cached_tokens,
+    "reasoning_tokens": lambda p: p.totals.reasoning_tokens,
+    "spent_usd": lambda p: exact_usd(p.totals.spent_nano_usd),
+    "wasted_usd": lambda p: exact_usd(p.totals.wasted_nano_usd),
+    "unpriced_calls": lambda p: p.totals.unpriced_calls,
+}
+
+
+def _times(values: Sequence[datetime]) -> pd.Series[pd.Timestamp]:
+    return pd.to_datetime(pd.Series(list(values), dtype="object"), utc=True).astype("datetime64[us, UTC]")
+
+
+def _usd(nano: Sequence[int | None]) -> pd.Series[float]:
+    return pd.Series([None if n is None else n / NANO for n in nano], dtype="float64")
+
+
+def job_table(jobs: Sequence[Job], now: datetime) -> pd.DataFrame:
+    """One row a job, in the order given.
+
+    `status`, `age` (text), `model`, `team` (empty without), `ttft_s`, `total_s` (NaN while unknown), `cost_usd` (NaN
+    while unpriced), `input_tokens`, `output_tokens` (NA while unknown), `calls`, `tries`, `band`, `simulated`, `id`.
+    """
+    columns: dict[str, tuple[str, Callable[[Job], object]]] = {
+        "status": ("str", lambda j: f"{MARKS[j.status]} {j.status}"),
+        "age": ("str", lambda j: age((now - j.created_at).total_seconds())),
+        "model": ("str", lambda j: j.model),
+        "team": ("str", lambda j: j.team or ""),
+        "ttft_s": ("float64", lambda j: j.timings.ttft_s),
+        "total_s": ("float64", lambda j: j.timings.total_s),
+        "cost_usd": ("float64", lambda j: None if j.cost.nano_usd is None else j.cost.nano_usd / NANO),
+        "input_tokens": ("Int64", lambda j: j.usage and j.usage.input_tokens),
+        "output_tokens": ("Int64", lambda j: j.usage and j.usage.output_tokens),
+        "calls": ("int64", lambda j: j.calls),
+        "tries": ("int64", lambda j: j.tries),
+        "band": ("str", lambda j: j.band),
+        "simulated": ("bool", lambda j: j.simulated),
+        "id": ("str", lambda j: j.id),
+    }
+    return pd.DataFrame(
+        {name: pd.Series([read(j) for j in jobs], dtype=kind) for name, (kind, read) in columns.items()}
+    )
+
+
+MARKS: Final = {"queued": "○", "running": "◐", "succeeded": "✓", "failed": "✕", "cancelled": "⊘", "expired": "⧖"}
+
+
+def ledger_table(rows: Sequence[LedgerEntry]) -> pd.DataFrame:
+    """One row a try, oldest first.
+
+    `at`, `try`, `call`, `model`, `outcome`, `billed`, `tokens` ("reported" or "estimated"), `input_tokens`,
+    `output_tokens`, `spent_usd` (NaN while unpriced), `wasted_usd`, `waste_reason` (empty without), `price_version`.
+    """
+    frame = pd.DataFrame({
+        "at": _times([r.at for r in rows]),
+        "try": pd.Series([r.try_no for r in rows], dtype="int64"),
+        "call": pd.Series([r.call for r in rows], dtype="int64"),
+        "model": pd.Series([r.model for r in rows], dtype="str"),
+        "outcome": pd.Series([r.outcome for r in rows], dtype="str"),
+        "billed": pd.Series([r.billed for r in rows], dtype="bool"),
+        "tokens": pd.Series(["estimated" if r.estimated else "reported" for r in rows], dtype="str"),
+        "input_tokens": pd.Series([r.input_tokens for r in rows], dtype="int64"),
+        "output_tokens": pd.Series([r.output_tokens for r in rows], dtype="int64"),
+    })  # fmt: skip
+    frame["spent_usd"] = _usd([r.spent_nano_usd for r in rows])
+    frame["wasted_usd"] = _usd([r.wasted_nano_usd for r in rows])
+    frame["waste_reason"] = pd.Series([r.waste_reason or "" for r in rows], dtype="str")
+    frame["price_version"] = pd.Series([r.price_version for r in rows], dtype="str")
+    return frame
+
+
+def worker_table(workers: Sequence[WorkerInfo], now: datetime) -> pd.DataFrame:
+    """One row a live worker process: `id`, `host`, `pid`, `running`, `capacity` (jobs), `providers`, `seen` (text)."""
+    return pd.DataFrame({
+        "id": pd.Series([w.id for w in workers], dtype="str"),
+        "host": pd.Series([w.host for w in workers], dtype="str"),
+        "pid": pd.Series([w.pid for w in workers], dtype="int64"),
+        "running": pd.Series([w.running for w in workers], dtype="int64"),
+        "capacity": pd.Series([w.capacity for w in workers], dtype="int64"),
+        "providers": pd.Series([", ".join(w.providers) for w in workers], dtype="str"),
+        "seen": pd.Series([age((now - w.seen_at).total_seconds()) for w in workers], dtype="str"),
+    })  # fmt: skip

@@ -1,0 +1,55 @@
+"""How the dashboard looks, light and dark, and how its server behaves: all in options, so that no file is needed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+_COLOURS: Final = {
+    "light": {
+        "primaryColor": "#3563e9",
+        "backgroundColor": "#ffffff",
+        "secondaryBackgroundColor": "#f4f6fa",
+        "textColor": "#18202f",
+        "borderColor": "#dfe4ec",
+        "linkColor": "#2a50c4",
+        "codeBackgroundColor": "#f4f6fa",
+    },
+    "dark": {
+        "primaryColor": "#6d93ff",
+        "backgroundColor": "#11151d",
+        "secondaryBackgroundColor": "#1a202c",
+        "textColor": "#e8ecf4",
+        "borderColor": "#2c3546",
+        "linkColor": "#93b0ff",
+        "codeBackgroundColor": "#1a202c",
+    },
+}
+
+_SERVER: Final = {
+    "server.headless": "true",
+    "server.showEmailPrompt": "false",
+    "server.fileWatcherType": "none",
+    "server.runOnSave": "false",
+    "browser.gatherUsageStats": "false",
+    "client.toolbarMode": "minimal",
+    "client.showErrorDetails": "none",
+    "client.showErrorLinks": "false",
+    "logger.level": "warning",
+    "theme.font": "-apple-system, 'Segoe UI', Inter, Roboto, 'Helvetica Neue', sans-serif",
+    "theme.baseRadius": "0.6rem",
+    "theme.metricValueFontSize": "1.6rem",
+    "theme.headingFontWeights": "650",
+    "theme.showWidgetBorder": "true",
+}
+
+
+def flags(host: str, port: int) -> list[str]:
+    """The command line that `streamlit run` takes. On loopback only loopback's names are answered (DNS rebinding)."""
+    options = [*_SERVER.items(), ("server.address", host), ("server.port", str(port))]
+    if host in LOOPBACK:
+        options += [("server.allowedHosts", name) for name in LOOPBACK]
+    for base, colours in _COLOURS.items():
+        options += [(f"theme.{base}.{name}", colour) for name, colour in colours.items()]
+    return [f"--{name}={value}" for name, value in options]

@@ -1,0 +1,232 @@
+"""All that the dashboard reads and does, through the SDK; who calls it sees wire values or one clear sentence.
+
+Reads are kept for a second and shared by all who look with the same key, failures too: however many pages are open,
+the API has one request a second and kind of reading, and nobody queues behind another's timeout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, Literal, NamedTuple, TypeVar
+
+import streamlit as st
+
+from onceq import (
+    APIError,
+    AuthenticationError,
+    Client,
+    ConfigurationError,
+    ConnectionFailed,
+    Health,
+    Job,
+    LedgerEntry,
+    NotFoundError,
+    OnceqError,
+    PermissionDeniedError,
+    ServiceUnavailableError,
+    Stats,
+)
+from onceq.wire import Status
+from onceq_dashboard.format import code_span, literal
+
+T = TypeVar("T")
+Kind = Literal["away", "unavailable", "key", "scope", "missing", "settings", "other"]
+
+KEEP_S: Final = 1.0
+TIMEOUT_S: Final = 5.0
+
+
+class Door(NamedTuple):
+    """Where the API is and with which key to ask. None: found by the SDK (environment, else nearest `.onceq/`).
+
+    `key_name` says to a person which key that is, `remedy` what to do when it is refused. Never printed whole: it
+    holds the key.
+    """
+
+    base_url: str | None
+    api_key: str | None
+    key_name: str
+    remedy: str = ""
+
+    def __repr__(self) -> str:
+        return f"Door({self.base_url!r}, {self.key_name})"
+
+
+class Filters(NamedTuple):
+    """Which jobs to list; None is any."""
+
+    status: Status | None = None
+    model: str | None = None
+    team: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a reading failed: one sentence in Markdown, in which everything that comes from elsewhere is escaped."""
+
+    kind: Kind
+    sentence: str
+
+
+class SourceError(Exception):
+    """A reading failed; `trouble` says why."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.sentence)
+        self.trouble = trouble
+
+
+def stats(door: Door) -> Stats:
+    """The queue now and the last 24 hours."""
+    return _told(_stats(door))
+
+
+def health(door: Door) -> Health:
+    """Whether the service is ready."""
+    return _told(_health(door))
+
+
+def newest(door: Door, filters: Filters, size: int) -> list[Job]:
+    """The newest `size` jobs, without what they said."""
+    return _told(_newest(door, filters, size))
+
+
+def job(door: Door, job_id: str) -> Job:
+    """The job as it stands."""
+    return _told(_job(door, job_id))
+
+
+def ledger(door: Door, job_id: str) -> list[LedgerEntry]:
+    """What was booked for the job, oldest first."""
+    return _told(_ledger(door, job_id))
+
+
+def walk(door: Door, filters: Filters, size: int) -> Iterator[Job]:
+    """All jobs, newest first, fetched by pages of `size` as they are asked for; without what they said."""
+    with _translated(door):
+        yield from _listed(door, filters, size)
+
+
+def cancel(door: Door, job_id: str) -> Job:
+    """Cancel the job for all who joined it."""
+    with _translated(door):
+        cancelled = _client(door).cancel(job_id)
+    _job.clear(door, job_id)
+    return cancelled
+
+
+def opens(door: Door) -> bool:
+    """Whether there is a base URL and a key to ask with; nothing is sent."""
+    try:
+        base_url(door)
+    except SourceError:
+        return False
+    return True
+
+
+def base_url(door: Door) -> str:
+    """Where the API is, for people."""
+    with _translated(door):
+        return _client(door).base_url
+
+
+def _close(client: Client) -> None:
+    client.close()
+
+
+@st.cache_resource(max_entries=100, show_spinner=False, on_release=_close)
+def _client(door: Door) -> Client:
+    return Client(door.base_url, door.api_key, timeout_s=TIMEOUT_S, max_retries=1)
+
+
+@st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
+def _stats(door: Door) -> Stats | Trouble:
+    return _tried(door, lambda: _client(door).stats())
+
+
+@st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
+def _health(door: Door) -> Health | Trouble:
+    return _tried(door, lambda: _client(door).health())
+
+
+@st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
+def _newest(door: Door, filters: Filters, size: int) -> list[Job] | Trouble:
+    return _tried(door, lambda: list(islice(_listed(door, filters, size), size)))
+
+
+@st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
+def _job(door: Door, job_id: str) -> Job | Trouble:
+    return _tried(door, lambda: _client(door).get(job_id))
+
+
+@st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
+def _ledger(door: Door, job_id: str) -> list[LedgerEntry] | Trouble:
+    return _tried(door, lambda: list(_client(door).ledger(job_id)))
+
+
+def _listed(door: Door, filters: Filters, size: int) -> Iterator[Job]:
+    found = _client(door).list(status=filters.status, model=filters.model, team=filters.team, page_size=size)
+    for found_job in found:
+        yield found_job.model_copy(update={"output": None})  # a table has no use for it, and it may be megabytes
+
+
+def _tried(door: Door, read: Callable[[], T]) -> T | Trouble:
+    try:
+        with _translated(door):
+            return read()
+    except SourceError as exc:
+        return exc.trouble
+
+
+def _told(reading: T | Trouble) -> T:
+    if isinstance(reading, Trouble):
+        raise SourceError(reading)
+    return reading
+
+
+@contextmanager
+def _translated(door: Door) -> Generator[None]:
+    """The one place where the SDK's errors become sentences."""
+    try:
+        yield
+    except OnceqError as exc:
+        if isinstance(exc, AuthenticationError):
+            _client.clear(door)  # the key in .onceq/ may be a new one by the next reading
+        raise SourceError(_trouble(exc, door)) from exc
+
+
+def _trouble(exc: OnceqError, door: Door) -> Trouble:
+    match exc:
+        case APIError():
+            return _refused(exc, door)
+        case ConnectionFailed():
+            return Trouble("away", f"onceq's API at {_place(door)} does not answer: is `onceq up` running?")
+        case ConfigurationError():
+            return Trouble("settings", literal(str(exc)))
+        case _:
+            return Trouble("other", literal(str(exc)))
+
+
+def _refused(exc: APIError, door: Door) -> Trouble:
+    match exc:
+        case AuthenticationError():
+            return Trouble("key", f"onceq's API at {_place(door)} does not know {door.key_name}. {door.remedy}")
+        case PermissionDeniedError():
+            return Trouble("scope", f"{_capital(door.key_name)} may not do that: {literal(exc.detail)}")
+        case NotFoundError():
+            return Trouble("missing", f"There is no such job for {door.key_name}, or its time is over.")
+        case ServiceUnavailableError():
+            return Trouble("unavailable", f"onceq's API at {_place(door)} can't answer now: {literal(exc.detail)}")
+        case _:
+            return Trouble("other", f"onceq's API refused this: {literal(exc.detail)} ({code_span(exc.code)})")
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _place(door: Door) -> str:
+    return code_span(_client(door).base_url)

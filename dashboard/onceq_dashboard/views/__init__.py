@@ -1,0 +1,1 @@
+"""The pages. Each has `show(door)`, which Streamlit runs from top to bottom."""

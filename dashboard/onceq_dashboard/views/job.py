@@ -1,0 +1,185 @@
+"""One job: its state, what it took and cost, and its answer.
+
+What a model wrote is shown by `st.code` alone, which renders no markup; other foreign words by `st.text` and tables.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import streamlit as st
+
+from onceq import Job
+from onceq.wire import TERMINAL, Output, Status, Usage
+from onceq_dashboard import frames, source
+from onceq_dashboard.format import DASH, code_span, count, duration, usd
+from onceq_dashboard.source import Door, SourceError
+from onceq_dashboard.views import parts
+from onceq_dashboard.views.parts import Tile
+
+REFRESH_S: Final = 1
+SHOWN: Final = 100_000
+"""Characters of an answer that are shown; all of it can be downloaded."""
+_COLOURS: Final[dict[Status, Literal["gray", "blue", "green", "red", "orange"]]] = {
+    "queued": "gray",
+    "running": "blue",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "gray",
+    "expired": "orange",
+}
+_FORBIDDEN: Final = "job_cancel_forbidden"
+
+LEDGER_COLUMNS: Final = {
+    "at": st.column_config.DatetimeColumn("At", format="HH:mm:ss"),
+    "try": st.column_config.NumberColumn("Try"),
+    "call": st.column_config.NumberColumn("Call"),
+    "model": st.column_config.TextColumn("Model"),
+    "outcome": st.column_config.TextColumn("Outcome"),
+    "billed": st.column_config.CheckboxColumn("Billed"),
+    "tokens": st.column_config.TextColumn("Tokens are"),
+    "input_tokens": st.column_config.NumberColumn("Tokens in", format="localized"),
+    "output_tokens": st.column_config.NumberColumn("Tokens out", format="localized"),
+    "spent_usd": st.column_config.NumberColumn("Spent, $", format="%.6f"),
+    "wasted_usd": st.column_config.NumberColumn("Wasted, $", format="%.6f"),
+    "waste_reason": st.column_config.TextColumn("Why wasted"),
+    "price_version": st.column_config.TextColumn("Prices of"),
+}
+
+
+def show(door: Door, job_id: str) -> None:
+    """The page of a job; live until the job ends."""
+    st.button("← All jobs", on_click=_close)
+    with parts.told():
+        ended = source.job(door, job_id).status in TERMINAL
+    st.fragment(_live, run_every=None if ended else REFRESH_S)(door, job_id, ended)
+
+
+def _close() -> None:
+    st.query_params.pop("job", None)
+
+
+def _live(door: Door, job_id: str, ended: bool) -> None:
+    with parts.told():
+        job = source.job(door, job_id)
+    if not ended and job.status in TERMINAL:
+        st.rerun()  # the whole page once more, now without the clock
+    _head(job)
+    if job.simulated:
+        parts.simulated_note()
+    _error(job)
+    parts.tiles(_took(job) + _cost(job))
+    _answer(job)
+    _facts(job)
+    _ledger(door, job)
+    _cancel(door, job)
+
+
+def _head(job: Job) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(job.status, color=_COLOURS[job.status])
+        st.markdown(code_span(job.id))
+        st.markdown(code_span(job.model))
+
+
+def _error(job: Job) -> None:
+    if job.error:
+        again = "Trying again may help." if job.error.retryable else "Trying again the same way will not help."
+        st.error(f"This job ended as **{job.status}** with {code_span(job.error.code)}. {again}", icon="✕")
+        st.code(job.error.message, language=None, wrap_lines=True)
+
+
+def _took(job: Job) -> list[Tile]:
+    t = job.timings
+    return [
+        Tile("Waited", duration(t.queue_s), "From the post to the first start."),
+        Tile("ttft", duration(t.ttft_s), "From the post to the first token."),
+        Tile("Provider's ttft", duration(t.provider_ttft_s), "From the request at the provider to its first token."),
+        Tile("Generation", duration(t.generation_s), "From the first token to the end."),
+        Tile("Total", duration(t.total_s), "From the post to the end."),
+        Tile(
+            "Calls / tries", f"{job.calls} / {job.tries}", "Requests that may be billed / all, refused ones included."
+        ),
+    ]
+
+
+def _cost(job: Job) -> list[Tile]:
+    usage, about = job.usage or Usage(), "≈ " if job.usage and job.usage.estimated else ""
+    known = job.usage is not None
+    return [
+        Tile("Cost", usd(job.cost.nano_usd), "Over all calls; unknown while a call has no price."),
+        Tile("Wasted", usd(job.cost.wasted_nano_usd), "Part of the cost: calls whose output is not in the answer."),
+        Tile("Tokens in", about + count(usage.input_tokens) if known else DASH, "Cached tokens included."),
+        Tile("Cached", about + count(usage.cached_tokens) if known else DASH, "Part of the tokens in."),
+        Tile("Tokens out", about + count(usage.output_tokens) if known else DASH, "Reasoning tokens included."),
+        Tile("Reasoning", about + count(usage.reasoning_tokens) if known else DASH, "Part of the tokens out."),
+    ]
+
+
+def _answer(job: Job) -> None:
+    st.subheader("Answer" if job.status in TERMINAL else "Answer so far", anchor=False)
+    output = job.output or Output()
+    if output.reasoning:
+        with st.expander("Reasoning"):
+            _text(output.reasoning)
+    if output.text:
+        _text(output.text)
+        st.download_button("Download", output.text, f"{job.id}.txt", "text/plain", on_click="ignore")
+    for call in output.tool_calls:
+        st.caption("Tool call")
+        _text(f"{call.name}({call.arguments})")
+    if not (output.text or output.tool_calls):
+        st.caption("No text yet." if job.status not in TERMINAL else "No text, or its time is over.")
+
+
+def _text(text: str) -> None:
+    st.code(text[:SHOWN] or " ", language=None, wrap_lines=True)
+    if len(text) > SHOWN:
+        st.caption(f"The first {SHOWN:,} of {len(text):,} characters.")
+
+
+def _facts(job: Job) -> None:
+    st.subheader("Details", anchor=False)
+    zone = parts.zone()
+    known = {
+        "created": f"{job.created_at.astimezone(zone):%Y-%m-%d %H:%M:%S}",
+        "expires": f"{job.expires_at.astimezone(zone):%Y-%m-%d %H:%M:%S}" if job.expires_at else None,
+        "team": job.team, "user": job.user, "band": job.band, "durability": job.durability,
+        "finish reason": job.output.finish_reason if job.output else None,
+        **{f"label {name}": value for name, value in job.labels.items()},
+    }  # fmt: skip
+    with st.grid(4, min_column_width=148):
+        for name, value in known.items():
+            if value:
+                with st.container(gap="xxsmall"):
+                    st.text(name)
+                    st.text(value)
+
+
+def _ledger(door: Door, job: Job) -> None:
+    st.subheader("Cost lines", anchor=False)
+    with parts.told():
+        rows = source.ledger(door, job.id)
+    if rows:
+        parts.table(frames.ledger_table(rows), "ledger", LEDGER_COLUMNS)
+    else:
+        st.caption("No call has been booked yet.")
+
+
+def _cancel(door: Door, job: Job) -> None:
+    if job.status in TERMINAL:
+        return
+    forbidden: str | None = st.session_state.get(_FORBIDDEN)
+    label = "Cancelling…" if job.cancel_requested else "Cancel job"
+    with st.popover(label, disabled=job.cancel_requested or forbidden is not None, help=forbidden):
+        st.write("It is cancelled for everyone who joined it. What its calls have cost so far stays booked.")
+        st.button("Cancel this job", type="primary", on_click=_do_cancel, args=(door, job.id))
+
+
+def _do_cancel(door: Door, job_id: str) -> None:
+    try:
+        source.cancel(door, job_id)
+    except SourceError as exc:
+        if exc.trouble.kind == "scope":
+            st.session_state[_FORBIDDEN] = exc.trouble.sentence
+        st.toast(exc.trouble.sentence, icon="⚠️")

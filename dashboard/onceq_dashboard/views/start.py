@@ -1,0 +1,22 @@
+"""What a page says while there is nothing to show: how to make the first job."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import streamlit as st
+
+from onceq_dashboard import source
+from onceq_dashboard.source import Door
+
+_CURL: Final = """curl {url}/v1/jobs \\
+  -H "Authorization: Bearer $(cat .onceq/api-key)" \\
+  -H "Content-Type: application/json" \\
+  -d '{{"model": "openai/gpt-4o-mini", "prompt": "Why is the sky blue?"}}'"""
+
+
+def first_job(door: Door) -> None:
+    """Two ways to submit a job, ready to paste."""
+    st.info("No jobs in the last 24 hours. Submit one, and it appears here by itself:", icon="👋")
+    st.code('onceq ask "Why is the sky blue?"', language="bash")
+    st.code(_CURL.format(url=source.base_url(door)), language="bash", wrap_lines=True)

@@ -1,0 +1,133 @@
+"""A small API on loopback that serves what the wire models say, for one key; what it serves can be changed any time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import BaseModel
+
+from onceq.wire import Health, Job, JobError, JobPage, LedgerEntry, Problem, Scope, Stats
+
+KEY = "oq_test_key"
+Answered = tuple[int, BaseModel | list[LedgerEntry]]
+
+
+@dataclass
+class World:
+    """What the API knows."""
+
+    stats: Stats
+    health: Health
+    jobs: list[Job] = field(default_factory=list[Job])
+    ledger: dict[str, list[LedgerEntry]] = field(default_factory=dict[str, list[LedgerEntry]])
+
+
+@dataclass
+class FakeApi:
+    """The running API. `scopes` are those of `KEY`; `seen` are the requests that came, as "GET /v1/stats"."""
+
+    world: World
+    scopes: set[Scope] = field(default_factory=lambda: {"read", "cancel"})
+    url: str = ""
+    seen: list[str] = field(default_factory=list[str])
+
+    def answer(self, method: str, target: str, key: str) -> Answered:
+        """Status and body."""
+        self.seen.append(f"{method} {target}")
+        path, query = urlsplit(target).path, {k: v[0] for k, v in parse_qs(urlsplit(target).query).items()}
+        if path == "/readyz":
+            return 503 if self.world.health.status == "unavailable" else 200, self.world.health
+        if key != KEY:
+            return problem(401, "unauthorized", "This API key is not known.")
+        needed: Scope = "cancel" if method == "POST" else "read"
+        if needed not in self.scopes:
+            return problem(403, "forbidden", f"This key lacks the scope {needed}.")
+        if path == "/v1/stats":
+            return 200, self.world.stats
+        return self._page(query) if path == "/v1/jobs" else self._one(path)
+
+    def _page(self, query: dict[str, str]) -> Answered:
+        wanted = {k: query[k] for k in ("status", "model", "team") if k in query}
+        fitting = [j for j in self.world.jobs if all(getattr(j, k) == v for k, v in wanted.items())]
+        start, limit = int(query.get("cursor", "0")), int(query.get("limit", "50"))
+        more = str(start + limit) if len(fitting) > start + limit else None
+        return 200, JobPage(jobs=fitting[start : start + limit], next_cursor=more)
+
+    def _one(self, path: str) -> Answered:
+        found = re.fullmatch(r"/v1/jobs/([^/]+)(/ledger|/cancel)?", path)
+        job = next((j for j in self.world.jobs if found and j.id == found[1]), None)
+        if found is None or job is None:
+            return problem(404, "job_not_found", "There is no such job.")
+        if found[2] == "/ledger":
+            return 200, self.world.ledger.get(job.id, [])
+        return 200, self._cancelled(job) if found[2] == "/cancel" else job
+
+    def _cancelled(self, job: Job) -> Job:
+        error = JobError(code="cancelled", message="The job was cancelled.")
+        update = {"status": "cancelled", "finished_at": datetime.now(UTC), "error": error}
+        gone = job.model_copy(update=update)
+        self.world.jobs = [gone if j.id == job.id else j for j in self.world.jobs]
+        return gone
+
+
+def problem(status: int, code: str, detail: str) -> tuple[int, Problem]:
+    """An error answer."""
+    return status, Problem(title=code, status=status, code=code, detail=detail)
+
+
+def body_of(answer: BaseModel | list[LedgerEntry]) -> bytes:
+    """The answer as the API writes it."""
+    if isinstance(answer, list):
+        return json.dumps([row.model_dump(mode="json") for row in answer]).encode()
+    return answer.model_dump_json().encode()
+
+
+@contextmanager
+def serving(world: World) -> Generator[FakeApi]:
+    """The API on a free port, until the end of the block."""
+    api = FakeApi(world)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._send("GET")
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            self._send("POST")
+
+        def _send(self, method: str) -> None:
+            key = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            status, answer = api.answer(method, self.path, key)
+            body = body_of(answer)
+            self.send_response(status)
+            self.send_header("Content-Type", "application/problem+json" if status >= 400 else "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+            """Say nothing."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+    server = Server(("127.0.0.1", 0), Handler)
+    api.url = f"http://127.0.0.1:{server.server_port}"
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,176 @@
+"""What the fake API may know: an empty queue, a busy day, trouble, simulated work, hostile words. Wire models only."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from onceq.wire import (
+    Cost,
+    CostPoint,
+    Depth,
+    Health,
+    Job,
+    JobError,
+    LedgerEntry,
+    Output,
+    Quantiles,
+    Stats,
+    Status,
+    Timings,
+    Totals,
+    Urls,
+    Usage,
+    WorkerInfo,
+)
+from tests.dashboard.fake_api import World
+
+MODELS = ("openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "bedrock/amazon.nova-lite-v1:0")
+TEAMS = ("search", "support", "")
+STATUSES: tuple[Status, ...] = ("running", "queued", "succeeded", "failed", "succeeded", "cancelled", "succeeded")
+HOSTILE = (
+    "<script>document.title='hacked'</script> ![p](https://evil.example/p.png) [l](https://evil.example) "
+    "<img src=https://evil.example/i.png onerror=alert(1)> $\\frac{1}{2}$ :red[red] **bold** `code` # head"
+)
+OK = Health(status="ok", durability="strict", version="0.1.0")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def job_id(n: int) -> str:
+    return f"job_{n:032x}"
+
+
+def make_job(n: int = 1, status: Status = "succeeded", **update: Any) -> Job:
+    """A job that was created `n` minutes ago, with times, usage and cost that fit its state."""
+    created = now() - timedelta(minutes=n)
+    ended, began = status not in {"queued", "running"}, status != "queued"
+    error = JobError(code="provider_overloaded", message="The provider is overloaded (529).", retryable=True)
+    fields: dict[str, Any] = {
+        "id": job_id(n), "status": status, "model": MODELS[n % 3], "team": TEAMS[n % 3] or None, "created_at": created,
+        "started_at": created + timedelta(seconds=0.4) if began else None,
+        "finished_at": created + timedelta(seconds=8.4) if ended else None,
+        "output": Output(text=f"The answer of job {n}.", finish_reason="stop") if status == "succeeded" else None,
+        "usage": Usage(input_tokens=812, output_tokens=304, cached_tokens=128) if status == "succeeded" else None,
+        "cost": Cost(nano_usd=304_350, usd="0.00030435") if ended else Cost(),
+        "timings": Timings(queue_s=0.4, ttft_s=1.12, provider_ttft_s=0.72, generation_s=7.28, total_s=8.4)
+        if ended else Timings(queue_s=0.4 if began else None),
+        "calls": int(began), "tries": int(began) + (n % 4 == 0), "error": error if status == "failed" else None,
+        "urls": Urls(self=f"/v1/jobs/{job_id(n)}", events="/e", cancel="/c"), "labels": {"step": "summary"},
+    }  # fmt: skip
+    return Job(**fields | update)
+
+
+def make_row(job: Job, **update: Any) -> LedgerEntry:
+    fields: dict[str, Any] = {
+        "at": job.created_at, "job": job.id, "try_no": 1, "call": 1, "model": job.model, "outcome": "ok",
+        "billed": True, "estimated": False, "input_tokens": 812, "output_tokens": 304, "cached_tokens": 128,
+        "reasoning_tokens": 0, "spent_nano_usd": 304_350, "wasted_nano_usd": 0, "waste_reason": None,
+        "price_version": "2026-11-01", "simulated": job.simulated,
+    }  # fmt: skip
+    return LedgerEntry(**fields | update)
+
+
+def make_totals(jobs: int = 100, scale: float = 1.0, **update: Any) -> Totals:
+    """Believable sums for a number of jobs; `scale` makes them slower and dearer."""
+    failed, cancelled = jobs // 100, jobs // 60
+    fields: dict[str, Any] = {
+        "jobs": jobs, "joined": jobs // 9, "replayed": jobs // 6, "succeeded": jobs - failed - cancelled,
+        "failed": failed, "cancelled": cancelled, "calls": jobs, "tries": jobs + jobs // 20, "retries": jobs // 20,
+        "input_tokens": 812 * jobs, "output_tokens": 304 * jobs, "cached_tokens": 128 * jobs,
+        "spent_nano_usd": int(3_043_500 * scale) * jobs, "wasted_nano_usd": int(40_000 * scale) * jobs,
+        "bill_amplification": 1.0 if jobs else None,
+        "ttft": Quantiles(p50=round(0.6 * scale, 3), p95=round(2.1 * scale, 3), count=jobs),
+        "total": Quantiles(p50=round(7.1 * scale, 3), p95=round(31.0 * scale, 3), count=jobs),
+    }  # fmt: skip
+    return Totals(**fields | update)
+
+
+def add(points: list[CostPoint]) -> Totals:
+    """The sums of points; the quantiles are the first point's."""
+    names = [n for n, f in Totals.model_fields.items() if f.annotation is int]
+    sums = {n: sum(getattr(p.totals, n) for p in points) for n in names}
+    if not points:
+        return Totals()
+    amplification = sums["calls"] / sums["jobs"] if sums["jobs"] else None
+    first = points[0].totals
+    return Totals(**sums, bill_amplification=amplification, ttft=first.ttft, total=first.total)
+
+
+def make_hours(at: datetime, hours: int = 24, *, simulated: bool = False, seed: int = 7) -> list[CostPoint]:
+    """A day's points: three models, three teams, busier in its middle."""
+    dice, points = random.Random(seed), list[CostPoint]()
+    last = at.replace(minute=0, second=0, microsecond=0)
+    for n in range(hours):
+        for m, model in enumerate(MODELS):
+            jobs = int((14 - abs(n - 14)) * dice.uniform(2, 6)) + 5
+            totals = make_totals(jobs, dice.uniform(0.8, 1.4) * (m + 1))
+            hour = last - timedelta(hours=hours - 1 - n)
+            points.append(CostPoint(at=hour, team=TEAMS[m], model=model, simulated=simulated, totals=totals))
+    return points
+
+
+def make_worker(n: int = 1, running: int = 6) -> WorkerInfo:
+    return WorkerInfo(
+        id=f"w{n}", pid=4000 + n, host="node-1", running=running, capacity=32, providers=["anthropic", "openai"],
+        seen_at=now(),
+    )  # fmt: skip
+
+
+def make_stats(points: list[CostPoint], at: datetime | None = None, **update: Any) -> Stats:
+    at = at or now()
+    hour_ago = at.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    real, simulated = [p for p in points if not p.simulated], [p for p in points if p.simulated]
+    fields: dict[str, Any] = {
+        "at": at, "durability": "strict", "depth": Depth(), "last_hour": add([p for p in real if p.at >= hour_ago]),
+        "last_24h": add(real), "last_24h_simulated": add(simulated), "hours": points,
+        "workers": [make_worker(1), make_worker(2)],
+    }  # fmt: skip
+    return Stats(**fields | update)
+
+
+def empty() -> World:
+    return World(make_stats([]), OK)
+
+
+def busy(jobs: int = 60) -> World:
+    at = now()
+    made = [make_job(n, STATUSES[n % 7]) for n in range(1, jobs + 1)]
+    depth = Depth(queued=17, running=12, succeeded=1_204, failed=9, cancelled=3)
+    stats = make_stats(make_hours(at), at, depth=depth, waiting_retry=2, oldest_queued_s=4.2)
+    return World(stats, OK, made, {j.id: [make_row(j)] for j in made if j.calls})
+
+
+def degraded() -> World:
+    world = busy()
+    problems = ["appendfsync is not always: a crash of Redis may lose accepted jobs; set appendfsync always"]
+    world.health = Health(status="degraded", durability="relaxed", problems=problems)
+    last_hour = make_totals(80, failed=30)
+    world.stats = world.stats.model_copy(
+        update={"durability": "relaxed", "last_hour": last_hour, "oldest_queued_s": 1_900.0}
+    )
+    return world
+
+
+def simulated() -> World:
+    at = now()
+    points = make_hours(at, 3, simulated=True)
+    made = [make_job(n, "succeeded", simulated=True) for n in range(1, 8)]
+    return World(make_stats(points, at, simulated=True), OK, made, {j.id: [make_row(j)] for j in made})
+
+
+def hostile() -> World:
+    """Every word that comes from outside is an attack."""
+    at = now()
+    error = JobError(code="provider_error", message=HOSTILE)
+    made = make_job(
+        1, "failed", output=Output(text=HOSTILE, reasoning=HOSTILE), error=error, team=HOSTILE[:90], user=HOSTILE[:90],
+        labels={"a": HOSTILE[:90]}, model="openai/<b>x</b>",
+    )  # fmt: skip
+    points = [CostPoint(at=at.replace(minute=0, second=0, microsecond=0), team="=HYPERLINK(1)", model="<b>x</b>",
+                        totals=make_totals(5))]  # fmt: skip
+    health = Health(status="degraded", durability="strict", problems=[HOSTILE])
+    return World(make_stats(points, at), health, [made], {made.id: [make_row(made, outcome=HOSTILE)]})

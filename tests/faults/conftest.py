@@ -1,0 +1,70 @@
+"""One house for all fault tests; each gets a run of its own. `-m "faults or faults_full"` is the whole matrix."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.house import House, running_house
+from tests.faults.report import TABLE, lines
+from tests.faults.trial import Trial, new_tenant, running_trial
+
+SEED = int(os.environ.get("ONCEQ_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "faults: a row of the fault matrix, quick enough for every run")
+    config.addinivalue_line("markers", "faults_full: the long rows; run by `make faults`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long rows run only when they are asked for."""
+    if "faults_full" in config.option.markexpr:
+        return
+    long = [item for item in items if item.get_closest_marker("faults_full")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of figures."""
+    if TABLE:
+        terminalreporter.section(f"faults, seed {SEED} (ONCEQ_FAULTS_SEED repeats it)")
+        for line in lines(TABLE):
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def _house() -> Generator[House]:
+    with tempfile.TemporaryDirectory(prefix="oq-faults-", ignore_cleanup_errors=True) as folder:
+        with running_house(Path(folder), SEED) as running:
+            yield running
+
+
+@pytest.fixture
+def house(_house: House) -> House:
+    """The house, whole again after whatever happened before."""
+    _house.mend()
+    return _house
+
+
+@pytest.fixture
+def new_run(house: House) -> tuple[str, str]:
+    """A tenant of its own and its API key."""
+    tenant = new_tenant()
+    return tenant, house.key(tenant)
+
+
+@pytest.fixture
+async def trial(house: House, new_run: tuple[str, str], request: pytest.FixtureRequest) -> AsyncGenerator[Trial]:
+    """A run named after its test."""
+    tenant, key = new_run
+    name = request.node.name.removeprefix("test_").replace("_", " ")
+    async with running_trial(house, name, key, tenant) as opened:
+        yield opened

@@ -1,0 +1,216 @@
+"""The processes of a run: Redis, a proxy before it, the simulator, two API replicas, two worker groups.
+
+Each can be killed, frozen, ended and started again on its own place. The second worker group reaches Redis through
+the proxy. Everything is on loopback and is ended by its own process group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import httpx2
+
+from onceq.wire import SCOPES, WorkerInfo
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.store import open_store
+from tests.faults.proxy import Proxy
+from tests.stack import API, WORKER, Process, start, url_printed_by
+from tests.waiting import wait_until
+
+LEASE_S = 4.0
+"""The shortest lease that still leaves room for a heartbeat after an outage too short to be seen as one (2 s)."""
+CLOCK_S = 3.0
+"""First byte, and between two bytes: long against a busy machine, short against a test."""
+CONFIG = "".join(
+    f'[providers.{name}]\nkind = "{name}"\nfirst_byte_s = {CLOCK_S}\nbetween_bytes_s = {CLOCK_S}\n'
+    for name in ("openai", "anthropic", "bedrock")
+)
+
+
+class Node:
+    """A process of ours that may be killed and comes back on the same place."""
+
+    def __init__(self, name: str, code: str, env: Mapping[str, str], folder: Path) -> None:
+        self.name, self._code, self.env, self._log = name, code, dict(env), folder / f"{name}.log"
+        self.process: Process | None = None
+
+    @property
+    def running(self) -> Process:
+        """The process; fails when it is not started."""
+        assert self.process is not None, f"{self.name} is not running"
+        return self.process
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self.process is not None and self.process.popen.poll() is None
+
+    def start(self) -> None:
+        """Starts it; does not wait."""
+        assert not self.alive, f"{self.name} runs already"
+        self._log.unlink(missing_ok=True)
+        self.process = start([sys.executable, "-c", self._code], self.env, self._log)
+
+    def send(self, how: signal.Signals) -> None:
+        """Sends a signal to its whole group."""
+        os.killpg(self.running.popen.pid, how)
+
+    def kill(self) -> None:
+        """The machine is gone: everything of it at once."""
+        self.send(signal.SIGKILL)
+        self.running.popen.wait(10)
+
+    def end(self) -> None:
+        """SIGTERM, as a deploy does; returns when it has ended."""
+        os.kill(self.running.popen.pid, signal.SIGTERM)
+        self.running.popen.wait(30)
+
+    def stop(self) -> None:
+        """At the end of all: whatever state it is in."""
+        if self.alive:
+            self.send(signal.SIGCONT)
+            self.running.stop()
+
+    def owns(self, pid: int) -> bool:
+        """Whether a process is of its group."""
+        try:
+            return os.getpgid(pid) == self.running.popen.pid
+        except ProcessLookupError:
+            return False
+
+
+@dataclass
+class House:
+    """A running house; `seed` decides every random choice of its runs."""
+
+    redis: EmbeddedRedis
+    proxy: Proxy
+    simulator: str
+    queue: str
+    apis: list[Node]
+    workers: list[Node]
+    urls: list[str]
+    folder: Path
+    seed: int
+    lease_s: float = LEASE_S
+    _keys: dict[str, str] = field(default_factory=dict[str, str])
+
+    def mend(self) -> None:
+        """Whatever the last run broke is whole again, and all workers are known."""
+        self.proxy.disarm()
+        self.proxy.mend()
+        if self.redis.gone():
+            self.redis.revive()
+        for node in (*self.apis, *self.workers):
+            if node.alive:
+                node.send(signal.SIGCONT)
+            else:
+                node.start()
+        self.ready()
+
+    def ready(self) -> None:
+        """Returns when every replica answers and every worker group is known to Redis."""
+        for url in self.urls:
+            wait_until(lambda url=url: _answers(url), f"{url} to answer", timeout_s=60)
+        for node in self.workers:
+            wait_until(lambda node=node: self.pid_of(node), f"{node.name} to be known", timeout_s=60)
+
+    def pid_of(self, node: Node) -> int | None:
+        """The living process of a worker group that runs the jobs."""
+        return next((w.pid for w in asyncio.run(self._workers()) if node.owns(w.pid)), None)
+
+    async def _workers(self) -> list[WorkerInfo]:
+        async with open_store(self.redis.url, self.queue) as store:
+            return await store.sums.workers()
+
+    def key(self, tenant: str) -> str:
+        """An API key with every scope of the tenant."""
+        if tenant not in self._keys:
+            self._keys[tenant] = asyncio.run(self._new_key(tenant))
+        return self._keys[tenant]
+
+    async def _new_key(self, tenant: str) -> str:
+        async with open_store(self.redis.url, self.queue) as store:
+            return (await store.keys.create(tenant=tenant, name="test", scopes=SCOPES))[1]
+
+    def kill_redis(self) -> None:
+        """SIGKILL; returns when it is gone."""
+        assert self.redis.pid is not None
+        os.kill(self.redis.pid, signal.SIGKILL)
+        wait_until(self.redis.gone, "redis to be gone")
+
+    def signal_redis(self, how: signal.Signals) -> None:
+        """SIGSTOP and SIGCONT."""
+        assert self.redis.pid is not None
+        os.kill(self.redis.pid, how)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/readyz", timeout=2).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def refuse_taken(port: int) -> None:
+    """Fails when something answers there already: it would be somebody else's."""
+    with socket.socket() as s:
+        assert s.connect_ex(("127.0.0.1", port)) != 0, f"port {port} is in use by another process"
+
+
+@contextmanager
+def running_house(folder: Path, seed: int, **settings: str) -> Generator[House]:
+    """Starts a house in an empty folder; `settings` are ONCEQ_* variables without their prefix."""
+    with ExitStack() as stack:
+        redis = EmbeddedRedis(folder / "data", maxmemory=1024**3)
+        redis.start()
+        stack.callback(redis.stop)
+        proxy = Proxy(redis.socket)
+        proxy.start()
+        stack.callback(proxy.stop)
+        simulator = start(
+            [sys.executable, "-m", "onceq_service.simulator", "--port", "0"], {}, folder / "simulator.log"
+        )
+        stack.callback(simulator.stop)
+        house = _furnish(folder, seed, redis, proxy, url_printed_by(simulator), settings)
+        for node in (*house.apis, *house.workers):
+            stack.callback(node.stop)
+        house.mend()
+        yield house
+
+
+def _furnish(
+    folder: Path, seed: int, redis: EmbeddedRedis, proxy: Proxy, simulator: str, settings: Mapping[str, str]
+) -> House:
+    config, queue = folder / "onceq.toml", f"f{uuid4().hex[:10]}"
+    config.write_text(CONFIG, "utf-8")
+    env = {
+        "ONCEQ_REDIS_URL": redis.url, "ONCEQ_QUEUE": queue, "ONCEQ_SIMULATOR_URL": simulator,
+        "ONCEQ_CONFIG": str(config), "ONCEQ_LEASE_S": str(LEASE_S), "ONCEQ_WORKER_PROCESSES": "1",
+        "ONCEQ_WORKER_CONCURRENCY": "16", "ONCEQ_KEEP_ALIVE_S": "1", "PYTHONWARNINGS": "error",
+    }  # fmt: skip
+    env |= {f"ONCEQ_{name.upper()}": value for name, value in settings.items()}
+    ports = [free_port() for _ in range(2)]
+    for port in ports:
+        refuse_taken(port)
+    apis = [Node(f"api{n}", API, env | {"ONCEQ_PORT": str(port)}, folder) for n, port in enumerate(ports)]
+    through = (redis.url, proxy.url)
+    workers = [Node(f"worker{n}", WORKER, env | {"ONCEQ_REDIS_URL": url}, folder) for n, url in enumerate(through)]
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    return House(redis, proxy, simulator, queue, apis, workers, urls, folder, seed)

@@ -1,0 +1,203 @@
+"""One run in a house: clients that retry with the same key over both replicas, readers that hop and drop, a judge.
+
+Each run has a tenant of its own, so that one house serves many runs and each is judged alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+
+from onceq.wire import TERMINAL
+from onceq_service.store import Store, open_store
+from tests.faults.collect import collect, running_jobs
+from tests.faults.history import History
+from tests.faults.house import House, Node
+from tests.faults.report import Figures, figures_of
+from tests.faults.run import Expect, parse_frame
+from tests.waiting import until
+
+GIVE_UP_S = 90.0
+TIMEOUT = httpx2.Timeout(10.0, read=4.0)
+"""A stream says something every second (ONCEQ_KEEP_ALIVE_S); four of silence are a dead replica."""
+OPENAI, ANTHROPIC, BEDROCK = "openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "bedrock/amazon.nova-lite-v1:0"
+MODELS = (OPENAI, ANTHROPIC, BEDROCK)
+
+
+class Trial:
+    """Clients, readers and the saboteur of one run."""
+
+    def __init__(self, house: House, name: str, key: str, tenant: str, http: httpx2.AsyncClient, store: Store) -> None:
+        self.house, self.name, self.tenant, self.store = house, name, tenant, store
+        self.history = History(house.folder / f"{tenant}.jsonl")
+        self.rng = random.Random(f"{house.seed}/{name}")
+        self._http, self._auth = http, {"Authorization": f"Bearer {key}"}
+        self._readers = 0
+        self._began = time.monotonic()
+
+    async def post(self, prompt: str, *, key: str | None = None, who: str = "client", **body: Any) -> str:
+        """Posts until a replica has accepted it, with the same key; the job's id."""
+        key = key or f"k{self.rng.getrandbits(64):x}"
+        headers = self._auth | {"Idempotency-Key": key}
+        end, api = time.monotonic() + GIVE_UP_S, self.rng.randrange(2)
+        while time.monotonic() < end:
+            job_id = await self._post_once(api, key, who, headers, {"model": OPENAI, "prompt": prompt} | body)
+            if job_id is not None:
+                return job_id
+            api ^= 1
+            await asyncio.sleep(self.rng.uniform(0.02, 0.2))
+        self.history.write("post", "fail", who=who, key=key, note=f"not accepted in {GIVE_UP_S} s")
+        raise AssertionError(f"{key} was not accepted in {GIVE_UP_S} s")
+
+    async def _post_once(
+        self, api: int, key: str, who: str, headers: dict[str, str], body: dict[str, Any]
+    ) -> str | None:
+        note = {"who": who, "key": key, "api": api}
+        self.history.write("post", "invoke", **note)
+        try:
+            reply = await self._http.post(f"{self.house.urls[api]}/v1/jobs", headers=headers, json=body)
+        except httpx2.HTTPError as exc:
+            self.history.write("post", "info", note=repr(exc), **note)
+            return None
+        if reply.status_code == 503:
+            self.history.write("post", "info", note=reply.text, **note)
+            return None
+        if reply.status_code != 202:
+            self.history.write("post", "fail", note=reply.text, **note)
+            raise AssertionError(reply.text)
+        job = reply.json()
+        self.history.write("post", "ok", job=job["id"], status=job["disposition"], **note | {"note": job["durability"]})
+        return str(job["id"])
+
+    async def read(self, job_id: str, *, drop: float = 0.05) -> None:
+        """Follows a job to its end, hopping to the other replica at each cut; cuts itself off with `drop` an event."""
+        self._readers += 1
+        who, after = f"reader{self._readers}", 0
+        end, api = time.monotonic() + GIVE_UP_S, self.rng.randrange(2)
+        while time.monotonic() < end:
+            self.history.write("read", "invoke", who=who, job=job_id, seq=after, api=api)
+            try:
+                async for seq, name in self._follow(who, job_id, after, api):
+                    after = seq
+                    if name in TERMINAL:
+                        self.history.write("read", "ok", who=who, job=job_id)
+                        return
+                    if self.rng.random() < drop:
+                        break
+            except httpx2.HTTPError as exc:
+                self.history.write("read", "info", who=who, job=job_id, api=api, note=repr(exc))
+            api ^= 1
+            await asyncio.sleep(self.rng.uniform(0, 0.1))
+        self.history.write("read", "fail", who=who, job=job_id, seq=after)
+
+    async def _follow(self, who: str, job_id: str, after: int, api: int) -> AsyncGenerator[tuple[int, str]]:
+        headers = self._auth | {"Last-Event-ID": str(after)}
+        url = f"{self.house.urls[api]}/v1/jobs/{job_id}/events"
+        async with self._http.stream("GET", url, headers=headers) as reply:
+            if reply.status_code != 200:
+                self.history.write("read", "info", who=who, job=job_id, api=api, note=f"status {reply.status_code}")
+                return
+            rest = b""
+            async for chunk in reply.aiter_bytes():
+                *frames, rest = (rest + chunk).split(b"\n\n")
+                for frame in frames:
+                    if not frame.startswith(b":"):
+                        event = parse_frame(frame.decode() + "\n\n")
+                        self.history.write("read", "info", who=who, job=job_id, seq=event.seq, frame=event.frame)
+                        yield event.seq, event.name
+
+    async def cancel(self, job_id: str, api: int = 0) -> str:
+        """Cancels a job; its state as the answer says it."""
+        self.history.write("cancel", "invoke", job=job_id, api=api)
+        reply = await self._http.post(f"{self.house.urls[api]}/v1/jobs/{job_id}/cancel", headers=self._auth)
+        status = str(reply.json()["status"])
+        self.history.write("cancel", "ok", job=job_id, api=api, status=status)
+        return status
+
+    async def ask(self, prompt: str, *, readers: int = 2, drop: float = 0.05, **body: Any) -> str:
+        """Posts and reads to the end; the job's id."""
+        job_id = await self.post(prompt, **body)
+        await asyncio.gather(*(self.read(job_id, drop=drop) for _ in range(readers)))
+        return job_id
+
+    @asynccontextmanager
+    async def load(
+        self, jobs: int, *, tokens: int = 60, tps: float = 40, over_s: float = 0.0
+    ) -> AsyncGenerator[list[str]]:
+        """Jobs of all three providers in the background, begun over a while; at the end of the block all are done."""
+        asked = [asyncio.create_task(self._later(n, tokens, tps, over_s)) for n in range(jobs)]
+        ids: list[str] = []
+        try:
+            yield ids
+            ids += await asyncio.gather(*asked)
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _later(self, n: int, tokens: int, tps: float, over_s: float) -> str:
+        await asyncio.sleep(self.rng.uniform(0, over_s))
+        prompt = f"{self.name} {n} [[sim tokens={tokens} tps={tps} ttft_ms=50]]"
+        return await self.ask(prompt, model=MODELS[n % len(MODELS)])
+
+    def fault(self, what: str, who: str, jobs: tuple[str, ...] = ()) -> None:
+        """Notes what the saboteur did."""
+        self.history.write("fault", "info", who=who, note=what, jobs=jobs)
+
+    async def held_by(self, node: Node, *, phase: str | None = None) -> list[str]:
+        """Running jobs of this run that a worker group holds, those in one phase of their call when it is given."""
+        return [
+            job_id
+            for job_id, fields in (await running_jobs(self.store, self.tenant)).items()
+            if node.owns(int(fields["worker"].rsplit(b"-", 2)[1])) and phase in (None, fields["phase"].decode())
+        ]
+
+    async def streaming(self, node: Node, at_least: int = 1) -> list[str]:
+        """Waits until a worker group is in the middle of so many answers."""
+
+        async def look() -> list[str] | None:
+            held = await self.held_by(node, phase="streaming")
+            return held if len(held) >= at_least else None
+
+        return await until(look, f"{node.name} to stream {at_least} answers")
+
+    async def lose(self, node: Node, what: str, how: Any) -> list[str]:
+        """Does something deadly to a worker group, and notes which jobs it held in that moment."""
+        held = await self.held_by(node)
+        how()
+        self.fault(what, node.name, tuple(held))
+        return held
+
+    async def judge(self, expect: Expect) -> Figures:
+        """Waits for the end of every job, collects all that is known, and fails with everything that is wrong."""
+        run = await collect(self.house, self.store, self.tenant, self.history.read(), expect)
+        figures = figures_of(self.name, run, time.monotonic() - self._began)
+        assert not figures.findings, f"seed {self.house.seed}: " + "\n".join(figures.findings[:20])
+        return figures
+
+
+@asynccontextmanager
+async def running_trial(house: House, name: str, key: str, tenant: str) -> AsyncGenerator[Trial]:
+    """Opens a run; the caller has made the tenant and its key."""
+    limits = httpx2.Limits(max_connections=2000, max_keepalive_connections=200)
+    async with (
+        open_store(house.redis.url, house.queue) as store,
+        httpx2.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False) as http,
+    ):
+        trial = Trial(house, name, key, tenant, http, store)
+        try:
+            yield trial
+        finally:
+            trial.history.close()
+
+
+def new_tenant() -> str:
+    """A name that no other run has."""
+    return f"t{uuid4().hex[:10]}"
