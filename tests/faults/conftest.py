@@ -42,9 +42,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def _house() -> Generator[House]:
-    with tempfile.TemporaryDirectory(prefix="oq-faults-", ignore_cleanup_errors=True) as folder:
-        with running_house(Path(folder), SEED) as running:
-            yield running
+    with (
+        tempfile.TemporaryDirectory(prefix="oq-faults-", ignore_cleanup_errors=True) as folder,
+        running_house(Path(folder), SEED) as running,
+    ):
+        yield running
 
 
 @pytest.fixture

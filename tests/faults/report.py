@@ -51,7 +51,7 @@ def lines(table: Sequence[Figures]) -> list[str]:
     """The table as text: `extra` are calls paid and lost with a worker, `wrong` what the checker found."""
     cells = [HEAD, *(_cells(f) for f in table)]
     widths = [max(len(row[n]) for row in cells) for n in range(len(HEAD))]
-    return ["  ".join(cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True)))
+    return ["  ".join(c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths, strict=True)))
             for row in cells]  # fmt: skip
 
 

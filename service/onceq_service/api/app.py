@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -14,12 +14,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from onceq.errors import ConfigurationError
+from onceq.errors import ConfigurationError, OnceqError
 from onceq_service.api import documented, health, jobs, keys, metrics, models, stats
 from onceq_service.api.batch import submit_batch
 from onceq_service.api.door import Door, Handler
 from onceq_service.api.events import events_route
-from onceq_service.api.problems import Refused, invalid_fields
+from onceq_service.api.problems import Refused, internal_error, invalid_fields, refusal_of
 from onceq_service.api.replies import Reply
 from onceq_service.api.service import Service
 from onceq_service.api.submit import submit
@@ -51,7 +51,7 @@ def build_app(settings: Settings) -> FastAPI:
     service = Service(settings)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         async with service.running():
             yield
 
@@ -64,6 +64,9 @@ def build_app(settings: Settings) -> FastAPI:
         app.include_router(part)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
+    for kind in (Refused, OnceqError):
+        app.add_exception_handler(kind, _refusal)
+    app.add_exception_handler(Exception, _internal_problem)
     app.openapi = lambda: _document(app)
     return app
 
@@ -97,6 +100,16 @@ async def _http_problem(request: Request, exc: Exception) -> Response:
 
 async def _validation_problem(request: Request, exc: Exception) -> Response:
     return response(invalid_fields(cast("RequestValidationError", exc).errors()).reply(request.scope["path"]))
+
+
+async def _refusal(request: Request, exc: Exception) -> Response:
+    """What a route refused, or the store: FastAPI's own stack would make a bare 500 of it."""
+    return response((refusal_of(exc) or internal_error()).reply(request.scope["path"]))
+
+
+async def _internal_problem(request: Request, exc: Exception) -> Response:
+    """Our fault: the server logs it with its trace, the client gets a problem without one."""
+    return response(internal_error().reply(request.scope["path"]))
 
 
 def response(reply: Reply) -> Response:

@@ -34,7 +34,7 @@ async def _outcome(service: Service, key: ApiKey, item: BatchItem, seal: Seal) -
     except Exception as exc:
         refused = refusal_of(exc)
         if refused is None:
-            log.error("an item of a batch failed", exc_info=exc)
+            log.error("an item of a batch failed", exc_info=exc)  # noqa: TRY400 - the trace could hold a prompt
             refused = internal_error()
         return b'{"job":null,"problem":' + refused.problem().model_dump_json().encode() + b"}"
     return b'{"job":' + accepted.body + b',"problem":null}'

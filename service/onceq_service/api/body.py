@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive
 
-from onceq.wire import MAX_BODY_BYTES
+from onceq.wire import MAX_BODY_BYTES, ErrorCode
 from onceq_service.api.problems import Refused, invalid
 
 Heads = Mapping[bytes, bytes]
 Model = TypeVar("Model", bound=BaseModel)
 
 _ONCE: Final[dict[bytes, Refused]] = {
-    name: Refused(code, f"The header {name.decode()} was sent more than once; send it once.")
+    name: Refused(cast("ErrorCode", code), f"The header {name.decode()} was sent more than once; send it once.")
     for name, code in (
         (b"authorization", "bad_request"),
         (b"x-api-key", "bad_request"),
@@ -59,11 +59,13 @@ async def read_json(heads: Heads, receive: Receive) -> bytes:
         if len(body) > MAX_BODY_BYTES:
             raise _too_large()
         return body
-    chunks, size = [], 0
+    chunks: list[bytes] = []
+    size = 0
     while True:
         if message["type"] != "http.request":
             raise ClientGone
-        chunks.append(message.get("body", b""))
+        part: bytes = message.get("body", b"")
+        chunks.append(part)
         size += len(chunks[-1])
         if size > MAX_BODY_BYTES:
             raise _too_large()

@@ -5,7 +5,7 @@ Our server (server.py) puts the connection into the scope; under another server 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final, Protocol, cast
 
@@ -30,7 +30,7 @@ def connection_of(scope: Scope) -> Connection | None:
 
 
 @contextmanager
-def stopping(scope: Scope, then: Callable[[], object]) -> Iterator[None]:
+def stopping(scope: Scope, then: Callable[[], object]) -> Generator[None]:
     """Inside, `then` is called when the server begins to stop."""
     connection = connection_of(scope)
     if connection is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Final
 from urllib.parse import parse_qs
@@ -98,7 +98,7 @@ class Stream:
     """One reader's connection."""
 
     def __init__(
-        self, frames: AsyncIterator[bytes], scope: Scope, receive: Receive, send: Send, keep_alive_s: float
+        self, frames: AsyncGenerator[bytes], scope: Scope, receive: Receive, send: Send, keep_alive_s: float
     ) -> None:
         self._frames, self._scope, self._receive, self._send = frames, scope, receive, send
         self._keep_alive_s = keep_alive_s

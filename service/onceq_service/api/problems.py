@@ -1,4 +1,5 @@
-"""Every refusal of the API: a stable code, what happened, to which job, what to do next; sent as problem+json (RFC 9457)."""
+"""Every refusal of the API: a stable code, what happened, to which job, what to do next; sent as problem+json
+(RFC 9457)."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ MAX_ERRORS: Final = 20
 MAX_LOC: Final = 200
 
 
-class Refused(OnceqError):
+class Refused(OnceqError):  # noqa: N818 - reads as what happened
     """A request that gets a problem for an answer; nothing was done for it."""
 
     def __init__(

@@ -84,7 +84,8 @@ def run(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM; prints `{"url": ...}` when it answers. Raises ConfigurationError."""
     configure_logs(settings)
     listener = bind(settings.host, settings.port)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more after a clean stop
+    # uvicorn raises it once more after a clean stop
+    signal.signal(signal.SIGTERM, lambda *_: None)  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
     try:
         ApiServer(settings, lambda: announce(listener)).run([listener])
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ resubscription, the log's last number is looked up, because Pub/Sub may drop eve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import cast
 
@@ -78,7 +78,7 @@ class EventLog:
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
-    async def follow(self, job_id: str, after: int) -> AsyncIterator[bytes]:
+    async def follow(self, job_id: str, after: int) -> AsyncGenerator[bytes]:
         """Frames after number `after`, as bytes, several at a time; ends behind the terminal event.
 
         When the log itself is gone (results live longer) it is one `snapshot` without a number and the terminal event.
