@@ -133,7 +133,10 @@ class EventLog:
         fields = fields_of(await self._pipe.command("HGETALL", self._keys("job", job_id)))
         if "end" not in fields and fields:
             return [], None
-        return [], snapshot(job_id, fields)
+        # The job may have ended between the two reads: only a log that is empty now, too, is gone.
+        entries = await self._pipe.command("XRANGE", key, f"{after + 1}-0", "+", "COUNT", PAGE)
+        frames = [row[1][1] for row in cast("list[tuple[bytes, list[bytes]]]", entries)]
+        return (frames, None) if frames else ([], snapshot(job_id, fields))
 
     async def _join(self, job_id: str, box: Mailbox) -> None:
         self._boxes.setdefault(job_id.encode(), set()).add(box)
