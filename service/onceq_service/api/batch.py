@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
 from starlette.types import Receive
 
 from onceq.wire import BatchItem, BatchRequest
 from onceq_service.api.auth import require
 from onceq_service.api.body import Heads, parse, read_json
-from onceq_service.api.problems import internal_error, refusal_of
+from onceq_service.api.problems import answer_to
 from onceq_service.api.replies import JSON, Reply
 from onceq_service.api.service import Service
 from onceq_service.api.submit import admit
 from onceq_service.store import ApiKey, Seal
-
-log = structlog.get_logger("onceq.api")
 
 
 async def submit_batch(service: Service, key: ApiKey, heads: Heads, receive: Receive) -> Reply:
@@ -31,10 +28,7 @@ async def submit_batch(service: Service, key: ApiKey, heads: Heads, receive: Rec
 async def _outcome(service: Service, key: ApiKey, item: BatchItem, seal: Seal) -> bytes:
     try:
         accepted = await admit(service, key, item.idempotency_key, item.job, seal)
-    except Exception as exc:
-        refused = refusal_of(exc)
-        if refused is None:
-            log.error("an item of a batch failed", exc_info=exc)  # noqa: TRY400 - the trace could hold a prompt
-            refused = internal_error()
+    except Exception as exc:  # noqa: BLE001 - one item's trouble, whatever it is, is not the others'
+        refused = answer_to(exc, "an item of a batch")
         return b'{"job":null,"problem":' + refused.problem().model_dump_json().encode() + b"}"
     return b'{"job":' + accepted.body + b',"problem":null}'

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, TypeVar, cast
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive
@@ -14,17 +14,15 @@ from onceq_service.api.problems import Refused, invalid
 Heads = Mapping[bytes, bytes]
 Model = TypeVar("Model", bound=BaseModel)
 
-_ONCE: Final[dict[bytes, Refused]] = {
-    name: Refused(cast("ErrorCode", code), f"The header {name.decode()} was sent more than once; send it once.")
-    for name, code in (
-        (b"authorization", "bad_request"),
-        (b"x-api-key", "bad_request"),
-        (b"content-type", "bad_request"),
-        (b"content-encoding", "bad_request"),
-        (b"idempotency-key", "malformed_idempotency_key"),
-        (b"last-event-id", "malformed_last_event_id"),
-    )
+_ONCE: Final[dict[bytes, ErrorCode]] = {
+    b"authorization": "bad_request",
+    b"x-api-key": "bad_request",
+    b"content-type": "bad_request",
+    b"content-encoding": "bad_request",
+    b"idempotency-key": "malformed_idempotency_key",
+    b"last-event-id": "malformed_last_event_id",
 }
+"""Headers that decide something, and the code for one that came more than once."""
 
 
 class ClientGone(Exception):  # noqa: N818 - what happened; nobody is left to answer
@@ -43,7 +41,7 @@ def _refuse_twice(headers: Sequence[tuple[bytes, bytes]]) -> None:
     seen: set[bytes] = set()
     for name, _ in headers:
         if name in seen and name in _ONCE:
-            raise _ONCE[name]
+            raise Refused(_ONCE[name], f"The header {name.decode()} was sent more than once; send it once.")
         seen.add(name)
 
 
@@ -53,25 +51,20 @@ async def read_json(heads: Heads, receive: Receive) -> bytes:
     length = heads.get(b"content-length", b"0")
     if not length.isdigit() or len(length) > 18 or int(length) > MAX_BODY_BYTES:
         raise _too_large()
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
-        return body
-    chunks: list[bytes] = []
-    size = 0
-    while True:
+    return b"".join([chunk async for chunk in _chunks(receive)])
+
+
+async def _chunks(receive: Receive) -> AsyncGenerator[bytes]:
+    size, more = 0, True
+    while more:
+        message = await receive()
         if message["type"] != "http.request":
             raise ClientGone
-        part: bytes = message.get("body", b"")
-        chunks.append(part)
-        size += len(chunks[-1])
+        chunk: bytes = message.get("body", b"")
+        size, more = size + len(chunk), message.get("more_body", False)
         if size > MAX_BODY_BYTES:
             raise _too_large()
-        if not message.get("more_body"):
-            return b"".join(chunks)
-        message = await receive()
+        yield chunk
 
 
 def parse(model: type[Model], body: bytes) -> Model:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onceq_service.api.auth import KEY
 from onceq_service.api.body import ClientGone, Heads, heads_of
-from onceq_service.api.problems import internal_error, refusal_of
+from onceq_service.api.problems import answer_to
 from onceq_service.api.replies import Reply, send_reply
 from onceq_service.api.service import Service
 from onceq_service.store import ApiKey
@@ -68,7 +68,8 @@ class Door:
         except Exception as exc:
             if started:
                 raise
-            await send_reply(send, problem_reply(exc, scope["method"], scope["path"]))
+            refused = answer_to(exc, f"{scope['method']} {scope['path']}")
+            await send_reply(send, refused.reply(scope["path"]))
 
     async def _logged(self, scope: Scope, receive: Receive, send: Send) -> None:
         began, status = time.perf_counter(), 0
@@ -81,12 +82,3 @@ class Door:
         await self._answer(scope, receive, noted)
         ms = round((time.perf_counter() - began) * 1000, 2)
         log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=ms)
-
-
-def problem_reply(exc: Exception, method: str, path: str) -> Reply:
-    """The answer to an exception; one that nobody foresaw is logged with its cause and told as a 500."""
-    refused = refusal_of(exc)
-    if refused is None:
-        log.error("a request failed", method=method, path=path, exc_info=exc)
-        refused = internal_error()
-    return refused.reply(path)

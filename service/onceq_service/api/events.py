@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -26,16 +27,19 @@ from onceq_service.api.problems import Refused
 from onceq_service.api.replies import Reply, send_reply
 from onceq_service.api.service import Service, cancel_all
 from onceq_service.api.waiting import has_ended
+from onceq_service.store import StoreUnavailable
 from onceq_service.store.views import Fields
 
 SEND_TIMEOUT_S: Final = 30.0
 """How long one write may wait for a reader that does not read before it is cut; it can come back with its cursor."""
+AGAIN_S: Final = 0.5
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
+Follow = Callable[[int], AsyncGenerator[bytes]]
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 
 
@@ -57,8 +61,8 @@ class Events:
             return
         service.streams += 1
         try:
-            frames = service.store.events.follow(job_id, after)
-            await Stream(frames, scope, receive, send, service.settings.keep_alive_s).run()
+            follow = partial(service.store.events.follow, job_id)
+            await Stream(follow, after, scope, receive, send, service.settings.keep_alive_s).run()
         finally:
             service.streams -= 1
 
@@ -94,13 +98,21 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def last_number(chunk: bytes) -> int:
+    """The number of the last frame of a chunk; a frame begins with it, but for a snapshot, which is never last."""
+    start = chunk.rfind(b"\n\n", 0, -2)
+    line = chunk[0 if start < 0 else start + 2 :].split(b"\n", 1)[0]
+    return int(line.removeprefix(b"id: "))
+
+
 class Stream:
     """One reader's connection."""
 
     def __init__(
-        self, frames: AsyncGenerator[bytes], scope: Scope, receive: Receive, send: Send, keep_alive_s: float
+        self, follow: Follow, after: int, scope: Scope, receive: Receive, send: Send, keep_alive_s: float
     ) -> None:
-        self._frames, self._scope, self._receive, self._send = frames, scope, receive, send
+        self._follow, self._after = follow, after
+        self._scope, self._receive, self._send = scope, receive, send
         self._keep_alive_s = keep_alive_s
         self._sent_at = time.monotonic()
         self._sending_since: float | None = None
@@ -120,10 +132,21 @@ class Stream:
                 await self._send({"type": "http.response.body", "body": b""})
 
     async def _pump(self) -> None:
-        async with aclosing(self._frames) as frames:
+        """The log to its end. While Redis is away the reader is kept: a browser would not come back after a 503."""
+        while True:
+            try:
+                await self._relay()
+            except StoreUnavailable:
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return
+
+    async def _relay(self) -> None:
+        async with aclosing(self._follow(self._after)) as frames:
             async for chunk in frames:
                 if chunk:
                     await self._write(chunk)
+                    self._after = last_number(chunk)
 
     async def _write(self, chunk: bytes) -> None:
         self._sending_since = time.monotonic()

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -13,6 +15,8 @@ from onceq.errors import OnceqError
 from onceq.wire import ErrorCode, FieldError, Problem
 from onceq_service.api.replies import Headers, Reply
 from onceq_service.store import KeyReused, StoreFull, StoreUnavailable
+
+log = structlog.get_logger("onceq.api")
 
 MEDIA_TYPE: Final = b"application/problem+json"
 STATUS: Final[dict[ErrorCode, int]] = {
@@ -72,6 +76,17 @@ def refusal_of(exc: Exception) -> Refused | None:
             return Refused("store_unavailable", detail, retry_after_s=1)
         case _:
             return None
+
+
+def answer_to(exc: Exception, doing: str) -> Refused:
+    """The refusal for any exception. One that nobody foresaw is logged by its kind and place: its own words could
+    hold a prompt."""
+    refused = refusal_of(exc)
+    if refused is None:
+        places = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(exc.__traceback__)]
+        log.error("a request failed", doing=doing, error=type(exc).__name__, places=places[-8:])
+        refused = internal_error()
+    return refused
 
 
 def store_full() -> Refused:

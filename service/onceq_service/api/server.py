@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any, cast
 
 import uvicorn
@@ -17,6 +23,7 @@ from onceq_service.api.app import build_app
 from onceq_service.api.connection import EXTENSION
 from onceq_service.api.logs import configure_logs
 from onceq_service.api.problems import Refused
+from onceq_service.api.processes import Fleet
 from onceq_service.settings import Settings
 
 BACKLOG = 2048
@@ -84,14 +91,40 @@ def run(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM; prints `{"url": ...}` when it answers. Raises ConfigurationError."""
     configure_logs(settings)
     listener = bind(settings.host, settings.port)
-    # uvicorn raises it once more after a clean stop
-    signal.signal(signal.SIGTERM, lambda *_: None)  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
     try:
-        ApiServer(settings, lambda: announce(listener)).run([listener])
-    except KeyboardInterrupt:
-        pass  # Ctrl-C is how one stops it
+        if settings.api_processes == 1:
+            serve(ApiServer(settings, lambda: announce(listener)), listener)
+        else:
+            Fleet(partial(_child, settings), listener, settings.api_processes).run(lambda: announce(listener))
     finally:
         listener.close()
+
+
+def serve(server: ApiServer, listener: socket.socket) -> None:
+    """Serves in this thread until a signal; a clean stop ends without an exception, whatever the signal."""
+    before = signal.signal(signal.SIGTERM, _ignore)  # uvicorn raises the signal once more when it has stopped
+    try:
+        with suppress(KeyboardInterrupt):
+            server.run([listener])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _child(settings: Settings, listener: socket.socket, lifeline: Connection, word: Connection) -> None:
+    configure_logs(settings)
+    server = ApiServer(settings, lambda: word.send(os.getpid()))
+    threading.Thread(target=_stop_with_parent, args=(lifeline, server), daemon=True).start()
+    serve(server, listener)
+
+
+def _stop_with_parent(lifeline: Connection, server: ApiServer) -> None:
+    with suppress(EOFError, OSError):
+        lifeline.recv()
+    server.should_exit = True
+
+
+def _ignore(_signal: int, _frame: FrameType | None) -> None:
+    pass
 
 
 def announce(listener: socket.socket) -> None:

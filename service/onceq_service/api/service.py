@@ -67,10 +67,8 @@ class Service:
                 await cancel_all(chores)
 
     async def seal(self) -> Seal:
-        """The queue's HMAC; raises StoreUnavailable."""
-        if self._seal is None:
-            self._seal = await self.store.seal()
-        return self._seal
+        """The queue's HMAC. No job is admitted before Redis has been looked at once; raises StoreUnavailable."""
+        return self._seal or await self.inspect()
 
     async def serves(self, provider: str) -> bool:
         """Whether a live worker serves it; with no worker at all, one may come. Looks again before it says no."""
@@ -92,16 +90,17 @@ class Service:
         used, limit = await self.store.memory()
         self.full = limit > 0 and used > FULL_AT * limit
 
-    async def inspect(self) -> None:
+    async def inspect(self) -> Seal:
         """What kind of Redis this is now; it may have been replaced, so its secret is read again too."""
         self.facts = await self.store.inspect()
         self._seal = await self.store.seal()
+        return self._seal
 
-    def _chores(self) -> tuple[tuple[Callable[[], Awaitable[None]], float], ...]:
+    def _chores(self) -> tuple[tuple[Callable[[], Awaitable[object]], float], ...]:
         return ((self.tend, TEND_S), (self.see_workers, WORKERS_S), (self.inspect, INSPECT_S))
 
 
-async def repeat(what: Callable[[], Awaitable[None]], every_s: float) -> None:
+async def repeat(what: Callable[[], Awaitable[object]], every_s: float) -> None:
     """Does it for ever, at once and then every so often; says so once when Redis goes away and when it is back."""
     away = False
     while True:
