@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from typing import Final
 
 from onceq.wire import Health
@@ -31,7 +34,7 @@ def banner(stack: Stack, health: Health, seconds: float) -> list[str]:
         *(f"  {line}" for line in mode_lines(stack.mode)),
         *(f"  ! {problem}" for problem in health.problems),
         "",
-        '  Try `onceq ask "Why is the sky blue?"` in another terminal. Ctrl-C stops it all; no job is lost.',
+        f'  Try `{command()} ask "Why is the sky blue?"` in another terminal. Ctrl-C stops it all; no job is lost.',
     ]
 
 
@@ -45,6 +48,12 @@ def headline(mode: Mode) -> str:
     if not mode.simulated:
         return REAL
     return SIMULATED.format(why=mode.providers[0].because if mode.providers else "no provider is configured")
+
+
+def command() -> str:
+    """What to type for onceq: its path where the shell does not find it, as after `make up`."""
+    called = sys.argv[0]
+    return called if shutil.which("onceq") is None and Path(called).name == "onceq" else "onceq"
 
 
 def durability(health: Health) -> str:

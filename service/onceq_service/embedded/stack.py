@@ -21,7 +21,7 @@ from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.embedded.waiting import StopSignal
 from onceq_service.settings import Settings
 
-READY_S: Final = 60.0
+READY_S: Final = 120.0
 """How long a child may take to get ready: a cold import of everything on a slow disk."""
 STOP_S: Final = 10.0
 TICK_S: Final = 0.2
@@ -75,11 +75,11 @@ class Stack:
             self._begin(kitchen.simulator(self.settings.simulator_url))
         api = self._begin(kitchen.api(self.base_url))
         self._begin(kitchen.worker(self.base_url, self.api_key))
+        if self._dashboard:
+            self._begin(kitchen.dashboard(self.base_url, self.api_key))
         self._await(api)
         self._told = True
         write_private(self.settings.data_dir / URL_FILE, self.base_url + "\n")
-        if self._dashboard:
-            self._begin(kitchen.dashboard(self.base_url, self.api_key))
         for child in self._children:
             self._await(child)
 

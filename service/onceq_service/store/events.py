@@ -125,18 +125,19 @@ class EventLog:
 
     async def _read(self, job_id: str, after: int) -> tuple[list[bytes], bytes | None]:
         """Frames behind `after`; or, when the log is gone though the job has ended, what replaces it."""
-        key = self._keys("events", job_id)
-        entries = await self._pipe.command("XRANGE", key, f"{after + 1}-0", "+", "COUNT", PAGE)
-        frames = [row[1][1] for row in cast("list[tuple[bytes, list[bytes]]]", entries)]
-        if frames:
+        if frames := await self._page(job_id, after):
             return frames, None
         fields = fields_of(await self._pipe.command("HGETALL", self._keys("job", job_id)))
         if "end" not in fields and fields:
             return [], None
-        # The job may have ended between the two reads: only a log that is empty now, too, is gone.
+        if frames := await self._page(job_id, after):  # it ended after the first look, the log is there
+            return frames, None
+        return [], snapshot(job_id, fields)
+
+    async def _page(self, job_id: str, after: int) -> list[bytes]:
+        key = self._keys("events", job_id)
         entries = await self._pipe.command("XRANGE", key, f"{after + 1}-0", "+", "COUNT", PAGE)
-        frames = [row[1][1] for row in cast("list[tuple[bytes, list[bytes]]]", entries)]
-        return (frames, None) if frames else ([], snapshot(job_id, fields))
+        return [row[1][1] for row in cast("list[tuple[bytes, list[bytes]]]", entries)]
 
     async def _join(self, job_id: str, box: Mailbox) -> None:
         self._boxes.setdefault(job_id.encode(), set()).add(box)
