@@ -34,9 +34,10 @@ async def collect(house: House, store: Store, tenant: str, history: list[Record]
         if job is not None and fields is not None:
             jobs[job_id], ledger[job_id] = job, ledger_rows(fields)
             logs[job_id] = await _log(store, job) if job.status in TERMINAL else []
+    depth, sums, meter = await store.sums.depth(tenant), await _totals(store, tenant), await meter_rows(house, ids)
     return Run(
-        history=history, listed=frozenset(listed), jobs=jobs, logs=logs, ledger=ledger, meter=await _meter(house, ids),
-        depth=await store.sums.depth(tenant), totals=await _totals(store, tenant), expect=expect,
+        history=history, listed=frozenset(listed), jobs=jobs, logs=logs, ledger=ledger, meter=meter,
+        depth=depth, totals=sums, expect=expect,
     )  # fmt: skip
 
 
@@ -79,7 +80,8 @@ async def _log(store: Store, job: Job) -> list[LogEvent]:
     return [parse_frame(frame.decode() + "\n\n") for frame in data.split(b"\n\n") if frame]
 
 
-async def _meter(house: House, ids: set[str]) -> list[Row]:
+async def meter_rows(house: House, ids: set[str]) -> list[Row]:
+    """What the provider has counted for these jobs."""
     async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
         reply = await http.get(f"{house.simulator}/meter", params={"refused": "1", "text": "1"})
     rows = msgspec.convert(reply.json()["calls"], list[Row], strict=False)

@@ -42,10 +42,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def _house() -> Generator[House]:
-    with (
-        tempfile.TemporaryDirectory(prefix="oq-faults-", ignore_cleanup_errors=True) as folder,
-        running_house(Path(folder), SEED) as running,
-    ):
+    place = tempfile.TemporaryDirectory(prefix="oq-faults-", ignore_cleanup_errors=True)
+    with place as folder, running_house(Path(folder), SEED) as running:
         yield running
 
 

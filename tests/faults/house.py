@@ -1,7 +1,7 @@
-"""The processes of a run: Redis, a proxy before it, the simulator, two API replicas, two worker groups.
+"""The processes of a run: Redis, proxies before it, the simulator, two API replicas, two worker groups.
 
-Each can be killed, frozen, ended and started again on its own place. The second worker group reaches Redis through
-the proxy. Everything is on loopback and is ended by its own process group.
+Each can be killed, frozen, ended and started again on its own place. The second worker group and the second replica
+reach Redis through a proxy each. Everything is on loopback and is ended by its own process group.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +19,12 @@ from uuid import uuid4
 
 import httpx2
 
-from onceq.wire import SCOPES, WorkerInfo
+from onceq.wire import SCOPES
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import open_store
 from tests.faults.proxy import Proxy
 from tests.stack import API, WORKER, Process, start, url_printed_by
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 LEASE_S = 4.0
 """The shortest lease that still leaves room for a heartbeat after an outage too short to be seen as one (2 s)."""
@@ -94,6 +94,7 @@ class House:
 
     redis: EmbeddedRedis
     proxy: Proxy
+    api_proxy: Proxy
     simulator: str
     queue: str
     apis: list[Node]
@@ -106,8 +107,9 @@ class House:
 
     def mend(self) -> None:
         """Whatever the last run broke is whole again, and all workers are known."""
-        self.proxy.disarm()
-        self.proxy.mend()
+        for proxy in (self.proxy, self.api_proxy):
+            proxy.disarm()
+            proxy.mend()
         if self.redis.gone():
             self.redis.revive()
         for node in (*self.apis, *self.workers):
@@ -121,16 +123,16 @@ class House:
         """Returns when every replica answers and every worker group is known to Redis."""
         for url in self.urls:
             wait_until(lambda url=url: _answers(url), f"{url} to answer", timeout_s=60)
-        for node in self.workers:
-            wait_until(lambda node=node: self.pid_of(node), f"{node.name} to be known", timeout_s=60)
+        asyncio.run(self._known())
 
-    def pid_of(self, node: Node) -> int | None:
-        """The living process of a worker group that runs the jobs."""
-        return next((w.pid for w in asyncio.run(self._workers()) if node.owns(w.pid)), None)
-
-    async def _workers(self) -> list[WorkerInfo]:
+    async def _known(self) -> None:
         async with open_store(self.redis.url, self.queue) as store:
-            return await store.sums.workers()
+
+            async def look() -> bool:
+                pids = [worker.pid for worker in await store.sums.workers()]
+                return all(any(node.owns(pid) for pid in pids) for node in self.workers)
+
+            await until(look, "every worker group to be known", timeout_s=60)
 
     def key(self, tenant: str) -> str:
         """An API key with every scope of the tenant."""
@@ -144,8 +146,7 @@ class House:
 
     def kill_redis(self) -> None:
         """SIGKILL; returns when it is gone."""
-        assert self.redis.pid is not None
-        os.kill(self.redis.pid, signal.SIGKILL)
+        self.signal_redis(signal.SIGKILL)
         wait_until(self.redis.gone, "redis to be gone")
 
     def signal_redis(self, how: signal.Signals) -> None:
@@ -181,14 +182,15 @@ def running_house(folder: Path, seed: int, **settings: str) -> Generator[House]:
         redis = EmbeddedRedis(folder / "data", maxmemory=1024**3)
         redis.start()
         stack.callback(redis.stop)
-        proxy = Proxy(redis.socket)
-        proxy.start()
-        stack.callback(proxy.stop)
+        proxies = [Proxy(redis.socket) for _ in range(2)]
+        for proxy in proxies:
+            proxy.start()
+            stack.callback(proxy.stop)
         simulator = start(
             [sys.executable, "-m", "onceq_service.simulator", "--port", "0"], {}, folder / "simulator.log"
         )
         stack.callback(simulator.stop)
-        house = _furnish(folder, seed, redis, proxy, url_printed_by(simulator), settings)
+        house = _furnish(folder, seed, redis, proxies, url_printed_by(simulator), settings)
         for node in (*house.apis, *house.workers):
             stack.callback(node.stop)
         house.mend()
@@ -196,7 +198,7 @@ def running_house(folder: Path, seed: int, **settings: str) -> Generator[House]:
 
 
 def _furnish(
-    folder: Path, seed: int, redis: EmbeddedRedis, proxy: Proxy, simulator: str, settings: Mapping[str, str]
+    folder: Path, seed: int, redis: EmbeddedRedis, proxies: Sequence[Proxy], simulator: str, settings: Mapping[str, str]
 ) -> House:
     config, queue = folder / "onceq.toml", f"f{uuid4().hex[:10]}"
     config.write_text(CONFIG, "utf-8")
@@ -209,8 +211,15 @@ def _furnish(
     ports = [free_port() for _ in range(2)]
     for port in ports:
         refuse_taken(port)
-    apis = [Node(f"api{n}", API, env | {"ONCEQ_PORT": str(port)}, folder) for n, port in enumerate(ports)]
-    through = (redis.url, proxy.url)
-    workers = [Node(f"worker{n}", WORKER, env | {"ONCEQ_REDIS_URL": url}, folder) for n, url in enumerate(through)]
+    apis, workers = _nodes(env, (redis.url, proxies[1].url), (redis.url, proxies[0].url), ports, folder)
     urls = [f"http://127.0.0.1:{port}" for port in ports]
-    return House(redis, proxy, simulator, queue, apis, workers, urls, folder, seed)
+    return House(redis, proxies[0], proxies[1], simulator, queue, apis, workers, urls, folder, seed)
+
+
+def _nodes(
+    env: dict[str, str], api_redis: Sequence[str], worker_redis: Sequence[str], ports: Sequence[int], folder: Path
+) -> tuple[list[Node], list[Node]]:
+    api_envs = [{"ONCEQ_REDIS_URL": url, "ONCEQ_PORT": str(p)} for url, p in zip(api_redis, ports, strict=True)]
+    apis = [Node(f"api{n}", API, env | own, folder) for n, own in enumerate(api_envs)]
+    workers = [Node(f"worker{n}", WORKER, env | {"ONCEQ_REDIS_URL": u}, folder) for n, u in enumerate(worker_redis)]
+    return apis, workers

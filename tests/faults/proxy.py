@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onceq_service.store._lua import Script
+from tests.waiting import until
 
 Moment = Literal["asked", "answered"]
 """asked: the command was sent and does not reach Redis. answered: Redis has done it, the answer does not come back."""
@@ -27,12 +28,22 @@ class Trap:
 
     script: Script
     moment: Moment
+    job: str = ""
+    """Only where the bytes name this job."""
     cut: bool = False
-    sprung: threading.Event = field(default_factory=threading.Event)
+    _sprung: threading.Event = field(default_factory=threading.Event)
+
+    async def sprung(self) -> None:
+        """Returns when it has sprung; fails after a while."""
+
+        async def look() -> bool:
+            return self._sprung.is_set()
+
+        await until(look, f"{self.script.name} to be {self.moment}", timeout_s=30)
 
     async def spring(self) -> None:
         """What its connection does from then on: nothing, unless it is to be cut."""
-        self.sprung.set()
+        self._sprung.set()
         if not self.cut:
             await asyncio.Event().wait()
 
@@ -73,9 +84,9 @@ class Proxy:
         """Everything that was held back passes."""
         self._loop.call_soon_threadsafe(self._open.set)
 
-    def trap(self, script: Script, moment: Moment, *, cut: bool = False) -> Trap:
+    def trap(self, script: Script, moment: Moment, *, job: str = "", cut: bool = False) -> Trap:
         """Sets a trap."""
-        trap = Trap(script, moment, cut)
+        trap = Trap(script, moment, job, cut)
         self._traps.append(trap)
         return trap
 
@@ -124,7 +135,7 @@ class Proxy:
     def sprung_by(self, data: bytes) -> Trap | None:
         """Takes the trap that these bytes spring."""
         for trap in self._traps:
-            if trap.script.sha.encode() in data:
+            if trap.script.sha.encode() in data and trap.job.encode() in data:
                 self._traps.remove(trap)
                 return trap
         return None

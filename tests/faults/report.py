@@ -51,8 +51,12 @@ def lines(table: Sequence[Figures]) -> list[str]:
     """The table as text: `extra` are calls paid and lost with a worker, `wrong` what the checker found."""
     cells = [HEAD, *(_cells(f) for f in table)]
     widths = [max(len(row[n]) for row in cells) for n in range(len(HEAD))]
-    return ["  ".join(c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths, strict=True)))
-            for row in cells]  # fmt: skip
+    return ["  ".join(_padded(row, widths)) for row in cells]
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    first, *rest = row
+    return [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
 
 
 def _cells(f: Figures) -> tuple[str, ...]:

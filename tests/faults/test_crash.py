@@ -1,4 +1,4 @@
-"""Processes that die: workers, Redis, API replicas. Nothing is lost, and only what was in flight is paid again."""
+"""Workers that die, freeze, or are told to go: nothing is lost, and only what was in flight is paid again."""
 
 from __future__ import annotations
 
@@ -9,13 +9,25 @@ from dataclasses import replace
 
 import pytest
 
+from onceq_service.store import scripts
+from onceq_service.store._lua import Script
 from tests.faults.house import LEASE_S, House
+from tests.faults.proxy import Moment
 from tests.faults.run import Expect
 from tests.faults.trial import Trial
 
 pytestmark = pytest.mark.faults
+full = pytest.mark.faults_full
 
 CALM = Expect(lease_s=LEASE_S)
+MOMENTS = (
+    pytest.param("dispatch", "asked", 0, id="before-the-record"),
+    pytest.param("dispatch", "answered", 0, id="after-the-record", marks=full),
+    pytest.param("append", "asked", 1, id="before-the-first-token-is-written", marks=full),
+    pytest.param("finish", "asked", 1, id="after-the-last-token", marks=full),
+    pytest.param("finish", "answered", 0, id="after-finish"),
+)
+SCRIPTS: dict[str, Script] = {s.name: s for s in (scripts.DISPATCH, scripts.APPEND, scripts.FINISH, scripts.NEXT)}
 
 
 async def test_nothing_goes_wrong(trial: Trial) -> None:
@@ -25,30 +37,119 @@ async def test_nothing_goes_wrong(trial: Trial) -> None:
 
 
 async def test_a_worker_is_killed_in_mid_stream(trial: Trial, house: House) -> None:
-    async with trial.load(24, tokens=80):
-        node = house.workers[0]
-        await trial.streaming(node, 3)
-        pid = house_pid = await asyncio.to_thread(house.pid_of, node)
-        assert house_pid is not None
-        held = await trial.lose(node, "kill -9", lambda: os.kill(pid or 0, signal.SIGKILL))
+    async with trial.load(24, tokens=160):
+        await trial.streaming(house.workers[0], 3)
+        held = await trial.kill_worker(house.workers[0])
     await trial.judge(replace(CALM, extra_calls=len(held)))
 
 
-async def test_redis_is_killed_under_load(trial: Trial, house: House) -> None:
-    async with trial.load(24, tokens=80):
-        await trial.streaming(house.workers[0], 3)
-        await asyncio.to_thread(house.kill_redis)
-        trial.fault("kill -9", "redis")
-        await asyncio.to_thread(house.redis.revive)
-    await trial.judge(replace(CALM, redis_was_up=False))
+@pytest.mark.parametrize(("script", "moment", "extra"), MOMENTS)
+async def test_a_worker_is_killed(trial: Trial, house: House, script: str, moment: Moment, extra: int) -> None:
+    """One job, one worker that can take it: killed at that moment, the other one finds what is left."""
+    other, victim = house.workers
+    other.send(signal.SIGSTOP)
+    trap = house.proxy.trap(SCRIPTS[script], moment)
+    asking = asyncio.create_task(trial.ask(f"{script} {moment} [[sim tokens=20 tps=100 ttft_ms=50]]"))
+    await trap.sprung()
+    os.kill(await trial.pid(victim), signal.SIGKILL)
+    trial.fault(f"kill -9 when {script} was {moment}", victim.name, tuple(await trial.held_by(victim)))
+    other.send(signal.SIGCONT)
+    await asking
+    figures = await trial.judge(replace(CALM, extra_calls=extra))
+    assert (figures.jobs, figures.calls, figures.extra) == (1, 1 + extra, extra)
 
 
-async def test_a_replica_is_killed_while_readers_follow(trial: Trial, house: House) -> None:
-    async with trial.load(24, tokens=80):
-        await trial.streaming(house.workers[0], 3)
-        for node in house.apis:
-            await asyncio.to_thread(node.kill)
-            trial.fault("kill -9", node.name)
-            node.start()
-            await asyncio.to_thread(house.ready)
-    await trial.judge(CALM)
+@full
+async def test_a_worker_is_killed_before_the_first_byte_of_an_answer(trial: Trial, house: House) -> None:
+    asking = asyncio.create_task(trial.ask("slow [[sim tokens=20 tps=100 ttft_ms=2000]]"))
+    job_id, node = await trial.dispatched()
+    await trial.kill_worker(node)
+    assert await asking == job_id
+    assert (await trial.judge(replace(CALM, extra_calls=1))).calls == 2
+
+
+@full
+async def test_a_worker_is_killed_and_on_crash_says_fail(trial: Trial, house: House) -> None:
+    asking = [asyncio.create_task(trial.ask(f"once {n} [[sim tokens=160 tps=40]]", on_crash="fail")) for n in range(16)]
+    await trial.streaming(house.workers[0], 2)
+    held = await trial.kill_worker(house.workers[0])
+    await asyncio.gather(*asking)
+    figures = await trial.judge(replace(CALM, statuses=frozenset({"succeeded", "failed"}), extra_calls=len(held)))
+    assert figures.calls == 16, "nothing was called again"
+
+
+@full
+async def test_both_workers_are_killed_again_and_again(trial: Trial, house: House) -> None:
+    held = 0
+    async with trial.busy(tokens=120):
+        for node in (*house.workers, *house.workers):
+            await trial.streaming(node, 2)
+            held += len(await trial.kill_worker(node))
+    await trial.judge(replace(CALM, extra_calls=held, max_calls=5))
+
+
+async def test_a_frozen_worker_wakes_and_writes_nothing(trial: Trial, house: House) -> None:
+    node = house.workers[0]
+    async with trial.load(16, tokens=160):
+        await trial.streaming(node, 2)
+        held = await trial.lose(node, "SIGSTOP", lambda: node.send(signal.SIGSTOP))
+        await trial.nothing_held_by(node)
+        node.send(signal.SIGCONT)
+    await trial.judge(replace(CALM, extra_calls=len(held)))
+
+
+@full
+async def test_a_worker_is_cut_off_from_redis(trial: Trial, house: House) -> None:
+    """Everything it sent meanwhile arrives afterwards, late and with a stale fence."""
+    node = house.workers[1]
+    async with trial.load(16, tokens=160):
+        await trial.streaming(node, 2)
+        held = await trial.lose(node, "cut off", house.proxy.cut)
+        await trial.nothing_held_by(node)
+        house.proxy.mend()
+    await trial.judge(replace(CALM, extra_calls=len(held)))
+
+
+@full
+async def test_all_processes_are_restarted_one_after_the_other_in_mid_burst(trial: Trial, house: House) -> None:
+    async with trial.busy():
+        for api, worker in zip(house.apis, house.workers, strict=True):
+            await trial.streaming(worker, 2)
+            await asyncio.gather(asyncio.to_thread(api.end), asyncio.to_thread(worker.end))
+            trial.fault("SIGTERM", f"{api.name} {worker.name}")
+            await asyncio.to_thread(house.mend)
+    figures = await trial.judge(CALM)
+    assert figures.extra == 0
+
+
+async def test_answers_of_redis_are_lost_on_the_wire(trial: Trial, house: House) -> None:
+    """The effect is there, the answer is not: asking again changes nothing."""
+    lost = [house.proxy.trap(script, "answered", cut=True) for script in SCRIPTS.values()]
+    lost.append(house.api_proxy.trap(scripts.ADMIT, "answered", cut=True))
+    async with trial.busy():
+        await asyncio.gather(*(trap.sprung() for trap in lost))
+    figures = await trial.judge(CALM)
+    assert figures.calls == figures.jobs
+
+
+@full
+async def test_a_job_that_kills_its_workers_is_given_up_and_its_neighbours_are_done(trial: Trial, house: House) -> None:
+    other, victim = house.workers
+    await asyncio.to_thread(other.end)
+    house.proxy.cut()
+    job_id = await trial.post("poison [[sim tokens=5 tps=0]]")
+    reading = asyncio.create_task(trial.read(job_id))
+    trap = house.proxy.trap(scripts.DISPATCH, "asked", job=job_id)
+    house.proxy.mend()
+    async with trial.busy(per_s=1, tokens=20):
+        for _ in range(6):
+            await trap.sprung()
+            trap = house.proxy.trap(scripts.DISPATCH, "asked", job=job_id)
+            await trial.kill_worker(victim)
+    await reading
+    figures = await trial.judge(replace(CALM, statuses=frozenset({"succeeded", "failed"}), extra_calls=20, max_calls=7))
+    job = await trial.store.jobs.get(job_id, trial.tenant)
+    assert job is not None
+    assert job.error is not None
+    assert (job.error.code, job.calls) == ("poison", 0)
+    assert (await trial.store.sums.depth(trial.tenant)).succeeded == figures.jobs - 1

@@ -6,9 +6,11 @@ Each run has a tenant of its own, so that one house serves many runs and each is
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -17,7 +19,7 @@ import httpx2
 
 from onceq.wire import TERMINAL
 from onceq_service.store import Store, open_store
-from tests.faults.collect import collect, running_jobs
+from tests.faults.collect import collect, meter_rows, running_jobs
 from tests.faults.history import History
 from tests.faults.house import House, Node
 from tests.faults.report import Figures, figures_of
@@ -128,22 +130,31 @@ class Trial:
         return job_id
 
     @asynccontextmanager
-    async def load(
-        self, jobs: int, *, tokens: int = 60, tps: float = 40, over_s: float = 0.0
-    ) -> AsyncGenerator[list[str]]:
-        """Jobs of all three providers in the background, begun over a while; at the end of the block all are done."""
-        asked = [asyncio.create_task(self._later(n, tokens, tps, over_s)) for n in range(jobs)]
+    async def load(self, jobs: int, *, tokens: int = 60, tps: float = 40) -> AsyncGenerator[list[str]]:
+        """So many jobs at once, of all three providers, in the background; behind the block all are done."""
         ids: list[str] = []
-        try:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(self._one(n, tokens, tps)) for n in range(jobs)]
             yield ids
-            ids += await asyncio.gather(*asked)
-        finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+        ids += [task.result() for task in asked]
 
-    async def _later(self, n: int, tokens: int, tps: float, over_s: float) -> str:
-        await asyncio.sleep(self.rng.uniform(0, over_s))
+    @asynccontextmanager
+    async def busy(self, *, per_s: float = 6, tokens: int = 60, tps: float = 40) -> AsyncGenerator[None]:
+        """New jobs all the time, of all three providers, as long as the block lasts; behind it all are done."""
+        async with asyncio.TaskGroup() as group:
+            pump = asyncio.create_task(self._pump(group, per_s, tokens, tps))
+            try:
+                yield
+            finally:
+                pump.cancel()
+                await asyncio.wait([pump])
+
+    async def _pump(self, group: asyncio.TaskGroup, per_s: float, tokens: int, tps: float) -> None:
+        for n in range(10_000):
+            group.create_task(self._one(n, tokens, tps))
+            await asyncio.sleep(self.rng.expovariate(per_s))
+
+    async def _one(self, n: int, tokens: int, tps: float) -> str:
         prompt = f"{self.name} {n} [[sim tokens={tokens} tps={tps} ttft_ms=50]]"
         return await self.ask(prompt, model=MODELS[n % len(MODELS)])
 
@@ -168,12 +179,76 @@ class Trial:
 
         return await until(look, f"{node.name} to stream {at_least} answers")
 
-    async def lose(self, node: Node, what: str, how: Any) -> list[str]:
+    async def dispatched(self) -> tuple[str, Node]:
+        """Waits for a call that is on record and has no token yet: the job, and the worker group that holds it."""
+
+        async def look() -> tuple[str, Node] | None:
+            for node in self.house.workers:
+                for job_id in await self.held_by(node, phase="dispatched"):
+                    return job_id, node
+            return None
+
+        return await until(look, "a dispatched call")
+
+    async def called(self, ids: Sequence[str]) -> None:
+        """Waits until the provider works at all of these jobs."""
+
+        async def look() -> bool:
+            return set(ids) <= {row.job for row in await meter_rows(self.house, set(ids)) if row.status == "running"}
+
+        await until(look, "the calls to begin")
+
+    async def hang_up(self) -> None:
+        """Closes the connections that the clients keep."""
+        await self._http.aclose()
+
+    def raw_request(self, job_id: str, host: str) -> bytes:
+        """A request for a job's events, as bytes."""
+        head = [f"GET /v1/jobs/{job_id}/events HTTP/1.1", f"Host: {host}", *map(": ".join, self._auth.items()), "", ""]
+        return "\r\n".join(head).encode()
+
+    async def nothing_held_by(self, node: Node) -> None:
+        """Waits until a silent worker group has lost everything that it held."""
+
+        async def look() -> bool:
+            return not await self.held_by(node)
+
+        await until(look, f"{node.name} to lose its jobs", timeout_s=self.house.lease_s + 10)
+
+    async def quiet(self) -> bool:
+        """Whether every job of this run has ended."""
+        depth = await self.store.sums.depth(self.tenant)
+        return depth.queued + depth.running == 0
+
+    async def refused_post(self) -> httpx2.Response | None:
+        """Posts a job that is in no history; the answer when it was turned away."""
+        body = {"model": OPENAI, "prompt": "one more [[sim tokens=1 tps=0]]"}
+        reply = await self._http.post(f"{self.house.urls[0]}/v1/jobs", headers=self._auth, json=body)
+        if reply.status_code == 503:
+            return reply
+        self.history.write("post", "ok", who="more", key=reply.json()["id"], job=reply.json()["id"], note="strict")
+        return None
+
+    async def lose(self, node: Node, what: str, how: Callable[[], object]) -> list[str]:
         """Does something deadly to a worker group, and notes which jobs it held in that moment."""
         held = await self.held_by(node)
         how()
         self.fault(what, node.name, tuple(held))
+        assert held, f"{node.name} held nothing when it was hit: the fault proves nothing"
         return held
+
+    async def kill_worker(self, node: Node) -> list[str]:
+        """Kill -9 of the process that runs a group's jobs; its manager starts another. The jobs that it held."""
+        pid = await self.pid(node)
+        return await self.lose(node, "kill -9", lambda: os.kill(pid, signal.SIGKILL))
+
+    async def pid(self, node: Node) -> int:
+        """The process that runs a group's jobs."""
+
+        async def look() -> int | None:
+            return next((w.pid for w in await self.store.sums.workers() if node.owns(w.pid)), None)
+
+        return await until(look, f"{node.name} to be known")
 
     async def judge(self, expect: Expect) -> Figures:
         """Waits for the end of every job, collects all that is known, and fails with everything that is wrong."""

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from onceq import Client
+from onceq import Client, OnceqError
 from tests.service.embedded.processes import alive, children, descendants
-from tests.stack import KEYS, Process, start
+from tests.stack import KEYS, Process, start, url_printed_by
 from tests.waiting import wait_until
 
 READY = "Ctrl-C stops it all"
@@ -24,14 +24,14 @@ READY = "Ctrl-C stops it all"
 class Up:
     """One `onceq up`."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, **more: str) -> None:
         self.data = folder / ".onceq"
         arguments = ["up", "--port", "0", "--dashboard-port", "0", "--data-dir", str(self.data), *options]
         log = folder / "up.log"
         log.unlink(missing_ok=True)
-        env = {"HOME": str(folder), "ONCEQ_DRAIN_S": "5"}
+        env = {"HOME": str(folder), "ONCEQ_DRAIN_S": "5"} | more
         self.process: Process = start([sys.executable, "-m", "onceq_service", *arguments], env, log)
-        wait_until(self._ready, "onceq up to be ready", timeout_s=60)
+        wait_until(self._ready, "onceq up to be ready", timeout_s=120)
         self.family = descendants(self.pid)
 
     @property
@@ -46,7 +46,7 @@ class Up:
 
     def signal(self, number: signal.Signals) -> int:
         self.process.popen.send_signal(number)
-        return self.process.popen.wait(30)
+        return self.process.popen.wait(60)
 
     def _ready(self) -> bool:
         assert self.process.popen.poll() is None, self.process.text()
@@ -135,6 +135,34 @@ def test_a_second_up_on_the_same_folder_is_one_sentence_and_harms_nothing(folder
     with up.client() as client:
         assert client.health().status == "ok"
     assert up.signal(signal.SIGINT) == 0
+
+
+def test_one_key_makes_everything_real_and_a_model_without_a_key_is_a_clear_error(folder: Path) -> None:
+    simulator = start([sys.executable, "-m", "onceq_service.simulator"], {}, folder / "provider.log")
+    config = folder / "onceq.toml"
+    config.write_text(
+        f'[providers.openai]\nkind = "openai"\nkey_env = "MY_KEY"\nbase_url = "{url_printed_by(simulator)}/openai/v1"\n'
+    )
+    up = Up(folder, "--no-dashboard", ONCEQ_CONFIG=str(config), MY_KEY="sk-secret")
+    text = up.process.text()
+    assert "REAL: calls go to the providers" in text
+    assert "real (MY_KEY)" in text
+    assert "no key (set ANTHROPIC_API_KEY to use it)" in text
+    assert "sk-secret" not in text
+    assert not any("simulator" in _name(pid) for pid in up.family)
+    with up.client() as client:
+        assert not client.submit("hello", model="openai/gpt-4o-mini").result(30).simulated
+        with pytest.raises(OnceqError, match=r"provider_(not_served|key_missing)"):
+            client.submit("hello", model="anthropic/claude-haiku-4-5").result(30)
+    assert _holders("sk-secret", up.family) == {"worker"}
+    assert up.signal(signal.SIGINT) == 0
+    assert simulator.stop() in {0, -signal.SIGTERM}
+
+
+def _holders(secret: str, family: list[int]) -> set[str]:
+    """The commands of the processes in whose environment the secret is."""
+    found = [pid for pid in family if secret in Path(f"/proc/{pid}/environ").read_text()]
+    return {_name(pid).split()[-1] for pid in found}
 
 
 def _submitted(client: Client):

@@ -13,7 +13,7 @@ from onceq_service.providers import Provider, open_providers
 from onceq_service.settings import ProviderConfig, ProviderKind
 from onceq_service.simulator.eventstream import event_headers, message
 
-After = Literal["end", "cut", "hang"]
+After = Literal["end", "cut", "hang", "keep"]
 
 
 def sse(*events: object) -> bytes:
@@ -40,19 +40,28 @@ def chunked(*chunks: bytes, end: bool) -> bytes:
 
 
 @asynccontextmanager
-async def raw_provider(kind: ProviderKind, reply: bytes, after: After = "end") -> AsyncGenerator[Provider]:
-    """A provider at a server that sends `reply` to every request, then keeps the connection, cuts it, or hangs."""
+async def raw_provider(
+    kind: ProviderKind, reply: bytes, after: After = "end", connections: list[int] | None = None
+) -> AsyncGenerator[Provider]:
+    """A provider at a server that sends `reply` to each request, then ends, cuts or keeps the connection, or hangs.
+
+    `connections` gets one item for each connection, the number of requests on it.
+    """
+    counts: list[int] = [] if connections is None else connections
     closing = asyncio.Event()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        mine = len(counts)
+        counts.append(0)
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
-            await reader.readexactly(int(length.partition(b":")[2]))
-            writer.write(reply)
-            await writer.drain()
-            if after == "hang":
-                await closing.wait()
+            while await _take_request(reader):
+                counts[mine] += 1
+                writer.write(reply)
+                await writer.drain()
+                if after == "hang":
+                    await closing.wait()
+                if after != "keep":
+                    break
         finally:
             writer.transport.abort() if after == "cut" else writer.close()
 
@@ -66,3 +75,14 @@ async def raw_provider(kind: ProviderKind, reply: bytes, after: After = "end") -
         await provider.close()
         server.close()
         await server.wait_closed()
+
+
+async def _take_request(reader: asyncio.StreamReader) -> bool:
+    """False when the client has ended the connection."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return False
+    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+    await reader.readexactly(int(length.partition(b":")[2]))
+    return True

