@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal, TypedDict
 
 from pydantic import JsonValue, ValidationError
@@ -22,6 +23,7 @@ from onceq.wire import (
     JobRequest,
     Message,
     ResponseFormat,
+    Timeouts,
     Tool,
     ToolChoice,
 )
@@ -48,9 +50,13 @@ class JobOptions(TypedDict, total=False):
     params: Mapping[str, JsonValue] | None
     band: Band
     deadline_s: float | None
+    not_before: datetime | None
+    timeouts: Timeouts | Mapping[str, float] | None
     max_calls: int | None
     on_crash: Literal["retry", "fail"] | None
     on_break: Literal["retry", "fail"] | None
+    on_disconnect: Literal["continue", "cancel"] | None
+    disconnect_grace_s: float | None
     dedupe_window_s: int | None
     fresh: bool
     user: str | None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
 Disposition = Literal["created", "joined", "replayed"]
@@ -60,7 +60,8 @@ ErrorCode = Literal[
     "provider_bad_request", "provider_auth", "provider_forbidden", "model_not_found", "provider_too_large",
     "content_refused", "provider_rate_limited", "provider_overloaded", "provider_error", "provider_unreachable",
     "provider_timeout", "provider_stalled", "stream_broken", "stream_garbage", "stream_ended_early",
-    "unsupported_input", "provider_key_missing", "deadline_exceeded", "worker_lost", "poison", "cancelled",
+    "unsupported_input", "provider_key_missing", "deadline_exceeded", "queue_timeout", "worker_lost", "poison",
+    "cancelled", "disconnected",
     # the client
     "connection_failed", "stream_lost", "wait_timeout", "not_configured",
 ]  # fmt: skip
@@ -169,14 +170,32 @@ class ResponseFormat(Request):
         return self
 
 
+class Timeouts(Request):
+    """Clocks of one job in seconds, each instead of the service's own; beside them runs `deadline_s` over all of it.
+
+    `queue_s` from the post to the first start (then `expired`, code `queue_timeout`), `first_byte_s` from a call's
+    start to its answer's first byte, `between_bytes_s` between two bytes, `call_s` for a whole call. A call that runs
+    out of time may be billed, and is tried again as `max_calls` allows.
+    """
+
+    queue_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
+    first_byte_s: Annotated[float, Field(gt=0, le=3_600)] | None = None
+    between_bytes_s: Annotated[float, Field(gt=0, le=3_600)] | None = None
+    call_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+
+
 class JobRequest(Request):
     """`POST /v1/jobs`: one completion that is wanted, exactly one of `prompt` and `messages`.
 
     `params` are passed to the provider as they are, for what has no common name (`top_p`, `seed`, `thinking`, ...);
     they may not name what onceq itself decides (model, messages, stream, ...).
+
+    `model` may be a list: when the provider of the first is down, braked or fails, the job goes on with the next,
+    never after the request itself or its content was refused. `not_before` delays the start. With `on_disconnect:
+    cancel` the job is cancelled once nobody has followed, polled or posted it for `disconnect_grace_s` seconds.
     """
 
-    model: ModelName
+    model: ModelName | Annotated[list[ModelName], Field(min_length=1, max_length=8)]
     prompt: Annotated[str, StringConstraints(min_length=1)] | None = None
     messages: Annotated[list[Message], Field(min_length=1, max_length=2_000)] | None = None
     system: str | None = None
@@ -190,9 +209,13 @@ class JobRequest(Request):
 
     band: Band = "standard"
     deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
+    not_before: AwareDatetime | None = None
+    timeouts: Timeouts | None = None
     max_calls: Annotated[int, Field(ge=1, le=20)] | None = None
     on_crash: Literal["retry", "fail"] | None = None
     on_break: Literal["retry", "fail"] | None = None
+    on_disconnect: Literal["continue", "cancel"] | None = None
+    disconnect_grace_s: Annotated[float, Field(ge=1, le=86_400)] = 30.0
     dedupe_window_s: Annotated[int, Field(ge=0, le=86_400)] | None = None
     fresh: bool = False
 
@@ -212,6 +235,10 @@ class JobRequest(Request):
     def turns(self) -> list[Message]:
         """The conversation without `system`; a bare prompt is one user turn."""
         return list(self.messages) if self.messages is not None else [Message(role="user", content=self.prompt)]
+
+    def models(self) -> list[str]:
+        """The model that is wanted, and behind it those that may answer instead."""
+        return [self.model] if isinstance(self.model, str) else list(self.model)
 
 
 RESERVED_PARAMS: Final[frozenset[str]] = frozenset({
@@ -295,8 +322,37 @@ class JobError(Answer):
     retryable: bool = False
 
 
+class Waiting(Answer):
+    """Why a queued job does not run, and until when it surely won't; `until` is null where nobody can know.
+
+    `reason`: `not_before`, `lane_paused`, `lane_full` (its requests, tokens or concurrency), or the error code of the
+    try before or of the lane's brake (`provider_rate_limited`, ...).
+    """
+
+    reason: str
+    until: datetime | None = None
+
+
+class CancelReceipt(Answer):
+    """What a cancel came to: the tokens that were already written and what they cost, and what was not written.
+
+    `may_still_bill`: the provider had begun and has not told its usage, so that its invoice may differ from the
+    estimate that was booked. `saved_nano_usd` is the price of the tokens that `max_tokens` left; null without it.
+    """
+
+    output_tokens: int = 0
+    spent_nano_usd: int | None = 0
+    estimated: bool = False
+    may_still_bill: bool = False
+    saved_nano_usd: int | None = None
+
+
 class Job(Answer):
-    """A job as it stands now."""
+    """A job as it stands now.
+
+    `fallbacks` are the models that may still answer instead of `model`. `retry_of` is the job that this one replays,
+    `replayed_by` the newest one that replays this one.
+    """
 
     id: str
     status: Status
@@ -319,6 +375,11 @@ class Job(Answer):
     calls: int = 0
     tries: int = 0
     error: JobError | None = None
+    waiting: Waiting | None = None
+    receipt: CancelReceipt | None = None
+    retry_of: str | None = None
+    replayed_by: str | None = None
+    fallbacks: list[str] = Field(default_factory=list[str])
     cancel_requested: bool = False
     urls: Urls
     durability: Durability = "strict"
@@ -528,9 +589,10 @@ class Health(Answer):
 class Event(Answer):
     """The data of one event of a job's log. Which fields are set depends on the event's name.
 
-    `delta`: kind, text (and index, id, name for a tool call). `retrying`: reason, retry_at. `reset`: reason; the
+    `delta`: kind, text (and index, id, name for a tool call). `retrying`: reason, retry_at, and model when the job goes
+    on with another one. `reset`: reason; the
     text so far is void. `snapshot`: output, for a reader whose part of the log is gone; it has no number of its own.
-    A terminal event: status, finish_reason, usage, cost, timings, error.
+    A terminal event: status, finish_reason, usage, cost, timings, error, and receipt when it was cancelled.
     """
 
     job: str
@@ -551,3 +613,5 @@ class Event(Answer):
     timings: Timings | None = None
     calls: int | None = None
     error: JobError | None = None
+    model: str | None = None
+    receipt: CancelReceipt | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -60,14 +60,25 @@ class LaneLimits(BaseModel):
         return ",".join(map(str, numbers)) if any(numbers) else ""
 
 
+class TenantConfig(BaseModel):
+    """One `[tenants.<name>]` table. Tenants that wait in one lane start jobs in proportion to their weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float = Field(default=1.0, gt=0, le=1_000)
+
+
 class FileConfig(BaseModel):
-    """`onceq.toml`: providers by name, aliases for models, and the limits of lanes."""
+    """`onceq.toml`: providers by name, aliases for models (one, or a list to fall back along), lanes, tenants."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     providers: dict[str, ProviderConfig] = Field(default_factory=dict[str, ProviderConfig])
-    aliases: dict[str, str] = Field(default_factory=dict[str, str])
+    aliases: dict[str, str | Annotated[list[str], Field(min_length=1, max_length=8)]] = Field(
+        default_factory=dict[str, str | list[str]]
+    )
     lanes: dict[str, LaneLimits] = Field(default_factory=dict[str, LaneLimits])
+    tenants: dict[str, TenantConfig] = Field(default_factory=dict[str, TenantConfig])
 
 
 class Settings(BaseSettings):
@@ -99,6 +110,8 @@ class Settings(BaseSettings):
     flush_ms: float = Field(default=4.0, ge=0)
     lanes: dict[str, LaneLimits] = Field(default_factory=dict[str, LaneLimits])
     """Limits of lanes, before those of the file: `ONCEQ_LANES='{"openai/*": {"requests_per_minute": 50}}'`."""
+    tenants: dict[str, TenantConfig] = Field(default_factory=dict[str, TenantConfig])
+    """Weights of tenants, before those of the file: `ONCEQ_TENANTS='{"acme": {"weight": 3}}'`."""
     cors_origins: list[str] = Field(default_factory=list[str])
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -17,19 +18,25 @@ import msgspec
 from onceq.wire import IDEMPOTENCY_KEY_PATTERN, JobRequest, Message
 from onceq_service.api.catalog import Resolved
 from onceq_service.api.problems import Refused, invalid_field
+from onceq_service.settings import LaneLimits, limits_of
 from onceq_service.store import Admission, ApiKey, Seal, new_job_id
 
 _KEY = re.compile(IDEMPOTENCY_KEY_PATTERN)
+BYTES_PER_TOKEN: Final = 4
+"""UTF-8 bytes that a token of English takes, about: a lane's room is corrected when the real number is known."""
+OUTPUT_TOKENS: Final = 500
+"""What an answer without `max_tokens` is taken to need of its lane until it has ended."""
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a request gets where it says nothing; seconds and counts."""
+    """What a request gets where it says nothing (seconds and counts), and the configured limits of lanes."""
 
     deadline_s: float
     max_calls: int
     dedupe_window_s: int
+    lanes: Mapping[str, LaneLimits] = field(default_factory=dict[str, LaneLimits])
 
 
 def idempotency_key(sent: bytes | None) -> str | None:
@@ -44,27 +51,28 @@ def idempotency_key(sent: bytes | None) -> str | None:
 
 
 def admission(
-    request: JobRequest, key: ApiKey, idem_key: str | None, model: Resolved, seal: Seal, defaults: Defaults
+    request: JobRequest, key: ApiKey, idem_key: str | None, models: Sequence[Resolved], seal: Seal, defaults: Defaults
 ) -> Admission:
     """Everything that the store needs to decide; raises Refused (422) for numbers that JSON does not have."""
-    tenant = key.tenant.encode()
-    free = free_form(request)
+    tenant, (model, *others) = key.tenant.encode(), models
+    free, body = free_form(request), request.model_dump_json(exclude_none=True, by_alias=True).encode()
+    deadline_s = request.deadline_s or defaults.deadline_s
     window_s = dedupe_window_s(request, idem_key, defaults.dedupe_window_s)
     return Admission(
         id=new_job_id(),
         tenant=key.tenant,
         key_id=key.id,
-        request=request.model_dump_json(exclude_none=True, by_alias=True).encode(),
+        request=body,
         model=model.model,
         provider=model.provider,
         lane=model.model,
         band=request.band,
         idem=seal(b"idem", tenant, idem_key.encode()) if idem_key else "",
         body_hash=seal(b"body", tenant, *whole(request, free)) if idem_key else "",
-        fp=seal(b"fp", tenant, *question(request, model.model, free)) if window_s else "",
+        fp=seal(b"fp", tenant, *question(request, models, free)) if window_s else "",
         window_s=window_s,
         fresh=request.fresh,
-        deadline_s=request.deadline_s or defaults.deadline_s,
+        deadline_s=deadline_s,
         max_calls=request.max_calls or defaults.max_calls,
         on_crash=request.on_crash or "retry",
         on_break=request.on_break or "retry",
@@ -72,7 +80,29 @@ def admission(
         user=request.user or "",
         team=request.team or "",
         labels=_ENCODE(request.labels) if request.labels else b"{}",
+        limits=_limits(model, defaults),
+        in_est=len(body) // BYTES_PER_TOKEN + 1,
+        out_est=request.max_tokens or OUTPUT_TOKENS,
+        chain=[(other.model, _limits(other, defaults)) for other in others],
+        not_before_ms=not_before_ms(request, deadline_s),
+        queue_s=request.timeouts.queue_s if request.timeouts else None,
+        grace_s=request.disconnect_grace_s if request.on_disconnect == "cancel" else None,
     )
+
+
+def not_before_ms(request: JobRequest, deadline_s: float) -> int | None:
+    """When the job may start, ms since the epoch; raises Refused (422) when that is not before its deadline."""
+    if request.not_before is None:
+        return None
+    at = request.not_before.timestamp()
+    if at - time.time() >= deadline_s:
+        raise invalid_field("not_before", "lies behind the job's deadline: give a later deadline_s, or start earlier")
+    return round(at * 1000)
+
+
+def _limits(model: Resolved, defaults: Defaults) -> str:
+    limits = limits_of(model.model, defaults.lanes)
+    return limits.packed() if limits else ""
 
 
 def dedupe_window_s(request: JobRequest, idem_key: str | None, default_s: int) -> int:
@@ -100,12 +130,12 @@ def whole(request: JobRequest, free: bytes) -> Sequence[bytes]:
     return (rest.model_dump_json(exclude_none=True).encode(), labels, free, _shape(request))
 
 
-def question(request: JobRequest, model: str, free: bytes) -> Sequence[bytes]:
+def question(request: JobRequest, models: Sequence[Resolved], free: bytes) -> Sequence[bytes]:
     """What decides the answer, and for whom: not band, team, labels, deadlines or what to do on trouble."""
     choice = request.tool_choice
     asked = (
         request.user,
-        model,
+        models[0].model if len(models) == 1 else [m.model for m in models],
         [_turn(m) for m in request.messages] if request.messages is not None else [("user", request.prompt)],
         request.system,
         request.max_tokens,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from onceq_service.api.problems import Refused
@@ -21,14 +21,25 @@ class Resolved:
 class Catalog:
     """Resolves what requests call a model."""
 
-    def __init__(self, aliases: Mapping[str, str], providers: Mapping[str, ProviderConfig]) -> None:
-        self.aliases, self.providers = dict(aliases), dict(providers)
+    def __init__(self, aliases: Mapping[str, str | Sequence[str]], providers: Mapping[str, ProviderConfig]) -> None:
+        self.aliases = {name: [models] if isinstance(models, str) else list(models) for name, models in aliases.items()}
+        self.providers = dict(providers)
         self.simulated = bool(providers) and all(p.simulated for p in providers.values())
         """Whether this whole stack runs on the simulator."""
 
-    def resolve(self, name: str) -> Resolved:
-        """The model behind a name; raises Refused (422) that lists what is known."""
-        model = self.aliases.get(name, name)
+    def chain(self, names: Iterable[str]) -> list[Resolved]:
+        """The models behind names, aliases with several models opened, none twice; raises Refused (422)."""
+        found = {model: self._resolve(model, name) for name in names for model in self.aliases.get(name, [name])}
+        models = list(found.values())
+        if len({model.simulated for model in models}) > 1:
+            raise Refused("unknown_model", "A job can't fall back from a real provider to a simulated one, or back.")
+        return models
+
+    def models(self, name: str) -> list[str]:
+        """What an alias stands for; any other name is itself."""
+        return self.aliases.get(name, [name])
+
+    def _resolve(self, model: str, name: str) -> Resolved:
         provider, slash, rest = model.partition("/")
         if not slash or not rest or provider not in self.providers:
             raise self._unknown(name)

@@ -23,6 +23,7 @@ from onceq_service.api.body import Heads
 from onceq_service.api.connection import connection_of, stopping
 from onceq_service.api.door import HEADS
 from onceq_service.api.jobs import fields_of
+from onceq_service.api.presence import watched
 from onceq_service.api.problems import Refused
 from onceq_service.api.replies import Reply, send_reply
 from onceq_service.api.service import Service, cancel_all
@@ -62,7 +63,8 @@ class Events:
         service.streams += 1
         try:
             follow = partial(service.store.events.follow, job_id)
-            await Stream(follow, after, scope, receive, send, service.settings.keep_alive_s).run()
+            async with watched(service, job_id, fields):
+                await Stream(follow, after, scope, receive, send, service.settings.keep_alive_s).run()
         finally:
             service.streams -= 1
 

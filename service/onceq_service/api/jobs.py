@@ -50,8 +50,8 @@ class WaitQuery(BaseModel):
 @router.get("/v1/jobs", responses=doc.problems(401, 403, 422, 503))
 async def list_jobs(service: In, key: Reader, where: Annotated[ListQuery, Query()]) -> JobPage:
     """The tenant's jobs, newest first."""
-    model = service.catalog.aliases.get(where.model, where.model) if where.model else None
-    wanted = Filter(status=where.status, team=where.team, model=model, since=where.since)
+    models = service.catalog.models(where.model) if where.model else None
+    wanted = Filter(status=where.status, team=where.team, models=models, since=where.since)
     try:
         return await service.store.jobs.list(key.tenant, wanted, cursor=where.cursor, limit=where.limit)
     except ValueError as exc:

@@ -23,10 +23,10 @@ class ProviderInfo(Answer):
 
 
 class ModelAlias(Answer):
-    """A short name for a model."""
+    """A short name for a model; with several models, each behind the first answers when those before it can't."""
 
     name: str
-    model: str
+    models: list[str]
 
 
 class Models(Answer):
@@ -46,5 +46,5 @@ async def get_models(service: In, _: Reader) -> Models:
         ProviderInfo(name=name, kind=p.kind, served=name in served, simulated=p.simulated)
         for name, p in sorted(catalog.providers.items())
     ]
-    aliases = [ModelAlias(name=name, model=model) for name, model in sorted(catalog.aliases.items())]
+    aliases = [ModelAlias(name=name, models=models) for name, models in sorted(catalog.aliases.items())]
     return Models(providers=providers, aliases=aliases, simulated=catalog.simulated)

@@ -39,8 +39,12 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.catalog = Catalog(settings.file().aliases, settings.providers())
-        self.defaults = Defaults(settings.deadline_s, settings.max_calls, settings.dedupe_window_s)
+        file = settings.file()
+        self.catalog = Catalog(file.aliases, settings.providers())
+        self.defaults = Defaults(
+            settings.deadline_s, settings.max_calls, settings.dedupe_window_s, {**file.lanes, **settings.lanes}
+        )
+        self.weights = {name: tenant.weight for name, tenant in {**file.tenants, **settings.tenants}.items()}
         self.facts: ServerFacts | None = None
         """What Redis said when it was last looked at; None while it has never answered."""
         self.full = False
@@ -93,6 +97,7 @@ class Service:
     async def inspect(self) -> Seal:
         """What kind of Redis this is now; it may have been replaced, so its secret is read again too."""
         self.facts = await self.store.inspect()
+        await self.store.lanes.set_weights(self.weights)
         self._seal = await self.store.seal()
         return self._seal
 

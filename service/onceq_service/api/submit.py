@@ -39,12 +39,13 @@ async def submit(service: Service, key: ApiKey, heads: Heads, receive: Receive) 
 
 async def admit(service: Service, key: ApiKey, idem_key: str | None, request: JobRequest, seal: Seal) -> Accepted:
     """Creates, joins or replays one job; raises Refused, StoreError."""
-    model = service.catalog.resolve(request.model)
+    models = service.catalog.chain(request.models())
     if service.full:
         raise store_full()
-    if not await service.serves(model.provider):
-        raise service.catalog.not_served(model.provider)
-    wanted = admission(request, key, idem_key, model, seal, service.defaults)
+    for model in models:
+        if not await service.serves(model.provider):
+            raise service.catalog.not_served(model.provider)
+    wanted = admission(request, key, idem_key, models, seal, service.defaults)
     jobs = service.store.jobs
     admitted = await jobs.admit(wanted)
     service.posts[admitted.disposition] += 1

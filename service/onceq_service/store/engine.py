@@ -24,6 +24,10 @@ from onceq_service.store.retention import Retention
 from onceq_service.store.views import Fields, fields_of
 
 EndState = Literal["succeeded", "failed", "cancelled", "expired"]
+SUSPECT_AT = 2
+"""Lost workers after which a job runs alone; as `enqueue` in lua/_waiting.lua."""
+Fallback = Literal["", "next", "drop"]
+"""Go on with the next of a job's models; `drop`: and never come back to this one."""
 BLOCK_S = 1.0
 """Longest single block on the wake key; shorter than the socket timeout, or the connection would be cut."""
 
@@ -44,6 +48,11 @@ class Claim:
     def number(self, name: str) -> int:
         """A field as a number, 0 when it is not set."""
         return int(self.fields.get(name, 0))
+
+    @property
+    def alone(self) -> bool:
+        """Whether its workers died twice: nothing else may run beside it."""
+        return self.number("crashes") >= SUSPECT_AT
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +131,20 @@ class Engine:
         self._pipe, self._keys, self._retention, self._blocking = pipe, keys, retention, blocking
         self._nonce = secrets.token_hex(8)
 
-    async def claim(self, worker: str, want: int, providers: Sequence[str]) -> tuple[list[Claim], float]:
+    async def claim(
+        self, worker: str, want: int, providers: Sequence[str], *, running: int = 0
+    ) -> tuple[list[Claim], float]:
         """Up to `want` jobs that may start now, and the seconds until asking again makes sense if there is none.
 
-        When Redis fails in between, the next call repeats the nonce, and gets what the lost reply had claimed.
+        A worker that runs nothing may get a job that has to run alone (`Claim.alone`). When Redis fails in between,
+        the next call repeats the nonce, and gets what the lost reply had claimed.
         """
         r = self._retention
         argv = [
             worker,
             self._nonce,
             want,
+            running,
             r.lease_ms,
             secrets.token_hex(4),
             r.result_s,
@@ -181,9 +194,13 @@ class Engine:
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")
         return word.decode(), int(last)
 
-    async def requeue(self, claim: Claim, receipt: Receipt, *, delay_s: float, reason: str, brake_s: float = 0) -> None:
+    async def requeue(
+        self, claim: Claim, receipt: Receipt, *, delay_s: float, reason: str, brake_s: float = 0,
+        fallback: Fallback = "",
+    ) -> None:  # fmt: skip
         """Books the try and queues the job again after a delay; `brake_s` holds the whole lane back for all workers."""
-        argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason, round(brake_s * 1000), *receipt.argv()]
+        argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason, round(brake_s * 1000), fallback]
+        argv += receipt.argv()
         word, _ = cast("list[bytes]", await self._run(scripts.REQUEUE, argv))
         if word == b"lost":
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")

@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, cast
 
-from onceq.wire import TERMINAL, Disposition, Durability, Job, JobPage, Status, SubmittedJob
+from onceq.wire import TERMINAL, Disposition, Durability, Job, JobPage, Status, SubmittedJob, Waiting
 from onceq_service.store import scripts
 from onceq_service.store._pipe import Arg, Pipe
 from onceq_service.store.errors import KeyReused
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
-from onceq_service.store.views import Fields, fields_of, fold_frames, job_view, submitted
+from onceq_service.store.views import Fields, at, fields_of, fold_frames, job_view, submitted
 
 CancelOutcome = Literal["unknown", "cancelled", "requested", "ended"]
 STATUSES: tuple[Status, ...] = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
+
+
+UNKNOWN_MS = 10**15
+"""A lane is put aside until this when nobody can know the time, as `closed_until` in lua/_lanes.lua says it."""
 
 
 def new_job_id() -> str:
@@ -55,6 +59,16 @@ class Admission:
     labels: bytes = b"{}"
     limits: str = ""
     """The lane's limits as `LaneLimits.packed()` writes them; empty where it has none."""
+    chain: Sequence[tuple[str, str]] = ()
+    """Models that may answer instead, in order, each with its lane's limits."""
+    not_before_ms: int | None = None
+    """When it may start at the earliest, ms since the epoch."""
+    queue_s: float | None = None
+    """How long it may wait for its first start."""
+    grace_s: float | None = None
+    """How long it goes on without anybody who follows it; None: for ever."""
+    retry_of: str = ""
+    """The job that this one replays."""
     in_est: int = 0
     out_est: int = 0
     """Tokens that the job is taken to need while it waits for its lane; corrected by what it used."""
@@ -76,12 +90,12 @@ class Filter:
 
     status: Status | None = None
     team: str | None = None
-    model: str | None = None
+    models: Sequence[str] | None = None
     since: datetime | None = None
 
     def fits(self, job: Job) -> bool:
         """Whether a job passes what the index can't decide."""
-        return self.team in (None, job.team) and self.model in (None, job.model)
+        return self.team in (None, job.team) and (self.models is None or job.model in self.models)
 
 
 class Jobs:
@@ -95,7 +109,7 @@ class Jobs:
     async def admit(self, a: Admission) -> Admitted:
         """Creates, joins or replays, in one step; raises KeyReused, StoreUnavailable, StoreFull."""
         argv: list[Arg] = [a.id, a.tenant, a.idem, a.body_hash, a.fp, a.window_s, int(a.fresh)]
-        argv += [round(a.deadline_s * 1000), self._retention.idempotency_s, a.limits, *_fields(a, self._retention)]
+        argv += [round(a.deadline_s * 1000), self._retention.idempotency_s, _limits(a), *_fields(a, self._retention)]
         reply = cast("list[object]", await self._pipe.script(scripts.ADMIT, self._keys.root, argv))
         word, job_id = cast("bytes", reply[0]).decode(), cast("bytes", reply[1]).decode()
         if word == "reused":
@@ -123,6 +137,10 @@ class Jobs:
         argv = [job_id, tenant, self._retention.result_s, self._retention.events_s]
         reply = cast("bytes", await self._pipe.script(scripts.CANCEL, self._keys.root, argv))
         return cast("CancelOutcome", reply.decode())
+
+    async def watch(self, job_id: str) -> None:
+        """Says that somebody follows the job now: `on_disconnect: cancel` waits for its grace from here."""
+        await self._pipe.script(scripts.WATCH, self._keys.root, [job_id])
 
     async def list(self, tenant: str, where: Filter, *, cursor: str | None, limit: int) -> JobPage:
         """Newest first. Bounded work: a page looks at no more than ten times its size; it may be short, not wrong."""
@@ -166,16 +184,49 @@ class Jobs:
         partial = None
         if "output" not in fields and "first_ms" in fields:
             partial = fold_frames(await self._frames(job_id))
-        return job_view(job_id, fields, self.durability, partial)
+        job = job_view(job_id, fields, self.durability, partial)
+        if job.status != "queued" or job.waiting is not None:
+            return job
+        return job.model_copy(update={"waiting": await self._held_by_lane(fields)})
+
+    async def _held_by_lane(self, fields: Fields) -> Waiting | None:
+        lane, band = fields["lane"].decode(), fields["band"].decode()
+        paused, brake_ms, reason = cast("list[bytes | None]", await self._pipe.command(
+            "HMGET", self._keys("lane", lane), "paused", "brake_ms", "reason"
+        ))  # fmt: skip
+        blocked = cast("bytes | None", await self._pipe.command("ZSCORE", self._keys("blocked"), f"{band}|{lane}"))
+        return lane_waiting(paused, brake_ms, reason, blocked)
 
     async def _frames(self, job_id: str) -> list[bytes]:
         entries = await self._pipe.command("XRANGE", self._keys("events", job_id), "-", "+")
         return [entry[1][1] for entry in cast("list[tuple[bytes, list[bytes]]]", entries)]
 
 
+def lane_waiting(
+    paused: bytes | None, brake_ms: bytes | None, reason: bytes | None, blocked: bytes | None
+) -> Waiting | None:
+    """Why a lane starts nothing now, from its hash and the time (ms) for which it is put aside; None when it may."""
+    if paused is not None:
+        return Waiting(reason="lane_paused")
+    if brake_ms is not None and int(brake_ms) > time.time() * 1000:
+        return Waiting(reason=(reason or b"lane_braked").decode(), until=at(int(brake_ms)))
+    if blocked is None:
+        return None
+    till = int(float(blocked))
+    return Waiting(reason="lane_full", until=at(till) if till < UNKNOWN_MS else None)
+
+
 def ended(fields: Fields) -> bool:
     """Whether the job has reached its end."""
     return fields["state"].decode() in TERMINAL
+
+
+def _limits(a: Admission) -> str:
+    return " ".join(f"{lane}={limits}" for lane, limits in ((a.lane, a.limits), *a.chain))
+
+
+def _ms(seconds: float | None) -> Arg:
+    return "" if seconds is None else round(seconds * 1000)
 
 
 def _fields(a: Admission, retention: Retention) -> list[Arg]:
@@ -184,6 +235,8 @@ def _fields(a: Admission, retention: Retention) -> list[Arg]:
         "band": a.band, "simulated": int(a.simulated), "max_calls": a.max_calls, "on_crash": a.on_crash,
         "on_break": a.on_break, "user": a.user, "team": a.team, "labels": a.labels,
         "result_ttl_s": retention.result_s, "in_est": a.in_est or "", "out_est": a.out_est or "",
+        "chain": " ".join(model for model, _ in a.chain), "retry_of": a.retry_of,
+        "not_before_ms": a.not_before_ms or "", "queue_ms": _ms(a.queue_s), "grace_ms": _ms(a.grace_s),
     }  # fmt: skip
     return [x for pair in pairs.items() if pair[1] != "" for x in pair]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, cast
 
 from onceq.wire import Band, LaneInfo
@@ -35,6 +36,17 @@ class Lanes:
         """Bands that start nothing now."""
         fields = fields_of(await self._pipe.command("HGETALL", self._keys("turns")))
         return [cast("Band", name.partition(":")[2]) for name in sorted(fields) if name.startswith("paused:")]
+
+    async def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Makes these the tenants' weights; those left out weigh 1."""
+        key = self._keys("weights")
+        known = fields_of(await self._pipe.command("HGETALL", key))
+        wanted = {tenant: str(weight).encode() for tenant, weight in weights.items()}
+        changed = [x for tenant, weight in wanted.items() if known.get(tenant) != weight for x in (tenant, weight)]
+        if changed:
+            await self._pipe.command("HSET", key, *changed)
+        if gone := known.keys() - wanted.keys():
+            await self._pipe.command("HDEL", key, *gone)
 
     async def switch_lane(self, lane: str, word: Word) -> None:
         """Pauses or resumes a lane; what runs goes on."""

@@ -11,14 +11,15 @@ _FINISH = (
     "reasoning, spent, kept, reason, provider_ttft_ms, booked, result_ttl_s, events_ttl_s, out_bytes, frame..."
 )
 _REQUEUE = (
-    "id, fence, delay_ms, reason, brake_ms, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent"
+    "id, fence, delay_ms, reason, brake_ms, fallback, outcome, billed, estimated, input, output_tokens, cached, "
+    "reasoning, spent"
 )
 
 ADMIT: Final = load(
     "admit", "id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, idem_ttl_s, limits, fields..."
 )
 NEXT: Final = load(
-    "next", "worker, nonce, want, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)"
+    "next", "worker, nonce, want, running, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)"
 )
 DISPATCH: Final = load("dispatch", "id, fence, expected_try, lease_ms, in_bytes, price_in, price_out, price_version")
 APPEND: Final = load("append", "lease_ms, (id, fence, seq, out_bytes, frame)...")
@@ -28,6 +29,9 @@ RELEASE: Final = load("release", "id, fence")
 BEAT: Final = load("beat", "worker, info, lease_ms, (id, fence)...")
 CANCEL: Final = load("cancel", "id, tenant, result_ttl_s, events_ttl_s")
 TEND: Final = load("tend", "lease_ms, result_ttl_s, events_ttl_s")
+WATCH: Final = load("watch", "id")
 PAUSE: Final = load("pause", "kind (lane | band), name, word (pause | resume)")
 
-ALL: Final[tuple[Script, ...]] = (ADMIT, NEXT, DISPATCH, APPEND, FINISH, REQUEUE, RELEASE, BEAT, CANCEL, TEND, PAUSE)
+ALL: Final[tuple[Script, ...]] = (
+    ADMIT, NEXT, DISPATCH, APPEND, FINISH, REQUEUE, RELEASE, BEAT, CANCEL, TEND, WATCH, PAUSE,
+)  # fmt: skip

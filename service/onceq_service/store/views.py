@@ -20,6 +20,7 @@ from onceq.wire import (
     SubmittedJob,
     Timings,
     Urls,
+    Waiting,
 )
 
 Fields = Mapping[str, bytes]
@@ -67,10 +68,22 @@ def job_view(job_id: str, f: Fields, durability: Durability, partial: Output | N
         calls=int(f["calls"]),
         tries=int(f["tries"]),
         error=end.error if end else None,
+        waiting=_waiting(f),
+        receipt=end.receipt if end else None,
+        retry_of=_text(f, "retry_of") or None,
+        replayed_by=_text(f, "replayed_by") or None,
+        fallbacks=_text(f, "chain").split(),
         cancel_requested="cancel" in f,
         urls=urls(job_id),
         durability=durability,
     )
+
+
+def _waiting(f: Fields) -> Waiting | None:
+    """A queued job's delay; why its lane lets it wait is not written in the job."""
+    if f["state"] != b"queued" or "not_before_ms" not in f:
+        return None
+    return Waiting(reason=_text(f, "wait_reason") or "not_before", until=at(f["not_before_ms"]))
 
 
 def submitted(job: Job, disposition: Disposition) -> SubmittedJob:

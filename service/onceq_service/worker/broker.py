@@ -124,7 +124,7 @@ class LeaseBroker(BaseRedisBroker):
         if want <= 0:
             return [], 0.05
         try:
-            return await self.store.engine.claim(self.worker_id, want, list(self.providers))
+            return await self.store.engine.claim(self.worker_id, want, list(self.providers), running=len(self.holding))
         except StoreError as exc:
             log.warning("no work can be claimed, trying again: %s", exc)
             await asyncio.sleep(0.2)

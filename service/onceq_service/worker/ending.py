@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from onceq.wire import FinishReason, JobError, Output, Usage
+from onceq.wire import CancelReceipt, FinishReason, JobError, Output, Usage
 
 _json = msgspec.json.encode
 
 
 def rest(
-    *, usage: Usage | None = None, finish_reason: FinishReason | None = None, error: JobError | None = None
+    *,
+    usage: Usage | None = None,
+    finish_reason: FinishReason | None = None,
+    error: JobError | None = None,
+    receipt: CancelReceipt | None = None,
 ) -> bytes:
     """Members of the terminal event that only the worker knows, each with a comma before it."""
     members = b""
@@ -20,6 +24,8 @@ def rest(
         members += b',"usage":' + usage.model_dump_json().encode()
     if error is not None:
         members += b',"error":' + error.model_dump_json().encode()
+    if receipt is not None:
+        members += b',"receipt":' + receipt.model_dump_json().encode()
     return members
 
 

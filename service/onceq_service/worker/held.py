@@ -8,8 +8,9 @@ from typing import Literal
 
 from onceq_service.store.engine import Claim
 
-StopReason = Literal["cancel", "lost", "deadline", "drain"]
-"""`cancel`: its owner wants no more. `lost`: another worker has it, or it ended. `drain`: this worker must go."""
+StopReason = Literal["cancel", "lost", "deadline", "timeout", "drain"]
+"""`cancel`: its owner wants no more. `lost`: another worker has it, or it ended. `deadline`: the job's time is over.
+`timeout`: this call's time is over. `drain`: this worker must go."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,8 +41,9 @@ class Holding:
 
     @property
     def free(self) -> int:
-        """How many more jobs fit."""
-        return self.capacity - len(self._jobs)
+        """How many more jobs fit; none beside one that has to run alone."""
+        alone = any(held.claim.alone for held in self._jobs.values())
+        return 0 if alone else self.capacity - len(self._jobs)
 
     def add(self, claim: Claim) -> Held:
         """Takes a claimed job in."""

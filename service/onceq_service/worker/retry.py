@@ -9,10 +9,16 @@ import random
 from dataclasses import dataclass
 
 from onceq_service.providers.base import ProviderError
+from onceq_service.store.engine import Fallback
 
 BASE_S = 2.0
 """First backoff; it doubles with each try, and full jitter picks a moment in it."""
 CAP_S = 60.0
+ANOTHER_MAY = frozenset({
+    "provider_auth", "provider_forbidden", "model_not_found", "provider_too_large", "unsupported_input",
+})  # fmt: skip
+"""Rejections that speak of the model or of our account with it, so that the next model of the job may do better. A bad
+request and refused content are the job's own: they never go to another provider."""
 BRAKED = frozenset({"provider_rate_limited", "provider_overloaded"})
 """These say something about the lane, not about the job: the whole lane waits."""
 
@@ -27,14 +33,17 @@ class Budget:
     max_calls: int
     remaining_s: float
     on_break: str = "retry"
+    others: int = 0
+    """Models that may answer instead of this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Queue the job again after `delay_s`; hold the lane back for `brake_s`."""
+    """Queue the job again after `delay_s`, with another of its models if so; hold the lane back for `brake_s`."""
 
     delay_s: float
     brake_s: float = 0.0
+    fallback: Fallback = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +55,25 @@ class GiveUp:
 
 def decide(error: ProviderError, budget: Budget, rng: random.Random) -> Retry | GiveUp:
     """Whether, and when, to try again."""
-    if error.cause == "rejected":
+    rejected = error.cause == "rejected"
+    if rejected and not (budget.others and error.code in ANOTHER_MAY):
         return GiveUp(retryable=False)
     if budget.tries >= budget.max_tries:
         return GiveUp(retryable=True)
     if error.cause == "broken" and budget.on_break == "fail":
         return GiveUp(retryable=True)
-    if error.cause != "refused" and budget.calls >= budget.max_calls:
+    if error.cause not in ("refused", "rejected") and budget.calls >= budget.max_calls:
         return GiveUp(retryable=True)
     delay = _delay(error, budget.tries, rng)
-    if delay >= budget.remaining_s:
-        return GiveUp(retryable=True)
     brake = delay if error.code in BRAKED and error.retry_after_s is not None else 0.0
-    return Retry(delay, brake)
+    if budget.others:
+        untried = budget.tries <= budget.others
+        return _unless_late(Retry(0.0 if untried else delay, brake, "drop" if rejected else "next"), budget)
+    return _unless_late(Retry(delay, brake), budget)
+
+
+def _unless_late(again: Retry, budget: Budget) -> Retry | GiveUp:
+    return GiveUp(retryable=True) if again.delay_s >= budget.remaining_s else again
 
 
 def _delay(error: ProviderError, tries: int, rng: random.Random) -> float:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from onceq.wire import JobError, JobRequest, Output
+from onceq.wire import CancelReceipt, JobError, JobRequest, Output, Timeouts
 from onceq_service.providers.base import CallSpec, Clocks, Provider, ProviderError
 from onceq_service.settings import ProviderConfig
 from onceq_service.store import Engine, LeaseLost
-from onceq_service.store.engine import Claim, Dispatched, End, EndState, Receipt
+from onceq_service.store.engine import Claim, Dispatched, End, EndState, Receipt, UnitPrices
 from onceq_service.worker import settlement
 from onceq_service.worker.call import LiveCall
 from onceq_service.worker.ending import output_json, rest
@@ -41,6 +42,8 @@ class Try:
     sent: Dispatched
     call: LiveCall
     heard: Heard
+    request: JobRequest
+    prices: UnitPrices
 
     @property
     def claim(self) -> Claim:
@@ -79,11 +82,10 @@ class Runner:
         if provider is None:
             await self._end(claim, "failed", error=_no_key(claim))
             return
-        request = JobRequest.model_validate_json(claim.fields["request"])
         begun = await self._dispatch(held, provider)
         if begun is None:
             return
-        await self._call(begun, self._spec(begun, request))
+        await self._call(begun, self._spec(begun))
         await self.relay.settle(begun.call)
         if held.reason == "lost":
             raise LeaseLost(f"job {claim.id} was lost to another worker; its call is closed")
@@ -92,6 +94,7 @@ class Runner:
     async def _dispatch(self, held: Held, provider: Provider) -> Try | None:
         """Makes the record durable; None when the job must not be called any more (and has been ended)."""
         claim, model_id = held.claim, held.claim.text("model").partition("/")[2]
+        request = JobRequest.model_validate_json(claim.fields["request"])
         in_bytes, number = len(claim.fields["request"]), claim.number("tries") + 1
         prices = settlement.prices_before(provider, model_id, in_bytes)
         sent = await until_stored(f"job {claim.id}", lambda: self.engine.dispatch(claim, number, in_bytes, prices))
@@ -99,12 +102,12 @@ class Runner:
             await self._not_sent(claim, sent)
             return None
         call = LiveCall(held, sent.call, sent.seq)
-        return Try(held, provider, model_id, in_bytes, number, sent, call, Heard())
+        return Try(held, provider, model_id, in_bytes, number, sent, call, Heard(), request, prices)
 
-    def _spec(self, t: Try, request: JobRequest) -> CallSpec:
-        config = self.configs[t.claim.text("provider")]
-        clocks = Clocks(first_byte_s=config.first_byte_s, between_bytes_s=config.between_bytes_s)
-        return CallSpec(request, t.model_id, f"{t.claim.id}/{t.sent.call}", clocks)
+    def _spec(self, t: Try) -> CallSpec:
+        config, own = self.configs[t.claim.text("provider")], t.request.timeouts or Timeouts()
+        clocks = Clocks(own.first_byte_s or config.first_byte_s, own.between_bytes_s or config.between_bytes_s)
+        return CallSpec(t.request, t.model_id, f"{t.claim.id}/{t.sent.call}", clocks)
 
     async def _call(self, t: Try, spec: CallSpec) -> None:
         """Runs the provider call as a child until it ends or has to stop (then `held.reason` says why)."""
@@ -112,12 +115,8 @@ class Runner:
         held.call = asyncio.create_task(self._consume(t, spec), name=f"call-{held.claim.id}")
         if held.reason is not None:
             held.call.cancel()
-        left = (t.sent.deadline_ms - t.sent.now_ms) / 1000
-        timer = asyncio.get_running_loop().call_later(left, held.stop, "deadline")
-        try:
+        with _clocks(t):
             await asyncio.wait({held.call})
-        finally:
-            timer.cancel()
         if not held.call.cancelled() and (error := held.call.exception()) is not None:
             log.error("a call of job %s failed in our code", held.claim.id, exc_info=error)
             t.heard.error = ProviderError(
@@ -148,6 +147,8 @@ class Runner:
             await self._end(t.claim, "cancelled", t)
         elif t.held.reason == "deadline":
             await self._end(t.claim, "expired", t, _too_late(t.claim))
+        elif t.held.reason == "timeout":
+            await self._retry_or_fail(t, _too_slow())
         else:
             await self._retry_or_fail(t, t.heard.error or _stopped())
 
@@ -158,6 +159,7 @@ class Runner:
                 await self._flush(t.call)
                 await until_stored(f"job {t.claim.id}", lambda: self.engine.requeue(
                     t.claim, t.receipt(), delay_s=decision.delay_s, reason=error.code, brake_s=decision.brake_s,
+                    fallback=decision.fallback,
                 ))  # fmt: skip
             case GiveUp():
                 problem = JobError(code=error.code, message=error.message, retryable=decision.retryable)
@@ -169,6 +171,7 @@ class Runner:
             tries=t.number, max_tries=self.max_tries, calls=t.sent.call, max_calls=t.claim.number("max_calls"),
             remaining_s=(t.sent.deadline_ms - t.sent.now_ms) / 1000,
             on_break=t.claim.text("on_crash" if t.held.reason == "drain" else "on_break"),
+            others=len(t.claim.text("chain").split()),
         )  # fmt: skip
 
     async def _flush(self, call: LiveCall) -> None:
@@ -194,7 +197,11 @@ class Runner:
         receipt = t.receipt() if t else None
         output = t.call.output(t.heard.finish_reason) if t else Output()
         usage = settlement.usage_of(receipt) if receipt and receipt.billed else None
-        members = rest(usage=usage, finish_reason=output.finish_reason, error=error)
+        cancelled = settlement.cancelled(receipt, t.heard, t.request.max_tokens, t.prices) if t else CancelReceipt()
+        members = rest(
+            usage=usage, finish_reason=output.finish_reason, error=error,
+            receipt=cancelled if state == "cancelled" else None,
+        )  # fmt: skip
 
         async def finish() -> bool:
             end = _end_of(state, t, members, output_json(output), receipt)
@@ -215,6 +222,25 @@ def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, recei
         first_seq=frames[0].seq if frames else 0, frames=[f.data for f in frames],
         out_bytes=t.call.out_bytes if t else 0, provider_ttft_ms=None if first_s is None else round(first_s * 1000),
     )  # fmt: skip
+
+
+@contextmanager
+def _clocks(t: Try) -> Generator[None]:
+    """Stops the call at the job's deadline, or when its own time is over."""
+    loop, call_s = asyncio.get_running_loop(), t.request.timeouts.call_s if t.request.timeouts else None
+    timers = [loop.call_later((t.sent.deadline_ms - t.sent.now_ms) / 1000, t.held.stop, "deadline")]
+    if call_s is not None:
+        timers.append(loop.call_later(call_s, t.held.stop, "timeout"))
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
+
+
+def _too_slow() -> ProviderError:
+    message = "The answer was not whole within the job's timeouts.call_s. It may be billed."
+    return ProviderError("provider_timeout", message, cause="timeout")
 
 
 def _stopped() -> ProviderError:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from onceq.wire import Usage
+from onceq.wire import CancelReceipt, Usage
 from onceq_service.pricing import Priced, estimate, estimated_tokens, price, unit_prices
 from onceq_service.providers.base import Provider
 from onceq_service.store.engine import Receipt, UnitPrices
 from onceq_service.worker.call import LiveCall
 from onceq_service.worker.heard import Heard
 from onceq_service.worker.held import StopReason
+
+_STOPPED = {"cancel": "cancelled", "deadline": "deadline_exceeded", "timeout": "provider_timeout"}
 
 
 def prices_before(provider: Provider, model_id: str, in_bytes: int) -> UnitPrices:
@@ -38,12 +40,24 @@ def usage_of(receipt: Receipt) -> Usage:
     )  # fmt: skip
 
 
+def cancelled(receipt: Receipt | None, heard: Heard, max_tokens: int | None, prices: UnitPrices) -> CancelReceipt:
+    """What the owner of a cancelled job is told: what was written, booked and saved, and what may still be billed."""
+    if receipt is None or not receipt.billed:
+        return CancelReceipt()
+    left = None if max_tokens is None or prices.output is None else max(0, max_tokens - receipt.output_tokens)
+    return CancelReceipt(
+        output_tokens=receipt.output_tokens, spent_nano_usd=receipt.spent_nano_usd, estimated=receipt.estimated,
+        may_still_bill=heard.usage is None,
+        saved_nano_usd=None if left is None or prices.output is None else left * prices.output // 1_000_000,
+    )  # fmt: skip
+
+
 def _outcome(heard: Heard, reason: StopReason | None) -> str:
     if heard.complete:
         return "ok"
     if heard.error is not None:
         return heard.error.code
-    return {"cancel": "cancelled", "deadline": "deadline_exceeded"}.get(reason or "", "worker_lost")
+    return _STOPPED.get(reason or "", "worker_lost")
 
 
 def _billable(heard: Heard) -> bool:

@@ -44,6 +44,7 @@ local function finish(id, job, now, e)
     'ended_by', job.fence or '', unpack(e.set or {}))
   redis.call('HDEL', k_job(id), 'fence')
   redis.call('ZREM', k_leases(), id)
+  if job.grace_ms then redis.call('ZREM', k_watched(), id) end
   if from == 'queued' then unqueue(id, job) end
   if from == 'running' then leave_lane(id, job) end
   move(id, job, from, e.state)
@@ -62,20 +63,37 @@ local function finish(id, job, now, e)
   roll(now, job, sums)
 end
 
+-- What a cancel came to where no worker can say it.
+local function receipt_json(output, spent, estimated)
+  return ',"receipt":{"output_tokens":' .. int(output) .. ',"spent_nano_usd":' .. (spent and int(spent) or 'null') ..
+    ',"estimated":' .. tostring(estimated) .. ',"may_still_bill":' .. tostring(estimated) .. ',"saved_nano_usd":null}'
+end
+
 local function error_json(code, message, retryable)
   return ',"error":{"code":"' .. code .. '","message":"' .. message .. '","retryable":' .. retryable .. '}'
 end
 
--- Back to the queue: at once, or not before `at` (ms).
-local function requeue(id, job, now, at, reason)
-  local seq = tonumber(job.seq) + 1
-  emit(id, seq, 'retrying', tonumber(job.call) or 0, ',"reason":"' .. reason .. '","retry_at":"' .. rfc3339(at) .. '"')
-  redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '', 'seq', int(seq), 'not_before_ms', int(at))
+-- Back to the queue: at once, or not before `at` (ms). `fallback`: 'next' goes on with the next of its models, 'drop'
+-- never comes back to this one.
+local function requeue(id, job, now, at, reason, fallback)
+  leave_lane(id, job)
+  local models, with = models_of(job), ''
+  if (fallback or '') ~= '' and #models > 1 then
+    choose(id, job, models, 2, fallback == 'drop')
+    with = ',"model":' .. cjson.encode(job.model)
+  end
+  job.seq = int(tonumber(job.seq) + 1)
+  emit(id, tonumber(job.seq), 'retrying', tonumber(job.call) or 0,
+    ',"reason":"' .. reason .. '","retry_at":"' .. rfc3339(at) .. '"' .. with)
+  redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '', 'seq', job.seq, 'not_before_ms', int(at),
+    'wait_reason', reason)
   redis.call('HDEL', k_job(id), 'fence')
   redis.call('ZREM', k_leases(), id)
   redis.call('ZADD', k_deadlines(), job.deadline_ms, id)
-  leave_lane(id, job)
   move(id, job, 'running', 'queued')
-  if at > now then redis.call('ZADD', k_due(), int(at), id) else enqueue(id, job) end
-  if at > now then wake() end -- a waiting worker learns the new earliest time
+  if at > now then delay(id, at)
+  else
+    route(id, job, now)
+    enqueue(id, job)
+  end
 end

@@ -1,26 +1,75 @@
 -- What time brings about, a bounded number at each call: delayed jobs, passed deadlines, leases that ran out.
 
 local function expire(id, job, now, ttl)
-  finish(id, job, now, {state = 'expired', events_ttl = ttl.result, result_ttl = ttl.result,
-    rest = error_json('deadline_exceeded', 'job ' .. id .. ' had no answer at its deadline; post it again with a ' ..
-    'later deadline_s', 'true')})
+  local late = error_json('deadline_exceeded', 'job ' .. id .. ' had no answer at its deadline; post it again with a ' ..
+    'later deadline_s', 'true')
+  if now < tonumber(job.deadline_ms) then
+    late = error_json('queue_timeout', 'job ' .. id .. ' was not started within its timeouts.queue_s; post it again ' ..
+      'with more time, in a higher band, or when the queue is shorter', 'true')
+  end
+  finish(id, job, now, {state = 'expired', events_ttl = ttl.result, result_ttl = ttl.result, rest = late})
+end
+
+-- What a cancelled job's event says beside its receipt; nothing when somebody asked for it.
+local function why_cancelled(id, job)
+  if job.cancel ~= 'disconnected' then return '' end
+  return error_json('disconnected', 'job ' .. id .. ' was cancelled: nobody followed it for its disconnect_grace_s; ' ..
+    'post it again, with on_disconnect continue if nobody has to listen', 'true')
+end
+
+-- Cancels a job at once when it waits; a running one is flagged (`why`: requested | disconnected) and its worker told.
+local function cancel_job(id, job, now, ttl, why)
+  if job.state == 'queued' then
+    job.cancel = why
+    finish(id, job, now, {state = 'cancelled', events_ttl = ttl.result, result_ttl = ttl.result,
+      rest = why_cancelled(id, job) .. receipt_json(0, 0, false)})
+    return 'cancelled'
+  end
+  redis.call('HSETNX', k_job(id), 'cancel', why)
+  redis.call('PUBLISH', k_control(), id)
+  return 'requested'
+end
+
+-- Since when API processes have lived without a gap of two seconds: while none did, no reader could say it was there.
+local function listening_since(now)
+  local p = read(k_pulse(), {'tend_since', 'tend_last'})
+  local since = tonumber(p.tend_since)
+  if not since or now - tonumber(p.tend_last) > 2000 or now < tonumber(p.tend_last) then since = now end
+  redis.call('HSET', k_pulse(), 'tend_since', int(since), 'tend_last', int(now))
+  return since
+end
+
+-- Jobs with on_disconnect cancel whose readers have been away for their grace.
+local function cancel_unwatched(now, ttl)
+  local since = listening_since(now)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k_watched(), '-inf', now, 'LIMIT', 0, 16)) do
+    local job = job_of(id)
+    local from = since + (tonumber(job.grace_ms) or 0)
+    if job.state and not terminal(job.state) and now < from then redis.call('ZADD', k_watched(), int(from), id)
+    else
+      redis.call('ZREM', k_watched(), id)
+      if job.state and not terminal(job.state) then cancel_job(id, job, now, ttl, 'disconnected') end
+    end
+  end
 end
 
 -- A job whose worker stopped renewing its lease.
 local function recover(id, job, now, ttl)
   local sent = job.phase == 'dispatched' or job.phase == 'streaming'
+  local t = sent and estimate(job)
   if sent then
-    local t = estimate(job)
     t.outcome, t.reason = 'worker_lost', 'worker_lost'
     book(id, job, now, t)
   end
   local crashes = redis.call('HINCRBY', k_job(id), 'crashes', 1)
+  job.crashes = int(crashes)
   local function fail(code, message)
     finish(id, job, now, {state = 'failed', events_ttl = ttl.result, result_ttl = ttl.result,
       rest = error_json(code, message, 'true')})
   end
   if job.cancel then
-    finish(id, job, now, {state = 'cancelled', rest = '', events_ttl = ttl.result, result_ttl = ttl.result})
+    finish(id, job, now, {state = 'cancelled', events_ttl = ttl.result, result_ttl = ttl.result,
+      rest = why_cancelled(id, job) .. receipt_json(sent and t.output or 0, sent and t.spent or 0, sent)})
   elseif now >= tonumber(job.deadline_ms) then
     expire(id, job, now, ttl)
   elseif crashes >= 6 then
@@ -65,7 +114,11 @@ local function promote(now)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', k_due(), '-inf', now, 'LIMIT', 0, 32)) do
     redis.call('ZREM', k_due(), id)
     local job = job_of(id)
-    if job.state == 'queued' then enqueue(id, job) end
+    if job.state == 'queued' then
+      redis.call('HDEL', k_job(id), 'not_before_ms', 'wait_reason')
+      route(id, job, now)
+      enqueue(id, job)
+    end
   end
   for _, place in ipairs(redis.call('ZRANGEBYSCORE', k_blocked(), '-inf', now, 'LIMIT', 0, 32)) do
     redis.call('ZREM', k_blocked(), place)

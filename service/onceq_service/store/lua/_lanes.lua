@@ -12,6 +12,15 @@ local function limits_of(text)
   return {rpm = tonumber(rpm), itpm = tonumber(itpm), otpm = tonumber(otpm), most = tonumber(most)}
 end
 
+-- Writes down what the configuration says of a lane; '' takes its limits away.
+local function configure_lane(lane, limits)
+  if (redis.call('HGET', k_lane(lane), 'limits') or '') ~= limits then
+    if limits == '' then redis.call('HDEL', k_lane(lane), 'limits')
+    else redis.call('HSET', k_lane(lane), 'limits', limits) end
+  end
+  if limits ~= '' then redis.call('EXPIRE', k_lane(lane), LANE_TTL) end
+end
+
 -- Drops the seconds that have left the window; returns the sums over what is left and its oldest second.
 local function window(lane, sec)
   local key = k_window(lane)

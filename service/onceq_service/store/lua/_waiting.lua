@@ -4,8 +4,14 @@ local function wake()
   if redis.call('LLEN', k_wake()) < 64 then redis.call('RPUSH', k_wake(), '1') end
 end
 
--- Puts a job where `next` finds it. A tenant that comes back starts at the lane's present virtual time.
+-- Puts a job where `next` finds it. A tenant that comes back starts at the lane's present virtual time. A job whose
+-- workers died twice waits apart, so that a third worker has nothing else to lose.
 local function enqueue(id, job)
+  if (tonumber(job.crashes) or 0) >= 2 then
+    redis.call('ZADD', k_suspects(), job.created_ms, id)
+    wake()
+    return
+  end
   local fair = k_fair(job.band, job.lane)
   redis.call('ZADD', k_wait(job.band, job.lane, job.tenant), job.created_ms, id)
   if not redis.call('ZSCORE', fair, job.tenant) then
@@ -33,8 +39,21 @@ end
 local function unqueue(id, job)
   redis.call('ZREM', k_wait(job.band, job.lane, job.tenant), id)
   redis.call('ZREM', k_due(), id)
+  redis.call('ZREM', k_suspects(), id)
   redis.call('ZREM', k_deadlines(), id)
   settle_lane(job.band, job.lane, job.tenant)
+end
+
+-- Until when (ms) a queued job must start: its deadline, or before its first start the end of its time to wait.
+local function start_by(job)
+  local deadline = tonumber(job.deadline_ms)
+  if not job.queue_ms or job.sent_ms then return deadline end
+  return math.min(deadline, math.max(tonumber(job.created_ms), tonumber(job.not_before_ms) or 0) + tonumber(job.queue_ms))
+end
+
+local function delay(id, at)
+  redis.call('ZADD', k_due(), int(at), id)
+  wake() -- a waiting worker learns the new earliest time
 end
 
 local function move(id, job, from, to)

@@ -3,6 +3,7 @@
 -- A second run with the same job id (its reply was lost) changes nothing and answers the same.
 -- KEYS: root
 -- ARGV: id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, idem_ttl_s, limits, fields...
+-- `limits` are `<lane>=<limits>` for each of the job's models, with a space between.
 -- Returns: {disposition | 'reused', job id, the job's hash as a flat list (empty when it was created), created_ms}
 
 local id, tenant, idem, body_hash, fp = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -49,18 +50,22 @@ local deadline = now + tonumber(ARGV[8])
 redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '', 'seq', '1', 'tenant', tenant, 'created_ms', int(now),
   'deadline_ms', int(deadline), 'calls', '0', 'call', '0', 'tries', '0', 'fp', fp, 'window_s', window_s,
   unpack(ARGV, 11))
-local job = read(k_job(id), {'band', 'lane', 'team', 'model', 'simulated'})
-job.tenant, job.created_ms = tenant, int(now)
+local job = {tenant = tenant, created_ms = int(now), deadline_ms = int(deadline), seq = '1'}
+for n = 11, #ARGV, 2 do job[ARGV[n]] = ARGV[n + 1] end
 if idem ~= '' then redis.call('SET', k_idem(idem), id .. ' ' .. body_hash, 'PX', idem_px) end
 if fp ~= '' then redis.call('SET', k_fp(fp), id, 'PX', idem_px) end
 emit(id, 1, 'queued', 0, '')
 redis.call('ZADD', k_index(tenant, 'queued'), int(now), id)
-redis.call('ZADD', k_deadlines(), int(deadline), id)
+redis.call('ZADD', k_deadlines(), int(start_by(job)), id)
+if job.grace_ms then redis.call('ZADD', k_watched(), int(now + tonumber(job.grace_ms)), id) end
+if job.retry_of then redis.call('HSET', k_job(job.retry_of), 'replayed_by', id) end
 redis.call('HINCRBY', k_totals(), job.band, 1)
-if ARGV[10] ~= '' and redis.call('HGET', k_lane(job.lane), 'limits') ~= ARGV[10] then
-  redis.call('HSET', k_lane(job.lane), 'limits', ARGV[10])
-end
-if ARGV[10] ~= '' then redis.call('EXPIRE', k_lane(job.lane), LANE_TTL) end
-enqueue(id, job)
+for lane, limits in string.gmatch(ARGV[10], '(%S+)=([%d,]*)') do configure_lane(lane, limits) end
 roll(now, job, {'jobs', 1})
+local at = tonumber(job.not_before_ms) or 0
+if at > now then delay(id, at)
+else
+  route(id, job, now)
+  enqueue(id, job)
+end
 return {'created', id, {}, int(now)}

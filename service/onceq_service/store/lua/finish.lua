@@ -34,6 +34,7 @@ if state == 'succeeded' then note_success(job.lane)
 elseif ARGV[19] == '1' then note_failure(job.lane, now, ARGV[8]) end
 local set = {'output', ARGV[7], 'out_bytes', ARGV[22]}
 if job.first_ms then set[#set + 1] = 'first_ms'; set[#set + 1] = job.first_ms end
-finish(id, job, now, {state = state, rest = ARGV[6], provider_ttft_ms = tonumber(ARGV[18]),
+local rest = ARGV[6] .. (state == 'cancelled' and why_cancelled(id, job) or '')
+finish(id, job, now, {state = state, rest = rest, provider_ttft_ms = tonumber(ARGV[18]),
   result_ttl = ARGV[20], events_ttl = ARGV[21], set = set})
 return {'ok', redis.call('HGET', k_job(id), 'seq')}

@@ -1,17 +1,18 @@
 #!lua flags=allow-oom
 -- The scheduler: gives a worker the next jobs that may start now, or says how long to wait. Promotes what has become
--- due and reaps expired leases on the way. Bands first (with a floor for the lower ones), then lanes in turn, then
--- tenants by virtual time, then age. A repeated call with the same nonce (its reply was lost) gets the same jobs.
+-- due and reaps expired leases on the way. Bands first (with a floor and ageing for the lower ones), then lanes in
+-- turn, then tenants by virtual time and weight, then age. A repeated call with the same nonce (its reply was lost) gets the same jobs.
 -- KEYS: root
--- ARGV: worker, nonce, want, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)
+-- ARGV: worker, nonce, want, running, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)
 -- Returns: {wait_ms, now_ms, {id, fence, hash as a flat list}, ...}
 
-local worker, nonce, want, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local ttl = {result = ARGV[6], events = ARGV[7]}
+local worker, nonce, want, running = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local lease_ms, random = tonumber(ARGV[5]), ARGV[6]
+local ttl = {result = ARGV[7], events = ARGV[8]}
 local now = time_ms()
 local out = {0, int(now)}
 local serves = {}
-for name in string.gmatch(ARGV[8], '[^,]+') do serves[name] = true end
+for name in string.gmatch(ARGV[9], '[^,]+') do serves[name] = true end
 
 local last = read(k_claim(worker), {'nonce', 'ids'})
 if last.nonce == nonce then
@@ -30,7 +31,7 @@ expire_due(now, ttl)
 local SCAN = 64 -- lanes looked at for one job; those of providers that this worker does not serve are passed over
 
 local function claim(id, job, turn)
-  local fence = int(turn) .. '-' .. ARGV[5]
+  local fence = int(turn) .. '-' .. random
   redis.call('HSET', k_job(id), 'state', 'running', 'phase', 'claimed', 'fence', fence, 'worker', worker,
     'claimed_ms', job.claimed_ms or int(now))
   redis.call('ZADD', k_leases(), int(now + lease_ms), id)
@@ -50,7 +51,7 @@ end
 
 local function take(band, lane, tenant, id, turn)
   redis.call('ZREM', k_wait(band, lane, tenant), id)
-  redis.call('ZINCRBY', k_fair(band, lane), 1, tenant)
+  redis.call('ZINCRBY', k_fair(band, lane), 1 / (tonumber(redis.call('HGET', k_weights(), tenant)) or 1), tenant)
   redis.call('ZADD', k_ready(band), int(turn), lane)
   settle_lane(band, lane, tenant)
 end
@@ -61,11 +62,30 @@ local function block(band, lane, till)
   redis.call('ZADD', k_blocked(), int(till), band .. '|' .. lane)
 end
 
+-- Jobs that may be answered by another model leave a lane that is held back, a bounded number at a time.
+local function divert(band, lane)
+  for _, tenant in ipairs(redis.call('ZRANGE', k_fair(band, lane), 0, 3)) do
+    for _, id in ipairs(redis.call('ZRANGE', k_wait(band, lane, tenant), 0, 15)) do
+      local job = job_of(id)
+      route(id, job, now)
+      if job.lane ~= lane then
+        redis.call('ZREM', k_wait(band, lane, tenant), id)
+        enqueue(id, job)
+      end
+    end
+    settle_lane(band, lane, tenant)
+  end
+end
+
 local function from_lane(band, lane, turn)
   local tenant, id = head(band, lane)
   if not id then redis.call('ZREM', k_ready(band), lane) return nil end
   local till = closed_until(lane, now, read(k_job(id), {'in_est', 'out_est'}))
-  if till then block(band, lane, till) return nil end
+  if till then
+    block(band, lane, till)
+    if held_back(lane, now) then divert(band, lane) end
+    return nil
+  end
   take(band, lane, tenant, id, turn)
   return id
 end
@@ -78,8 +98,20 @@ local function from_band(band, turn)
   return nil
 end
 
--- Every 4th turn begins with standard and every 16th with batch, so that neither starves.
+-- Whether the oldest job of the lane whose turn it is has waited longer than its band may.
+local AGED = {standard = 60000, batch = 600000}
+local function aged(band)
+  local lane = redis.call('ZRANGE', k_ready(band), 0, 0)[1]
+  local tenant = lane and redis.call('ZRANGE', k_fair(band, lane), 0, 0)[1]
+  local since = tenant and redis.call('ZRANGE', k_wait(band, lane, tenant), 0, 0, 'WITHSCORES')[2]
+  return since and now - tonumber(since) > AGED[band]
+end
+
+-- Every 4th turn begins with standard and every 16th with batch, so that neither starves; and every 8th with what has
+-- grown old in one of them.
 local function order(turn)
+  if turn % 8 == 2 and aged('batch') then return {'batch', 'interactive', 'standard'} end
+  if turn % 8 == 2 and aged('standard') then return {'standard', 'interactive', 'batch'} end
   if turn % 16 == 0 then return {'batch', 'interactive', 'standard'} end
   if turn % 4 == 0 then return {'standard', 'interactive', 'batch'} end
   return {'interactive', 'standard', 'batch'}
@@ -93,14 +125,34 @@ local function pick(turn)
   return nil
 end
 
+-- A job whose workers died twice runs alone: one worker at a time stops claiming until it is empty, and takes it.
+local function suspect()
+  local id = redis.call('ZRANGE', k_suspects(), 0, 0)[1]
+  local job = id and job_of(id)
+  if not job or not serves[job.provider] or closed_until(job.lane, now, job) then return nil end
+  if not redis.call('SET', k_quarantine(), worker, 'NX', 'PX', 10000)
+    and redis.call('GET', k_quarantine()) ~= worker then return nil end
+  return id, job
+end
+
 local taken, tries = {}, 0
-while #taken < want and tries < want + 32 do
+local alone, job_alone = suspect()
+if alone and running > 0 then
+  redis.call('PEXPIRE', k_quarantine(), 10000)
+  out[1] = 100
+  return out
+elseif alone then
+  redis.call('ZREM', k_suspects(), alone)
+  redis.call('DEL', k_quarantine())
+  taken[1] = claim(alone, job_alone, redis.call('HINCRBY', k_turns(), 'n', 1))
+end
+while not alone and #taken < want and tries < want + 32 do
   tries = tries + 1
   local turn = redis.call('HINCRBY', k_turns(), 'n', 1)
   local id = pick(turn)
   if not id then break end
   local job = job_of(id)
-  if job.state == 'queued' and now >= tonumber(job.deadline_ms) then expire(id, job, now, ttl)
+  if job.state == 'queued' and now >= start_by(job) then expire(id, job, now, ttl)
   elseif job.state == 'queued' then taken[#taken + 1] = claim(id, job, turn) end
 end
 

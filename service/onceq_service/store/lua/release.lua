@@ -10,7 +10,7 @@ if job.fence ~= ARGV[2] or job.phase ~= 'claimed' then return 'lost' end
 redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '')
 redis.call('HDEL', k_job(id), 'fence')
 redis.call('ZREM', k_leases(), id)
-redis.call('ZADD', k_deadlines(), job.deadline_ms, id)
+redis.call('ZADD', k_deadlines(), int(start_by(job)), id)
 leave_lane(id, job)
 move(id, job, 'running', 'queued')
 enqueue(id, job)

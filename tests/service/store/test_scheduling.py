@@ -1,0 +1,247 @@
+"""Who starts next: delays, time to wait, weights, ageing, jobs that run alone, models that answer instead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from onceq_service.settings import LaneLimits
+from onceq_service.store import Store
+from onceq_service.store.engine import Claim, Receipt
+from onceq_service.store.views import fields_of
+from tests.service.store.driver import PAID, admission, claim_one, dispatch, names, read_log, success
+from tests.waiting import until
+
+REFUSED = Receipt("provider_overloaded", billed=False)
+
+
+async def admit(store: Store, **changes: Any) -> str:
+    return (await store.jobs.admit(admission(**changes))).id
+
+
+async def claims(store: Store, want: int = 16, worker: str = "w1", running: int = 0) -> list[Claim]:
+    found, _ = await store.engine.claim(worker, want, ["openai", "anthropic"], running=running)
+    return found
+
+
+async def state(store: Store, job_id: str) -> dict[str, str]:
+    fields = await store.jobs.fields(job_id, "t")
+    assert fields is not None
+    return {name: value.decode() for name, value in fields.items()}
+
+
+async def age(store: Store, job_id: str, by_ms: int, band: str = "standard") -> None:
+    """Makes a waiting job older than it is."""
+    waiting = store.names("wait", band, "openai/m", "t")
+    await store._pipe.command("ZINCRBY", waiting, -by_ms, job_id)  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_delayed_job_starts_when_its_time_has_come_and_not_before(store: Store) -> None:
+    job_id = await admit(store, not_before_ms=round(time.time() * 1000) + 400)
+    assert await claims(store) == []
+    job = await store.jobs.get(job_id, "t")
+    assert job is not None
+    assert job.waiting is not None
+    assert job.waiting.reason == "not_before"
+    await until(lambda: claims(store), "the delayed job to be claimed")
+    fields = await state(store, job_id)
+    assert int(fields["claimed_ms"]) - int(fields["created_ms"]) >= 390
+
+
+async def test_a_time_that_has_passed_delays_nothing(store: Store) -> None:
+    job_id = await admit(store, not_before_ms=1)
+    assert (await claim_one(store)).id == job_id
+
+
+async def test_a_job_that_waits_too_long_for_its_first_start_expires_and_says_so(store: Store) -> None:
+    job_id = await admit(store, queue_s=0.2)
+    await asyncio.sleep(0.25)
+    await store.engine.tend()
+    job = await store.jobs.get(job_id, "t")
+    assert job is not None
+    assert job.error is not None
+    assert (job.status, job.error.code) == ("expired", "queue_timeout")
+
+
+async def test_after_its_first_start_only_the_deadline_counts(store: Store) -> None:
+    job_id = await admit(store, queue_s=0.2)
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    await store.engine.requeue(claim, REFUSED, delay_s=0.3, reason="provider_overloaded")
+    await asyncio.sleep(0.35)
+    await store.engine.tend()
+    assert (await claim_one(store)).id == job_id
+
+
+async def test_tenants_start_jobs_in_proportion_to_their_weights(store: Store) -> None:
+    await store.lanes.set_weights({"heavy": 3})
+    for tenant in ("heavy", "light"):
+        for n in range(20):
+            await admit(store, tenant=tenant, prompt=f"{tenant}{n}")
+    first = await claims(store, want=12)
+    assert sum(claim.text("tenant") == "heavy" for claim in first) == 9
+    await store.lanes.set_weights({})
+    rest = await claims(store, want=12)
+    assert sum(claim.text("tenant") == "heavy" for claim in rest) == 6
+
+
+async def test_what_has_grown_old_in_a_lower_band_gets_a_turn_of_its_own(store: Store) -> None:
+    old = await admit(store, band="batch")
+    await age(store, old, 700_000, "batch")
+    for n in range(40):
+        await admit(store, band="interactive", prompt=str(n))
+    young = [claim.id for claim in await claims(store, want=10)]
+    assert old in young
+
+
+async def test_batch_work_is_not_starved_by_interactive_work(store: Store) -> None:
+    waiting = await admit(store, band="batch")
+    for n in range(40):
+        await admit(store, band="interactive", prompt=str(n))
+    started = [claim.id for claim in await claims(store, want=16)]
+    assert waiting in started
+    assert len(started) == 16
+
+
+async def crash(store: Store, claim: Claim) -> None:
+    """The worker is lost: its lease is taken to have run out long ago, in a Redis that has lived long enough."""
+    pipe = store._pipe  # pyright: ignore[reportPrivateUsage]
+    now = await store.sums.now_ms()
+    await pipe.command("HSET", store.names("pulse"), "since", now - 600_000, "last", now)
+    await pipe.command("ZADD", store.names("leases"), now - 1, claim.id)
+    await store.engine.tend()
+
+
+async def test_a_job_whose_workers_died_twice_runs_alone(store: Store) -> None:
+    suspect = await admit(store, prompt="poison")
+    for _ in range(2):
+        await crash(store, await claim_one(store))
+    neighbour = await admit(store, prompt="neighbour")
+    assert [c.id for c in await claims(store, worker="busy", running=3)] == [], "a busy worker empties itself first"
+    assert [c.id for c in await claims(store, worker="other", running=3)] == [neighbour], "the others go on"
+    alone = await claims(store, worker="busy")
+    assert [c.id for c in alone] == [suspect]
+    assert alone[0].alone
+    assert (await state(store, suspect))["crashes"] == "2"
+
+
+async def test_a_waiting_suspect_can_be_cancelled_and_leaves_nothing_behind(store: Store) -> None:
+    suspect = await admit(store)
+    for _ in range(2):
+        await crash(store, await claim_one(store))
+    assert await store.jobs.cancel(suspect, "t") == "cancelled"
+    assert await claims(store) == []
+
+
+async def test_a_job_goes_on_with_its_next_model_and_its_reader_is_told(store: Store) -> None:
+    job_id = await admit(store, chain=[("anthropic/c", ""), ("openai/z", "")])
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    await store.engine.requeue(claim, REFUSED, delay_s=0, reason="provider_overloaded", fallback="next")
+    [again] = await claims(store)
+    assert (again.text("model"), again.text("provider"), again.text("chain")) == (
+        "anthropic/c", "anthropic", "openai/z openai/m",
+    )  # fmt: skip
+    await dispatch(store, again, 2)
+    await store.engine.finish(again, success(5))
+    frames = await read_log(store, job_id)
+    assert names(frames) == ["queued", "started", "retrying", "started", "succeeded"]
+    assert json.loads(frames[2].split(b"data: ")[1])["model"] == "anthropic/c"
+    job = await store.jobs.get(job_id, "t")
+    assert job is not None
+    assert (job.model, job.calls, job.fallbacks) == ("anthropic/c", 1, ["openai/z", "openai/m"])
+
+
+async def test_a_model_that_is_dropped_never_comes_back(store: Store) -> None:
+    await admit(store, chain=[("anthropic/c", "")])
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    await store.engine.requeue(claim, REFUSED, delay_s=0, reason="model_not_found", fallback="drop")
+    [again] = await claims(store)
+    assert (again.text("model"), again.text("chain")) == ("anthropic/c", "")
+
+
+async def test_waiting_jobs_leave_a_lane_that_is_held_back_when_another_model_may_answer(store: Store) -> None:
+    stays = await admit(store, prompt="one model")
+    goes = await admit(store, prompt="two models", chain=[("anthropic/c", "")])
+    await store.lanes.switch_lane("openai/m", "pause")
+    assert await claims(store) == []
+    assert [(c.id, c.text("model")) for c in await claims(store)] == [(goes, "anthropic/c")]
+    late = await admit(store, prompt="posted while it is paused", chain=[("anthropic/c", "")])
+    assert [c.id for c in await claims(store)] == [late]
+    job = await store.jobs.get(stays, "t")
+    assert job is not None
+    assert job.waiting is not None
+    assert job.waiting.reason == "lane_paused"
+    await store.lanes.switch_lane("openai/m", "resume")
+    assert [c.id for c in await claims(store)] == [stays]
+
+
+async def test_the_lanes_of_all_models_have_their_limits(store: Store) -> None:
+    await admit(store, limits=LaneLimits(concurrency=2).packed(), chain=[("anthropic/c", "5,0,0,0"), ("openai/z", "")])
+    assert (await store.lanes.get("openai/m")).limits == {"concurrency": 2}
+    assert (await store.lanes.get("anthropic/c")).limits == {"requests_per_minute": 5}
+    await admit(store, prompt="limits taken out of the configuration")
+    assert (await store.lanes.get("openai/m")).limits == {}
+
+
+async def tend_for(store: Store, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        await store.engine.tend()
+        await asyncio.sleep(0.1)
+
+
+async def test_a_job_that_nobody_follows_is_cancelled_after_its_grace_and_says_why(store: Store) -> None:
+    followed, left = await admit(store, grace_s=1.0), await admit(store, prompt="left", grace_s=1.0)
+    running = await claim_one(store)
+    for _ in range(4):
+        await store.jobs.watch(followed)
+        await tend_for(store, 0.5)
+    assert {running.id} == {followed}
+    gone = await store.jobs.get(left, "t")
+    assert gone is not None
+    assert gone.error is not None
+    assert (gone.status, gone.error.code) == ("cancelled", "disconnected")
+    assert "cancel" not in await state(store, followed)
+    await tend_for(store, 1.5)
+    assert (await state(store, followed))["cancel"] == "disconnected", "its worker is told to stop"
+
+
+async def test_readers_that_could_not_be_heard_are_not_taken_for_gone(store: Store) -> None:
+    """Nobody tended for longer than the grace: no API process was there for a reader to be at."""
+    job_id = await admit(store, grace_s=1.0)
+    await asyncio.sleep(1.2)
+    await store.engine.tend()
+    assert (await state(store, job_id))["state"] == "queued"
+
+
+async def test_a_cancel_of_a_waiting_job_has_a_receipt_of_nothing(store: Store) -> None:
+    job_id = await admit(store)
+    await store.jobs.cancel(job_id, "t")
+    job = await store.jobs.get(job_id, "t")
+    assert job is not None
+    assert job.receipt is not None
+    assert (job.receipt.spent_nano_usd, job.receipt.may_still_bill) == (0, False)
+
+
+async def test_a_replay_is_known_to_the_job_that_it_replays(store: Store) -> None:
+    first = await admit(store)
+    second = await admit(store, retry_of=first)
+    assert (await state(store, first))["replayed_by"] == second
+    job = await store.jobs.get(second, "t")
+    assert job is not None
+    assert job.retry_of == first
+
+
+async def test_scheduling_leaves_no_key_behind(store: Store) -> None:
+    job_id = await admit(store, chain=[("anthropic/c", "")], grace_s=60.0, queue_s=60.0)
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    await store.engine.finish(claim, success(3, receipt=PAID))
+    pipe = store._pipe  # pyright: ignore[reportPrivateUsage]
+    for name in ("watched", "suspects", "due", "deadlines", "leases", "blocked"):
+        assert await pipe.command("EXISTS", store.names(name)) == 0, name
+    assert fields_of(await pipe.command("HGETALL", store.names("job", job_id)))["state"] == b"succeeded"
