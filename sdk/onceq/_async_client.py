@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Literal, Self, Unpack
 
 import httpx2
 
@@ -20,9 +20,19 @@ from onceq._config import discover
 from onceq._drive import AsyncDriver
 from onceq._flows import Ledger
 from onceq._http import Backoff
-from onceq._submission import Item, JobOptions, Prompt, prepare, prepare_batch
+from onceq._submission import (
+    Item,
+    JobOptions,
+    Models,
+    Prompt,
+    checked_key,
+    prepare,
+    prepare_batch,
+    replay_request,
+    switch,
+)
 from onceq.errors import OnceqError
-from onceq.wire import Health, Job, Stats, Status, SubmittedJob
+from onceq.wire import Band, Health, Job, Lanes, Stats, Status, SubmittedJob
 
 Submitted = list[AsyncJobHandle | OnceqError]
 """What became of the items of a batch, in order."""
@@ -46,7 +56,7 @@ class AsyncClient:
         base_url: str | None = None,
         api_key: str | None = None,
         *,
-        model: str | None = None,
+        model: Models | None = None,
         timeout_s: float = 30.0,
         max_retries: int = 5,
         transport: httpx2.AsyncBaseTransport | None = None,
@@ -65,7 +75,7 @@ class AsyncClient:
         self,
         prompt: Prompt,
         *,
-        model: str | None = None,
+        model: Models | None = None,
         idempotency_key: str | None = None,
         **options: Unpack[JobOptions],
     ) -> AsyncJobHandle:
@@ -82,7 +92,7 @@ class AsyncClient:
         return AsyncJobHandle(self._driver, await self._driver.run(_flows.submit(submission, self._backoff)))
 
     async def submit_batch(
-        self, items: Iterable[Item], *, model: str | None = None, **options: Unpack[JobOptions]
+        self, items: Iterable[Item], *, model: Models | None = None, **options: Unpack[JobOptions]
     ) -> Submitted:
         """Submit many jobs in few requests; one handle or error per item, in order.
 
@@ -98,7 +108,7 @@ class AsyncClient:
         self,
         prompt: Prompt,
         *,
-        model: str | None = None,
+        model: Models | None = None,
         idempotency_key: str | None = None,
         **options: Unpack[JobOptions],
     ) -> AsyncJobStream:
@@ -143,10 +153,15 @@ class AsyncClient:
         team: str | None = None,
         model: str | None = None,
         since: datetime | None = None,
+        error: str | None = None,
+        replayed: bool | None = None,
         page_size: int | None = None,
     ) -> AsyncIterator[Job]:
-        """Iterate jobs, newest first; pages are fetched as you get to them. A `since` without a zone is local time."""
-        filters, cursor = _flows.filters(status, team, model, since, page_size), None
+        """Iterate jobs, newest first; pages are fetched as you get to them. A `since` without a zone is local time.
+
+        Dead letters are `status="failed", replayed=False`; `error` is the code of a cause.
+        """
+        filters, cursor = _flows.filters(status, team, model, since, error, replayed, page_size), None
         while True:
             page = await self._driver.run(_flows.page(filters, cursor, self._backoff))
             for job in page.jobs:
@@ -154,6 +169,41 @@ class AsyncClient:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def replay(self, job_id: str, *, idempotency_key: str | None = None) -> AsyncJobHandle:
+        """Ask an ended job's question again: a new job with `retry_of`, and a new bill. Raises ConflictError."""
+        key = checked_key(idempotency_key)
+        return AsyncJobHandle(self._driver, await self._driver.run(_flows.replay(job_id, key, self._backoff)))
+
+    async def replay_all(
+        self,
+        *,
+        status: Literal["failed", "expired", "cancelled"] = "failed",
+        error: str | None = None,
+        team: str | None = None,
+        model: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> Submitted:
+        """Ask again what ended so and was not replayed before, newest first; one handle or error each.
+
+        Fewer than `limit` (at most 1,000) come back when no more fit. Sent twice it makes no job twice.
+        """
+        wanted = replay_request(status=status, error=error, team=team, model=model, since=since, limit=limit)
+        answers = await self._driver.run(_flows.replay_all(wanted, self._backoff))
+        return [AsyncJobHandle(self._driver, a) if isinstance(a, SubmittedJob) else a for a in answers]
+
+    async def lanes(self) -> Lanes:
+        """What limits and brakes the models now, and which bands are paused."""
+        return await self._driver.run(_flows.lanes(self._backoff))
+
+    async def pause(self, *, lane: str | None = None, band: Band | None = None) -> Lanes:
+        """Start nothing new in a lane (a model) or a band, for all tenants; what runs goes on. Needs `operator`."""
+        return await self._driver.run(_flows.switch("pause", switch(lane, band), self._backoff))
+
+    async def resume(self, *, lane: str | None = None, band: Band | None = None) -> Lanes:
+        """End a pause. Needs an API key with the scope `operator`."""
+        return await self._driver.run(_flows.switch("resume", switch(lane, band), self._backoff))
 
     async def ledger(self, job_id: str) -> Ledger:
         """What was booked for the job: one row a try, oldest first. Raises NotFoundError."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Literal, Self, Unpack
 
 import httpx2
 
@@ -20,9 +20,19 @@ from onceq._drive import Driver
 from onceq._flows import Ledger
 from onceq._handles import JobHandle, JobStream
 from onceq._http import Backoff
-from onceq._submission import Item, JobOptions, Prompt, prepare, prepare_batch
+from onceq._submission import (
+    Item,
+    JobOptions,
+    Models,
+    Prompt,
+    checked_key,
+    prepare,
+    prepare_batch,
+    replay_request,
+    switch,
+)
 from onceq.errors import OnceqError
-from onceq.wire import Health, Job, Stats, Status, SubmittedJob
+from onceq.wire import Band, Health, Job, Lanes, Stats, Status, SubmittedJob
 
 Submitted = list[JobHandle | OnceqError]
 """What became of the items of a batch, in order."""
@@ -45,7 +55,7 @@ class Client:
         base_url: str | None = None,
         api_key: str | None = None,
         *,
-        model: str | None = None,
+        model: Models | None = None,
         timeout_s: float = 30.0,
         max_retries: int = 5,
         transport: httpx2.BaseTransport | None = None,
@@ -64,7 +74,7 @@ class Client:
         self,
         prompt: Prompt,
         *,
-        model: str | None = None,
+        model: Models | None = None,
         idempotency_key: str | None = None,
         **options: Unpack[JobOptions],
     ) -> JobHandle:
@@ -81,7 +91,7 @@ class Client:
         return JobHandle(self._driver, self._driver.run(_flows.submit(submission, self._backoff)))
 
     def submit_batch(
-        self, items: Iterable[Item], *, model: str | None = None, **options: Unpack[JobOptions]
+        self, items: Iterable[Item], *, model: Models | None = None, **options: Unpack[JobOptions]
     ) -> Submitted:
         """Submit many jobs in few requests; one handle or error per item, in order.
 
@@ -97,7 +107,7 @@ class Client:
         self,
         prompt: Prompt,
         *,
-        model: str | None = None,
+        model: Models | None = None,
         idempotency_key: str | None = None,
         **options: Unpack[JobOptions],
     ) -> JobStream:
@@ -142,16 +152,56 @@ class Client:
         team: str | None = None,
         model: str | None = None,
         since: datetime | None = None,
+        error: str | None = None,
+        replayed: bool | None = None,
         page_size: int | None = None,
     ) -> Iterator[Job]:
-        """Iterate jobs, newest first; pages are fetched as you get to them. A `since` without a zone is local time."""
-        filters, cursor = _flows.filters(status, team, model, since, page_size), None
+        """Iterate jobs, newest first; pages are fetched as you get to them. A `since` without a zone is local time.
+
+        Dead letters are `status="failed", replayed=False`; `error` is the code of a cause.
+        """
+        filters, cursor = _flows.filters(status, team, model, since, error, replayed, page_size), None
         while True:
             page = self._driver.run(_flows.page(filters, cursor, self._backoff))
             yield from page.jobs
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def replay(self, job_id: str, *, idempotency_key: str | None = None) -> JobHandle:
+        """Ask an ended job's question again: a new job with `retry_of`, and a new bill. Raises ConflictError."""
+        key = checked_key(idempotency_key)
+        return JobHandle(self._driver, self._driver.run(_flows.replay(job_id, key, self._backoff)))
+
+    def replay_all(
+        self,
+        *,
+        status: Literal["failed", "expired", "cancelled"] = "failed",
+        error: str | None = None,
+        team: str | None = None,
+        model: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> Submitted:
+        """Ask again what ended so and was not replayed before, newest first; one handle or error each.
+
+        Fewer than `limit` (at most 1,000) come back when no more fit. Sent twice it makes no job twice.
+        """
+        wanted = replay_request(status=status, error=error, team=team, model=model, since=since, limit=limit)
+        answers = self._driver.run(_flows.replay_all(wanted, self._backoff))
+        return [JobHandle(self._driver, a) if isinstance(a, SubmittedJob) else a for a in answers]
+
+    def lanes(self) -> Lanes:
+        """What limits and brakes the models now, and which bands are paused."""
+        return self._driver.run(_flows.lanes(self._backoff))
+
+    def pause(self, *, lane: str | None = None, band: Band | None = None) -> Lanes:
+        """Start nothing new in a lane (a model) or a band, for all tenants; what runs goes on. Needs `operator`."""
+        return self._driver.run(_flows.switch("pause", switch(lane, band), self._backoff))
+
+    def resume(self, *, lane: str | None = None, band: Band | None = None) -> Lanes:
+        """End a pause. Needs an API key with the scope `operator`."""
+        return self._driver.run(_flows.switch("resume", switch(lane, band), self._backoff))
 
     def ledger(self, job_id: str) -> Ledger:
         """What was booked for the job: one row a try, oldest first. Raises NotFoundError."""

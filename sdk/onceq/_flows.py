@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import quote
 
 import httpx2
@@ -29,10 +29,15 @@ from onceq.wire import (
     Health,
     Job,
     JobPage,
+    Lanes,
     LedgerEntry,
     Problem,
+    ReplayAnswer,
+    ReplayRequest,
+    Request,
     Stats,
     SubmittedJob,
+    Switch,
 )
 
 Ledger = list[LedgerEntry]
@@ -55,6 +60,33 @@ def get(job_id: str, backoff: Backoff) -> Flow[Job]:
 def cancel(job_id: str, backoff: Backoff) -> Flow[Job]:
     """Ask for the job's end; one that has ended stays as it is."""
     return read(Job.model_validate_json, (yield from exchange(Call("POST", job_path(job_id, "cancel")), backoff)))
+
+
+def replay(job_id: str, key: str, backoff: Backoff) -> Flow[SubmittedJob]:
+    """Ask an ended job's question again; every retry carries the same key."""
+    call = Call("POST", job_path(job_id, "replay"), headers={"idempotency-key": key})
+    return read(SubmittedJob.model_validate_json, (yield from exchange(call, backoff)))
+
+
+def replay_all(wanted: ReplayRequest, backoff: Backoff) -> Flow[list[SubmittedJob | OnceqError]]:
+    """Ask again what fits; what became of each. Sent twice it makes no job twice."""
+    answer = read(ReplayAnswer.model_validate_json, (yield from exchange(_post("/v1/jobs/replay", wanted), backoff)))
+    return [item.job or problem_error(item.problem or _NO_ANSWER) for item in answer.items]
+
+
+def lanes(backoff: Backoff) -> Flow[Lanes]:
+    """The lanes as they are."""
+    return read(Lanes.model_validate_json, (yield from exchange(Call("GET", "/v1/lanes"), backoff)))
+
+
+def switch(word: Literal["pause", "resume"], what: Switch, backoff: Backoff) -> Flow[Lanes]:
+    """Pause or resume a lane or a band; the lanes as they are then."""
+    return read(Lanes.model_validate_json, (yield from exchange(_post(f"/v1/lanes/{word}", what), backoff)))
+
+
+def _post(path: str, body: Request) -> Call:
+    content = body.model_dump_json(exclude_none=True).encode()
+    return Call("POST", path, headers={"content-type": "application/json"}, content=content)
 
 
 def ledger(job_id: str, backoff: Backoff) -> Flow[Ledger]:
@@ -129,7 +161,13 @@ def page(filters: Mapping[str, str], cursor: str | None, backoff: Backoff) -> Fl
 
 
 def filters(
-    status: str | None, team: str | None, model: str | None, since: datetime | None, page_size: int | None
+    status: str | None,
+    team: str | None,
+    model: str | None,
+    since: datetime | None,
+    error: str | None,
+    replayed: bool | None,
+    page_size: int | None,
 ) -> dict[str, str]:
     """The query of a job list; a `since` without a zone is local time, as everywhere in Python."""
     given = {
@@ -137,6 +175,8 @@ def filters(
         "team": team,
         "model": model,
         "since": since.astimezone().isoformat() if since else None,
+        "error": error,
+        "replayed": None if replayed is None else str(replayed).lower(),
         "limit": str(page_size) if page_size else None,
     }
     return {name: value for name, value in given.items() if value is not None}

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict, TypeVar
 
 from pydantic import JsonValue, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
@@ -22,7 +22,10 @@ from onceq.wire import (
     BatchItem,
     JobRequest,
     Message,
+    ReplayRequest,
+    Request,
     ResponseFormat,
+    Switch,
     Timeouts,
     Tool,
     ToolChoice,
@@ -31,8 +34,11 @@ from onceq.wire import (
 DEDUPE_WINDOW_S: Final = 600
 """Seconds in which an equal request joins the same job; the service's own default for a request without a key."""
 
+Made = TypeVar("Made", bound=Request)
 Prompt = str | Sequence[Message | Mapping[str, Any]]
 """What to ask: a text, or the turns of a conversation as `Message` or plain dicts of the same fields."""
+Models = str | Sequence[str]
+"""A model, or several: those behind the first answer when those before them can't."""
 Item = str | JobRequest | BatchItem | Mapping[str, Any]
 """One job of a batch: a prompt, a whole request, or a dict of `JobRequest` fields and `idempotency_key`."""
 
@@ -78,7 +84,7 @@ class Submission:
         return Call("POST", "/v1/jobs", headers=headers, content=self.body)
 
 
-def prepare(prompt: Prompt, model: str | None, key: str | None, options: JobOptions) -> Submission:
+def prepare(prompt: Prompt, model: Models | None, key: str | None, options: JobOptions) -> Submission:
     """Check a request before it is sent. Raises BadRequestError; ConfigurationError when there is no model.
 
     A key of our own making covers our retries only, so the window that joins equal requests is sent beside it;
@@ -89,7 +95,7 @@ def prepare(prompt: Prompt, model: str | None, key: str | None, options: JobOpti
     fields: dict[str, Any] = {"model": model, **_asked(prompt), **_given(options)}
     if key is None:
         fields.setdefault("dedupe_window_s", DEDUPE_WINDOW_S)
-    return Submission(_checked(fields), _checked_key(key) if key is not None else uuid.uuid4().hex)
+    return Submission(_checked(fields), checked_key(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ class Pack:
         return Call("POST", "/v1/jobs/batch", headers={"content-type": "application/json"}, content=body)
 
 
-def prepare_batch(items: Iterable[Item], model: str | None, options: JobOptions) -> list[Pack]:
+def prepare_batch(items: Iterable[Item], model: Models | None, options: JobOptions) -> list[Pack]:
     """Check all items before any is sent, and pack them into as few posts as the service's limits allow."""
     packs: list[Pack] = []
     pack: list[bytes] = []
@@ -143,6 +149,29 @@ def _encoded(fields: Mapping[str, Any]) -> bytes:
         raise refusal(f"The request holds a value that JSON has no form for: {exc}.") from exc
 
 
+def checked_key(key: str | None) -> str:
+    """The caller's idempotency key, else a new one for our own retries. Raises BadRequestError."""
+    return uuid.uuid4().hex if key is None else _checked_key(key)
+
+
+def replay_request(**fields: Any) -> ReplayRequest:
+    """Which jobs to replay; a `since` without a zone is local time. Raises BadRequestError."""
+    since: datetime | None = fields.pop("since")
+    return _made(ReplayRequest, {**fields, "since": since.astimezone() if since else None})
+
+
+def switch(lane: str | None, band: Band | None) -> Switch:
+    """What to pause or resume. Raises BadRequestError unless it is one thing."""
+    return _made(Switch, {"lane": lane, "band": band})
+
+
+def _made(kind: type[Made], fields: Mapping[str, Any]) -> Made:
+    try:
+        return kind.model_validate(_given(fields))
+    except ValidationError as exc:
+        raise refused(exc, "") from exc
+
+
 def _checked_key(key: str) -> str:
     if not re.fullmatch(IDEMPOTENCY_KEY_PATTERN, key):
         what = "An idempotency key is 1 to 255 printable ASCII characters without a space."
@@ -150,13 +179,13 @@ def _checked_key(key: str) -> str:
     return key
 
 
-def _checked_item(item: Item, where: str, model: str | None, options: JobOptions) -> bytes:
+def _checked_item(item: Item, where: str, model: Models | None, options: JobOptions) -> bytes:
     fields = _given({"model": model, **options, **_item_fields(item)})
     key = fields.pop("idempotency_key", None)
     if key is None:
         fields.setdefault("dedupe_window_s", DEDUPE_WINDOW_S)
     _checked(fields, where)
-    return _encoded({"idempotency_key": uuid.uuid4().hex if key is None else _checked_key(key), "job": fields})
+    return _encoded({"idempotency_key": checked_key(key), "job": fields})
 
 
 def _item_fields(item: Item) -> Mapping[str, Any]:

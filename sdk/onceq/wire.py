@@ -53,9 +53,9 @@ IDEMPOTENCY_KEY_PATTERN: Final = r"^[\x21-\x7e]{1,255}$"
 ErrorCode = Literal[
     # the request, answered as problem+json
     "bad_request", "invalid_request", "malformed_json", "malformed_idempotency_key", "malformed_last_event_id",
-    "last_event_id_ahead", "unauthorized", "forbidden", "job_not_found", "not_found", "method_not_allowed",
-    "idempotency_key_reused", "payload_too_large", "unsupported_media_type", "unknown_model", "provider_not_served",
-    "rate_limited", "store_unavailable", "store_full", "internal_error",
+    "last_event_id_ahead", "unauthorized", "forbidden", "job_not_found", "job_not_ended", "not_found",
+    "method_not_allowed", "idempotency_key_reused", "payload_too_large", "unsupported_media_type", "unknown_model",
+    "provider_not_served", "rate_limited", "store_unavailable", "store_full", "internal_error",
     # the job, in Job.error
     "provider_bad_request", "provider_auth", "provider_forbidden", "model_not_found", "provider_too_large",
     "content_refused", "provider_rate_limited", "provider_overloaded", "provider_error", "provider_unreachable",
@@ -264,6 +264,33 @@ class BatchRequest(Request):
     items: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_BATCH)]
 
 
+class ReplayRequest(Request):
+    """`POST /v1/jobs/replay`: asks again what ended so and was not replayed before, newest first, at most `limit`.
+
+    `error` is the code of its error, `since` a time of creation; what is left out fits any.
+    """
+
+    status: Literal["failed", "expired", "cancelled"] = "failed"
+    error: Name | None = None
+    team: Name | None = None
+    model: ModelName | None = None
+    since: AwareDatetime | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 100
+
+
+class Switch(Request):
+    """`POST /v1/lanes/pause` and `/resume`: either a lane (a model, or an alias for several) or a band."""
+
+    lane: ModelName | None = None
+    band: Band | None = None
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        if (self.lane is None) == (self.band is None):
+            raise ValueError("give either lane or band")
+        return self
+
+
 # -- answers ----------------------------------------------------------------------------------------------------
 
 
@@ -440,6 +467,13 @@ class BatchAnswer(Answer):
     items: list[BatchAnswerItem]
 
 
+class ReplayAnswer(Answer):
+    """What became of each: a new job (its `retry_of` says of which) or a problem. `more`: others fit, ask again."""
+
+    items: list[BatchAnswerItem]
+    more: bool = False
+
+
 class Depth(Answer):
     """Jobs by state now; `queued` counts those that wait for a retry too."""
 
@@ -514,6 +548,13 @@ class LaneInfo(Answer):
     input_tokens_last_minute: int = 0
     output_tokens_last_minute: int = 0
     limits: dict[str, int] = Field(default_factory=dict[str, int])
+
+
+class Lanes(Answer):
+    """`GET /v1/lanes`, newest start first, and the bands that are paused for every lane."""
+
+    lanes: list[LaneInfo]
+    paused_bands: list[Band] = Field(default_factory=list[Band])
 
 
 class WorkerInfo(Answer):

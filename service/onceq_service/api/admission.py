@@ -51,7 +51,13 @@ def idempotency_key(sent: bytes | None) -> str | None:
 
 
 def admission(
-    request: JobRequest, key: ApiKey, idem_key: str | None, models: Sequence[Resolved], seal: Seal, defaults: Defaults
+    request: JobRequest,
+    key: ApiKey,
+    idem_key: str | None,
+    models: Sequence[Resolved],
+    seal: Seal,
+    defaults: Defaults,
+    retry_of: str = "",
 ) -> Admission:
     """Everything that the store needs to decide; raises Refused (422) for numbers that JSON does not have."""
     tenant, (model, *others) = key.tenant.encode(), models
@@ -86,6 +92,7 @@ def admission(
         chain=[(other.model, _limits(other, defaults)) for other in others],
         not_before_ms=not_before_ms(request, deadline_s),
         queue_s=request.timeouts.queue_s if request.timeouts else None,
+        retry_of=retry_of,
         grace_s=request.disconnect_grace_s if request.on_disconnect == "cancel" else None,
     )
 

@@ -15,11 +15,11 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from onceq.errors import ConfigurationError, OnceqError
-from onceq_service.api import documented, health, jobs, keys, metrics, models, stats
+from onceq_service.api import documented, health, jobs, keys, lanes, metrics, models, replay, stats
 from onceq_service.api.batch import submit_batch
 from onceq_service.api.door import Door, Handler
 from onceq_service.api.events import events_route
-from onceq_service.api.problems import Refused, internal_error, invalid_fields, refusal_of
+from onceq_service.api.problems import Refused, answer_to, invalid_fields
 from onceq_service.api.replies import Reply
 from onceq_service.api.service import Service
 from onceq_service.api.submit import submit
@@ -27,7 +27,7 @@ from onceq_service.settings import Settings
 
 HOT: dict[tuple[str, str], Handler] = {("POST", "/v1/jobs"): submit, ("POST", "/v1/jobs/batch"): submit_batch}
 PUBLIC = ("/livez", "/readyz")
-PARTS = tuple(part.router for part in (jobs, stats, models, keys, health, metrics))
+PARTS = tuple(part.router for part in (replay, jobs, lanes, stats, models, keys, health, metrics))
 
 
 class Api(FastAPI):
@@ -104,12 +104,17 @@ async def _validation_problem(request: Request, exc: Exception) -> Response:
 
 async def _refusal(request: Request, exc: Exception) -> Response:
     """What a route refused, or the store: FastAPI's own stack would make a bare 500 of it."""
-    return response((refusal_of(exc) or internal_error()).reply(request.scope["path"]))
+    return _answer(request, exc)
 
 
 async def _internal_problem(request: Request, exc: Exception) -> Response:
-    """Our fault: the server logs it with its trace, the client gets a problem without one."""
-    return response(internal_error().reply(request.scope["path"]))
+    """Our fault: the log has its kind and place, the client gets a problem without them."""
+    return _answer(request, exc)
+
+
+def _answer(request: Request, exc: Exception) -> Response:
+    path = request.scope["path"]
+    return response(answer_to(exc, f"{request.method} {path}").reply(path))
 
 
 def response(reply: Reply) -> Response:

@@ -90,6 +90,7 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[ApiKey]]:
 
 
 Reader = Annotated[ApiKey, Depends(needs("read"))]
+Submitter = Annotated[ApiKey, Depends(needs("submit"))]
 Canceller = Annotated[ApiKey, Depends(needs("cancel"))]
 Admin = Annotated[ApiKey, Depends(needs("admin"))]
 Operator = Annotated[ApiKey, Depends(needs("operator"))]

@@ -29,6 +29,13 @@ def connection_of(scope: Scope) -> Connection | None:
     return cast("Connection | None", scope.get("extensions", {}).get(EXTENSION))
 
 
+def cut(scope: Scope) -> None:
+    """Drops the connection that a request came by; nothing under a server that is not ours."""
+    connection = connection_of(scope)
+    if connection is not None:
+        connection.cut()
+
+
 @contextmanager
 def stopping(scope: Scope, then: Callable[[], object]) -> Generator[None]:
     """Inside, `then` is called when the server begins to stop."""

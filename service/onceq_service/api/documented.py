@@ -19,6 +19,7 @@ _WHY: Final[dict[int, str]] = {
     401: "No API key, or one that is not known.",
     403: "The API key lacks the scope.",
     404: "No such thing for this API key (another tenant's looks the same).",
+    409: "The job is not in a state for this: `job_not_ended`.",
     413: "The body is too large.",
     415: "The body is not sent as application/json.",
     422: "Not valid: `errors` says where. Or `unknown_model`, `provider_not_served`, `idempotency_key_reused`.",

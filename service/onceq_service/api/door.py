@@ -1,7 +1,8 @@
 """The ASGI door of the app: no request passes without a key, and whatever goes wrong leaves as a problem.
 
 The hot route is answered from here: the stack behind (exception handling, routing, dependencies) costs more than its
-work. Its handler returns a whole Reply, so nothing is half sent when it fails.
+work. Its handler returns a whole Reply, so nothing is half sent when it fails. No exception leaves by it: the server
+would log its words. An answer that has begun is broken off instead.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onceq_service.api.auth import KEY
 from onceq_service.api.body import ClientGone, Heads, heads_of
+from onceq_service.api.connection import cut
 from onceq_service.api.problems import answer_to
 from onceq_service.api.replies import Reply, send_reply
 from onceq_service.api.service import Service
@@ -44,11 +46,11 @@ class Door:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
+        started = ended = False
 
         async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
+            nonlocal started, ended
+            started, ended = True, message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
         try:
@@ -65,11 +67,14 @@ class Door:
             await self.app(scope, receive, watched)
         except ClientGone:
             return
-        except Exception as exc:
-            if started:
-                raise
+        except Exception as exc:  # noqa: BLE001 - the server would log its words
+            if ended:  # the app has answered and logged it, and raises it once more for the server to print
+                return
             refused = answer_to(exc, f"{scope['method']} {scope['path']}")
-            await send_reply(send, refused.reply(scope["path"]))
+            if started:
+                cut(scope)
+            else:
+                await send_reply(send, refused.reply(scope["path"]))
 
     async def _logged(self, scope: Scope, receive: Receive, send: Send) -> None:
         began, status = time.perf_counter(), 0

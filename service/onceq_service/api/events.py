@@ -20,9 +20,9 @@ from starlette.types import Receive, Scope, Send
 
 from onceq_service.api.auth import KEY, require
 from onceq_service.api.body import Heads
-from onceq_service.api.connection import connection_of, stopping
+from onceq_service.api.connection import cut, stopping
 from onceq_service.api.door import HEADS
-from onceq_service.api.jobs import fields_of
+from onceq_service.api.jobs import shown_of
 from onceq_service.api.presence import watched
 from onceq_service.api.problems import Refused
 from onceq_service.api.replies import Reply, send_reply
@@ -56,7 +56,7 @@ class Events:
         require(key, "read")
         after = cursor(scope[HEADS], scope["query_string"])
         job_id: str = scope["path_params"]["job_id"]
-        fields = await fields_of(service, key, job_id)
+        fields = await shown_of(service, key, job_id)
         if at_end(job_id, fields, after):
             await send_reply(send, Reply(204))
             return
@@ -182,7 +182,7 @@ class Stream:
             return False
         if now - self._sending_since < SEND_TIMEOUT_S:
             return False
-        self._cut()
+        cut(self._scope)
         return True
 
     async def _keep_alive(self) -> bool:
@@ -190,11 +190,6 @@ class Stream:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await self._write(KEEP_ALIVE)
         except TimeoutError:
-            self._cut()
+            cut(self._scope)
             return False
         return True
-
-    def _cut(self) -> None:
-        connection = connection_of(self._scope)
-        if connection is not None:
-            connection.cut()

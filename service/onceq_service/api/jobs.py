@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -27,7 +28,10 @@ router = APIRouter(tags=["jobs"])
 
 
 class ListQuery(BaseModel):
-    """`GET /v1/jobs`: which jobs; `since` is a time of creation, `cursor` the `next_cursor` of the page before."""
+    """`GET /v1/jobs`: which jobs; `since` is a time of creation, `cursor` the `next_cursor` of the page before.
+
+    Dead letters are `status=failed&replayed=false`, those of one cause have its code as `error`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,6 +39,8 @@ class ListQuery(BaseModel):
     team: str | None = None
     model: str | None = None
     since: AwareDatetime | None = None
+    error: str | None = None
+    replayed: bool | None = None
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
@@ -51,7 +57,14 @@ class WaitQuery(BaseModel):
 async def list_jobs(service: In, key: Reader, where: Annotated[ListQuery, Query()]) -> JobPage:
     """The tenant's jobs, newest first."""
     models = service.catalog.models(where.model) if where.model else None
-    wanted = Filter(status=where.status, team=where.team, models=models, since=where.since)
+    wanted = Filter(
+        status=where.status,
+        team=where.team,
+        models=models,
+        since=where.since,
+        error=where.error,
+        replayed=where.replayed,
+    )
     try:
         return await service.store.jobs.list(key.tenant, wanted, cursor=where.cursor, limit=where.limit)
     except ValueError as exc:
@@ -63,16 +76,15 @@ async def get_job(
     request: Request, service: In, key: Reader, job_id: str, query: Annotated[WaitQuery, Query()]
 ) -> Response:
     """The job as it stands. With `wait` it is answered at the job's end, or after that many seconds."""
-    fields = await wait_for_end(service, key, job_id, query.wait, request.scope)
-    if fields is None:
-        raise job_not_found(job_id, service.settings.result_ttl_s)
-    tag = etag(fields, service.store.jobs.durability)
+    fields = _found(await wait_for_end(service, key, job_id, query.wait, request), service, job_id)
+    body = (await service.store.jobs.view(job_id, fields)).model_dump_json().encode()
+    tag = etag(body)
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if not has_ended(fields):
         headers["Retry-After"] = str(POLL_AGAIN_S)
-    if tag in _tags(request.scope[HEADS].get(b"if-none-match", b"")):
+    if not _tags(request.scope[HEADS].get(b"if-none-match", b"")).isdisjoint((tag, "*")):
         return Response(status_code=304, headers=headers)
-    return job_response(await _view(service, key, job_id), 200, headers)
+    return Response(body, 200, headers, media_type=JSON)
 
 
 @router.post(
@@ -81,10 +93,10 @@ async def get_job(
 async def cancel_job(request: Request, service: In, key: Canceller, job_id: str) -> Response:
     """Cancels a job, for everyone who joined it: 200 when it has ended, 202 when its worker has yet to let go."""
     outcome = await service.store.jobs.cancel(job_id, key.tenant)
-    if outcome == "requested":
-        await wait_for_end(service, key, job_id, CANCEL_WAIT_S, request.scope)
-    job = await _view(service, key, job_id)
-    return job_response(job, 200 if job.finished_at else 202, {})
+    wait_s = CANCEL_WAIT_S if outcome == "requested" else 0
+    fields = _found(await wait_for_end(service, key, job_id, wait_s, request), service, job_id)
+    job = await service.store.jobs.view(job_id, fields)
+    return Response(job.model_dump_json(), 200 if job.finished_at else 202, media_type=JSON)
 
 
 @router.get("/v1/jobs/{job_id}/ledger", responses=doc.problems(401, 403, 404, 503))
@@ -100,29 +112,24 @@ async def get_request(service: In, key: Reader, job_id: str) -> Response:
 
 
 async def fields_of(service: Service, key: ApiKey, job_id: str) -> Fields:
-    """The job's hash; raises Refused (404)."""
-    fields = await service.store.jobs.fields(job_id, key.tenant)
+    """The job's whole hash; raises Refused (404)."""
+    return _found(await service.store.jobs.fields(job_id, key.tenant), service, job_id)
+
+
+async def shown_of(service: Service, key: ApiKey, job_id: str) -> Fields:
+    """What of the job's hash a client is shown; raises Refused (404)."""
+    return _found(await service.store.jobs.shown(job_id, key.tenant), service, job_id)
+
+
+def _found(fields: Fields | None, service: Service, job_id: str) -> Fields:
     if fields is None:
         raise job_not_found(job_id, service.settings.result_ttl_s)
     return fields
 
 
-def etag(fields: Fields, durability: str) -> str:
-    """Changes with whatever a client can see of a job: each event has a number, only claims and cancels have none."""
-    cancel = "-c" if "cancel" in fields else ""
-    return f'"{int(fields["seq"])}-{fields["state"].decode()}{cancel}-{durability}"'
-
-
-def job_response(job: Job, status: int, headers: dict[str, str]) -> Response:
-    """A job as an answer."""
-    return Response(job.model_dump_json(), status, headers, media_type=JSON)
-
-
-async def _view(service: Service, key: ApiKey, job_id: str) -> Job:
-    job = await service.store.jobs.get(job_id, key.tenant)
-    if job is None:
-        raise job_not_found(job_id, service.settings.result_ttl_s)
-    return job
+def etag(body: bytes) -> str:
+    """Changes with whatever a client can see of a job; claims, cancels and a lane's pause leave no event."""
+    return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
 
 
 def _tags(header: bytes) -> set[str]:

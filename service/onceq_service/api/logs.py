@@ -1,12 +1,14 @@
 """Logging of an API process: structlog to stderr, JSON or for people; uvicorn's own messages go the same way.
 
-Never logged: API keys, prompts, answers. Tracebacks are plain, without the values of local variables.
+Never logged: API keys, prompts, answers; so of an exception only its kind and its places.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from typing import Any
 
 import structlog
 
@@ -34,7 +36,14 @@ def configure_logs(settings: Settings) -> None:
     logging.basicConfig(handlers=[_ToStructlog()], level=max(level, logging.WARNING), force=True)
 
 
+def without_words(exc: BaseException) -> dict[str, Any]:
+    """An exception for a log: what it is and where it came from. Its own words could hold a prompt."""
+    places = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(exc.__traceback__)]
+    return {"error": type(exc).__name__, "places": places[-8:]}
+
+
 class _ToStructlog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
+        raised = record.exc_info[1] if record.exc_info else None
         logger = structlog.get_logger(record.name)
-        logger.log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)
+        logger.log(record.levelno, record.getMessage(), **(without_words(raised) if raised else {}))

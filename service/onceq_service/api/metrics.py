@@ -57,7 +57,7 @@ async def _queue(service: Service) -> list[Metric]:
     return [
         queued,
         _gauge("onceq_jobs_running", "Jobs that a worker holds.", await sums.running()),
-        _gauge("onceq_jobs_waiting_retry", "Jobs that wait for a retry's time.", await sums.waiting_retry()),
+        _gauge("onceq_jobs_waiting_retry", "Jobs that wait for a retry's time or their own.", await sums.delayed()),
         _gauge("onceq_redis_memory_bytes", "Memory that Redis uses.", used),
         _gauge("onceq_redis_memory_limit_bytes", "Redis's maxmemory, 0 for none.", limit),
         _gauge(

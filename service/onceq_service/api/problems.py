@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from onceq.errors import OnceqError
 from onceq.wire import ErrorCode, FieldError, Problem
+from onceq_service.api.logs import without_words
 from onceq_service.api.replies import Headers, Reply
 from onceq_service.store import KeyReused, StoreFull, StoreUnavailable
 
@@ -22,9 +22,9 @@ MEDIA_TYPE: Final = b"application/problem+json"
 STATUS: Final[dict[ErrorCode, int]] = {
     "bad_request": 400, "malformed_json": 400, "malformed_idempotency_key": 400, "malformed_last_event_id": 400,
     "last_event_id_ahead": 400, "unauthorized": 401, "forbidden": 403, "job_not_found": 404, "not_found": 404,
-    "method_not_allowed": 405, "payload_too_large": 413, "unsupported_media_type": 415, "invalid_request": 422,
-    "idempotency_key_reused": 422, "unknown_model": 422, "provider_not_served": 422, "rate_limited": 429,
-    "internal_error": 500, "store_unavailable": 503, "store_full": 503,
+    "method_not_allowed": 405, "job_not_ended": 409, "payload_too_large": 413, "unsupported_media_type": 415,
+    "invalid_request": 422, "idempotency_key_reused": 422, "unknown_model": 422, "provider_not_served": 422,
+    "rate_limited": 429, "internal_error": 500, "store_unavailable": 503, "store_full": 503,
 }  # fmt: skip
 MAX_ERRORS: Final = 20
 """Field errors named in one answer; a long list of messages can be wrong in thousands of places."""
@@ -83,8 +83,7 @@ def answer_to(exc: Exception, doing: str) -> Refused:
     hold a prompt."""
     refused = refusal_of(exc)
     if refused is None:
-        places = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(exc.__traceback__)]
-        log.error("a request failed", doing=doing, error=type(exc).__name__, places=places[-8:])
+        log.error("a request failed", doing=doing, **without_words(exc))
         refused = internal_error()
     return refused
 

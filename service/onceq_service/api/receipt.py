@@ -12,19 +12,21 @@ from onceq_service.store import Admission
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_ID, _MODEL, _PROVIDER, _TEAM, _USER = (f"<{word}>" for word in ("id", "model", "provider", "team", "user"))
+_ID, *_TEXTS = (f"<{word}>" for word in ("id", "model", "provider", "team", "user", "retry_of"))
 
 
 def _template() -> str:
     """SubmittedJob's own JSON with a `%s` for what differs, so that it grows with the model."""
+    model, provider, team, user, retry_of = _TEXTS
     job = SubmittedJob(
-        id=_ID, status="queued", disposition="created", model=_MODEL, provider=_PROVIDER, team=_TEAM, user=_USER,
-        labels={"<": "labels"}, created_at=_EPOCH,
+        id=_ID, status="queued", disposition="created", model=model, provider=provider, team=team, user=user,
+        labels={"<": "labels"}, created_at=_EPOCH, retry_of=retry_of, fallbacks=["<fallbacks>"],
         urls=Urls(self=f"/v1/jobs/{_ID}", events=f"/v1/jobs/{_ID}/events", cancel=f"/v1/jobs/{_ID}/cancel"),
     ).model_dump_json()  # fmt: skip
     text = job.replace("%", "%%").replace(_ID, "%(id)s")
-    for name in (_MODEL, _PROVIDER, _TEAM, _USER):
+    for name in _TEXTS:
         text = text.replace(f'"{name}"', f"%({name[1:-1]})s")
+    text = text.replace('["<fallbacks>"]', "%(fallbacks)s")
     text = text.replace('{"<":"labels"}', "%(labels)s").replace('"1970-01-01T00:00:00Z"', '"%(created_at)s"')
     text = text.replace('"band":"standard"', '"band":"%(band)s"').replace(
         '"simulated":false', '"simulated":%(simulated)s'
@@ -45,6 +47,8 @@ def created(a: Admission, created_ms: int, durability: str) -> bytes:
             "provider": _text(a.provider),
             "team": _text(a.team),
             "user": _text(a.user),
+            "retry_of": _text(a.retry_of),
+            "fallbacks": _ENCODE([model for model, _ in a.chain]).decode() if a.chain else "[]",
             "labels": a.labels.decode(),
             "created_at": rfc3339(created_ms),
             "band": a.band,

@@ -19,6 +19,7 @@ from onceq_service.api.admission import Defaults
 from onceq_service.api.auth import Doorkeeper
 from onceq_service.api.cache import TenantCache
 from onceq_service.api.catalog import Catalog
+from onceq_service.api.logs import without_words
 from onceq_service.settings import Settings
 from onceq_service.store import Retention, Seal, ServerFacts, Store, StoreError, open_store
 from onceq_service.store.server import FULL_AT
@@ -119,8 +120,8 @@ async def repeat(what: Callable[[], Awaitable[object]], every_s: float) -> None:
             if not away:
                 log.warning("redis does not answer", chore=what.__name__, reason=str(exc))
             away = True
-        except Exception:
-            log.exception("a chore failed", chore=what.__name__)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the next round may do better
+            log.error("a chore failed", chore=what.__name__, **without_words(exc))  # noqa: TRY400
         await asyncio.sleep(max(0.05, every_s - (time.monotonic() - began)))
 
 

@@ -36,7 +36,7 @@ async def _read(service: Service, tenant: str) -> bytes:
     sums = service.store.sums
     now_ms = await sums.now_ms()
     depth, retries, oldest, points, workers = await asyncio.gather(
-        sums.depth(tenant), sums.waiting_retry(), sums.oldest_queued_s(tenant, now_ms),
+        sums.depth(tenant), sums.delayed(tenant), sums.oldest_queued_s(tenant, now_ms),
         sums.hours(tenant, now_ms - 23 * HOUR_MS, now_ms), sums.workers(),
     )  # fmt: skip
     simulated = service.catalog.simulated

@@ -37,15 +37,17 @@ async def submit(service: Service, key: ApiKey, heads: Heads, receive: Receive) 
     return Reply(202, accepted.body, (JSON, location, (b"idempotent-replayed", replayed)))
 
 
-async def admit(service: Service, key: ApiKey, idem_key: str | None, request: JobRequest, seal: Seal) -> Accepted:
-    """Creates, joins or replays one job; raises Refused, StoreError."""
+async def admit(
+    service: Service, key: ApiKey, idem_key: str | None, request: JobRequest, seal: Seal, *, retry_of: str = ""
+) -> Accepted:
+    """Creates, joins or replays one job; raises Refused, StoreError. `retry_of`: the job whose question it asks."""
     models = service.catalog.chain(request.models())
     if service.full:
         raise store_full()
     for model in models:
         if not await service.serves(model.provider):
             raise service.catalog.not_served(model.provider)
-    wanted = admission(request, key, idem_key, models, seal, service.defaults)
+    wanted = admission(request, key, idem_key, models, seal, service.defaults, retry_of)
     jobs = service.store.jobs
     admitted = await jobs.admit(wanted)
     service.posts[admitted.disposition] += 1

@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
-from starlette.types import Scope
+from fastapi import Request
+from starlette.types import Receive
 
 from onceq.wire import TERMINAL
 from onceq_service.api.connection import stopping
 from onceq_service.api.presence import watched
-from onceq_service.api.service import Service
+from onceq_service.api.service import Service, cancel_all
 from onceq_service.store import ApiKey
 from onceq_service.store.views import Fields
 
 
-async def wait_for_end(service: Service, key: ApiKey, job_id: str, timeout_s: float, scope: Scope) -> Fields | None:
-    """The job's fields at its end, or as they are after `timeout_s`, or when this process stops; None: no such job."""
-    fields = await service.store.jobs.fields(job_id, key.tenant)
+async def wait_for_end(service: Service, key: ApiKey, job_id: str, timeout_s: float, request: Request) -> Fields | None:
+    """What is shown of the job at its end, or as it is after `timeout_s`, or when the client leaves or this process
+    stops; None: no such job."""
+    fields = await service.store.jobs.shown(job_id, key.tenant)
     if fields is None or has_ended(fields):
         return fields
     if timeout_s <= 0:
         if "grace_ms" in fields:
             await service.store.jobs.watch(job_id)
         return fields
-    ending = asyncio.ensure_future(_follow_to_end(service, job_id, int(fields["seq"])))
-    async with watched(service, job_id, fields):
-        with stopping(scope, ending.cancel):
-            await asyncio.wait((ending,), timeout=timeout_s)
-    ending.cancel()
-    with suppress(asyncio.CancelledError):
-        await ending
-    return await service.store.jobs.fields(job_id, key.tenant)
+    ending = asyncio.create_task(_follow_to_end(service, job_id, int(fields["seq"])), name="long-poll")
+    leaving = asyncio.create_task(_gone(request.receive), name="long-poll-client")
+    try:
+        async with watched(service, job_id, fields):
+            with stopping(request.scope, ending.cancel):
+                await asyncio.wait((ending, leaving), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancel_all([ending, leaving])
+    return await service.store.jobs.shown(job_id, key.tenant)
 
 
 def has_ended(fields: Fields) -> bool:
     """Whether a job is in its final state."""
     return fields["state"].decode() in TERMINAL
+
+
+async def _gone(receive: Receive) -> None:
+    """Until the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _follow_to_end(service: Service, job_id: str, after: int) -> None:

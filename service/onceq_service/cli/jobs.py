@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from pydantic import TypeAdapter
 
-from onceq import Client, Job, LedgerEntry
+from onceq import Client, Job, JobHandle, LedgerEntry, OnceqError
 from onceq.wire import Status
 from onceq_service.cli.options import AsJson
 from onceq_service.cli.output import age, money, say, seconds, table, usd
 
+Ended = Literal["failed", "expired", "cancelled"]
 JOB_ID = Annotated[str, typer.Argument(metavar="ID", help="The job's id, job_...")]
 
-group = typer.Typer(help="List, show and cancel jobs.", rich_markup_mode=None)
+group = typer.Typer(help="List, show, cancel and replay jobs.", rich_markup_mode=None)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,12 +36,13 @@ def list_jobs(
     status: Annotated[Status | None, typer.Option(help="Only jobs in this state.")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
     team: Annotated[str | None, typer.Option(help="Only this team's.")] = None,
+    error: Annotated[str | None, typer.Option(help="Only those that failed for this cause, an error's code.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many, newest first.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
     with Client() as client:
-        newest_first = client.list(status=status, model=model, team=team, page_size=min(limit, 100))
+        newest_first = client.list(status=status, model=model, team=team, error=error, page_size=min(limit, 100))
         found = list(islice(newest_first, limit))
     if as_json:
         say(TypeAdapter(list[Job]).dump_json(found, indent=2).decode())
@@ -62,6 +64,33 @@ def cancel(job_id: JOB_ID) -> None:
     with Client() as client:
         job = client.cancel(job_id)
     say(f"{job.id} {job.status}" + (", being cancelled" if job.cancel_requested and job.status == "running" else ""))
+
+
+@group.command()
+def replay(
+    job_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The jobs' ids, job_...")] = None,
+    all_of: Annotated[
+        Ended | None, typer.Option("--all", help="Instead of ids: every job that ended so and was not replayed.")
+    ] = None,
+    error: Annotated[str | None, typer.Option(help="With --all: only those of this cause, an error's code.")] = None,
+    team: Annotated[str | None, typer.Option(help="With --all: only this team's.")] = None,
+    model: Annotated[str | None, typer.Option(help="With --all: only this model's.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="With --all: at most so many.")] = 100,
+) -> None:
+    """Ask again what ended without an answer: new jobs, new calls, a new bill."""
+    if bool(job_ids) == bool(all_of):
+        raise typer.BadParameter("give either ids or --all failed")
+    with Client() as client:
+        if all_of:
+            made = client.replay_all(status=all_of, error=error, team=team, model=model, limit=limit)
+        else:
+            made = [client.replay(job_id) for job_id in job_ids or ()]
+    for one in made:
+        say(f"{one.job.id} replays {one.job.retry_of}" if isinstance(one, JobHandle) else f"not replayed: {one}")
+    if not made:
+        say("nothing to replay")
+    if any(isinstance(one, OnceqError) for one in made):
+        raise typer.Exit(1)
 
 
 def job_table(found: list[Job]) -> list[str]:

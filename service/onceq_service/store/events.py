@@ -20,13 +20,14 @@ from onceq.wire import TERMINAL, Output
 from onceq_service.store._pipe import Pipe
 from onceq_service.store.errors import StoreUnavailable
 from onceq_service.store.keys import Keys, shard
-from onceq_service.store.views import Fields, fields_of
+from onceq_service.store.views import Fields
 
 QUIET_S = 1.0
 """How long a reader trusts silence."""
 MAILBOX = 256
 """Frames kept for a reader that is behind; beyond that it reads the log when it is ready."""
 PAGE = 1_000
+_READ = ("state", "seq", "end", "output")
 _ENDS = frozenset(b"event: " + name.encode() for name in TERMINAL)
 
 
@@ -127,12 +128,17 @@ class EventLog:
         """Frames behind `after`; or, when the log is gone though the job has ended, what replaces it."""
         if frames := await self._page(job_id, after):
             return frames, None
-        fields = fields_of(await self._pipe.command("HGETALL", self._keys("job", job_id)))
+        fields = await self._fields(job_id)
         if "end" not in fields and fields:
             return [], None
         if frames := await self._page(job_id, after):  # it ended after the first look, the log is there
             return frames, None
         return [], snapshot(job_id, fields)
+
+    async def _fields(self, job_id: str) -> Fields:
+        """What a reader has to know of the job; not its request, which may be megabytes."""
+        values = await self._pipe.command("HMGET", self._keys("job", job_id), *_READ)
+        return {n: v for n, v in zip(_READ, cast("list[bytes | None]", values), strict=True) if v is not None}
 
     async def _page(self, job_id: str, after: int) -> list[bytes]:
         key = self._keys("events", job_id)

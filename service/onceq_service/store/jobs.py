@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from onceq_service.store._pipe import Arg, Pipe
 from onceq_service.store.errors import KeyReused
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
-from onceq_service.store.views import Fields, at, fields_of, fold_frames, job_view, submitted
+from onceq_service.store.views import SHOWN, Fields, at, fields_of, fold_frames, job_view, submitted
 
 CancelOutcome = Literal["unknown", "cancelled", "requested", "ended"]
 STATUSES: tuple[Status, ...] = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
@@ -92,10 +93,18 @@ class Filter:
     team: str | None = None
     models: Sequence[str] | None = None
     since: datetime | None = None
+    error: str | None = None
+    """The code of its error."""
+    replayed: bool | None = None
 
     def fits(self, job: Job) -> bool:
         """Whether a job passes what the index can't decide."""
-        return self.team in (None, job.team) and (self.models is None or job.model in self.models)
+        return (
+            self.team in (None, job.team)
+            and (self.models is None or job.model in self.models)
+            and self.error in (None, job.error.code if job.error else "")
+            and self.replayed in (None, job.replayed_by is not None)
+        )
 
 
 class Jobs:
@@ -119,16 +128,23 @@ class Jobs:
 
     async def submitted(self, admitted: Admitted) -> SubmittedJob:
         """The 202's body. A job that was there before is shown with the text that it has so far."""
-        job = await self._view(admitted.id, admitted.fields)
+        job = await self.view(admitted.id, admitted.fields)
         return submitted(job, admitted.disposition)
 
     async def get(self, job_id: str, tenant: str) -> Job | None:
         """The job, None when this tenant has none of that id."""
-        fields = await self.fields(job_id, tenant)
-        return None if fields is None else await self._view(job_id, fields)
+        fields = await self.shown(job_id, tenant)
+        return None if fields is None else await self.view(job_id, fields)
+
+    async def shown(self, job_id: str, tenant: str) -> Fields | None:
+        """Those fields of the job's hash that `view` needs, None when this tenant has no job of that id."""
+        values = await self._pipe.command("HMGET", self._keys("job", job_id), *SHOWN)
+        named = zip(SHOWN, cast("list[bytes | None]", values), strict=True)
+        fields = {name: value for name, value in named if value is not None}
+        return fields if fields.get("tenant") == tenant.encode() else None
 
     async def fields(self, job_id: str, tenant: str) -> Fields | None:
-        """The job's hash as it is, None when this tenant has none of that id."""
+        """The job's whole hash, with its request and ledger rows, None when this tenant has none of that id."""
         fields = fields_of(cast("list[bytes]", await self._pipe.command("HGETALL", self._keys("job", job_id))))
         return fields if fields.get("tenant") == tenant.encode() else None
 
@@ -148,9 +164,8 @@ class Jobs:
         position = _read_cursor(cursor)
         for _ in range(10):
             ids = await self._ids(tenant, where, position, limit)
-            for score, job_id in ids:
-                position = (score, job_id)
-                job = await self.get(job_id, tenant)
+            jobs = await asyncio.gather(*(self.get(job_id, tenant) for _, job_id in ids))
+            for position, job in zip(ids, jobs, strict=True):
                 if job is not None and where.fits(job):
                     found.append(job)
                 if len(found) == limit:
@@ -165,22 +180,28 @@ class Jobs:
         """The newest ids of the wanted statuses, older than `before`, merged over the indexes."""
         low = str(round(where.since.timestamp() * 1000)) if where.since else "-inf"
         high = str(before[0]) if before else "+inf"
-        merged: set[tuple[int, str]] = set()
-        for status in (where.status,) if where.status else STATUSES:
-            key = self._keys("index", tenant, status)
-            skip = 0
-            while True:  # ids of one millisecond share a score: read on until the page is past the cursor
-                args = (key, high, low, "BYSCORE", "REV", "LIMIT", skip, limit + 1, "WITHSCORES")
-                flat = cast("list[bytes]", await self._pipe.command("ZRANGE", *args))
-                rows = [(int(float(flat[n + 1])), flat[n].decode()) for n in range(0, len(flat), 2)]
-                fresh = [row for row in rows if before is None or row < before]
-                merged.update(fresh)
-                if len(fresh) >= limit or len(rows) <= limit:
-                    break
-                skip += len(rows)
-        return sorted(merged, reverse=True)[:limit]
+        statuses = (where.status,) if where.status else STATUSES
+        names = [self._keys("index", tenant, status) for status in statuses]
+        found = await asyncio.gather(*(self._index(name, high, low, before, limit) for name in names))
+        return sorted({row for rows in found for row in rows}, reverse=True)[:limit]
 
-    async def _view(self, job_id: str, fields: Fields) -> Job:
+    async def _index(
+        self, name: str, high: str, low: str, before: tuple[int, str] | None, limit: int
+    ) -> Sequence[tuple[int, str]]:
+        """At least `limit` ids of one index, newest first, where it has as many."""
+        found: list[tuple[int, str]] = []
+        skip = 0
+        while True:  # ids of one millisecond share a score: read on until the page is past the cursor
+            args = (name, high, low, "BYSCORE", "REV", "LIMIT", skip, limit + 1, "WITHSCORES")
+            flat = cast("list[bytes]", await self._pipe.command("ZRANGE", *args))
+            rows = [(int(float(flat[n + 1])), flat[n].decode()) for n in range(0, len(flat), 2)]
+            found += [row for row in rows if before is None or row < before]
+            if len(found) >= limit or len(rows) <= limit:
+                return found
+            skip += len(rows)
+
+    async def view(self, job_id: str, fields: Fields) -> Job:
+        """The job that these fields are of, with the text that it has so far."""
         partial = None
         if "output" not in fields and "first_ms" in fields:
             partial = fold_frames(await self._frames(job_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import cast
@@ -76,8 +77,10 @@ class Sums:
 
     async def depth(self, tenant: str) -> Depth:
         """How many jobs of the tenant are in each state."""
-        counts = {s: int(await self._pipe.command("ZCARD", self._keys("index", tenant, s))) for s in STATUSES}
-        return Depth.model_validate(counts)
+        counts = await asyncio.gather(
+            *(self._pipe.command("ZCARD", self._keys("index", tenant, status)) for status in STATUSES)
+        )
+        return Depth.model_validate(dict(zip(STATUSES, counts, strict=True)))
 
     async def queued_by_band(self) -> dict[str, int]:
         """Queued jobs by band over all tenants."""
@@ -88,9 +91,12 @@ class Sums:
         """Running jobs over all tenants."""
         return int(await self._pipe.command("ZCARD", self._keys("leases")))
 
-    async def waiting_retry(self) -> int:
-        """Jobs of all tenants that wait for their not-before time."""
-        return int(await self._pipe.command("ZCARD", self._keys("due")))
+    async def delayed(self, tenant: str | None = None) -> int:
+        """Queued jobs, of a tenant or of all, that wait for a time: a retry's, or their own not-before."""
+        due = self._keys("due")
+        if tenant is None:
+            return int(await self._pipe.command("ZCARD", due))
+        return int(await self._pipe.command("ZINTERCARD", 2, due, self._keys("index", tenant, "queued")))
 
     async def oldest_queued_s(self, tenant: str, now_ms: int) -> float | None:
         """Age of the tenant's oldest queued job; None when none waits."""
@@ -101,25 +107,28 @@ class Sums:
 
     async def hours(self, tenant: str, since_ms: int, until_ms: int) -> list[tuple[CostPoint, Fields]]:
         """One point an hour and group (team, model, band, simulated), oldest first, each with its raw sums."""
-        points: list[tuple[CostPoint, Fields]] = []
-        for hour in range(since_ms // HOUR_MS, until_ms // HOUR_MS + 1):
-            dims = cast("list[bytes]", await self._pipe.command("SMEMBERS", self._keys("rolls", "h", hour, tenant)))
-            for dim in sorted(dims):
-                key = self._keys("roll", "h", hour, tenant, dim.decode())
-                fields = fields_of(await self._pipe.command("HGETALL", key))
-                points.append((_point(hour, dim, fields), fields))
-        return points
+        hours = range(since_ms // HOUR_MS, until_ms // HOUR_MS + 1)
+        groups = await asyncio.gather(*(self._groups(tenant, hour) for hour in hours))
+        wanted = [(hour, dim) for hour, dims in zip(hours, groups, strict=True) for dim in dims]
+        sums = await asyncio.gather(*(self._sums(tenant, hour, dim) for hour, dim in wanted))
+        return [(_point(hour, dim, fields), fields) for (hour, dim), fields in zip(wanted, sums, strict=True)]
+
+    async def _groups(self, tenant: str, hour: int) -> list[bytes]:
+        """The dimensions that have sums in an hour."""
+        return sorted(cast("list[bytes]", await self._pipe.command("SMEMBERS", self._keys("rolls", "h", hour, tenant))))
+
+    async def _sums(self, tenant: str, hour: int, dim: bytes) -> Fields:
+        return fields_of(await self._pipe.command("HGETALL", self._keys("roll", "h", hour, tenant, dim.decode())))
 
     async def workers(self) -> list[WorkerInfo]:
         """Live worker processes."""
         ids = cast("list[bytes]", await self._pipe.command("ZRANGE", self._keys("workers"), 0, 999, "WITHSCORES"))
-        found: list[WorkerInfo] = []
-        for n in range(0, len(ids), 2):
-            info = await self._pipe.command("GET", self._keys("worker", ids[n].decode()))
-            if info is not None:
-                seen = at(int(float(ids[n + 1])))
-                found.append(WorkerInfo.model_validate(msgspec.json.decode(cast("bytes", info)) | {"seen_at": seen}))
-        return found
+        infos = await asyncio.gather(*(self._pipe.command("GET", self._keys("worker", i.decode())) for i in ids[::2]))
+        return [
+            WorkerInfo.model_validate(msgspec.json.decode(cast("bytes", info)) | {"seen_at": at(int(float(score)))})
+            for info, score in zip(infos, ids[1::2], strict=True)
+            if info is not None
+        ]
 
 
 def _point(hour: int, dim: bytes, fields: Fields) -> CostPoint:

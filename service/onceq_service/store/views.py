@@ -24,6 +24,13 @@ from onceq.wire import (
 )
 
 Fields = Mapping[str, bytes]
+SHOWN = (
+    "state", "seq", "tenant", "model", "provider", "lane", "band", "user", "team", "labels", "simulated", "chain",
+    "created_ms", "claimed_ms", "started_ms", "first_ms", "finished_ms", "not_before_ms", "wait_reason", "grace_ms",
+    "result_ttl_s", "calls", "tries", "spent", "wasted", "unpriced", "cancel", "retry_of", "replayed_by", "output",
+    "end",
+)  # fmt: skip
+"""What of a job's hash a client is shown: all that job_view looks at, and nothing as large as the request."""
 
 
 def fields_of(flat: Sequence[bytes]) -> dict[str, bytes]:

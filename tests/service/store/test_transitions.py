@@ -147,7 +147,7 @@ async def test_a_delayed_job_waits_and_says_until_when(store: Store) -> None:
     claims, wait_s = await store.engine.claim("w1", 1, ["openai"])
     assert not claims
     assert 0 < wait_s <= 0.3
-    assert await store.sums.waiting_retry() == 1
+    assert await store.sums.delayed() == 1
 
 
 async def test_a_braked_lane_gives_nothing_and_another_lane_goes_on(store: Store) -> None:

@@ -1,0 +1,57 @@
+"""Lanes: what limits and brakes them now, and the switch that pauses one of them, or a band."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from onceq.wire import LaneInfo, Lanes, Switch
+from onceq_service.api import documented as doc
+from onceq_service.api.auth import Operator, Reader
+from onceq_service.api.body import parse, read_json
+from onceq_service.api.door import HEADS
+from onceq_service.api.service import In, Service
+from onceq_service.store.lanes import Word
+
+router = APIRouter(tags=["lanes"])
+
+_COUNTS = {"running": None, "requests_last_minute": 0, "input_tokens_last_minute": 0, "output_tokens_last_minute": 0}
+_SWITCH = doc.problems(400, 401, 403, 413, 415, 422, 503)
+
+
+@router.get("/v1/lanes", responses=doc.problems(401, 403, 503))
+async def get_lanes(service: In, key: Reader) -> Lanes:
+    """Every lane that has started a job lately. Counts go over all tenants, so that only an operator sees them."""
+    return await _lanes(service, counts=key.may("operator"))
+
+
+@router.post("/v1/lanes/pause", responses=_SWITCH, openapi_extra=doc.body_of(Switch))
+async def pause(request: Request, service: In, _: Operator) -> Lanes:
+    """Nothing new starts in this lane or band, for all tenants, until it is resumed; what runs goes on."""
+    return await _switch(request, service, "pause")
+
+
+@router.post("/v1/lanes/resume", responses=_SWITCH, openapi_extra=doc.body_of(Switch))
+async def resume(request: Request, service: In, _: Operator) -> Lanes:
+    """Jobs of this lane or band start again; a lane that was not paused stays as it is."""
+    return await _switch(request, service, "resume")
+
+
+async def _switch(request: Request, service: Service, word: Word) -> Lanes:
+    wanted = parse(Switch, await read_json(request.scope[HEADS], request.receive))
+    if wanted.band is not None:
+        await service.store.lanes.switch_band(wanted.band, word)
+    for model in service.catalog.chain([wanted.lane]) if wanted.lane is not None else ():
+        await service.store.lanes.switch_lane(model.model, word)
+    return await _lanes(service, counts=True)
+
+
+async def _lanes(service: Service, *, counts: bool) -> Lanes:
+    lanes = await service.store.lanes.list()
+    return Lanes(
+        lanes=lanes if counts else [_without_counts(lane) for lane in lanes],
+        paused_bands=await service.store.lanes.paused_bands(),
+    )
+
+
+def _without_counts(lane: LaneInfo) -> LaneInfo:
+    return lane.model_copy(update=_COUNTS)
