@@ -45,5 +45,10 @@ def without_words(exc: BaseException) -> dict[str, Any]:
 class _ToStructlog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         raised = record.exc_info[1] if record.exc_info else None
-        logger = structlog.get_logger(record.name)
-        logger.log(record.levelno, record.getMessage(), **(without_words(raised) if raised else {}))
+        said, why = (record.getMessage(), {}) if raised is None else (_first_line(record), without_words(raised))
+        structlog.get_logger(record.name).log(record.levelno, said, **why)
+
+
+def _first_line(record: logging.LogRecord) -> str:
+    """asyncio writes a task below it, with its exception's words."""
+    return record.getMessage().partition("\n")[0]

@@ -1,0 +1,99 @@
+"""W8: a page follows one job with a token in the URL, and with nothing else: not another job, not another route, not later."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Generator
+
+import httpx2
+import pytest
+
+from onceq_service.api import stream_token
+from onceq_service.store import Seal, open_store
+from tests.service.api.kit import JOBS, Http, ask
+from tests.stack import Stack
+
+
+@pytest.fixture
+def page(shared: Stack) -> Generator[httpx2.Client]:
+    """A browser: no header of ours."""
+    with httpx2.Client(base_url=shared.url, timeout=30) as browser:
+        yield browser
+
+
+def token_url(client: Http, job_id: str) -> str:
+    answer = client.post(f"{JOBS}/{job_id}/stream-token")
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    return answer.json()["url"]
+
+
+def test_a_token_streams_its_job(client: Http, page: httpx2.Client) -> None:
+    job = client.done(ask("watched"))
+    answer = page.get(token_url(client, job.id))
+    assert answer.status_code == 200
+    assert answer.text.rstrip().splitlines()[-2] == "event: succeeded"
+
+
+def test_a_token_goes_on_from_where_the_page_was(client: Http, page: httpx2.Client) -> None:
+    job = client.done(ask("resumed"))
+    url = token_url(client, job.id)
+    last = page.get(url).text.rstrip().split("\n\n")[-1].splitlines()[0].removeprefix("id: ")
+    assert page.get(url, headers={"last-event-id": last}).status_code == 204
+
+
+def test_a_token_of_one_job_opens_no_other_one(client: Http, page: httpx2.Client) -> None:
+    one, other = client.done(ask("one")), client.done(ask("other"))
+    url = token_url(client, one.id).replace(one.id, other.id)
+    answer = page.get(url)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize("path", ["", "/ledger", "/request", "/cancel", "/replay", "/stream-token"])
+def test_a_token_opens_no_other_route(client: Http, page: httpx2.Client, path: str) -> None:
+    job = client.done(ask("elsewhere"))
+    token = token_url(client, job.id).partition("?")[2]
+    method = "POST" if path in {"/cancel", "/replay", "/stream-token"} else "GET"
+    assert page.request(method, f"{JOBS}/{job.id}{path}?{token}").status_code == 401
+
+
+@pytest.mark.parametrize("change", ["expiry", "tenant", "signature", "empty", "garbage"])
+def test_a_token_that_was_changed_is_worth_nothing(client: Http, page: httpx2.Client, change: str) -> None:
+    job = client.done(ask("forged"))
+    expiry, tenant, signature = token_url(client, job.id).partition("token=")[2].split(".")
+    forged = {
+        "expiry": f"{int(expiry) + 3600}.{tenant}.{signature}", "tenant": f"{expiry}.default.{signature}",
+        "signature": f"{expiry}.{tenant}.{'0' * 40}", "empty": "", "garbage": "%ff.\u0661.x",
+    }[change]  # fmt: skip
+    assert page.get(f"{JOBS}/{job.id}/events", params={"token": forged}).status_code == 401
+
+
+def test_a_token_of_a_minute_ago_opens_nothing(client: Http, page: httpx2.Client, shared: Stack, tenant: str) -> None:
+    job = client.done(ask("late"))
+    old = asyncio.run(signed(shared, job.id, tenant, int(time.time()) - 1))
+    assert page.get(f"{JOBS}/{job.id}/events", params={"token": old}).status_code == 401
+    fresh = asyncio.run(signed(shared, job.id, tenant, int(time.time()) + 9))
+    assert page.get(f"{JOBS}/{job.id}/events", params={"token": fresh}).status_code == 200
+
+
+async def signed(shared: Stack, job_id: str, tenant: str, expires: int) -> str:
+    async with open_store(shared.redis.url, shared.queue) as store:
+        seal: Seal = await store.seal("stream")
+        return stream_token._write(seal, job_id, tenant, expires)  # pyright: ignore[reportPrivateUsage]
+
+
+def test_another_tenant_gets_no_token_for_the_job(client: Http, shared: Stack) -> None:
+    job = client.done(ask("walled"))
+    with Http(shared.url, shared.key("stranger")) as stranger:
+        assert stranger.post(f"{JOBS}/{job.id}/stream-token").status_code == 404
+
+
+async def test_a_new_secret_ends_the_tokens_of_the_one_before(shared: Stack) -> None:
+    async with open_store(shared.redis.url, f"{shared.queue}x") as store:
+        before = await store.seal("stream")
+        hmac = (await store.seal())(b"a")
+        await store.new_secret("stream")
+        after = await store.seal("stream")
+        assert before(b"a") != after(b"a")
+        assert (await store.seal())(b"a") == hmac, "fingerprints stay"
