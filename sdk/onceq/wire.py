@@ -428,6 +428,17 @@ class SubmittedJob(Job):
     disposition: Disposition
 
 
+class StreamToken(Answer):
+    """`POST /v1/jobs/{id}/stream-token`: for a page that follows a job with EventSource, which can send no header.
+
+    `url` has the token in it. It reads the events of this one job, and must be connected to before `expires_at`.
+    """
+
+    token: str
+    url: str
+    expires_at: datetime
+
+
 class JobPage(Answer):
     """`GET /v1/jobs`, newest first. `next_cursor` is null on the last page."""
 

@@ -120,6 +120,7 @@ async def follow_job(
         str | None,
         Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,15}$", description="Events after this number."),
     ] = None,
+    token: Annotated[str | None, Query(description="A stream token, instead of an API key.")] = None,
 ) -> None:
     """A job's events as SSE, from any number, live to the end, on any replica."""
     raise NotImplementedError

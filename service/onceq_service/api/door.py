@@ -20,6 +20,7 @@ from onceq_service.api.connection import cut
 from onceq_service.api.problems import answer_to
 from onceq_service.api.replies import Reply, send_reply
 from onceq_service.api.service import Service
+from onceq_service.api.stream_token import holder
 from onceq_service.store import ApiKey
 
 HEADS: Final = "onceq.heads"
@@ -57,7 +58,7 @@ class Door:
             path = scope["path"]
             heads = heads_of(scope["headers"])
             if path.startswith("/v1/") or path == "/metrics":
-                key = await self._service.doorkeeper.identify(heads)
+                key = await holder(self._service, scope) or await self._service.doorkeeper.identify(heads)
                 hot = self._hot.get((scope["method"], path))
                 if hot is not None:
                     await send_reply(send, await hot(self._service, key, heads, receive))

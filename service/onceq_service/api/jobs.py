@@ -8,12 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from onceq.wire import Job, JobPage, JobRequest, LedgerEntry, Status
+from onceq.wire import Job, JobPage, JobRequest, LedgerEntry, Status, StreamToken
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Canceller, Reader
 from onceq_service.api.door import HEADS
 from onceq_service.api.problems import invalid_field, job_not_found
 from onceq_service.api.service import In, Service
+from onceq_service.api.stream_token import make_token
 from onceq_service.api.waiting import has_ended, wait_for_end
 from onceq_service.store import ApiKey, Filter
 from onceq_service.store.stats import ledger_rows
@@ -109,6 +110,19 @@ async def get_ledger(service: In, key: Reader, job_id: str) -> list[LedgerEntry]
 async def get_request(service: In, key: Reader, job_id: str) -> Response:
     """The request as it was stored."""
     return Response((await fields_of(service, key, job_id))["request"], media_type=JSON)
+
+
+@router.post(
+    "/v1/jobs/{job_id}/stream-token",
+    response_model=StreamToken,
+    status_code=201,
+    responses=doc.problems(401, 403, 404, 503),
+)
+async def create_stream_token(service: In, key: Reader, job_id: str) -> Response:
+    """A token for `GET .../events?token=`, for a browser: this job alone, read only, 60 s to connect."""
+    await shown_of(service, key, job_id)
+    made = await make_token(service, key, job_id)
+    return Response(made.model_dump_json(), 201, {"Cache-Control": "no-store"}, media_type=JSON)
 
 
 async def fields_of(service: Service, key: ApiKey, job_id: str) -> Fields:

@@ -54,6 +54,7 @@ class Service:
         self.posts: Counter[str] = Counter()
         self.stats = TenantCache(STATS_S)
         self._seal: Seal | None = None
+        self._stream_seal: Seal | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -74,6 +75,12 @@ class Service:
     async def seal(self) -> Seal:
         """The queue's HMAC. No job is admitted before Redis has been looked at once; raises StoreUnavailable."""
         return self._seal or await self.inspect()
+
+    async def stream_seal(self) -> Seal:
+        """What signs stream tokens; raises StoreUnavailable."""
+        if self._stream_seal is None:
+            self._stream_seal = await self.store.seal("stream")
+        return self._stream_seal
 
     async def serves(self, provider: str) -> bool:
         """Whether a live worker serves it; with no worker at all, one may come. Looks again before it says no."""
@@ -99,6 +106,7 @@ class Service:
         """What kind of Redis this is now; it may have been replaced, so its secret is read again too."""
         self.facts = await self.store.inspect()
         await self.store.lanes.set_weights(self.weights)
+        self._stream_seal = await self.store.seal("stream")
         self._seal = await self.store.seal()
         return self._seal
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
 import typer
 
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-group = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, rich_markup_mode=None)
+group = typer.Typer(
+    help="Create, list and revoke API keys, rotate secrets.", no_args_is_help=True, rich_markup_mode=None
+)
 
 OnlyTenant = Annotated[str | None, typer.Option(help="Only this tenant's.")]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, key_...")]
 Tenant = Annotated[str, typer.Option(help="Whose key it is; a tenant sees its own jobs only.")]
 
 
+Rotated = Literal["stream-tokens", "fingerprints"]
 USUAL: Final = ("submit", "read", "cancel")
 
 
@@ -74,6 +77,20 @@ def revoke(key_id: KeyId, data_dir: DataDir = None) -> None:
     if not _with_store(data_dir, lambda store: store.keys.revoke(key_id)):
         raise ConfigurationError(f"there is no key {key_id}: onceq keys list shows those that are.")
     say(f"{key_id} is revoked")
+
+
+@group.command()
+def rotate(
+    purpose: Annotated[Rotated, typer.Argument(help="What the new secret is for.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Make a new secret for stream tokens, or for fingerprints; API keys stay as they are.
+
+    Stream tokens that were handed out stop working. With new fingerprints, posts of before are not recognised: a retry
+    of one makes a second job, so do it when nothing is waiting.
+    """
+    _with_store(data_dir, lambda store: store.new_secret("stream" if purpose == "stream-tokens" else "hmac"))
+    say(f"the secret of {purpose} is new; API processes use it within 5 s")
 
 
 def chosen_scopes(asked: Sequence[str]) -> list[Scope]:

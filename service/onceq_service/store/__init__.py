@@ -18,7 +18,7 @@ from onceq_service.store.jobs import Admission, Filter, Jobs, new_job_id
 from onceq_service.store.keys import Keys
 from onceq_service.store.lanes import Lanes
 from onceq_service.store.retention import Retention
-from onceq_service.store.secrets import Seal, open_seal
+from onceq_service.store.secrets import Purpose, Seal, open_seal, replace_secret
 from onceq_service.store.server import ServerFacts
 from onceq_service.store.stats import Sums
 
@@ -62,9 +62,13 @@ class Store:
         """Keys of this queue that would stay for ever: not permanent by keys.py, and no live job's. For tests."""
         return await lifetimes.overdue(self._pipe, self.names)
 
-    async def seal(self) -> Seal:
-        """The queue's HMAC."""
-        return await open_seal(self._pipe, self.names)
+    async def seal(self, purpose: Purpose = "hmac") -> Seal:
+        """The queue's HMAC for keys and fingerprints, or the one for stream tokens."""
+        return await open_seal(self._pipe, self.names, purpose)
+
+    async def new_secret(self, purpose: Purpose) -> None:
+        """Replaces a secret: what was sealed with the one before is not known any more."""
+        await replace_secret(self._pipe, self.names, purpose)
 
     def cancelled_jobs(self) -> AsyncIterator[str]:
         """Ids of running jobs as they are cancelled."""

@@ -1,7 +1,7 @@
-"""The queue's HMAC secret: made once, kept in Redis, never leaves the service.
+"""The queue's HMAC secrets: made once, kept in Redis, never leave the service.
 
-Idempotency keys and fingerprints are stored as HMACs of it, so that what users put into a key or a prompt can't be
-read (or guessed and tested) from the names of Redis keys.
+Idempotency keys and fingerprints are stored as HMACs, so that what users put into a key or a prompt can't be read (or
+guessed and tested) from the names of Redis keys. Stream tokens are signed with a secret of their own.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from typing import cast
+from typing import Literal, cast
 
 from onceq_service.store._pipe import Pipe
 from onceq_service.store.keys import Keys
+
+Purpose = Literal["hmac", "stream"]
+"""`hmac` for idempotency keys and fingerprints, `stream` for stream tokens."""
 
 
 class Seal:
@@ -29,7 +32,12 @@ class Seal:
         return mac.hexdigest()[:40]
 
 
-async def open_seal(pipe: Pipe, keys: Keys) -> Seal:
-    """The queue's seal; the secret is made by whoever comes first."""
-    await pipe.command("HSETNX", keys("secrets"), "hmac", secrets.token_hex(32))
-    return Seal(cast("bytes", await pipe.command("HGET", keys("secrets"), "hmac")))
+async def open_seal(pipe: Pipe, keys: Keys, purpose: Purpose) -> Seal:
+    """The queue's seal for a purpose; its secret is made by whoever comes first."""
+    await pipe.command("HSETNX", keys("secrets"), purpose, secrets.token_hex(32))
+    return Seal(cast("bytes", await pipe.command("HGET", keys("secrets"), purpose)))
+
+
+async def replace_secret(pipe: Pipe, keys: Keys, purpose: Purpose) -> None:
+    """A new secret; API processes take it up within seconds."""
+    await pipe.command("HSET", keys("secrets"), purpose, secrets.token_hex(32))

@@ -1,4 +1,4 @@
-"""W8: a page follows one job with a token in the URL, and with nothing else: not another job, not another route, not later."""
+"""W8: a page follows one job with a token in the URL, and nothing else: no other job, no other route, not later."""
 
 from __future__ import annotations
 

@@ -1,0 +1,60 @@
+"""Stream tokens: what a page may put into an EventSource's URL, where it can send no header.
+
+A token reads the events of one job, as its tenant, and must be used within TOKEN_S; the stream goes on after that.
+It is `<expiry>.<tenant>.<HMAC over both and the job>`: nothing is stored, and any API process can check it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import time
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.types import Scope
+
+from onceq.wire import StreamToken
+from onceq_service.api.problems import Refused
+from onceq_service.api.service import Service
+from onceq_service.store import ApiKey, Seal
+
+TOKEN_S: Final = 60
+_ROUTE: Final = re.compile(r"/v1/jobs/(job_[0-9a-f]{32})/events")
+_TOKEN: Final = re.compile(r"(\d{10,12})\.([A-Za-z0-9_-]{1,64})\.([0-9a-f]{40})", re.ASCII)
+
+
+async def make_token(service: Service, key: ApiKey, job_id: str) -> StreamToken:
+    """A token for a job that the caller may read; raises StoreError."""
+    expires = int(time.time()) + TOKEN_S
+    token = _write(await service.stream_seal(), job_id, key.tenant, expires)
+    return StreamToken(
+        token=token, url=f"/v1/jobs/{job_id}/events?token={token}", expires_at=datetime.fromtimestamp(expires, UTC)
+    )
+
+
+async def holder(service: Service, scope: Scope) -> ApiKey | None:
+    """Who holds the token in the URL of an events request; None without one. Raises Refused (401), StoreError."""
+    route = _ROUTE.fullmatch(scope["path"])
+    if route is None or b"token=" not in scope["query_string"]:
+        return None
+    sent = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[-1]
+    tenant = _tenant(await service.stream_seal(), route[1], sent)
+    if tenant is None:
+        detail = f"This stream token is not one of job {route[1]}, or is older than {TOKEN_S} s: make another one."
+        raise Refused("unauthorized", detail)
+    return ApiKey(id="stream-token", tenant=tenant, name="stream token", scopes=("read",), created_at=datetime.now(UTC))
+
+
+def _write(seal: Seal, job_id: str, tenant: str, expires: int) -> str:
+    return f"{expires}.{tenant}.{seal(job_id.encode(), tenant.encode(), str(expires).encode())}"
+
+
+def _tenant(seal: Seal, job_id: str, sent: str) -> str | None:
+    """Whose token it is; None unless it is ours, of this job, and fresh."""
+    parts = _TOKEN.fullmatch(sent)
+    if parts is None or int(parts[1]) < time.time():
+        return None
+    right = hmac.compare_digest(_write(seal, job_id, parts[2], int(parts[1])), sent)
+    return parts[2] if right else None
