@@ -505,7 +505,10 @@ class Quantiles(Answer):
 
 
 class Totals(Answer):
-    """Sums over a period. Real and simulated work are never in one sum."""
+    """Sums over a period. Real and simulated work are never in one sum.
+
+    `causes`: how many jobs ended with each error code.
+    """
 
     jobs: int = 0
     joined: int = 0
@@ -525,6 +528,7 @@ class Totals(Answer):
     wasted_nano_usd: int = 0
     unpriced_calls: int = 0
     bill_amplification: float | None = None
+    causes: dict[str, int] = Field(default_factory=dict[str, int])
     ttft: Quantiles = Field(default_factory=Quantiles)
     total: Quantiles = Field(default_factory=Quantiles)
 
@@ -581,7 +585,10 @@ class WorkerInfo(Answer):
 
 
 class Stats(Answer):
-    """`GET /v1/stats`: the caller's tenant now, and its last 24 hours by hour."""
+    """`GET /v1/stats`: the caller's tenant now, and its last 24 hours by hour.
+
+    `dead_letters` are failed jobs that nobody has replayed yet, `oldest_dead_letter_s` is how long one has waited.
+    """
 
     at: datetime
     durability: Durability
@@ -589,6 +596,8 @@ class Stats(Answer):
     depth: Depth
     waiting_retry: int = 0
     oldest_queued_s: float | None = None
+    dead_letters: int = 0
+    oldest_dead_letter_s: float | None = None
     last_hour: Totals
     last_24h: Totals
     last_24h_simulated: Totals

@@ -267,3 +267,16 @@ def test_a_worker_that_is_killed_is_not_taken_for_a_reader_that_left(own: Stack)
     with Client(base_url=own.url, api_key=own.api_key) as client:
         assert stream.job_id is not None
         assert client.wait(stream.job_id, 30).status == "succeeded"
+
+
+def test_w12_failures_are_counted_by_cause_and_dead_letters_until_somebody_replays_them(own: Stack) -> None:
+    with Client(base_url=own.url, api_key=own.key("counted"), model=OPENAI) as client:
+        broken = client.submit("Broken. [[sim fault=cut after=2 times=1 tokens=4 tps=0]]", on_break="fail")
+        wrong = client.submit("Wrong. [[sim fault=400]]")
+        for handle in (broken, wrong):
+            wait_for(client, handle.id, "failed")
+        stats = wait_until(lambda: s if (s := client.stats()).dead_letters == 2 else None, "two dead letters")
+        assert stats.last_24h_simulated.causes == {"provider_bad_request": 1, "stream_broken": 1}
+        assert stats.oldest_dead_letter_s is not None
+        client.replay(broken.id).result(30)
+        wait_until(lambda: client.stats().dead_letters == 1, "one to be left")

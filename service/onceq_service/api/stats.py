@@ -35,8 +35,9 @@ async def get_stats(service: In, key: Reader) -> Response:
 async def _read(service: Service, tenant: str) -> bytes:
     sums = service.store.sums
     now_ms = await sums.now_ms()
-    depth, retries, oldest, points, workers = await asyncio.gather(
+    depth, retries, oldest, dead, points, workers = await asyncio.gather(
         sums.depth(tenant), sums.delayed(tenant), sums.oldest_queued_s(tenant, now_ms),
+        sums.dead_letters(tenant, now_ms, service.settings.result_ttl_s),
         sums.hours(tenant, now_ms - 23 * HOUR_MS, now_ms), sums.workers(),
     )  # fmt: skip
     simulated = service.catalog.simulated
@@ -49,6 +50,8 @@ async def _read(service: Service, tenant: str) -> bytes:
             depth=depth,
             waiting_retry=retries,
             oldest_queued_s=oldest,
+            dead_letters=dead[0],
+            oldest_dead_letter_s=dead[1],
             last_hour=_sum(p for p in points if p[0].at >= hour_ago and p[0].simulated == simulated),
             last_24h=_sum(p for p in points if not p[0].simulated),
             last_24h_simulated=_sum(p for p in points if p[0].simulated),

@@ -53,6 +53,7 @@ def totals(sums: Iterable[Fields]) -> Totals:
         named
         | {
             "bill_amplification": round(named["calls"] / jobs, 4) if jobs else None,
+            "causes": {name[2:]: count for name, count in sorted(added.items()) if name.startswith("e:")},
             "ttft": _quantiles(added, "t"),
             "total": _quantiles(added, "d"),
         }
@@ -104,6 +105,16 @@ class Sums:
             "ZRANGE", self._keys("index", tenant, "queued"), 0, 0, "WITHSCORES"
         ))  # fmt: skip
         return None if not row else max(0.0, (now_ms - float(row[1])) / 1000)
+
+    async def dead_letters(self, tenant: str, now_ms: int, result_ttl_s: int) -> tuple[int, float | None]:
+        """Failed jobs that nobody replayed and whose results are still there: how many, and the oldest one's age."""
+        key, since = self._keys("dead", tenant), now_ms - result_ttl_s * 1000
+        count, oldest = await asyncio.gather(
+            self._pipe.command("ZCOUNT", key, since, "+inf"),
+            self._pipe.command("ZRANGE", key, since, "+inf", "BYSCORE", "LIMIT", 0, 1, "WITHSCORES"),
+        )
+        row = cast("list[bytes]", oldest)
+        return int(cast("int", count)), max(0.0, (now_ms - float(row[1])) / 1000) if row else None
 
     async def hours(self, tenant: str, since_ms: int, until_ms: int) -> list[tuple[CostPoint, Fields]]:
         """One point an hour and group (team, model, band, simulated), oldest first, each with its raw sums."""

@@ -32,6 +32,13 @@ local function trim_index(tenant, state)
   end
 end
 
+-- A failed job is a dead letter until somebody replays it or its result lapses.
+local function bury(id, tenant, now, result_ttl)
+  redis.call('ZREMRANGEBYSCORE', k_dead(tenant), '-inf', int(now - result_ttl * 1000))
+  redis.call('ZADD', k_dead(tenant), int(now), id)
+  redis.call('EXPIRE', k_dead(tenant), result_ttl)
+end
+
 -- Ends a job for good. `e` has state, rest (JSON members: finish_reason, usage, error), provider_ttft_ms, events_ttl,
 -- result_ttl, and set (more fields for the hash). The caller has booked the last try before.
 local function finish(id, job, now, e)
@@ -55,11 +62,14 @@ local function finish(id, job, now, e)
     local window = e.state == 'succeeded' and tonumber(job.window_s) or 0
     if window > 0 then redis.call('EXPIRE', k_fp(job.fp), window) else redis.call('DEL', k_fp(job.fp)) end
   end
+  if e.state == 'failed' then bury(id, job.tenant, now, e.result_ttl) end
   local sums = {e.state, 1, 'd' .. bucket(now - job.created_ms), 1, 'd_ms', now - job.created_ms}
   if job.first_ms then
     local ttft = job.first_ms - job.created_ms
     sums[#sums + 1] = 't' .. bucket(ttft); sums[#sums + 1] = 1; sums[#sums + 1] = 't_ms'; sums[#sums + 1] = ttft
   end
+  local code = string.match(e.rest, '"error":{"code":"([%l_]+)"')
+  if code then sums[#sums + 1] = 'e:' .. code; sums[#sums + 1] = 1 end
   roll(now, job, sums)
 end
 

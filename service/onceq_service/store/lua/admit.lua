@@ -58,7 +58,10 @@ emit(id, 1, 'queued', 0, '')
 redis.call('ZADD', k_index(tenant, 'queued'), int(now), id)
 redis.call('ZADD', k_deadlines(), int(start_by(job)), id)
 if job.grace_ms then redis.call('ZADD', k_watched(), int(now + tonumber(job.grace_ms)), id) end
-if job.retry_of then redis.call('HSET', k_job(job.retry_of), 'replayed_by', id) end
+if job.retry_of then
+  redis.call('HSET', k_job(job.retry_of), 'replayed_by', id)
+  redis.call('ZREM', k_dead(tenant), job.retry_of)
+end
 redis.call('HINCRBY', k_totals(), job.band, 1)
 for lane, limits in string.gmatch(ARGV[10], '(%S+)=([%d,]*)') do configure_lane(lane, limits) end
 roll(now, job, {'jobs', 1})
