@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from typing import Final
 from urllib.parse import parse_qs
@@ -130,8 +130,17 @@ class Stream:
         finally:
             await cancel_all([pump, watch])
         if self._sending_since is None:
-            with suppress(OSError):
+            await self._end()
+
+    async def _end(self) -> None:
+        """Ends the answer. It waits for what was written before: that may be the whole log, and nobody reads it."""
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
                 await self._send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            cut(self._scope)
+        except OSError:
+            return
 
     async def _pump(self) -> None:
         """The log to its end. While Redis is away the reader is kept: a browser would not come back after a 503."""

@@ -132,10 +132,15 @@ class Raw:
         return self.content.decode("utf-8", "replace")
 
 
-def connect(url: str) -> socket.socket:
-    """A connection to the API."""
+def connect(url: str, *, window: int = 0) -> socket.socket:
+    """A connection to the API; `window` is how many bytes it takes without being read, by default the system's."""
     parts = urlsplit(url)
-    return socket.create_connection((parts.hostname or "", parts.port or 80), timeout=30)
+    link = socket.socket()
+    link.settimeout(30)
+    if window:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+    link.connect((parts.hostname or "", parts.port or 80))
+    return link
 
 
 def send_raw(url: str, sent: bytes, *, leave: bool = False) -> bytes:

@@ -1,0 +1,69 @@
+"""Cancelling from any process: what waits never starts, what runs is cut at the provider, everyone is told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from tests.service.api.kit import JOBS, Http, ask, meter_of, problem_of
+from tests.stack import Stack
+from tests.waiting import wait_until
+
+
+def in_an_hour() -> str:
+    return (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+
+
+def test_a_job_that_waits_is_cancelled_at_once_and_never_called(shared: Stack, replica: str, client: Http) -> None:
+    job_id = client.submit(ask() | {"not_before": in_an_hour()})["id"]
+    with Http(replica, shared.key(_tenant(client))) as elsewhere:
+        answer = elsewhere.post(f"{JOBS}/{job_id}/cancel")
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+    assert [event.name for event in client.read(job_id)] == ["queued", "cancelled"]
+    assert shared.meter(job_id) == []
+    assert client.get("/v1/stats").json()["depth"]["queued"] == 0
+
+
+def _tenant(client: Http) -> str:
+    return client.get("/v1/keys").json()["keys"][-1]["tenant"]
+
+
+def test_a_job_that_runs_is_cut_at_the_provider_though_another_process_was_asked(
+    shared: Stack, replica: str, client: Http
+) -> None:
+    job_id = client.submit(ask(tokens=10_000, tps=100))["id"]
+    wait_until(lambda: client.job(job_id).text, "its first text")
+    with Http(replica, shared.key(_tenant(client))) as elsewhere:
+        assert elsewhere.post(f"{JOBS}/{job_id}/cancel").status_code in (200, 202)
+    call = meter_of(shared, job_id, lambda call: call["status"] == "aborted", "the provider to see the cut")
+    assert call["output_tokens"] < 10_000
+    job = client.job(job_id, wait=30)
+    assert (job.status, job.calls) == ("cancelled", 1)
+    assert job.text, "what had come is kept"
+    assert call["text"].startswith(job.text)
+    assert client.read(job_id)[-1].name == "cancelled"
+
+
+def test_everyone_who_joined_is_told_of_the_cancel(client: Http) -> None:
+    body = ask(tokens=10_000, tps=100)
+    job_id = client.submit(body)["id"]
+    assert client.submit(body)["disposition"] == "joined"
+    client.post(f"{JOBS}/{job_id}/cancel")
+    assert client.read(job_id)[-1].name == "cancelled"
+    assert client.submit(body)["id"] != job_id, "a cancelled answer is nobody's answer"
+
+
+def test_a_cancel_again_or_after_the_end_changes_nothing(client: Http) -> None:
+    done = client.done(ask())
+    for _ in range(2):
+        answer = client.post(f"{JOBS}/{done.id}/cancel")
+        assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+    waits = client.submit(ask() | {"not_before": in_an_hour()})["id"]
+    first, second = (client.post(f"{JOBS}/{waits}/cancel") for _ in range(2))
+    assert first.json() == second.json()
+    assert [event.name for event in client.read(waits)] == ["queued", "cancelled"]
+
+
+def test_a_cancel_takes_no_body_and_minds_none(client: Http) -> None:
+    job_id = client.submit(ask() | {"not_before": in_an_hour()})["id"]
+    assert client.post(f"{JOBS}/{job_id}/cancel", content=b"not JSON").status_code == 200
+    problem_of(client.post(f"{JOBS}/job_{'0' * 32}/cancel"), 404, "job_not_found")
