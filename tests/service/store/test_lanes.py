@@ -96,6 +96,19 @@ async def test_five_failures_in_a_row_open_the_breaker_and_a_success_closes_it(s
     assert len(await claim_all(store)) == 5
 
 
+async def test_a_burst_of_failures_opens_the_breaker_once(store: Store) -> None:
+    """Calls that had begun before it opened don't hold the lane back longer and longer."""
+    await admit_many(store, 30, LaneLimits())
+    for claim in await claim_all(store):
+        await dispatch(store, claim)
+        await store.engine.requeue(claim, FAILED, delay_s=0, reason="provider_error")
+    lane = await store.lanes.get("openai/m")
+    assert lane.failures_in_row == 30
+    assert lane.braked_until is not None
+    now_ms = await store.sums.now_ms()
+    assert lane.braked_until.timestamp() * 1000 - now_ms <= 2000
+
+
 def test_the_limits_of_a_lane_are_its_own_then_its_providers_then_everyones() -> None:
     one, two, three = (LaneLimits(concurrency=n) for n in (1, 2, 3))
     lanes = {"openai/m": one, "openai/*": two, "*": three}

@@ -136,8 +136,9 @@ local function brake(lane, now, till, reason)
   end
 end
 
--- The breaker: five failures of the provider in a row open it, for 5 s, then twice as long each time up to two
--- minutes; then one job may try (half open), and its outcome closes the breaker or opens it again.
+-- The breaker: five failures of the provider in a row open it, for 2 s, then twice as long each time up to a minute;
+-- then one job may try (half open), and its outcome closes the breaker or opens it again. Failures of calls that had
+-- begun before it opened say nothing new: a burst of them opens it once.
 local TRIPS = {provider_error = true, provider_unreachable = true, provider_timeout = true, provider_overloaded = true}
 
 local function note_failure(lane, now, reason)
@@ -145,15 +146,15 @@ local function note_failure(lane, now, reason)
   local fails = redis.call('HINCRBY', k_lane(lane), 'fails', 1)
   redis.call('EXPIRE', k_lane(lane), LANE_TTL)
   redis.call('HDEL', k_lane(lane), 'probe')
-  if fails >= 5 then
-    redis.call('HSET', k_lane(lane), 'half', '1')
-    brake(lane, now, now + math.min(120000, 5000 * 2 ^ math.min(10, fails - 5)), reason)
-  end
+  if fails < 5 or (tonumber(redis.call('HGET', k_lane(lane), 'brake_ms')) or 0) > now then return end
+  local opened = redis.call('HINCRBY', k_lane(lane), 'opened', 1)
+  redis.call('HSET', k_lane(lane), 'half', '1')
+  brake(lane, now, now + math.min(60000, 2000 * 2 ^ math.min(10, opened - 1)), reason)
 end
 
 local function note_success(lane)
   if redis.call('HEXISTS', k_lane(lane), 'fails') == 1 then
-    redis.call('HDEL', k_lane(lane), 'fails', 'half', 'probe', 'brake_ms', 'reason')
+    redis.call('HDEL', k_lane(lane), 'fails', 'opened', 'half', 'probe', 'brake_ms', 'reason')
     reopen(lane)
   end
 end
