@@ -24,6 +24,7 @@ from onceq_service.store._lua import Script
 from onceq_service.store.errors import StoreError, StoreFull, StoreUnavailable
 
 Arg = str | bytes | int | float
+Packed = bytes | str | Iterable[bytes]
 
 MAX_BATCH = 128
 """Commands of one pipeline: few enough that one turn's batch does not hold up the next."""
@@ -41,8 +42,18 @@ _AWAY_WORDS = (
 )
 
 
-def connect(url: str, *, connections: int, timeout_s: float = 5.0, retries: int = 1) -> Redis:
-    """A redis-py client with bounded connections, explicit timeouts, and at most `retries` quick retries."""
+def connect(
+    url: str,
+    *,
+    connections: int,
+    timeout_s: float = 5.0,
+    retries: int = 1,
+    kind: type[AbstractConnection] | None = None,
+) -> Redis:
+    """A redis-py client with bounded connections, explicit timeouts, and at most `retries` quick retries.
+
+    `kind` of connection: by default the one that fits the URL.
+    """
     pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - redis-py: untyped kwargs
         url,
         max_connections=connections,
@@ -52,14 +63,17 @@ def connect(url: str, *, connections: int, timeout_s: float = 5.0, retries: int 
         retry=Retry(ConstantBackoff(0.02), retries),
         protocol=2,
     )
-    pool.connection_class = _packed_by_hiredis(pool.connection_class)
+    pool.connection_class = _packed_by_hiredis(kind or pool.connection_class)
     client = Redis.from_pool(pool)
     client.response_callbacks.clear()  # replies as Redis sends them, in every command
     return client
 
 
 def _packed_by_hiredis(kind: type[AbstractConnection]) -> type[AbstractConnection]:
-    """The connection with its pipelines written in C: redis-py's asyncio side packs in Python, 25 us an admission."""
+    """The connection with its pipelines written in C: redis-py's asyncio side packs in Python, 25 us an admission.
+
+    uvloop says RuntimeError when a transport was closed under a command; that is Redis being away, as any other cut.
+    """
 
     pack = cast(
         "Callable[[tuple[Arg, ...]], bytes]",
@@ -69,7 +83,14 @@ def _packed_by_hiredis(kind: type[AbstractConnection]) -> type[AbstractConnectio
     def pack_commands(_: AbstractConnection, commands: Iterable[Iterable[Arg]]) -> list[bytes]:
         return [b"".join(pack(tuple(command)) for command in commands)]
 
-    return type(f"Packed{kind.__name__}", (kind,), {"pack_commands": pack_commands})
+    async def send(self: AbstractConnection, command: Packed, check_health: bool = True) -> None:
+        try:
+            await kind.send_packed_command(self, command, check_health)
+        except RuntimeError as exc:
+            raise RedisConnectionError("the connection was closed under a command") from exc
+
+    own = {"pack_commands": pack_commands, "send_packed_command": send}
+    return type(f"Packed{kind.__name__}", (kind,), own)
 
 
 def translate(exc: BaseException) -> StoreError:
