@@ -23,6 +23,7 @@ from onceq_service.embedded.redis_server import redis_url, socket_path
 from onceq_service.settings import DEFAULT_PROVIDERS, Settings
 
 if TYPE_CHECKING:
+    from onceq.wire import WorkerInfo
     from onceq_service.store import ServerFacts
 
 Level = Literal["ok", "warn", "fail"]
@@ -52,8 +53,13 @@ def examine(settings: Settings, env: Mapping[str, str], home: Path) -> Iterator[
     yield Check("ok", "onceq", onceq.__version__)
     yield from _extras()
     yield _folder(settings.data_dir)
-    yield from _redis(settings)
-    yield from _providers(settings, env, home)
+    queue = _queue(settings)
+    if isinstance(queue, Check):
+        yield queue
+    else:
+        yield from _redis(settings, queue)
+    workers = [] if isinstance(queue, Check) else queue.workers
+    yield from _providers(settings, env, home, workers)
     yield from _service(settings)
 
 
@@ -94,28 +100,48 @@ def _clock(offset_ms: int) -> Check:
     return Check("warn", "clock", f"Redis is {abs(offset_ms) / 1000:.1f} s {ahead} this machine", "run NTP on both")
 
 
-def _redis(settings: Settings) -> Iterator[Check]:
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What a Redis that answers says of itself and of the queue's live workers."""
+
+    url: str
+    facts: ServerFacts
+    workers: list[WorkerInfo]
+
+
+def _queue(settings: Settings) -> Queue | Check:
+    """The queue, or why there is none."""
     url = settings.redis_url if "redis_url" in settings.model_fields_set else None
     socket = socket_path(settings.data_dir.absolute())
     if url is None and ask_redis(socket, "PING"):
         url = redis_url(socket)
     if url is None:
-        yield _would_start()
-        return
+        return _would_start()
     try:
-        facts = asyncio.run(_inspect(url, settings.queue))
+        return asyncio.run(_inspect(url, settings.queue))
     except (OnceqError, ValueError) as exc:
-        yield Check("fail", "redis", f"can't be used: {exc}", "start it, or mend ONCEQ_REDIS_URL")
-        return
-    yield Check("ok", "redis", "external, by ONCEQ_REDIS_URL" if url == settings.redis_url else "embedded, running")
-    yield from redis_checks(facts)
+        return Check("fail", "redis", f"can't be used: {exc}", "start it, or mend ONCEQ_REDIS_URL")
 
 
-async def _inspect(url: str, queue: str) -> ServerFacts:
+async def _inspect(url: str, queue: str) -> Queue:
     from onceq_service.store import open_store  # half of the time that `onceq ask` takes to start, and not used by it
 
     async with open_store(url, queue) as store:
-        return await store.inspect()
+        return Queue(url, await store.inspect(), await store.sums.workers())
+
+
+def _redis(settings: Settings, queue: Queue) -> Iterator[Check]:
+    external = queue.url == settings.redis_url
+    yield Check("ok", "redis", "external, by ONCEQ_REDIS_URL" if external else "embedded, running")
+    yield from redis_checks(queue.facts)
+    yield _workers(queue.workers)
+
+
+def _workers(workers: list[WorkerInfo]) -> Check:
+    if not workers:
+        return Check("warn", "workers", "none is running: jobs wait", "start `onceq worker`, or `onceq up`")
+    slots = sum(worker.capacity for worker in workers)
+    return Check("ok", "workers", f"{len(workers)} running, {slots} jobs at once")
 
 
 def _would_start() -> Check:
@@ -144,14 +170,27 @@ def _folder(folder: Path) -> Check:
     return Check("ok", "data folder", f"{folder.absolute()}" + ("" if folder.exists() else " (not made yet)"))
 
 
-def _providers(settings: Settings, env: Mapping[str, str], home: Path) -> Iterator[Check]:
+def _providers(settings: Settings, env: Mapping[str, str], home: Path, workers: list[WorkerInfo]) -> Iterator[Check]:
+    """By the workers that run, which hold the keys; while none does, by what one started from here would find."""
     try:
         providers = DEFAULT_PROVIDERS | settings.file().providers
     except ConfigurationError as exc:
         yield Check("fail", "configuration", "onceq.toml", str(exc))
         return
     mode = choose_mode(providers, env, home, simulate=settings.simulator_url is not None)
-    yield from (_provider(mode, provider) for provider in mode.providers)
+    served = {name for worker in workers for name in worker.providers}
+    yield from (_served(p.name, served) if workers else _provider(mode, p) for p in mode.providers)
+
+
+def _served(name: str, served: set[str]) -> Check:
+    if name in served:
+        return Check("ok", f"provider {name}", "served by the running workers")
+    return Check(
+        "warn",
+        f"provider {name}",
+        "no running worker has its key: its jobs are refused",
+        "give the key to the workers and restart them",
+    )
 
 
 def _provider(mode: Mode, provider: ProviderMode) -> Check:

@@ -103,3 +103,13 @@ def test_a_running_service_is_asked_how_it_is(user: Shell, stack: Stack) -> None
     assert "chmod 600" in found["data folder"]["advice"]
     (data / "api-key").write_text("oq_wrong")
     assert "refuses the key" in checks(user)["service"]["says"]
+
+
+def test_providers_are_judged_by_the_workers_that_run_not_by_the_shell(user: Shell, stack: Stack) -> None:
+    user.env |= {"ONCEQ_QUEUE": stack.queue, "OPENAI_API_KEY": ""}
+    found = checks(user, "--port", "0", "--dashboard-port", "0")
+    assert found["workers"]["level"] == "ok"
+    assert found["provider openai"]["says"] == "served by the running workers"
+    user.env |= {"ONCEQ_QUEUE": "nobody-works-here"}
+    found = checks(user, "--port", "0", "--dashboard-port", "0")
+    assert (found["workers"]["level"], found["provider openai"]["level"]) == ("warn", "ok")
