@@ -7,7 +7,7 @@ There is no event loop in here, so it works in scripts, threads and inside a not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Literal, Self, Unpack
@@ -32,7 +32,7 @@ from onceq._submission import (
     switch,
 )
 from onceq.errors import OnceqError
-from onceq.wire import Band, Health, Job, Lanes, Stats, Status, SubmittedJob
+from onceq.wire import Band, CostDimension, Costs, Health, Job, Lanes, Stats, Status, SubmittedJob
 
 Submitted = list[JobHandle | OnceqError]
 """What became of the items of a batch, in order."""
@@ -210,6 +210,22 @@ class Client:
     def stats(self) -> Stats:
         """The queue now and the last 24 hours of your tenant."""
         return self._driver.run(_flows.stats(self._backoff))
+
+    def costs(
+        self,
+        *,
+        group_by: Sequence[CostDimension] = (),
+        interval: Literal["hour", "day", "total"] = "day",
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Costs:
+        """What your tenant spent, wasted and avoided, by hour or day (UTC) and group.
+
+        Without `since` it is the last 30 days, or 24 hours by hour. `labels` groups by the labels that the service
+        sums up (`ONCEQ_LABEL_KEYS`). Times without a zone are local time.
+        """
+        query = _flows.cost_query(group_by, interval, since, until)
+        return self._driver.run(_flows.costs(query, self._backoff))
 
     def health(self) -> Health:
         """Whether the service is ready, and what is wrong with it; asked once. Raises ConnectionFailed."""

@@ -26,6 +26,8 @@ from onceq.errors import (
 from onceq.wire import (
     TERMINAL,
     BatchAnswer,
+    CostDimension,
+    Costs,
     Health,
     Job,
     JobPage,
@@ -98,6 +100,20 @@ def ledger(job_id: str, backoff: Backoff) -> Flow[Ledger]:
 def stats(backoff: Backoff) -> Flow[Stats]:
     """The tenant now and over its last 24 hours."""
     return read(Stats.model_validate_json, (yield from exchange(Call("GET", "/v1/stats"), backoff)))
+
+
+def costs(query: Mapping[str, str | Sequence[str]], backoff: Backoff) -> Flow[Costs]:
+    """Sums over hours or days."""
+    return read(Costs.model_validate_json, (yield from exchange(Call("GET", "/v1/costs", query), backoff)))
+
+
+def cost_query(
+    group_by: Sequence[CostDimension], interval: str, since: datetime | None, until: datetime | None
+) -> dict[str, str | Sequence[str]]:
+    """The query of costs; times without a zone are local time."""
+    times = {"since": since, "until": until}
+    given = {name: at.astimezone().isoformat() for name, at in times.items() if at is not None}
+    return {"interval": interval, "group_by": list(group_by), **given}
 
 
 def health() -> Flow[Health]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -50,7 +50,7 @@ class Call:
 
     method: str
     path: str
-    params: Mapping[str, str] = field(default_factory=dict[str, str])
+    params: Mapping[str, str | Sequence[str]] = field(default_factory=dict[str, str | Sequence[str]])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     content: bytes | None = None
     read_timeout_s: float | None = None

@@ -507,7 +507,8 @@ class Quantiles(Answer):
 class Totals(Answer):
     """Sums over a period. Real and simulated work are never in one sum.
 
-    `causes`: how many jobs ended with each error code.
+    `avoided_nano_usd` is what the jobs that joined or replayed an answer would have cost. `causes`: how many jobs ended
+    with each error code.
     """
 
     jobs: int = 0
@@ -526,6 +527,7 @@ class Totals(Answer):
     reasoning_tokens: int = 0
     spent_nano_usd: int = 0
     wasted_nano_usd: int = 0
+    avoided_nano_usd: int = 0
     unpriced_calls: int = 0
     bill_amplification: float | None = None
     causes: dict[str, int] = Field(default_factory=dict[str, int])
@@ -533,15 +535,34 @@ class Totals(Answer):
     total: Quantiles = Field(default_factory=Quantiles)
 
 
+CostDimension = Literal["team", "model", "provider", "band", "key", "labels"]
+
+
 class CostPoint(Answer):
-    """One hour of one group's totals."""
+    """One group's totals in one hour or day (UTC), or over all of the time asked for.
+
+    A dimension that was not asked for is empty, as is a team that was not given. Simulated work is always apart.
+    """
 
     at: datetime
     team: str = ""
     model: str = ""
-    band: Band = "standard"
+    provider: str = ""
+    band: Band | Literal[""] = ""
+    key: str = ""
+    labels: dict[str, str] = Field(default_factory=dict[str, str])
     simulated: bool = False
     totals: Totals
+
+
+class Costs(Answer):
+    """`GET /v1/costs`: whole hours or days from `since` to `until`, both included as far as they reach."""
+
+    since: datetime
+    until: datetime
+    interval: Literal["hour", "day", "total"]
+    group_by: list[CostDimension]
+    points: list[CostPoint]
 
 
 class LaneInfo(Answer):

@@ -97,7 +97,7 @@ def add(points: list[CostPoint]) -> Totals:
         return Totals()
     amplification = sums["calls"] / sums["jobs"] if sums["jobs"] else None
     first = points[0].totals
-    return Totals(**sums, bill_amplification=amplification, ttft=first.ttft, total=first.total)
+    return Totals.model_validate(sums | {"bill_amplification": amplification, "ttft": first.ttft, "total": first.total})
 
 
 def make_hours(at: datetime, hours: int = 24, *, simulated: bool = False, seed: int = 7) -> list[CostPoint]:

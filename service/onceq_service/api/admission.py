@@ -31,12 +31,13 @@ _ENCODE: Final = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a request gets where it says nothing (seconds and counts), and the configured limits of lanes."""
+    """What a request gets where it says nothing (seconds and counts); lanes' limits; labels to sum costs by."""
 
     deadline_s: float
     max_calls: int
     dedupe_window_s: int
     lanes: Mapping[str, LaneLimits] = field(default_factory=dict[str, LaneLimits])
+    label_keys: Sequence[str] = ()
 
 
 def idempotency_key(sent: bytes | None) -> str | None:
@@ -93,6 +94,7 @@ def admission(
         not_before_ms=not_before_ms(request, deadline_s),
         queue_s=request.timeouts.queue_s if request.timeouts else None,
         retry_of=retry_of,
+        group=_group(request, defaults.label_keys),
         grace_s=request.disconnect_grace_s if request.on_disconnect == "cancel" else None,
     )
 
@@ -105,6 +107,13 @@ def not_before_ms(request: JobRequest, deadline_s: float) -> int | None:
     if at - time.time() >= deadline_s:
         raise invalid_field("not_before", "lies behind the job's deadline: give a later deadline_s, or start earlier")
     return round(at * 1000)
+
+
+def _group(request: JobRequest, keys: Sequence[str]) -> bytes:
+    """The labels that costs are summed by, as JSON; empty without one."""
+    labels = request.labels or {}
+    chosen = {key: labels[key] for key in keys if key in labels}
+    return _ENCODE(chosen) if chosen else b""
 
 
 def _limits(model: Resolved, defaults: Defaults) -> str:

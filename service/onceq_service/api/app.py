@@ -15,7 +15,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from onceq.errors import ConfigurationError, OnceqError
-from onceq_service.api import documented, health, jobs, keys, lanes, metrics, models, replay, stats
+from onceq_service.api import costs, documented, health, jobs, keys, lanes, metrics, models, replay, stats
 from onceq_service.api.batch import submit_batch
 from onceq_service.api.door import Door, Handler
 from onceq_service.api.events import events_route
@@ -27,7 +27,7 @@ from onceq_service.settings import Settings
 
 HOT: dict[tuple[str, str], Handler] = {("POST", "/v1/jobs"): submit, ("POST", "/v1/jobs/batch"): submit_batch}
 PUBLIC = ("/livez", "/readyz")
-PARTS = tuple(part.router for part in (replay, jobs, lanes, stats, models, keys, health, metrics))
+PARTS = tuple(part.router for part in (replay, jobs, lanes, stats, costs, models, keys, health, metrics))
 
 
 class Api(FastAPI):

@@ -43,7 +43,11 @@ class Service:
         file = settings.file()
         self.catalog = Catalog(file.aliases, settings.providers())
         self.defaults = Defaults(
-            settings.deadline_s, settings.max_calls, settings.dedupe_window_s, {**file.lanes, **settings.lanes}
+            settings.deadline_s,
+            settings.max_calls,
+            settings.dedupe_window_s,
+            {**file.lanes, **settings.lanes},
+            settings.label_keys,
         )
         self.weights = {name: tenant.weight for name, tenant in {**file.tenants, **settings.tenants}.items()}
         self.facts: ServerFacts | None = None

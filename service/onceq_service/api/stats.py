@@ -8,14 +8,11 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter, Response
 
-from onceq.wire import CostPoint, Stats, Totals
+from onceq.wire import Stats, Totals
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Reader
 from onceq_service.api.service import In, Service
-from onceq_service.store.stats import HOUR_MS, totals
-from onceq_service.store.views import Fields
-
-Point = tuple[CostPoint, Fields]
+from onceq_service.store.stats import HOUR_MS, Sum, totals
 
 router = APIRouter(tags=["stats"])
 
@@ -52,10 +49,10 @@ async def _read(service: Service, tenant: str) -> bytes:
             oldest_queued_s=oldest,
             dead_letters=dead[0],
             oldest_dead_letter_s=dead[1],
-            last_hour=_sum(p for p in points if p[0].at >= hour_ago and p[0].simulated == simulated),
-            last_24h=_sum(p for p in points if not p[0].simulated),
-            last_24h_simulated=_sum(p for p in points if p[0].simulated),
-            hours=[point for point, _ in points],
+            last_hour=_sum(p for p in points if p.at >= hour_ago and p.group.simulated == simulated),
+            last_24h=_sum(p for p in points if not p.group.simulated),
+            last_24h_simulated=_sum(p for p in points if p.group.simulated),
+            hours=[p.point() for p in points],
             workers=workers,
         )
         .model_dump_json()
@@ -63,8 +60,8 @@ async def _read(service: Service, tenant: str) -> bytes:
     )
 
 
-def _sum(points: Iterable[Point]) -> Totals:
-    return totals(fields for _, fields in points)
+def _sum(points: Iterable[Sum]) -> Totals:
+    return totals(fields for p in points for fields in p.fields)
 
 
 def time_of(ms: int) -> datetime:

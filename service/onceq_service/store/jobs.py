@@ -68,6 +68,8 @@ class Admission:
     """How long it may wait for its first start."""
     grace_s: float | None = None
     """How long it goes on without anybody who follows it; None: for ever."""
+    group: bytes = b""
+    """Labels that costs are summed by, as JSON."""
     retry_of: str = ""
     """The job that this one replays."""
     in_est: int = 0
@@ -256,10 +258,10 @@ def _fields(a: Admission, retention: Retention) -> list[Arg]:
         "band": a.band, "simulated": int(a.simulated), "max_calls": a.max_calls, "on_crash": a.on_crash,
         "on_break": a.on_break, "user": a.user, "team": a.team, "labels": a.labels,
         "result_ttl_s": retention.result_s, "in_est": a.in_est or "", "out_est": a.out_est or "",
-        "chain": " ".join(model for model, _ in a.chain), "retry_of": a.retry_of,
+        "chain": " ".join(model for model, _ in a.chain), "retry_of": a.retry_of, "group": a.group,
         "not_before_ms": a.not_before_ms or "", "queue_ms": _ms(a.queue_s), "grace_ms": _ms(a.grace_s),
     }  # fmt: skip
-    return [x for pair in pairs.items() if pair[1] != "" for x in pair]
+    return [x for pair in pairs.items() if pair[1] not in ("", b"") for x in pair]
 
 
 def _read_cursor(cursor: str | None) -> tuple[int, str] | None:

@@ -4,25 +4,52 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast
+from typing import Final, Literal, cast
 
 import msgspec
 
-from onceq.wire import Band, CostPoint, Depth, LedgerEntry, Quantiles, Totals, WorkerInfo
+from onceq.wire import CostPoint, Depth, LedgerEntry, Quantiles, Totals, WorkerInfo
 from onceq_service.store._pipe import Pipe
 from onceq_service.store.jobs import STATUSES
 from onceq_service.store.keys import Keys
 from onceq_service.store.views import Fields, at, fields_of
 
 HOUR_MS = 3_600_000
+Span = Literal["h", "d"]
+SPAN_MS: Final[dict[Span, int]] = {"h": HOUR_MS, "d": 24 * HOUR_MS}
+Dimension = Literal["team", "model", "provider", "band", "key", "labels"]
 BUCKETS = 96
 _NAMES = {
     "jobs": "jobs", "joined": "joined", "replayed": "replayed", "succeeded": "succeeded", "failed": "failed",
     "cancelled": "cancelled", "expired": "expired", "calls": "calls", "tries": "tries", "retries": "retries",
     "in": "input_tokens", "out": "output_tokens", "cached": "cached_tokens", "reasoning": "reasoning_tokens",
-    "spent": "spent_nano_usd", "wasted": "wasted_nano_usd", "unpriced": "unpriced_calls",
+    "spent": "spent_nano_usd", "wasted": "wasted_nano_usd", "avoided": "avoided_nano_usd", "unpriced": "unpriced_calls",
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What a sum is about: dimensions by name in the order asked for, and labels."""
+
+    simulated: bool
+    names: tuple[tuple[str, str], ...]
+    labels: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """The rollups of one group in one hour or day."""
+
+    at: datetime
+    group: Group
+    fields: list[Fields]
+
+    def point(self) -> CostPoint:
+        """As clients see it."""
+        values = dict(self.group.names) | {"labels": dict(self.group.labels), "simulated": self.group.simulated}
+        return CostPoint.model_validate({"at": self.at, "totals": totals(self.fields)} | values)
 
 
 def edge_s(bucket: int) -> float:
@@ -116,20 +143,28 @@ class Sums:
         row = cast("list[bytes]", oldest)
         return int(cast("int", count)), max(0.0, (now_ms - float(row[1])) / 1000) if row else None
 
-    async def hours(self, tenant: str, since_ms: int, until_ms: int) -> list[tuple[CostPoint, Fields]]:
-        """One point an hour and group (team, model, band, simulated), oldest first, each with its raw sums."""
-        hours = range(since_ms // HOUR_MS, until_ms // HOUR_MS + 1)
-        groups = await asyncio.gather(*(self._groups(tenant, hour) for hour in hours))
-        wanted = [(hour, dim) for hour, dims in zip(hours, groups, strict=True) for dim in dims]
-        sums = await asyncio.gather(*(self._sums(tenant, hour, dim) for hour, dim in wanted))
-        return [(_point(hour, dim, fields), fields) for (hour, dim), fields in zip(wanted, sums, strict=True)]
+    async def hours(self, tenant: str, since_ms: int, until_ms: int) -> list[Sum]:
+        """One sum an hour and (team, model, band, simulated), oldest first."""
+        return await self.spans(tenant, "h", since_ms, until_ms, ("team", "model", "band"))
 
-    async def _groups(self, tenant: str, hour: int) -> list[bytes]:
-        """The dimensions that have sums in an hour."""
-        return sorted(cast("list[bytes]", await self._pipe.command("SMEMBERS", self._keys("rolls", "h", hour, tenant))))
+    async def spans(self, tenant: str, span: Span, since_ms: int, until_ms: int, by: Sequence[Dimension]) -> list[Sum]:
+        """One sum an hour or day and group, oldest first; simulated work is always apart."""
+        buckets = range(since_ms // SPAN_MS[span], until_ms // SPAN_MS[span] + 1)
+        groups = await asyncio.gather(*(self._groups(tenant, span, bucket) for bucket in buckets))
+        wanted = [(bucket, dims) for bucket, found in zip(buckets, groups, strict=True) for dims in found]
+        sums = await asyncio.gather(*(self._sums(tenant, span, bucket, dims) for bucket, dims in wanted))
+        merged: dict[tuple[int, Group], list[Fields]] = {}
+        for (bucket, dims), fields in zip(wanted, sums, strict=True):
+            merged.setdefault((bucket, group_of(dims, by)), []).append(fields)
+        return [Sum(time_of(bucket, span), group, fields) for (bucket, group), fields in merged.items()]
 
-    async def _sums(self, tenant: str, hour: int, dim: bytes) -> Fields:
-        return fields_of(await self._pipe.command("HGETALL", self._keys("roll", "h", hour, tenant, dim.decode())))
+    async def _groups(self, tenant: str, span: Span, bucket: int) -> list[bytes]:
+        """The dimensions that have sums in an hour or day."""
+        key = self._keys("rolls", span, bucket, tenant)
+        return sorted(cast("list[bytes]", await self._pipe.command("SMEMBERS", key)))
+
+    async def _sums(self, tenant: str, span: Span, bucket: int, dims: bytes) -> Fields:
+        return fields_of(await self._pipe.command("HGETALL", self._keys("roll", span, bucket, tenant, dims.decode())))
 
     async def workers(self) -> list[WorkerInfo]:
         """Live worker processes."""
@@ -142,12 +177,18 @@ class Sums:
         ]
 
 
-def _point(hour: int, dim: bytes, fields: Fields) -> CostPoint:
-    team, model, band, simulated = cast("list[str]", msgspec.json.decode(dim))
-    when = datetime.fromtimestamp(hour * 3600, UTC)
-    return CostPoint(
-        at=when, team=team, model=model, band=cast("Band", band), simulated=simulated == "1", totals=totals([fields])
-    )
+def time_of(bucket: int, span: Span) -> datetime:
+    """When an hour or a day (UTC) begins."""
+    return datetime.fromtimestamp(bucket * SPAN_MS[span] / 1000, UTC)
+
+
+def group_of(dims: bytes, by: Sequence[Dimension]) -> Group:
+    """The group of a rollup's dimensions, as `roll_into` in lua/_money.lua writes them."""
+    team, model, band, simulated, key, labels = cast("list[str]", msgspec.json.decode(dims))
+    named = {"team": team, "model": model, "provider": model.partition("/")[0], "band": band, "key": key}
+    chosen = {name: named[name] for name in by if name in named}
+    tags = cast("dict[str, str]", msgspec.json.decode(labels)) if labels and "labels" in by else {}
+    return Group(simulated == "1", tuple(chosen.items()), tuple(sorted(tags.items())))
 
 
 def ledger_rows(fields: Fields) -> list[LedgerEntry]:

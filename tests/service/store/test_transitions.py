@@ -236,7 +236,7 @@ async def test_sums_count_jobs_calls_and_money(store: Store) -> None:
     await dispatch(store, claim)
     await store.engine.finish(claim, success(3))
     now = await store.sums.now_ms()
-    [(point, _)] = await store.sums.hours("t", now - 1000, now)
-    t = point.totals
+    [one] = await store.sums.hours("t", now - 1000, now)
+    t = one.point().totals
     assert (t.jobs, t.joined, t.succeeded, t.calls, t.spent_nano_usd) == (1, 1, 1, 1, 7_000)
     assert (t.bill_amplification, t.total.count, t.input_tokens) == (1.0, 1, 3)

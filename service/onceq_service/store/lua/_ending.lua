@@ -68,6 +68,9 @@ local function finish(id, job, now, e)
     local ttft = job.first_ms - job.created_ms
     sums[#sums + 1] = 't' .. bucket(ttft); sums[#sums + 1] = 1; sums[#sums + 1] = 't_ms'; sums[#sums + 1] = ttft
   end
+  if e.state == 'succeeded' and job.joins then
+    sums[#sums + 1] = 'avoided'; sums[#sums + 1] = tonumber(job.joins) * (answer_cost(job) or 0)
+  end
   local code = string.match(e.rest, '"error":{"code":"([%l_]+)"')
   if code then sums[#sums + 1] = 'e:' .. code; sums[#sums + 1] = 1 end
   roll(now, job, sums)

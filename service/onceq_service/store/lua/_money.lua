@@ -3,7 +3,9 @@
 local HOUR_TTL, DAY_TTL = 35 * 86400, 400 * 86400
 
 local function roll_into(span, bucket, ttl, job, sums)
-  local dims = cjson.encode({job.team or '', job.model, job.band, job.simulated or '0'})
+  local dims = cjson.encode({
+    job.team or '', job.model, job.band, job.simulated or '0', job.key_id or '', job.group or '',
+  })
   local index, key = k_rolls(span, bucket, job.tenant), k_roll(span, bucket, job.tenant, dims)
   if redis.call('SADD', index, dims) == 1 then redis.call('EXPIRE', index, ttl) end
   for n = 1, #sums, 2 do
@@ -16,6 +18,12 @@ end
 local function roll(now, job, sums)
   roll_into('h', int(math.floor(now / 3600000)), HOUR_TTL, job, sums)
   roll_into('d', int(math.floor(now / 86400000)), DAY_TTL, job, sums)
+end
+
+-- What the answer of a job cost, that nobody has to pay who asks the same: nil while a call of it is unpriced.
+local function answer_cost(job)
+  if (tonumber(job.unpriced) or 0) > 0 then return nil end
+  return (tonumber(job.spent) or 0) - (tonumber(job.wasted) or 0)
 end
 
 -- A histogram's bucket for a number of milliseconds: a quarter of an octave wide, 0..95.

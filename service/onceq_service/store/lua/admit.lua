@@ -17,9 +17,13 @@ end
 
 local function already(other, state)
   local job = job_of(other)
-  local disposition = terminal(state) and 'replayed' or 'joined'
-  roll(now, job, {disposition, 1})
-  return answer(disposition, other)
+  if terminal(state) then
+    roll(now, job, {'replayed', 1, 'avoided', answer_cost(job) or 0})
+    return answer('replayed', other)
+  end
+  redis.call('HINCRBY', k_job(other), 'joins', 1) -- what it avoids is known at the end
+  roll(now, job, {'joined', 1})
+  return answer('joined', other)
 end
 
 if redis.call('EXISTS', k_job(id)) == 1 then return answer('created', id) end

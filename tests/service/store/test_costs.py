@@ -1,0 +1,97 @@
+"""Money in sums: what was spent, wasted and avoided, by hour and day and group, equals the ledger rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from onceq_service.store import Store
+from onceq_service.store.engine import Receipt
+from onceq_service.store.stats import Dimension, Sum, totals
+from tests.service.store.driver import PAID, admission, claim_one, dispatch, success
+
+BROKEN = Receipt("stream_broken", billed=True, estimated=True, input_tokens=3, output_tokens=1, spent_nano_usd=4_000)
+
+
+async def answer(store: Store, **changes: Any) -> str:
+    """A job that broke once and then got its answer: 4,000 wasted, 11,000 spent."""
+    job_id = (await store.jobs.admit(admission(**changes))).id
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    await store.engine.requeue(claim, BROKEN, delay_s=0, reason="stream_broken")
+    again = await claim_one(store)
+    sent = await dispatch(store, again, 2)
+    await store.engine.finish(again, success(sent.seq + 1))
+    return job_id
+
+
+async def sums(store: Store, *by: Dimension, span: Any = "h") -> list[Sum]:
+    now = await store.sums.now_ms()
+    return await store.sums.spans("t", span, now - 3_600_000, now, by)
+
+
+async def test_spent_and_wasted_are_the_sums_of_the_ledger_rows(store: Store) -> None:
+    for n in range(3):
+        await answer(store, prompt=str(n))
+    for span in ("h", "d"):
+        spent = [totals(one.fields) for one in await sums(store, span=span)]
+        assert sum(t.spent_nano_usd for t in spent) == 3 * (4_000 + 7_000)
+        assert sum(t.wasted_nano_usd for t in spent) == 3 * 4_000
+        assert sum(t.calls for t in spent) == 6
+
+
+async def test_who_replays_an_answer_avoids_what_it_cost_without_its_waste(store: Store) -> None:
+    await answer(store, fp="same")
+    assert (await store.jobs.admit(admission(fp="same"))).disposition == "replayed"
+    [one] = await sums(store)
+    assert (totals(one.fields).replayed, totals(one.fields).avoided_nano_usd) == (1, 7_000)
+
+
+async def test_who_joins_a_job_avoids_what_it_comes_to_cost(store: Store) -> None:
+    await store.jobs.admit(admission(fp="same"))
+    for _ in range(2):
+        assert (await store.jobs.admit(admission(fp="same"))).disposition == "joined"
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    [before] = await sums(store)
+    assert totals(before.fields).avoided_nano_usd == 0
+    await store.engine.finish(claim, success(3, receipt=PAID))
+    [after] = await sums(store)
+    assert totals(after.fields).avoided_nano_usd == 2 * 7_000
+
+
+async def test_who_joins_a_job_that_fails_has_avoided_nothing(store: Store) -> None:
+    await store.jobs.admit(admission(fp="same"))
+    await store.jobs.admit(admission(fp="same"))
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    await store.engine.finish(claim, replace(success(3, receipt=BROKEN), state="failed", kept=False))
+    [one] = await sums(store)
+    assert totals(one.fields).avoided_nano_usd == 0
+
+
+async def test_sums_are_grouped_by_what_was_asked_for(store: Store) -> None:
+    work: list[dict[str, Any]] = [
+        {"team": "red", "key_id": "k1", "group": b'{"project":"p"}'},
+        {"team": "red", "key_id": "k2", "simulated": True},
+        {"team": "blue", "key_id": "k1", "band": "batch"},
+        {"team": 'odd "name" \\', "key_id": "k1", "user": "somebody"},
+    ]
+    for n, changes in enumerate(work):
+        await answer(store, prompt=str(n), **changes)
+    by_team = {(p.team, p.simulated): p.totals.jobs for p in (one.point() for one in await sums(store, "team"))}
+    assert by_team == {("red", False): 1, ("red", True): 1, ("blue", False): 1, ('odd "name" \\', False): 1}
+    by_key = {(p.key, p.simulated): p.totals.spent_nano_usd for p in (one.point() for one in await sums(store, "key"))}
+    assert by_key == {("k1", False): 33_000, ("k2", True): 11_000}
+    labels = [p.labels for p in (one.point() for one in await sums(store, "labels", "provider")) if p.labels]
+    assert labels == [{"project": "p"}]
+    assert len(await sums(store)) == 2, "real and simulated work are never in one sum"
+
+
+async def test_a_ledger_row_names_the_key_and_the_labels(store: Store) -> None:
+    job_id = await answer(store, key_id="k9", labels=b'{"project":"p"}')
+    fields = await store.jobs.fields(job_id, "t")
+    assert fields is not None
+    row = json.loads(fields["row:2"])
+    assert (row["key_id"], row["labels"]) == ("k9", '{"project":"p"}')
