@@ -18,7 +18,6 @@ from redis.exceptions import RedisError
 
 from onceq.wire import TERMINAL, Output
 from onceq_service.store._pipe import Pipe
-from onceq_service.store.errors import StoreUnavailable
 from onceq_service.store.keys import Keys, shard
 from onceq_service.store.views import Fields
 
@@ -27,6 +26,7 @@ QUIET_S = 1.0
 MAILBOX = 256
 """Frames kept for a reader that is behind; beyond that it reads the log when it is ready."""
 PAGE = 1_000
+AGAIN_S = 0.1
 _READ = ("state", "seq", "end", "output")
 _ENDS = frozenset(b"event: " + name.encode() for name in TERMINAL)
 
@@ -78,6 +78,7 @@ class EventLog:
         self._pubsub = _pubsub(subscriber)
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self._subscribing = asyncio.Lock()
 
     async def follow(self, job_id: str, after: int) -> AsyncGenerator[bytes]:
         """Frames after number `after`, as bytes, several at a time; ends behind the terminal event.
@@ -85,8 +86,8 @@ class EventLog:
         When the log itself is gone (results live longer) it is one `snapshot` without a number and the terminal event.
         """
         box = Mailbox()
-        await self._join(job_id, box)
         try:
+            await self._join(job_id, box)
             while True:
                 if box.check_log:
                     box.check_log = False
@@ -150,9 +151,10 @@ class EventLog:
         channel = self._keys("channel", shard(job_id))
         self._wanted[channel] = self._wanted.get(channel, 0) + 1
         if self._wanted[channel] == 1:
-            with suppress(RedisError, OSError):  # the listener subscribes anew when it is connected again
-                await self._pubsub.subscribe(channel)
-            self._changed.set()
+            async with self._subscribing:
+                with suppress(RedisError, OSError):  # the listener subscribes anew when it is connected again
+                    await self._pubsub.subscribe(channel)
+                self._changed.set()
 
     async def _leave(self, job_id: str, box: Mailbox) -> None:
         name, channel = job_id.encode(), self._keys("channel", shard(job_id))
@@ -162,8 +164,9 @@ class EventLog:
         self._wanted[channel] -= 1
         if not self._wanted[channel]:
             del self._wanted[channel]
-            with suppress(RedisError, OSError):
-                await self._pubsub.unsubscribe(channel)  # pyright: ignore[reportUnknownMemberType] - untyped args
+            async with self._subscribing:
+                with suppress(RedisError, OSError):
+                    await self._pubsub.unsubscribe(channel)  # pyright: ignore[reportUnknownMemberType] - untyped args
 
     async def start(self) -> None:
         """Begins to listen."""
@@ -179,15 +182,14 @@ class EventLog:
 
     async def _listen(self) -> None:
         while True:
-            try:
-                await self._changed.wait()
+            await self._changed.wait()
+            with suppress(RedisError, OSError):
                 await self._receive()
-            except (RedisError, OSError, StoreUnavailable):
-                await asyncio.sleep(0.1)
-                await self._resubscribe()
+            await self._reconnect()
 
     async def _receive(self) -> None:
-        while True:
+        """For as long as there is a connection; a subscription that failed while Redis was away has none."""
+        while self._pubsub.connection is not None:
             message = cast("list[object] | None", await self._pubsub.parse_response(block=True))
             if message is None:
                 continue
@@ -209,13 +211,22 @@ class EventLog:
                 for box in boxes:
                     box.look_at_log()
 
-    async def _resubscribe(self) -> None:
-        with suppress(RedisError, OSError):
-            await self._pubsub.aclose()
-        self._pubsub = _pubsub(self._subscriber)
-        with suppress(RedisError, OSError):
-            if self._wanted:
-                await self._pubsub.subscribe(*self._wanted)
+    async def _reconnect(self) -> None:
+        """Subscribes anew to all that readers want, as soon as Redis lets us; to nothing when nobody reads."""
+        subscribed = False
+        while not subscribed:
+            await asyncio.sleep(AGAIN_S)
+            async with self._subscribing:
+                with suppress(RedisError, OSError):
+                    await self._pubsub.aclose()
+                self._pubsub = _pubsub(self._subscriber)
+                self._changed.clear()
+                if not self._wanted:
+                    return
+                with suppress(RedisError, OSError):
+                    await self._pubsub.subscribe(*self._wanted)
+                    subscribed = True
+                    self._changed.set()
 
 
 def _pubsub(redis: Redis) -> PubSub:

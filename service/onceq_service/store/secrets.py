@@ -34,8 +34,11 @@ class Seal:
 
 async def open_seal(pipe: Pipe, keys: Keys, purpose: Purpose) -> Seal:
     """The queue's seal for a purpose; its secret is made by whoever comes first."""
-    await pipe.command("HSETNX", keys("secrets"), purpose, secrets.token_hex(32))
-    return Seal(cast("bytes", await pipe.command("HGET", keys("secrets"), purpose)))
+    known = cast("bytes | None", await pipe.command("HGET", keys("secrets"), purpose))
+    if known is None:  # only then is it a write, which a full Redis refuses
+        await pipe.command("HSETNX", keys("secrets"), purpose, secrets.token_hex(32))
+        known = cast("bytes", await pipe.command("HGET", keys("secrets"), purpose))
+    return Seal(known)
 
 
 async def replace_secret(pipe: Pipe, keys: Keys, purpose: Purpose) -> None:
