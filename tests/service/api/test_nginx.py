@@ -1,0 +1,117 @@
+"""R18: behind a real nginx with its own defaults, a stream arrives as it is written and nothing else changes."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.service.api.kit import JOBS, Http, ask, http, text_of
+from tests.stack import Stack, start
+from tests.waiting import wait_until
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+"""`.ci/run` installs it; where it is not there these tests fail, they do not pass by being left out."""
+
+CONFIG = """
+error_log stderr;
+pid {folder}/nginx.pid;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ proxy_pass {api}; }}
+  }}
+}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def nginx(shared: Stack, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """The URL of an nginx before the API: nothing is set but where it may write and whom it asks."""
+    assert NGINX is not None, "nginx is not installed"
+    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
+    config = folder / "nginx.conf"
+    config.write_text(CONFIG.format(folder=folder, port=port, api=shared.url))
+    process = start([NGINX, "-c", str(config), "-p", str(folder), "-g", "daemon off;"], {}, Path(folder / "log"))
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: answers(port), "nginx to listen")
+    yield url
+    process.stop()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def through(shared: Stack, nginx: str, tenant: str) -> Generator[Http]:
+    """A client that comes by nginx."""
+    with http(shared, tenant, url=nginx) as opened:
+        yield opened
+
+
+def test_r18_tokens_come_through_while_the_job_still_runs(shared: Stack, through: Http, client: Http) -> None:
+    job_id = through.submit(ask(tokens=50, tps=0, fault="stall", after=10))["id"]
+    with through.stream("GET", f"{JOBS}/{job_id}/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        said = ""
+        for piece in answer.iter_text():
+            said += piece
+            if "event: delta" in said:
+                break
+        assert client.job(job_id).status == "running", "the token was not held back until the end"
+    assert client.post(f"{JOBS}/{job_id}/cancel").status_code in (200, 202)
+
+
+def test_r18_keep_alives_come_through(through: Http) -> None:
+    job_id = through.submit(ask(ttft_ms=60_000))["id"]
+    with through.stream("GET", f"{JOBS}/{job_id}/events") as answer:
+        pieces = answer.iter_text()
+        said = ""
+        while said.count(": keep-alive\n\n") < 2:
+            said += next(pieces)
+    through.post(f"{JOBS}/{job_id}/cancel")
+
+
+def test_r18_a_stream_a_poll_and_a_resumed_stream_say_the_same_through_nginx(shared: Stack, through: Http) -> None:
+    job_id = through.submit(ask(tokens=100, tps=200))["id"]
+    whole = through.read(job_id)
+    [call] = shared.meter(job_id)
+    job = through.job(job_id, wait=30)
+    assert call["text"] == text_of(whole) == job.text
+    assert [event.raw for event in through.read(job_id, after=5)] == [event.raw for event in whole[5:]]
+    end = through.get(f"{JOBS}/{job_id}/events", headers={"last-event-id": str(len(whole))})
+    assert end.status_code == 204
+
+
+def test_r18_etags_and_replays_come_through(through: Http) -> None:
+    body = ask()
+    first = through.post_json(body, idempotency_key="k")
+    assert first.headers["location"] == f"{JOBS}/{first.json()['id']}"
+    through.job(first.json()["id"], wait=30)
+    assert through.post_json(body, idempotency_key="k").headers["idempotent-replayed"] == "true"
+    tag = through.get(first.headers["location"]).headers["etag"]
+    assert through.get(first.headers["location"], headers={"if-none-match": tag}).status_code == 304
+
+
+def test_r18_a_reader_that_leaves_nginx_is_let_go_by_the_api(shared: Stack, through: Http) -> None:
+    body = ask(ttft_ms=60_000) | {"on_disconnect": "cancel", "disconnect_grace_s": 1}
+    job_id = through.submit(body)["id"]
+    with through.stream("GET", f"{JOBS}/{job_id}/events") as answer:
+        pieces = answer.iter_text()
+        assert next(pieces)
+    wait_until(lambda: through.ids(status="cancelled") == [job_id], "nobody to be there any more")

@@ -1,0 +1,146 @@
+"""ONCEQ_API_PROCESSES=2: really several processes on one socket, replaced when they die, ended together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Generator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from tests.service.api.kit import JOBS, Http, ask, frames, problem_of
+from tests.service.api.test_submit import posts_at_once
+from tests.stack import API, Process, Stack, start, url_printed_by
+from tests.waiting import wait_until
+
+
+class Fleet:
+    """An API of two processes: the parent, and what Linux knows of its children."""
+
+    def __init__(self, stack: Stack) -> None:
+        env = stack.env | {"ONCEQ_API_PROCESSES": "2", "ONCEQ_LOG_JSON": "true"}
+        self.parent = start([sys.executable, "-c", API], env, stack.folder / f"fleet-{uuid4().hex}.log")
+        self.url = url_printed_by(self.parent)
+
+    def servers(self) -> set[int]:
+        """The pids of the processes that serve: children of the parent that hold the listening socket."""
+        return {pid for pid in group_of(self.parent) if pid != self.parent.popen.pid and b"spawn_main" in command(pid)}
+
+
+def group_of(process: Process) -> set[int]:
+    """The living processes of the parent's group, it among them."""
+    return {
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and _group(entry) == process.popen.pid
+    }
+
+
+def _group(entry: Path) -> int:
+    """The process group; 0 for one that is gone, or dead and not yet reaped."""
+    try:
+        state, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+    except OSError:
+        return 0
+    return 0 if state == "Z" else int(group)
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture
+def fleet(shared: Stack) -> Generator[Fleet]:
+    started = Fleet(shared)
+    yield started
+    for pid in group_of(started.parent):
+        os.kill(pid, signal.SIGKILL)
+    started.parent.popen.wait(10)
+
+
+def serving_pids(fleet: Fleet, key: str) -> set[int]:
+    """The processes that answer when asked on many connections."""
+    found: set[int] = set()
+    for _ in range(20):
+        answer = httpx2.get(f"{fleet.url}/metrics", headers={"authorization": f"Bearer {key}", "connection": "close"})
+        found |= {int(line.split('pid="')[1].split('"')[0]) for line in answer.text.splitlines() if 'pid="' in line}
+    return found
+
+
+def test_two_processes_serve_and_a_hundred_equal_posts_to_them_are_one_job(
+    shared: Stack, fleet: Fleet, client: Http, tenant: str
+) -> None:
+    key = shared.key(tenant)
+    assert len(fleet.servers()) == 2
+    wait_until(lambda: serving_pids(fleet, key) == fleet.servers(), "both processes to answer")
+    jobs = asyncio.run(posts_at_once([fleet.url], key, ask(ttft_ms=300), 100))
+    [job_id] = {job["id"] for job in jobs}
+    assert Counter(job["disposition"] for job in jobs)["created"] == 1
+    assert client.job(job_id, wait=30).status == "succeeded"
+    assert len(shared.meter(job_id)) == 1
+
+
+def test_a_process_that_is_killed_is_replaced_and_nobody_is_refused_meanwhile(
+    shared: Stack, fleet: Fleet, tenant: str
+) -> None:
+    key, [victim, survivor] = shared.key(tenant), sorted(fleet.servers())
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: len(fleet.servers() - {victim}) == 2, "a replacement")
+    assert survivor in fleet.servers()
+    wait_until(lambda: serving_pids(fleet, key) == fleet.servers(), "the replacement to answer")
+    assert str(victim) in fleet.parent.text()
+    assert "died and is replaced" in fleet.parent.text()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("whom", ["parent", "group"])
+def test_a_signal_ends_all_of_them_and_a_stream_ends_so_that_its_reader_comes_back(
+    shared: Stack, fleet: Fleet, client: Http, tenant: str, how: signal.Signals, whom: str
+) -> None:
+    job_id = client.submit(ask(ttft_ms=60_000))["id"]
+    with Http(fleet.url, shared.key(tenant)) as reader, reader.stream("GET", f"{JOBS}/{job_id}/events") as answer:
+        pieces = answer.iter_text()
+        said = next(pieces)
+        send = os.kill if whom == "parent" else os.killpg  # Ctrl-C reaches the whole group
+        send(fleet.parent.popen.pid, how)
+        said += "".join(pieces)
+    assert [event.name for event in frames(said)][:1] == ["queued"]
+    assert fleet.parent.popen.wait(20) == 0
+    wait_until(lambda: not group_of(fleet.parent), "every process of it to be gone")
+    assert "Traceback" not in fleet.parent.text()
+    client.post(f"{JOBS}/{job_id}/cancel")
+
+
+def test_a_parent_that_is_killed_leaves_no_orphan(shared: Stack, fleet: Fleet) -> None:
+    os.kill(fleet.parent.popen.pid, signal.SIGKILL)
+    fleet.parent.popen.wait(10)
+    wait_until(lambda: not group_of(fleet.parent), "the children to end by themselves")
+
+
+def test_an_address_that_is_taken_is_said_in_a_sentence(shared: Stack) -> None:
+    port = shared.url.rpartition(":")[2]
+    second = start([sys.executable, "-c", API], shared.env | {"ONCEQ_PORT": port}, shared.folder / "taken.log")
+    assert second.popen.wait(30) != 0
+    assert "ONCEQ_PORT" in second.text()
+
+
+def test_a_key_that_one_process_revoked_stops_working_in_the_other(shared: Stack, fleet: Fleet, client: Http) -> None:
+    key = client.post("/v1/keys", json={"name": "short-lived"}).json()
+    headers = {"authorization": f"Bearer {key['secret']}", "connection": "close"}
+    assert {httpx2.get(fleet.url + JOBS, headers=headers).status_code for _ in range(20)} == {200}
+    assert client.delete(f"/v1/keys/{key['id']}").status_code == 204
+
+    def refused_everywhere() -> bool:
+        return {httpx2.get(fleet.url + JOBS, headers=headers).status_code for _ in range(20)} == {401}
+
+    wait_until(refused_everywhere, "both processes to forget the key")
+    problem_of(httpx2.get(fleet.url + JOBS, headers=headers), 401, "unauthorized")
