@@ -225,7 +225,7 @@ def again_for_a_cause(run: Run) -> Iterator[str]:
 def recovered_in_time(run: Run) -> Iterator[str]:
     """G8: the jobs of a dead worker run again, or end, within lease + 2 s."""
     limit_s = run.expect.lease_s + 2
-    if run.expect.redis_was_up:
+    if run.expect.recovers:
         for job_id, took_s in recoveries(run):
             if took_s > limit_s:
                 yield f"{job_id} came back {took_s:.2f} s after its worker died, {limit_s} s are promised"

@@ -90,4 +90,4 @@ async def meter_rows(house: House, ids: set[str]) -> list[Row]:
 
 async def _totals(store: Store, tenant: str) -> Totals:
     now = await store.sums.now_ms()
-    return totals([fields for _, fields in await store.sums.hours(tenant, now - 3_600_000, now)])
+    return totals([f for hour in await store.sums.hours(tenant, now - 3_600_000, now) for f in hour.fields])

@@ -40,6 +40,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(line)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A row that failed shows what its processes said last."""
+    report = yield
+    house = getattr(item, "funcargs", {}).get("house")
+    if report.when == "call" and report.failed and isinstance(house, House):
+        report.sections += [(node.name, node.said()) for node in (*house.apis, *house.workers)]
+    return report
+
+
 @pytest.fixture(scope="session")
 def _house() -> Generator[House]:
     place = tempfile.TemporaryDirectory(prefix="oq-faults-", ignore_cleanup_errors=True)

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -74,11 +75,22 @@ class Node:
         os.kill(self.running.popen.pid, signal.SIGTERM)
         self.running.popen.wait(30)
 
+    def said(self, lines: int = 40) -> str:
+        """The last lines that it printed since its last start."""
+        return "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-lines:])
+
     def stop(self) -> None:
         """At the end of all: whatever state it is in."""
-        if self.alive:
-            self.send(signal.SIGCONT)
-            self.running.stop()
+        if not self.alive:
+            return
+        self.send(signal.SIGCONT)
+        self.send(signal.SIGTERM)
+        try:
+            self.running.popen.wait(20)
+        except subprocess.TimeoutExpired:
+            os.kill(self.running.popen.pid, signal.SIGABRT)  # faulthandler says where it hangs
+            self.running.popen.wait(10)
+            raise AssertionError(f"{self.name} did not end on SIGTERM:\n{self.said(80)}") from None
 
     def owns(self, pid: int) -> bool:
         """Whether a process is of its group."""
@@ -206,6 +218,7 @@ def _furnish(
         "ONCEQ_REDIS_URL": redis.url, "ONCEQ_QUEUE": queue, "ONCEQ_SIMULATOR_URL": simulator,
         "ONCEQ_CONFIG": str(config), "ONCEQ_LEASE_S": str(LEASE_S), "ONCEQ_WORKER_PROCESSES": "1",
         "ONCEQ_WORKER_CONCURRENCY": "16", "ONCEQ_KEEP_ALIVE_S": "1", "PYTHONWARNINGS": "error",
+        "PYTHONFAULTHANDLER": "1",
     }  # fmt: skip
     env |= {f"ONCEQ_{name.upper()}": value for name, value in settings.items()}
     ports = [free_port() for _ in range(2)]

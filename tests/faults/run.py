@@ -59,8 +59,8 @@ class Expect:
     """Calls that were billed, and lost with their worker."""
     max_calls: int = 3
     lease_s: float = 15.0
-    redis_was_up: bool = True
-    """Whether recovery is promised in lease + 2 s: only with uninterrupted life of Redis."""
+    recovers: bool = True
+    """Whether recovery is promised in lease + 2 s: with uninterrupted life of Redis, and a worker that is left."""
     cancel_s: float = 0.25
     abandoned: frozenset[str] = frozenset()
     """Readers that go away on purpose: what they got must be right, but need not be all."""

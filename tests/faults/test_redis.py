@@ -20,12 +20,12 @@ from tests.waiting import until
 pytestmark = pytest.mark.faults
 full = pytest.mark.faults_full
 
-REDIS = Expect(lease_s=LEASE_S, redis_was_up=False)
+REDIS = Expect(lease_s=LEASE_S, recovers=False)
 
 
 async def crash(trial: Trial, house: House, down_s: float = 0.0) -> None:
     """Kill -9 while answers are being written, and a restart on the same folder."""
-    await trial.streaming(house.workers[0], 2)
+    await trial.streaming(house.workers[0], 4)
     await asyncio.to_thread(house.kill_redis)
     trial.fault("kill -9", "redis")
     await asyncio.sleep(down_s)
@@ -100,7 +100,7 @@ async def test_memory_runs_out_and_running_jobs_finish_while_new_ones_are_turned
             await until(trial.quiet, "the running jobs to end")
         finally:
             ask_redis(house.redis.socket, f"CONFIG SET maxmemory {limit}")
-    await trial.judge(replace(REDIS, redis_was_up=True))
+    await trial.judge(replace(REDIS, recovers=True))
 
 
 async def test_twenty_keys_posted_fifty_times_each_over_two_replicas_are_twenty_jobs(trial: Trial) -> None:
