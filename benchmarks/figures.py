@@ -1,0 +1,96 @@
+"""Figures of one run, medians of several, and how they are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import median
+from typing import Final
+
+from benchmarks.cpu import Spent
+
+Figures = Mapping[str, float]
+"""One run: name with its unit -> number."""
+Case = Callable[[], Figures]
+MACHINE: Final = ("foreign_cores", "steal_cores")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All runs of one metric, by case."""
+
+    metric: str
+    runs: Mapping[str, Sequence[Figures]]
+
+    def medians(self) -> dict[str, dict[str, float]]:
+        """By case and name."""
+        return {case: {name: median(run[name] for run in runs) for name in runs[0]} for case, runs in self.runs.items()}
+
+    def as_json(self) -> dict[str, object]:
+        """Medians, every run, when and where."""
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
+        return {"metric": self.metric, "at": at, "machine": machine, "medians": self.medians(), "runs": self.runs}
+
+
+def interleaved(metric: str, cases: Mapping[str, Case], repeats: int) -> Report:
+    """Each case once, then each again: what slows the machine for a while slows all of them."""
+    runs: dict[str, list[Figures]] = {case: [] for case in cases}
+    for n in range(repeats):
+        for name, case in cases.items():
+            runs[name].append(case())
+            print(f"  {metric} {n + 1}/{repeats} {name}: {told(runs[name][-1])}", file=sys.stderr, flush=True)
+    return Report(metric, runs)
+
+
+def told(figures: Figures) -> str:
+    """One line."""
+    return "  ".join(f"{name}={value:,.{0 if abs(value) >= 100 else 2}f}" for name, value in figures.items())
+
+
+def show(report: Report) -> None:
+    """A table on stdout: one row a figure, one column a case."""
+    medians = report.medians()
+    names = list(dict.fromkeys(name for figures in medians.values() for name in figures))
+    width = max(map(len, names))
+    columns = {case: max(14, len(case)) for case in medians}
+    print(f"\n{report.metric}: medians of {len(next(iter(report.runs.values())))}")
+    print(" " * width, *(f"{case:>{columns[case]}}" for case in medians))
+    for name in names:
+        cells = [_cell(medians[case].get(name), columns[case]) for case in medians]
+        print(f"{name:<{width}}", *cells)
+
+
+def _cell(value: float | None, width: int) -> str:
+    return " " * width if value is None else f"{value:>{width},.{0 if abs(value) >= 100 else 2}f}"
+
+
+def machine(spent: Spent) -> Figures:
+    """How busy the machine was with other things."""
+    return {"foreign_cores": spent.foreign_cores, "steal_cores": spent.steal_cores}
+
+
+def cpu_per(spent: Spent, units: float, scale: float, unit: str) -> Figures:
+    """CPU by role for each unit: `scale` 1e6 gives microseconds."""
+    return {f"{role}_cpu_{unit}": seconds / units * scale for role, seconds in spent.cpu_s.items()}
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The q-quantile (nearest rank) of at least one value."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+def latency_ms(seconds: Sequence[float]) -> Figures:
+    """p50 and p99 in milliseconds."""
+    return {"p50_ms": quantile(seconds, 0.5) * 1e3, "p99_ms": quantile(seconds, 0.99) * 1e3}
+
+
+def dump(reports: Sequence[Report]) -> str:
+    """All reports as one JSON document."""
+    return json.dumps([report.as_json() for report in reports], indent=2) + "\n"

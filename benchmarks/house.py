@@ -1,0 +1,112 @@
+"""The processes that are measured: a real redis-server (AOF, fsync always), simulator, API, workers; on free ports."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx2
+from tests.stack import API, WORKER, start, url_printed_by
+from tests.waiting import wait_until
+
+from onceq.wire import SCOPES
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.store import open_store
+
+QUEUE: Final = "bench"
+BARE: Final = "from benchmarks.bare import run; run()"
+MODEL: Final = "gpt-4o-mini"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to connect."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """The address of an http URL."""
+        parts = urlsplit(url)
+        return cls(parts.hostname or "", parts.port or 80)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What runs; `roles` are the pids whose CPU is counted."""
+
+    url: str
+    simulator: str
+    api_key: str
+    roles: dict[str, int]
+
+    @property
+    def api(self) -> Address:
+        """The API's address."""
+        return Address.of(self.url)
+
+    @property
+    def provider(self) -> Address:
+        """The simulator's address."""
+        return Address.of(self.simulator)
+
+    def stats(self) -> dict[str, Any]:
+        """GET /v1/stats."""
+        answer = httpx2.get(f"{self.url}/v1/stats", headers={"Authorization": f"Bearer {self.api_key}"}, timeout=30)
+        return answer.raise_for_status().json()
+
+
+@contextmanager
+def running(*, workers: int, api_processes: int = 1, worker_concurrency: int = 32) -> Generator[House]:
+    """Everything of onceq; `workers` 0 leaves the jobs in the queue. Ends what it started."""
+    with _redis() as (redis, folder), ExitStack() as stack:
+        simulator = start(
+            [sys.executable, "-m", "onceq_service.simulator", "--port", "0"], {}, folder / "simulator.log"
+        )
+        stack.callback(simulator.stop)
+        env = {
+            "ONCEQ_REDIS_URL": redis.url, "ONCEQ_QUEUE": QUEUE, "ONCEQ_PORT": "0", "ONCEQ_LOG_LEVEL": "warning",
+            "ONCEQ_SIMULATOR_URL": url_printed_by(simulator), "ONCEQ_API_PROCESSES": str(api_processes),
+            "ONCEQ_WORKER_PROCESSES": str(max(1, workers)), "ONCEQ_WORKER_CONCURRENCY": str(worker_concurrency),
+        }  # fmt: skip
+        api = start([sys.executable, "-c", API], env, folder / "api.log")
+        stack.callback(api.stop)
+        roles = {"api": api.popen.pid, "redis": redis.pid or 0}
+        if workers:
+            worker = start([sys.executable, "-c", WORKER], env, folder / "worker.log")
+            stack.callback(worker.stop)
+            roles["worker"] = worker.popen.pid
+        house = House(url_printed_by(api), env["ONCEQ_SIMULATOR_URL"], asyncio.run(_new_key(redis.url)), roles)
+        wait_until(lambda: len(house.stats()["workers"]) == workers, "the workers to report")
+        yield house
+
+
+@contextmanager
+def bare() -> Generator[tuple[Address, dict[str, int]]]:
+    """The reference for posts: uvicorn and one SET on an equal Redis."""
+    with _redis() as (redis, folder), ExitStack() as stack:
+        app = start([sys.executable, "-c", BARE], {"BENCH_REDIS_URL": redis.url}, folder / "bare.log")
+        stack.callback(app.stop)
+        yield Address.of(url_printed_by(app)), {"api": app.popen.pid, "redis": redis.pid or 0}
+
+
+@contextmanager
+def _redis() -> Generator[tuple[EmbeddedRedis, Path]]:
+    with (
+        tempfile.TemporaryDirectory(prefix="oq-bench-", ignore_cleanup_errors=True) as name,
+        EmbeddedRedis(Path(name), maxmemory=2 * 1024**3) as redis,
+    ):
+        yield redis, Path(name)
+
+
+async def _new_key(redis_url: str) -> str:
+    async with open_store(redis_url, QUEUE) as store:
+        return (await store.keys.create(tenant="bench", name="bench", scopes=SCOPES))[1]
