@@ -5,12 +5,12 @@ The functions of `routes` are never called; they stand for what submit.py, batch
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel
 
-from onceq.wire import BatchAnswer, BatchRequest, Event, Job, JobRequest, Problem, SubmittedJob
+from onceq.wire import BatchAnswer, BatchRequest, Event, EventName, Job, JobRequest, Problem, SubmittedJob
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -98,6 +98,23 @@ async def submit_jobs(batch: BatchRequest) -> BatchAnswer:
     raise NotImplementedError
 
 
+_EVENT: Final = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$", "description": "Its number; none on a `snapshot`."},
+        "event": {"type": "string", "enum": list(get_args(EventName))},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+        },
+    },
+}
+"""Before OpenAPI 3.2 the schema of an event stream is that of each event."""
+
+
 @routes.get(
     "/v1/jobs/{job_id}/events",
     response_model=None,
@@ -105,9 +122,7 @@ async def submit_jobs(batch: BatchRequest) -> BatchAnswer:
         200: {
             "description": "Events `queued started delta reset retrying snapshot succeeded failed cancelled expired`, "
             "numbered from 1 by `id`; the data is an Event. The terminal event is the last. Comments keep it alive.",
-            "content": {
-                "text/event-stream": {"schema": {"type": "string"}, "x-event": {"$ref": "#/components/schemas/Event"}}
-            },
+            "content": {"text/event-stream": {"schema": _EVENT}},
         },
         204: {"description": "The reader has everything: the job has ended and the cursor is at its end."},
     }
