@@ -63,6 +63,7 @@ async def test_a_worker_is_killed(trial: Trial, house: House, script: str, momen
 async def test_a_worker_is_killed_before_the_first_byte_of_an_answer(trial: Trial, house: House) -> None:
     asking = asyncio.create_task(trial.ask("slow [[sim tokens=20 tps=100 ttft_ms=2000]]"))
     job_id, node = await trial.dispatched()
+    await trial.called([job_id])
     await trial.kill_worker(node)
     assert await asking == job_id
     assert (await trial.judge(replace(CALM, extra_calls=1))).calls == 2

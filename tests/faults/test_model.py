@@ -410,10 +410,10 @@ def test_the_scripts_do_what_the_model_says(redis_server: EmbeddedRedis) -> None
     assert set(Scripts.seen) >= REACHED, f"never reached: {REACHED - set(Scripts.seen)}"
 
 
-def wish(deadline_s: float = 3600.0) -> dict[str, Any]:
+def wish(deadline_s: float = 3600.0, max_calls: int = 3) -> dict[str, Any]:
     """What `admit` takes, for a job without key and fingerprint."""
-    body: dict[str, Any] = {"band": "standard", "idem": "", "body": "b1", "fp": "", "max_calls": 3, "on_crash": "retry"}
-    return body | {"deadline_s": deadline_s, "lost": False}
+    body: dict[str, Any] = {"band": "standard", "idem": "", "body": "b1", "fp": "", "on_crash": "retry"}
+    return body | {"deadline_s": deadline_s, "max_calls": max_calls, "lost": False}
 
 
 @pytest.fixture
@@ -464,7 +464,7 @@ def test_a_call_is_not_begun_behind_the_deadline(machine: Scripts) -> None:
 
 
 def test_a_job_makes_no_more_calls_than_it_may(machine: Scripts) -> None:
-    machine.admit(**wish() | {"max_calls": 1})
+    machine.admit(**wish(max_calls=1))
     machine.claim("w0", 1, lost=False)
     machine.dispatch(machine.helds[0], 9, lost=True)
     machine.requeue(machine.helds[0], "broken", 0.0, lost=True)

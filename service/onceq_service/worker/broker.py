@@ -87,9 +87,8 @@ class LeaseBroker(BaseRedisBroker):
         try:
             while True:
                 fresh += await self._claim()
-                while fresh:
-                    yield self._message(fresh[0].claim)
-                    fresh.pop(0)
+                while fresh:  # what was yielded is Taskiq's, also when it stops while all slots are busy
+                    yield self._message(fresh.pop(0).claim)
         finally:
             self._begin_drain()
             for held in fresh:

@@ -1,0 +1,145 @@
+"""A worker process from the outside (SIGTERM) and its broker from the inside: what it takes, and what it gives back."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from onceq import Client
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.settings import Settings
+from onceq_service.store import Filter, Store
+from onceq_service.worker.broker import LeaseBroker
+from tests.service.store.driver import admission
+from tests.stack import Stack, running_stack
+from tests.waiting import wait_until
+
+SLOTS = 2
+ALL = Filter()
+SLOW = "[[sim tokens=40 tps=40 ttft_ms=10]]"
+ENDLESS = "[[sim tokens=4000 tps=40 ttft_ms=10]]"
+
+
+@pytest.fixture
+def settings(redis_server: EmbeddedRedis, queue: str) -> Settings:
+    return Settings(
+        redis_url=redis_server.url, queue=queue, worker_concurrency=SLOTS, simulator_url="http://127.0.0.1:1"
+    )
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncGenerator[LeaseBroker]:
+    broker = LeaseBroker(settings)
+    await broker.startup()
+    try:
+        yield broker
+    finally:
+        await broker.shutdown()
+
+
+async def states(store: Store) -> tuple[int, int]:
+    """(queued, running)"""
+    depth = await store.sums.depth("t")
+    return depth.queued, depth.running
+
+
+async def test_a_worker_claims_no_more_than_it_has_slots(store: Store, settings: Settings) -> None:
+    for _ in range(SLOTS + 3):
+        await store.jobs.admit(admission())
+    async with opened(settings) as broker:
+        listening = broker.listen()
+        for _ in range(SLOTS):
+            await anext(listening)
+        third = asyncio.create_task(anext(listening))
+        await asyncio.sleep(1.5)  # more than one poll
+        assert not third.done()
+        assert await states(store) == (3, SLOTS)
+        third.cancel()
+        await asyncio.gather(third, return_exceptions=True)
+        for held in [broker.holding.get(job_id) for job_id, _ in broker.holding.pairs()]:
+            assert held is not None
+            await store.engine.release(held.claim)
+    await cancel_all(store)
+
+
+async def test_what_was_claimed_and_not_begun_is_handed_back(store: Store, settings: Settings) -> None:
+    """Two are claimed at once; Taskiq has taken one of them when the worker is told to stop."""
+    for _ in range(2):
+        await store.jobs.admit(admission())
+    async with opened(settings) as broker:
+        async with aclosing(broker.listen()) as listening:
+            await anext(listening)
+            assert await states(store) == (0, 2)
+        assert await states(store) == (1, 1)
+        [(job_id, _)] = broker.holding.pairs()
+        begun = broker.holding.get(job_id)
+        assert begun is not None
+        await store.engine.release(begun.claim)
+    await cancel_all(store)
+
+
+async def test_a_claim_that_is_cut_short_by_the_stop_is_handed_back(store: Store, settings: Settings) -> None:
+    async with opened(settings) as broker:
+        listening = asyncio.create_task(anext(broker.listen()))
+        await asyncio.sleep(0)  # it asks now
+        await store.jobs.admit(admission())
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        assert await states(store) == (1, 0)
+    await cancel_all(store)
+
+
+async def cancel_all(store: Store) -> None:
+    page = await store.jobs.list("t", ALL, cursor=None, limit=100)
+    for job in page.jobs:
+        await store.jobs.cancel(job.id, "t")
+
+
+@pytest.fixture
+def one(redis_server: EmbeddedRedis) -> Generator[Stack]:
+    """One worker process with two slots."""
+    with running_stack(redis_server, workers=1, worker_concurrency=str(SLOTS), drain_s="20") as stack:
+        yield stack
+
+
+@pytest.fixture
+def hurried(redis_server: EmbeddedRedis) -> Generator[Stack]:
+    """The same, with hardly any time to drain."""
+    with running_stack(redis_server, workers=1, worker_concurrency=str(SLOTS), drain_s="0.2") as stack:
+        yield stack
+
+
+def calls(stack: Stack, job_id: str) -> list[str]:
+    return [row["status"] for row in stack.meter(job_id)]
+
+
+def test_sigterm_lets_what_runs_finish_and_leaves_the_rest_in_the_queue(one: Stack) -> None:
+    with Client(base_url=one.url, api_key=one.api_key, model="openai/gpt-4o-mini") as client:
+        handles = [client.submit(f"{n} {SLOW}") for n in range(SLOTS + 2)]
+        wait_until(lambda: sum(bool(calls(one, h.id)) for h in handles) == SLOTS, "both slots to be in a call")
+        assert one.worker.stop(signal.SIGTERM) == 0
+        jobs = [client.get(handle.id) for handle in handles]
+        assert sorted(job.status for job in jobs) == ["queued", "queued", "succeeded", "succeeded"]
+        assert [calls(one, h.id) for h in handles if client.get(h.id).status == "succeeded"] == [["completed"]] * SLOTS
+        one.start_worker()
+        assert all(handle.wait(60).status == "succeeded" for handle in handles)
+        assert [len(calls(one, handle.id)) for handle in handles] == [1] * len(handles)
+
+
+def test_a_call_that_outlasts_the_drain_is_closed_booked_and_queued_again(hurried: Stack) -> None:
+    with Client(base_url=hurried.url, api_key=hurried.api_key, model="openai/gpt-4o-mini") as client:
+        again = client.submit(f"again {ENDLESS}")
+        once = client.submit(f"once {ENDLESS}", on_crash="fail")
+        wait_until(lambda: calls(hurried, again.id) and calls(hurried, once.id), "both calls to begin")
+        assert hurried.worker.stop(signal.SIGTERM) == 0
+        wait_until(lambda: calls(hurried, again.id) == ["aborted"], "the call to be closed upstream")
+        waiting, failed = client.get(again.id), client.get(once.id)
+        assert (waiting.status, waiting.calls) == ("queued", 1)
+        assert waiting.cost.wasted_nano_usd
+        assert failed.error is not None
+        assert (failed.status, failed.error.code) == ("failed", "worker_lost")
+        again.cancel()

@@ -1,0 +1,123 @@
+"""The heartbeat's thread: a busy worker keeps its jobs, a dead one loses them, and both hear what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.store import Retention, Store, open_store
+from onceq_service.store.engine import Claim
+from onceq_service.store.heart import Heart
+from onceq_service.worker import heartbeat
+from onceq_service.worker.heartbeat import Heartbeat
+from onceq_service.worker.held import Held, Holding
+from tests.service.store.driver import admission, claim_one, dispatch, success
+from tests.waiting import until
+
+LEASE_S = 1.0
+
+
+@pytest.fixture
+async def brief(redis_server: EmbeddedRedis, queue: str) -> AsyncGenerator[Store]:
+    """A store whose leases last a second."""
+    async with open_store(redis_server.url, queue, Retention(lease_s=LEASE_S)) as store:
+        yield store
+
+
+@asynccontextmanager
+async def beating(redis: EmbeddedRedis, queue: str, claim: Claim) -> AsyncGenerator[Held]:
+    """A heartbeat that holds one job."""
+    holding = Holding(1)
+    held = holding.add(claim)
+    beat = Heartbeat(Heart(redis.url, queue, round(LEASE_S * 1000)), "w1", holding, ["openai"], LEASE_S)
+    beat.start()
+    try:
+        yield held
+    finally:
+        await asyncio.to_thread(beat.stop)
+
+
+async def other_worker_sees(store: Store, job_id: str, state: str) -> None:
+    """Tends as an API process does, until the job is in that state."""
+
+    async def look() -> bool:
+        await store.engine.tend()
+        job = await store.jobs.get(job_id, "t")
+        return job is not None and job.status == state
+
+    await until(look, f"{job_id} to be {state}")
+
+
+async def running(store: Store) -> Claim:
+    await store.jobs.admit(admission())
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    return claim
+
+
+async def test_a_blocked_event_loop_keeps_its_jobs(redis_server: EmbeddedRedis, queue: str, brief: Store) -> None:
+    """The loop stands still for longer than a lease; the thread goes on renewing it."""
+    claim = await running(brief)
+    async with beating(redis_server, queue, claim) as held:
+        time.sleep(2.5 * LEASE_S)  # noqa: ASYNC251 - the fault itself
+        for _ in range(3):
+            await brief.engine.tend()
+            await asyncio.sleep(0.3)
+        assert await brief.engine.finish(claim, success(3)) == ("ok", 3)
+        assert held.reason is None
+
+
+async def test_a_loop_that_is_dead_for_too_long_loses_its_jobs(
+    redis_server: EmbeddedRedis, queue: str, brief: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "LOOP_DEAD_S", -1.0)  # from the first moment on
+    claim = await running(brief)
+    async with beating(redis_server, queue, claim):
+        await other_worker_sees(brief, claim.id, "queued")
+
+
+async def test_a_worker_hears_that_its_job_was_cancelled(redis_server: EmbeddedRedis, queue: str, brief: Store) -> None:
+    claim = await running(brief)
+    async with beating(redis_server, queue, claim) as held:
+        assert await brief.jobs.cancel(claim.id, "t") == "requested"
+
+        async def heard() -> bool:
+            return held.reason == "cancel"
+
+        await until(heard, "the heartbeat to say so")
+        await brief.engine.finish(claim, success(3))
+
+
+async def test_a_worker_hears_that_its_job_is_somebody_elses(
+    redis_server: EmbeddedRedis, queue: str, brief: Store
+) -> None:
+    claim = await running(brief)
+    await other_worker_sees(brief, claim.id, "queued")
+    again = await claim_one(brief, "w2")
+    async with beating(redis_server, queue, claim) as held:
+
+        async def heard() -> bool:
+            return held.reason == "lost"
+
+        await until(heard, "the heartbeat to say so")
+    await dispatch(brief, again, 2)
+    await brief.engine.finish(again, success(5))
+
+
+async def test_a_heartbeat_goes_on_after_redis_was_away(queue: str, brief: Store, redis_server: EmbeddedRedis) -> None:
+    """Its first beats find nothing at that address; the thread lives on and stops when it is told to."""
+    claim = await running(brief)
+    holding = Holding(1)
+    holding.add(claim)
+    beat = Heartbeat(Heart("redis://127.0.0.1:1/0", queue, 1000), "w1", holding, ["openai"], LEASE_S)
+    beat.start()
+    await asyncio.sleep(LEASE_S)
+    assert beat._thread.is_alive()  # pyright: ignore[reportPrivateUsage] - nothing else shows it
+    await asyncio.to_thread(beat.stop)
+    assert not beat._thread.is_alive()  # pyright: ignore[reportPrivateUsage]
+    await brief.engine.finish(claim, success(3))

@@ -1,0 +1,145 @@
+"""What a call has to say reaches the log once and in order, also when Redis was away or has lost some of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from onceq_service.providers.base import Delta
+from onceq_service.store import Store, StoreUnavailable
+from onceq_service.store.engine import Claim, Engine, Frame
+from onceq_service.worker.call import LiveCall
+from onceq_service.worker.held import Held
+from onceq_service.worker.relay import Relay
+from tests.service.store.driver import admission, claim_one, dispatch, names, read_log, success
+from tests.waiting import until
+
+
+def words(n: int, begin: int = 0) -> list[Delta]:
+    return [Delta("text", f"{k} ") for k in range(begin, begin + n)]
+
+
+async def begun(store: Store) -> tuple[Claim, LiveCall]:
+    await store.jobs.admit(admission())
+    claim = await claim_one(store)
+    sent = await dispatch(store, claim)
+    return claim, LiveCall(Held(claim), sent.call, sent.seq)
+
+
+async def flushed(call: LiveCall) -> None:
+    async def clean() -> bool:
+        return not call.dirty
+
+    await until(clean, "everything to be in the log")
+
+
+async def ended(store: Store, claim: Claim, call: LiveCall) -> list[bytes]:
+    await store.engine.finish(claim, success(call.base + len(call.frames) + 1, text=call.output("stop").text))
+    return await read_log(store, claim.id)
+
+
+def text_of(frames: list[bytes]) -> str:
+    return b"".join(f.split(b'"text":"')[1].split(b'"}')[0] for f in frames if b"event: delta" in f).decode()
+
+
+class AwayAtFirst(Engine):
+    """An engine before a Redis that is away for a while."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._inner, self.away, self.asked = engine, True, 0
+
+    async def append(self, frames: Sequence[Frame]) -> list[tuple[str, int]]:
+        self.asked += 1
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        return await self._inner.append(frames)
+
+
+async def test_what_was_said_while_redis_was_away_is_written_afterwards(store: Store) -> None:
+    claim, call = await begun(store)
+    engine = AwayAtFirst(store.engine)
+    relay = Relay(engine, 0.0)
+    for n in range(5):
+        relay.add(call, words(10, 10 * n))
+        await asyncio.sleep(0.05)
+    engine.away = False
+    await flushed(call)
+    assert text_of(await ended(store, claim, call)) == "".join(f"{n} " for n in range(50))
+
+
+async def test_redis_being_away_costs_a_frame_a_try_and_not_one_a_token(store: Store) -> None:
+    """The call goes on and is read; what waits for Redis grows by its text, not by an object a token."""
+    claim, call = await begun(store)
+    engine = AwayAtFirst(store.engine)
+    relay = Relay(engine, 0.0)
+    for n in range(2000):
+        relay.add(call, words(1, n))
+        if n % 100 == 0:
+            await asyncio.sleep(0.02)
+    tries = engine.asked
+    engine.away = False
+    await flushed(call)
+    assert len(call.frames) <= tries + 2
+    frames = await ended(store, claim, call)
+    assert text_of(frames) == "".join(f"{n} " for n in range(2000))
+
+
+async def test_what_a_restarted_redis_has_lost_is_sent_again_as_it_was(store: Store) -> None:
+    """A Redis that came back as it was before the last events, with the fence of this worker still in it."""
+    claim, call = await begun(store)
+    relay = Relay(store.engine, 0.0)
+    for n in range(4):
+        relay.add(call, words(2, 2 * n))
+        await flushed(call)
+    written = call.sent
+    assert written == 4
+    await forget_last(store, claim.id, 3)
+    relay.add(call, words(2, 8))
+    await flushed(call)
+    frames = await ended(store, claim, call)
+    assert text_of(frames) == "".join(f"{n} " for n in range(10))
+    assert names(frames) == ["queued", "started", *["delta"] * 5, "succeeded"]
+
+
+async def test_a_redis_that_has_lost_the_call_itself_loses_the_worker(store: Store) -> None:
+    """Before the call's own record there is nothing that could be sent again: the job is somebody else's."""
+    claim, call = await begun(store)
+    relay = Relay(store.engine, 0.0)
+    relay.add(call, words(1))
+    await flushed(call)
+    await forget_last(store, claim.id, 2)
+    relay.add(call, words(1, 1))
+
+    async def lost() -> bool:
+        return call.held.reason == "lost"
+
+    await until(lost, "the worker to give the job up")
+    await store.engine.release(claim)
+    await store.jobs.cancel(claim.id, "t")
+
+
+async def test_a_settled_call_is_flushed_no_more(store: Store) -> None:
+    """What it has not sent by then goes with the job's end, in one step."""
+    claim, call = await begun(store)
+    engine = AwayAtFirst(store.engine)
+    relay = Relay(engine, 0.0)
+    relay.add(call, words(3))
+    await asyncio.sleep(0.05)
+    await relay.settle(call)
+    engine.away = False
+    asked = engine.asked
+    await asyncio.sleep(0.3)
+    assert engine.asked == asked
+    assert [f.seq for f in call.unsent()] == [3]
+    await store.engine.finish(claim, success(3, call.unsent()[0].data, text="0 1 2 "))
+    assert text_of(await read_log(store, claim.id)) == "0 1 2 "
+
+
+async def forget_last(store: Store, job_id: str, n: int) -> None:
+    """Takes the last events from a log, as a Redis that was rolled back would have it."""
+    last, _ = await store.events.last(job_id)
+    pipe = store._pipe  # pyright: ignore[reportPrivateUsage] - no part of the product may do this
+    for seq in range(last - n + 1, last + 1):
+        await pipe.command("XDEL", store.names("events", job_id), f"{seq}-0")
+    await pipe.command("XSETID", store.names("events", job_id), f"{last - n}-0")
+    await pipe.command("HSET", store.names("job", job_id), "seq", last - n)
