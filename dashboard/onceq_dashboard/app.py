@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import streamlit as st
 
 from onceq_dashboard import signin
+from onceq_dashboard.options import STYLE
 from onceq_dashboard.source import Door
 from onceq_dashboard.views import cost, jobs, overview
+
+HERE = Path(__file__).parent
 
 
 def main() -> None:
     """Lay out the frame and run the chosen page."""
-    st.set_page_config(page_title="onceq", page_icon="🎟️", layout="wide")
+    st.set_page_config(page_title="onceq", page_icon=str(HERE / "icon.svg"), layout="wide")
+    st.html(STYLE)
+    st.logo(str(HERE / "logo.svg"), size="large")
     page = st.navigation(
         [
-            st.Page(_overview, title="Overview", url_path="overview", icon="📊", default=True),
-            st.Page(_jobs, title="Jobs", url_path="jobs", icon="📋"),
-            st.Page(_cost, title="Cost", url_path="cost", icon="💵"),
+            st.Page(_overview, title="Overview", url_path="overview", icon=":material/monitoring:", default=True),
+            st.Page(_jobs, title="Jobs", url_path="jobs", icon=":material/list_alt:"),
+            st.Page(_cost, title="Cost", url_path="cost", icon=":material/payments:"),
         ],
         position="top",
     )
@@ -44,7 +50,7 @@ def _guarded(show: Callable[[Door], None]) -> None:
         return
     show(door)
     if signin.signed_in():
-        st.button("Sign out", on_click=signin.sign_out)
+        st.button("Sign out", icon=":material/logout:", on_click=signin.sign_out)
 
 
 main()

@@ -1,34 +1,43 @@
-"""Frames as charts. Pure; the frames' columns are told in `frames.py`. Colours hold on light and dark ground.
+"""Frames as charts. Pure; the frames' columns are told in `frames.py`.
 
-Time axes are in the reader's own zone (Vega's default), with a fixed number of hours, so that nothing jumps.
+Colours are told apart on light and dark ground and by colour-blind eyes (tests/dashboard/test_colours.py). Time axes
+are in the reader's own zone (Vega's default), with a fixed number of hours, so that nothing jumps.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import altair as alt
 import pandas as pd
 
+from onceq_dashboard.causes import BLAMES
 from onceq_dashboard.frames import OUTCOMES
 
-HEIGHT_PX: Final = 260
-OUTCOME_COLOURS: Final = ("#2e9e6b", "#e0504a", "#8a93a3", "#d99a2b")
+HEIGHT_PX: Final = 270
+OUTCOME_COLOURS: Final = ("#1c9c74", "#e25812", "#7f8896", "#8d43b1")
 """succeeded, failed, cancelled, expired."""
-PALETTE: Final = ("#4c7ef3", "#12a594", "#a667e4", "#e58a2e", "#d6569a", "#6fae3d", "#8a93a3")
-_P50, _P95 = PALETTE[0], PALETTE[3]
+PALETTE: Final = ("#4c7ef3", "#e25812", "#2a6f58", "#8d43b1", "#9b6b3b", "#5f42f0", "#7f8896")
+USED, WASTED = PALETTE[0], OUTCOME_COLOURS[1]
+P50, P95 = PALETTE[0], PALETTE[1]
+BLAME_COLOURS: Final = ("#e25812", "#9b6b3b", "#8d43b1", "#4c7ef3", "#5f42f0", "#2a6f58", "#7f8896")
+_PROVIDER: Final = re.compile(r"[\w-]+/")
+TOP_GROUPS: Final = 12
+_ROW_PX: Final = 30
+_AROUND_PX: Final = 72
+_PADDING: Final = {"left": 2, "right": 8, "top": 0, "bottom": 0}
 
 
 def outcomes(frame: pd.DataFrame) -> alt.Chart:
     """Jobs that ended, by hour, stacked by outcome."""
-    colours = alt.Scale(domain=list(OUTCOMES), range=list(OUTCOME_COLOURS))
     chart = alt.Chart(frame).mark_bar()
     return chart.encode(
         x=_hour_bars(),
-        y=alt.Y("sum(jobs):Q", title="jobs", axis=alt.Axis(tickMinStep=1, format="~s")),
-        color=alt.Color("outcome:N", scale=colours, legend=_legend()),
+        y=alt.Y("sum(jobs):Q", title=None, axis=_counts()),
+        color=alt.Color("outcome:N", scale=_scale(OUTCOMES, OUTCOME_COLOURS), sort=list(OUTCOMES), legend=_legend()),
         tooltip=[_hour_tip(), alt.Tooltip("outcome:N"), alt.Tooltip("jobs:Q", format=",d")],
-    ).properties(height=HEIGHT_PX)
+    ).properties(height=HEIGHT_PX, padding=_PADDING)
 
 
 def ttft(frame: pd.DataFrame) -> alt.Chart:
@@ -36,49 +45,85 @@ def ttft(frame: pd.DataFrame) -> alt.Chart:
     long = frame.rename(columns={"p50_s": "p50", "p95_s": "p95"}).melt(
         "hour", ["p50", "p95"], var_name="quantile", value_name="seconds"
     )
-    colours = alt.Scale(domain=["p50", "p95"], range=[_P50, _P95])
-    chart = alt.Chart(long).mark_line(point=True, strokeWidth=2, invalid="break-paths-filter-domains")
+    chart = alt.Chart(long).mark_line(
+        point=alt.OverlayMarkDef(filled=True, size=36), strokeWidth=2, invalid="break-paths-filter-domains"
+    )
     return chart.encode(
         x=alt.X("hour:T", title=None, axis=_hour_axis()),
-        y=alt.Y("seconds:Q", title="seconds", scale=alt.Scale(zero=True)),
-        color=alt.Color("quantile:N", scale=colours, legend=_legend()),
+        y=alt.Y("seconds:Q", title=None, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5, labelFlush=False)),
+        color=alt.Color("quantile:N", scale=_scale(("p50", "p95"), (P50, P95)), legend=_legend()),
         tooltip=[_hour_tip(), alt.Tooltip("quantile:N"), alt.Tooltip("seconds:Q", format=".3~f")],
-    ).properties(height=HEIGHT_PX)
+    ).properties(height=HEIGHT_PX, padding=_PADDING)
 
 
 def spend(frame: pd.DataFrame) -> alt.Chart:
     """US dollars by hour, stacked by model."""
     models = list(dict.fromkeys(frame["model"]))
-    colours = alt.Scale(domain=models, range=list(PALETTE[: max(1, len(models))]))
     chart = alt.Chart(frame).mark_bar()
     return chart.encode(
         x=_hour_bars(),
-        y=alt.Y("sum(usd):Q", title="US dollars", axis=alt.Axis(format="$~g")),
-        color=alt.Color("model:N", scale=colours, sort=models, legend=_legend(columns=2)),
+        y=alt.Y("sum(usd):Q", title=None, axis=_dollars()),
+        color=alt.Color("model:N", scale=_scale(models, PALETTE), sort=models, legend=_model_legend(models)),
         tooltip=[_hour_tip(), alt.Tooltip("model:N"), alt.Tooltip("usd:Q", format="$.6~f", title="US dollars")],
-    ).properties(height=HEIGHT_PX)
+    ).properties(height=HEIGHT_PX, padding=_PADDING)
 
 
-def spend_by_group(frame: pd.DataFrame, title: str, top: int = 12) -> alt.Chart:
-    """US dollars by group, what is in an answer and what was wasted apart; the `top` most expensive."""
+def causes(frame: pd.DataFrame, top: int = 7) -> alt.Chart:
+    """Jobs that ended without an answer, by error code, the most frequent first; the colour tells whom to ask."""
     shown = frame.head(top)
+    chart = alt.Chart(shown).mark_bar()
+    return chart.encode(
+        x=alt.X("jobs:Q", title=None, axis=_counts()),
+        y=alt.Y("code:N", title=None, sort=list(shown["code"]), axis=_names(), scale=_rows()),
+        color=alt.Color("blame:N", scale=_blames(shown), legend=_legend()),
+        tooltip=[alt.Tooltip("code:N", title="error"), alt.Tooltip("blame:N"), alt.Tooltip("jobs:Q", format=",d")],
+    ).properties(height=HEIGHT_PX, padding=_PADDING)
+
+
+def spend_by_group(frame: pd.DataFrame, title: str) -> alt.Chart:
+    """US dollars by group, what was used for an answer and what was wasted apart; the `TOP_GROUPS` first rows."""
+    shown = frame.head(TOP_GROUPS)
     parts = pd.DataFrame({
-        "group": shown["group"], "in an answer": (shown["spent_usd"] - shown["wasted_usd"]).clip(lower=0),
+        "group": shown["group"], "used": (shown["spent_usd"] - shown["wasted_usd"]).clip(lower=0),
         "wasted": shown["wasted_usd"],
     }).melt("group", var_name="part", value_name="usd")  # fmt: skip
-    colours = alt.Scale(domain=["in an answer", "wasted"], range=[PALETTE[0], OUTCOME_COLOURS[1]])
     chart = alt.Chart(parts).mark_bar()
     return chart.encode(
-        x=alt.X("sum(usd):Q", title="US dollars", axis=alt.Axis(format="$~g", tickCount=5)),
-        y=alt.Y("group:N", title=None, sort=list(shown["group"]), axis=alt.Axis(labelLimit=220)),
-        color=alt.Color("part:N", scale=colours, legend=_legend()),
-        order=alt.Order("part:N"),
+        x=alt.X("sum(usd):Q", title=None, axis=_dollars()),
+        y=alt.Y("group:N", title=None, sort=list(shown["group"]), axis=_names(), scale=_rows()),
+        color=alt.Color("part:N", scale=_scale(("used", "wasted"), (USED, WASTED)), legend=_legend()),
         tooltip=[
             alt.Tooltip("group:N", title=title),
             "part:N",
             alt.Tooltip("usd:Q", format="$.6~f", title="US dollars"),
         ],
-    ).properties(height=max(90, 34 * len(shown) + 60))
+    ).properties(height=_ROW_PX * len(shown) + _AROUND_PX, padding=_PADDING)
+
+
+def _scale(names: list[str] | tuple[str, ...], colours: tuple[str, ...]) -> alt.Scale:
+    return alt.Scale(domain=list(names), range=list(colours[: max(1, len(names))]))
+
+
+def _blames(shown: pd.DataFrame) -> alt.Scale:
+    """Those that are there, each in the colour that it always has."""
+    there = {b: c for b, c in zip([*BLAMES, "other"], BLAME_COLOURS, strict=True) if b in set(shown["blame"])}
+    return alt.Scale(domain=list(there), range=list(there.values()))
+
+
+def _rows() -> alt.Scale:
+    return alt.Scale(paddingInner=0.35, paddingOuter=0.2)
+
+
+def _counts() -> alt.Axis:
+    return alt.Axis(tickMinStep=1, format="~s", tickCount=5, labelFlush=False)
+
+
+def _dollars() -> alt.Axis:
+    return alt.Axis(format="$~g", tickCount=5, labelFlush=False)
+
+
+def _names() -> alt.Axis:
+    return alt.Axis(labelLimit=190, labelOverlap=False, ticks=False, domain=False)
 
 
 def _hour_bars() -> alt.X:
@@ -86,12 +131,20 @@ def _hour_bars() -> alt.X:
 
 
 def _hour_axis() -> alt.Axis:
-    return alt.Axis(format="%H:%M", labelOverlap=True, grid=False, tickCount={"interval": "hour", "step": 3})
+    return alt.Axis(format="%H:%M", labelOverlap=True, grid=False, tickCount=8)
 
 
 def _hour_tip() -> alt.Tooltip:
     return alt.Tooltip("hour:T", format="%a %d %b, %H:%M", title="hour from")
 
 
-def _legend(columns: int = 4) -> alt.Legend:
-    return alt.Legend(title=None, orient="bottom", columns=columns, labelLimit=260)
+def _legend() -> alt.Legend:
+    return alt.Legend(title=None, orient="top", columns=4, labelLimit=160, offset=8, padding=0)
+
+
+def _model_legend(models: list[str]) -> alt.Legend:
+    """Without the providers' names where the models' own are enough to tell them apart: a phone is narrow."""
+    own = {model.partition("/")[2] or model for model in models}
+    plain = all(_PROVIDER.match(model) or "/" not in model for model in models)
+    label = "slice(datum.label, indexof(datum.label, '/') + 1)" if plain and len(own) == len(models) else "datum.label"
+    return alt.Legend(title=None, orient="top", columns=2, labelLimit=130, offset=8, padding=0, labelExpr=label)

@@ -13,6 +13,9 @@ from typing import Final
 from onceq.wire import NANO
 
 DASH: Final = "—"
+_LINKED: Final = re.compile(r"(https?(?=:)|www(?=\.)|@)", re.IGNORECASE)
+"""What Markdown makes a link of without any sign of markup, escaped or not (GFM, "autolinks")."""
+_WORD_JOINER: Final = "\u2060"
 _MARKUP: Final = re.compile(f"([{re.escape(string.punctuation)}])")
 
 
@@ -53,7 +56,7 @@ def _long(seconds: int) -> str:
     for size, unit, smaller, sub in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= size:
             whole, rest = divmod(seconds, size)
-            return f"{whole} {unit} {rest // smaller} {sub}"
+            return f"{whole} {unit} {rest // smaller} {sub}" if rest // smaller else f"{whole} {unit}"
     return f"{seconds} s"
 
 
@@ -92,8 +95,11 @@ def some(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def literal(text: str) -> str:
-    """A short text from elsewhere, for a place that reads Markdown: every sign that could be markup is escaped."""
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+    """A short text from elsewhere, for a place that reads Markdown: every sign that could be markup is escaped.
+
+    An address gets an invisible word joiner, so that it does not become a link.
+    """
+    return _MARKUP.sub(r"\\\1", _LINKED.sub(rf"\1{_WORD_JOINER}", " ".join(text.split())))
 
 
 def code_span(text: str) -> str:

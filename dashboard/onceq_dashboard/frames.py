@@ -7,29 +7,38 @@ Times are `datetime64[us, UTC]`, durations float seconds, counts int64; nothing 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
 import pandas as pd
 
-from onceq.wire import NANO, CostPoint, Job, LedgerEntry, Totals, WorkerInfo
-from onceq_dashboard.format import age, exact_usd
+from onceq.wire import NANO, TERMINAL, CostPoint, Job, LaneInfo, Lanes, LedgerEntry, Totals, WorkerInfo
+from onceq_dashboard.causes import blame, most_first
+from onceq_dashboard.format import DASH, age, count, duration, exact_usd
 from onceq_dashboard.quantiles import mixed
 
 OUTCOMES: Final = ("succeeded", "failed", "cancelled", "expired")
 OTHER: Final = "all others"
 """Stands for what is not among the biggest."""
 NOBODY: Final = "(none)"
-"""Stands for jobs that name no team."""
-GroupBy = Literal["model", "team", "band"]
+"""Stands for jobs that name no team, or no label."""
+GroupBy = Literal["model", "team", "provider", "band", "key", "labels"]
 HOUR: Final = timedelta(hours=1)
 _SUMS: Final = ("jobs", "succeeded", "failed", "calls", "input_tokens", "output_tokens", "unpriced_calls")
+_WHOLE: Final = tuple(name for name, field in Totals.model_fields.items() if field.annotation is int)
 
 
 def of_kind(points: Sequence[CostPoint], *, simulated: bool) -> list[CostPoint]:
     """The points of real work, or those of simulated work: the two never meet in one sum."""
     return [p for p in points if p.simulated == simulated]
+
+
+def added(points: Sequence[CostPoint]) -> Totals:
+    """All points of one kind in one, without causes and quantiles, which can't be added up here."""
+    sums = {name: sum(getattr(p.totals, name) for p in points) for name in _WHOLE}
+    ratio = sums["calls"] / sums["jobs"] if sums["jobs"] else None
+    return Totals.model_validate(sums | {"bill_amplification": ratio})
 
 
 def hours(points: Sequence[CostPoint], at: datetime) -> list[datetime]:
@@ -93,11 +102,21 @@ def biggest(points: Sequence[CostPoint], top: int) -> list[str]:
     return sorted(spent, key=lambda model: (-spent[model], model))[:top]
 
 
+def causes(totals: Totals) -> pd.DataFrame:
+    """One row an error code, the most frequent first: `code`, `blame` (see `causes.py`), `jobs` that ended with it."""
+    rows = most_first(totals.causes)
+    return pd.DataFrame({
+        "code": pd.Series([code for code, _ in rows], dtype="str"),
+        "blame": pd.Series([blame(code) for code, _ in rows], dtype="str"),
+        "jobs": pd.Series([n for _, n in rows], dtype="int64"),
+    })  # fmt: skip
+
+
 def costs(points: Sequence[CostPoint], by: GroupBy) -> pd.DataFrame:
     """One row a group, the most expensive first.
 
     `group`, `jobs`, `succeeded`, `failed`, `calls`, `input_tokens`, `output_tokens`, `unpriced_calls` (in no sum of
-    money), `spent_usd` (includes wasted), `wasted_usd`, `per_job_usd` (spent by jobs; NaN without a job).
+    money), `spent_usd` (includes wasted), `wasted_usd`, `avoided_usd`, `per_job_usd` (NaN without a job).
     """
     groups: defaultdict[str, list[Totals]] = defaultdict(list)
     for p in points:
@@ -108,25 +127,34 @@ def costs(points: Sequence[CostPoint], by: GroupBy) -> pd.DataFrame:
         frame[name] = pd.Series([sum(getattr(t, name) for t in groups[g]) for g in order], dtype="int64")
     frame["spent_usd"] = _usd([sum(t.spent_nano_usd for t in groups[g]) for g in order])
     frame["wasted_usd"] = _usd([sum(t.wasted_nano_usd for t in groups[g]) for g in order])
+    frame["avoided_usd"] = _usd([sum(t.avoided_nano_usd for t in groups[g]) for g in order])
     frame["per_job_usd"] = frame["spent_usd"] / frame["jobs"].where(frame["jobs"] > 0)
     return frame
 
 
 def _group(point: CostPoint, by: GroupBy) -> str:
-    return getattr(point, by) or NOBODY
+    return (labels_text(point.labels) if by == "labels" else getattr(point, by)) or NOBODY
+
+
+def labels_text(labels: Mapping[str, str]) -> str:
+    """Labels in one line, by name: "prompt=a, version=2"; empty without."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))
 
 
 def cost_rows(points: Sequence[CostPoint]) -> list[dict[str, object]]:
-    """For a file: one row an hour, team, model and band, oldest first; money as exact decimals."""
-    ordered = sorted(points, key=lambda p: (p.at, p.team, p.model, p.band, p.simulated))
+    """For a file: one row an hour or day and group, oldest first; money as exact decimals."""
+    ordered = sorted(points, key=lambda p: (p.at, p.team, p.model, p.band, p.key, labels_text(p.labels), p.simulated))
     return [{name: read(p) for name, read in COST_COLUMNS.items()} for p in ordered]
 
 
 COST_COLUMNS: Final[dict[str, Callable[[CostPoint], object]]] = {
-    "hour_utc": lambda p: p.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    "from_utc": lambda p: p.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
     "team": lambda p: p.team,
+    "provider": lambda p: p.provider,
     "model": lambda p: p.model,
     "band": lambda p: p.band,
+    "api_key": lambda p: p.key,
+    "labels": lambda p: labels_text(p.labels),
     "simulated": lambda p: "yes" if p.simulated else "no",
     "jobs": lambda p: p.totals.jobs,
     "joined": lambda p: p.totals.joined,
@@ -143,6 +171,7 @@ COST_COLUMNS: Final[dict[str, Callable[[CostPoint], object]]] = {
     "reasoning_tokens": lambda p: p.totals.reasoning_tokens,
     "spent_usd": lambda p: exact_usd(p.totals.spent_nano_usd),
     "wasted_usd": lambda p: exact_usd(p.totals.wasted_nano_usd),
+    "avoided_usd": lambda p: exact_usd(p.totals.avoided_nano_usd),
     "unpriced_calls": lambda p: p.totals.unpriced_calls,
 }
 
@@ -159,7 +188,8 @@ def job_table(jobs: Sequence[Job], now: datetime) -> pd.DataFrame:
     """One row a job, in the order given.
 
     `status`, `age` (text), `model`, `team` (empty without), `ttft_s`, `total_s` (NaN while unknown), `cost_usd` (NaN
-    while unpriced), `input_tokens`, `output_tokens` (NA while unknown), `calls`, `tries`, `band`, `simulated`, `id`.
+    while unpriced, and until something is booked), `kind` ("simulated" or "real"), `input_tokens`, `output_tokens` (NA
+    while unknown), `calls` ("calls / tries"), `band`, `job` (the id's beginning).
     """
     columns: dict[str, tuple[str, Callable[[Job], object]]] = {
         "status": ("str", lambda j: f"{MARKS[j.status]} {j.status}"),
@@ -168,18 +198,23 @@ def job_table(jobs: Sequence[Job], now: datetime) -> pd.DataFrame:
         "team": ("str", lambda j: j.team or ""),
         "ttft_s": ("float64", lambda j: j.timings.ttft_s),
         "total_s": ("float64", lambda j: j.timings.total_s),
-        "cost_usd": ("float64", lambda j: None if j.cost.nano_usd is None else j.cost.nano_usd / NANO),
+        "cost_usd": ("float64", booked_usd),
+        "kind": ("str", lambda j: "simulated" if j.simulated else "real"),
         "input_tokens": ("Int64", lambda j: j.usage and j.usage.input_tokens),
         "output_tokens": ("Int64", lambda j: j.usage and j.usage.output_tokens),
-        "calls": ("int64", lambda j: j.calls),
-        "tries": ("int64", lambda j: j.tries),
+        "calls": ("str", lambda j: f"{j.calls} / {j.tries}"),
         "band": ("str", lambda j: j.band),
-        "simulated": ("bool", lambda j: j.simulated),
-        "id": ("str", lambda j: j.id),
+        "job": ("str", lambda j: j.id[:12]),
     }
     return pd.DataFrame(
         {name: pd.Series([read(j) for j in jobs], dtype=kind) for name, (kind, read) in columns.items()}
     )
+
+
+def booked_usd(job: Job) -> float | None:
+    """What is booked for a job; None while a call of it is unpriced, and while it goes on with nothing booked yet."""
+    nano = job.cost.nano_usd
+    return None if nano is None or (nano == 0 and job.status not in TERMINAL) else nano / NANO
 
 
 MARKS: Final = {"queued": "○", "running": "◐", "succeeded": "✓", "failed": "✕", "cancelled": "⊘", "expired": "⧖"}
@@ -220,3 +255,36 @@ def worker_table(workers: Sequence[WorkerInfo], now: datetime) -> pd.DataFrame:
         "providers": pd.Series([", ".join(w.providers) for w in workers], dtype="str"),
         "seen": pd.Series([age((now - w.seen_at).total_seconds()) for w in workers], dtype="str"),
     })  # fmt: skip
+
+
+def lane_table(lanes: Lanes, now: datetime) -> pd.DataFrame:
+    """One row a lane: `lane`, `state` (text), `why` (empty without), `running` (NA where unknown), `limits`."""
+    return pd.DataFrame({
+        "lane": pd.Series([lane.lane for lane in lanes.lanes], dtype="str"),
+        "state": pd.Series([lane_state(lane, now) for lane in lanes.lanes], dtype="str"),
+        "why": pd.Series([(lane.brake_reason or "") if braked(lane, now) else "" for lane in lanes.lanes], dtype="str"),
+        "running": pd.Series([lane.running for lane in lanes.lanes], dtype="Int64"),
+        "limits": pd.Series([_limits(lane) for lane in lanes.lanes], dtype="str"),
+    })  # fmt: skip
+
+
+def braked(lane: LaneInfo, now: datetime) -> bool:
+    """Whether nothing of the lane starts because its provider said so."""
+    return lane.braked_until is not None and lane.braked_until > now
+
+
+def lane_state(lane: LaneInfo, now: datetime) -> str:
+    """What holds a lane back, the strongest first; "open" where nothing does."""
+    if lane.paused:
+        return "paused"
+    if lane.braked_until is not None and braked(lane, now):
+        return f"braked for {duration((lane.braked_until - now).total_seconds())}"
+    return "on trial" if lane.breaker == "half_open" else "open"
+
+
+def _limits(lane: LaneInfo) -> str:
+    named = {
+        "requests_per_minute": "requests/min", "input_tokens_per_minute": "tokens in/min",
+        "output_tokens_per_minute": "tokens out/min", "concurrency": "at once",
+    }  # fmt: skip
+    return ", ".join(f"{count(n)} {named.get(name, name)}" for name, n in lane.limits.items()) or DASH

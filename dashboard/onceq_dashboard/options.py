@@ -6,7 +6,7 @@ from typing import Final
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
-_COLOURS: Final = {
+COLOURS: Final = {
     "light": {
         "primaryColor": "#3563e9",
         "backgroundColor": "#ffffff",
@@ -15,6 +15,7 @@ _COLOURS: Final = {
         "borderColor": "#dfe4ec",
         "linkColor": "#2a50c4",
         "codeBackgroundColor": "#f4f6fa",
+        "grayTextColor": "#5b6577",
     },
     "dark": {
         "primaryColor": "#6d93ff",
@@ -24,6 +25,7 @@ _COLOURS: Final = {
         "borderColor": "#2c3546",
         "linkColor": "#93b0ff",
         "codeBackgroundColor": "#1a202c",
+        "grayTextColor": "#a3adbf",
     },
 }
 
@@ -39,10 +41,18 @@ _SERVER: Final = {
     "logger.level": "warning",
     "theme.font": "-apple-system, 'Segoe UI', Inter, Roboto, 'Helvetica Neue', sans-serif",
     "theme.baseRadius": "0.6rem",
-    "theme.metricValueFontSize": "1.6rem",
-    "theme.headingFontWeights": "650",
+    "theme.metricValueFontSize": "1.5rem",
+    "theme.headingFontSizes": '["1.75rem", "1.25rem", "1.05rem"]',
+    "theme.headingFontWeights": "[650, 650, 600]",
     "theme.showWidgetBorder": "true",
 }
+
+STYLE: Final = """<style>
+[data-testid="stMainBlockContainer"] {max-width: 1760px; margin: 0 auto; padding: 4.5rem 2.5rem 3rem}
+[data-testid="stMetricValue"] {font-variant-numeric: tabular-nums}
+@media (max-width: 640px) {[data-testid="stMainBlockContainer"] {padding: 4rem 1rem 2rem}}
+</style>"""
+"""What no option can say: less empty space around a page, and digits that keep their place as they change."""
 
 
 def flags(host: str, port: int) -> list[str]:
@@ -50,6 +60,6 @@ def flags(host: str, port: int) -> list[str]:
     options = [*_SERVER.items(), ("server.address", host), ("server.port", str(port))]
     if host in LOOPBACK:
         options += [("server.allowedHosts", name) for name in LOOPBACK]
-    for base, colours in _COLOURS.items():
+    for base, colours in COLOURS.items():
         options += [(f"theme.{base}.{name}", colour) for name, colour in colours.items()]
     return [f"--{name}={value}" for name, value in options]

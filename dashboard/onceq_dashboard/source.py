@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final, Literal, NamedTuple, TypeVar
 
@@ -29,7 +30,7 @@ from onceq import (
     ServiceUnavailableError,
     Stats,
 )
-from onceq.wire import Status
+from onceq.wire import CostDimension, CostPoint, Lanes, Status
 from onceq_dashboard.format import code_span, literal
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ Kind = Literal["away", "unavailable", "key", "scope", "missing", "settings", "ot
 
 KEEP_S: Final = 1.0
 TIMEOUT_S: Final = 5.0
+DIMENSIONS: Final[tuple[CostDimension, ...]] = ("team", "model", "provider", "band", "key", "labels")
 
 
 class Door(NamedTuple):
@@ -89,6 +91,16 @@ def health(door: Door) -> Health:
     return _told(_health(door))
 
 
+def costs(door: Door, days: int) -> list[CostPoint]:
+    """Sums by hour (of the last 24, this one included) for one day, by day (UTC, today included) for more."""
+    return _told(_costs(door, days))
+
+
+def lanes(door: Door) -> Lanes:
+    """What limits and brakes the models."""
+    return _told(_lanes(door))
+
+
 def newest(door: Door, filters: Filters, size: int) -> list[Job]:
     """The newest `size` jobs, without what they said."""
     return _told(_newest(door, filters, size))
@@ -116,6 +128,14 @@ def cancel(door: Door, job_id: str) -> Job:
         cancelled = _client(door).cancel(job_id)
     _job.clear(door, job_id)
     return cancelled
+
+
+def replay(door: Door, job_id: str) -> str:
+    """Ask an ended job's question again; the new job's id. It may be billed again."""
+    with _translated(door):
+        again = _client(door).replay(job_id).id
+    _job.clear(door, job_id)
+    return again
 
 
 def opens(door: Door) -> bool:
@@ -150,6 +170,21 @@ def _stats(door: Door) -> Stats | Trouble:
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
 def _health(door: Door) -> Health | Trouble:
     return _tried(door, lambda: _client(door).health())
+
+
+@st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
+def _costs(door: Door, days: int) -> list[CostPoint] | Trouble:
+    now = datetime.now(UTC)
+    if days == 1:
+        since, interval = now - timedelta(hours=23), "hour"
+    else:
+        since, interval = now - timedelta(days=days - 1), "day"
+    return _tried(door, lambda: _client(door).costs(group_by=DIMENSIONS, interval=interval, since=since).points)
+
+
+@st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
+def _lanes(door: Door) -> Lanes | Trouble:
+    return _tried(door, lambda: _client(door).lanes())
 
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)

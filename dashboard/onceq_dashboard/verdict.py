@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from onceq.wire import CostPoint, Health, Stats
-from onceq_dashboard.format import count, duration, literal, share, some
+from onceq.wire import CostPoint, Health, Lanes, Stats
+from onceq_dashboard.format import code_span, count, duration, literal, share, some
 
 Level = Literal["ok", "degraded", "down"]
 
@@ -17,6 +17,8 @@ OLDEST_WAITING_S: Final = 300.0
 FAILED_SHARE: Final = 0.05
 FAILED_AT_LEAST: Final = 3
 """Failures are a problem from this many and from this share of all ended jobs, whichever comes later."""
+NAMED: Final = 3
+"""Lanes that a sentence names; of more it tells how many."""
 TREND_S: Final = 60.0
 GROWN_BY: Final = 10
 """The queue grows when, over about a minute, it gained this many jobs and a fifth of its length."""
@@ -32,18 +34,28 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`reasons` are sentences in Markdown, the worst first; empty when all is well."""
+    """One word; `reasons` are sentences in Markdown, the worst first; empty when all is well."""
 
     level: Level
     reasons: tuple[str, ...] = ()
 
 
-def judge(stats: Stats, health: Health, history: Sequence[Sample] = ()) -> Verdict:
+def judge(stats: Stats, health: Health, lanes: Lanes, history: Sequence[Sample] = ()) -> Verdict:
     """What a person needs to know first. `history` is what this page has seen of the queue, oldest first."""
     down = (*_not_ready(health), *_nobody_works(stats))
-    degraded = (*_relaxed(stats, health), *_problems(health), *_queue(stats, history), *_failures(stats))
+    degraded = (
+        *_relaxed(stats, health), *_problems(health), *_held(lanes, stats.at), *_queue(stats, history),
+        *_failures(stats),
+    )  # fmt: skip
     level: Level = "down" if down else "degraded" if degraded else "ok"
     return Verdict(level, down + degraded)
+
+
+ALL_WELL: Final = (
+    f"Accepted jobs are safe, workers are alive, no job has waited {duration(OLDEST_WAITING_S)}, and fewer than "
+    f"{FAILED_SHARE:.0%} of the jobs that ended in the last hour or two failed."
+)
+"""What `ok` says: no more than what `judge` has looked at."""
 
 
 def remember(history: Sequence[Sample], stats: Stats) -> tuple[Sample, ...]:
@@ -76,6 +88,25 @@ def _relaxed(stats: Stats, health: Health) -> list[str]:
 
 def _problems(health: Health) -> list[str]:
     return [f"{literal(p)}" for p in health.problems] if health.status == "degraded" else []
+
+
+def _held(lanes: Lanes, at: datetime) -> list[str]:
+    """Providers that throttle us or fail, and what somebody has paused."""
+    braked = [lane for lane in lanes.lanes if lane.braked_until and lane.braked_until > at]
+    why = {lane.brake_reason or "provider_error" for lane in braked}
+    found: list[str] = []
+    if braked:
+        names = _listed([lane.lane for lane in braked])
+        found.append(f"{names} held back by the provider ({', '.join(code_span(w) for w in sorted(why))}).")
+    paused = [lane.lane for lane in lanes.lanes if lane.paused] + [f"{band} band" for band in lanes.paused_bands]
+    if paused:
+        found.append(f"Paused by hand: {_listed(paused)}. Nothing of it starts until `onceq lanes resume`.")
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(code_span(name) for name in names[:NAMED])
+    return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
 
 
 def _queue(stats: Stats, history: Sequence[Sample]) -> list[str]:

@@ -11,10 +11,24 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
 
 from pydantic import BaseModel
 
-from onceq.wire import Health, Job, JobError, JobPage, LedgerEntry, Problem, Scope, Stats
+from onceq.wire import (
+    CostPoint,
+    Costs,
+    Health,
+    Job,
+    JobError,
+    JobPage,
+    Lanes,
+    LedgerEntry,
+    Problem,
+    Scope,
+    Stats,
+    SubmittedJob,
+)
 
 KEY = "oq_test_key"
 Answered = tuple[int, BaseModel | list[LedgerEntry]]
@@ -28,6 +42,8 @@ class World:
     health: Health
     jobs: list[Job] = field(default_factory=list[Job])
     ledger: dict[str, list[LedgerEntry]] = field(default_factory=dict[str, list[LedgerEntry]])
+    lanes: Lanes = field(default_factory=lambda: Lanes(lanes=[]))
+    days: list[CostPoint] = field(default_factory=list[CostPoint])
 
 
 @dataclass
@@ -47,12 +63,28 @@ class FakeApi:
             return 503 if self.world.health.status == "unavailable" else 200, self.world.health
         if key != KEY:
             return problem(401, "unauthorized", "This API key is not known.")
-        needed: Scope = "cancel" if method == "POST" else "read"
+        needed: Scope = "read" if method == "GET" else "cancel" if path.endswith("/cancel") else "submit"
         if needed not in self.scopes:
             return problem(403, "forbidden", f"This key lacks the scope {needed}.")
-        if path == "/v1/stats":
-            return 200, self.world.stats
-        return self._page(query) if path == "/v1/jobs" else self._one(path)
+        return self._read(path, query)
+
+    def _read(self, path: str, query: dict[str, str]) -> Answered:
+        match path:
+            case "/v1/stats":
+                return 200, self.world.stats
+            case "/v1/lanes":
+                return 200, self.world.lanes
+            case "/v1/costs":
+                return 200, self._costs(query["interval"])
+            case "/v1/jobs":
+                return self._page(query)
+            case _:
+                return self._one(path)
+
+    def _costs(self, interval: str) -> Costs:
+        points = self.world.stats.hours if interval == "hour" else self.world.days
+        at = self.world.stats.at
+        return Costs.model_validate({"since": at, "until": at, "interval": interval, "group_by": [], "points": points})
 
     def _page(self, query: dict[str, str]) -> Answered:
         wanted = {k: query[k] for k in ("status", "model", "team") if k in query}
@@ -62,13 +94,21 @@ class FakeApi:
         return 200, JobPage(jobs=fitting[start : start + limit], next_cursor=more)
 
     def _one(self, path: str) -> Answered:
-        found = re.fullmatch(r"/v1/jobs/([^/]+)(/ledger|/cancel)?", path)
+        found = re.fullmatch(r"/v1/jobs/([^/]+)(/ledger|/cancel|/replay)?", path)
         job = next((j for j in self.world.jobs if found and j.id == found[1]), None)
         if found is None or job is None:
             return problem(404, "job_not_found", "There is no such job.")
         if found[2] == "/ledger":
             return 200, self.world.ledger.get(job.id, [])
+        if found[2] == "/replay":
+            return 202, self._replayed(job)
         return 200, self._cancelled(job) if found[2] == "/cancel" else job
+
+    def _replayed(self, job: Job) -> SubmittedJob:
+        update = {"id": f"job_{uuid4().hex}", "status": "queued", "retry_of": job.id, "error": None, "output": None}
+        again = job.model_copy(update=update)
+        self.world.jobs.insert(0, again)
+        return SubmittedJob(**again.model_dump(), disposition="created")
 
     def _cancelled(self, job: Job) -> Job:
         error = JobError(code="cancelled", message="The job was cancelled.")

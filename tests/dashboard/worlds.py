@@ -13,6 +13,8 @@ from onceq.wire import (
     Health,
     Job,
     JobError,
+    LaneInfo,
+    Lanes,
     LedgerEntry,
     Output,
     Quantiles,
@@ -76,13 +78,14 @@ def make_row(job: Job, **update: Any) -> LedgerEntry:
 
 def make_totals(jobs: int = 100, scale: float = 1.0, **update: Any) -> Totals:
     """Believable sums for a number of jobs; `scale` makes them slower and dearer."""
-    failed, cancelled = jobs // 100, jobs // 60
+    failed, cancelled = jobs // 40, jobs // 60
     fields: dict[str, Any] = {
         "jobs": jobs, "joined": jobs // 9, "replayed": jobs // 6, "succeeded": jobs - failed - cancelled,
         "failed": failed, "cancelled": cancelled, "calls": jobs, "tries": jobs + jobs // 20, "retries": jobs // 20,
         "input_tokens": 812 * jobs, "output_tokens": 304 * jobs, "cached_tokens": 128 * jobs,
         "spent_nano_usd": int(3_043_500 * scale) * jobs, "wasted_nano_usd": int(40_000 * scale) * jobs,
-        "bill_amplification": 1.0 if jobs else None,
+        "avoided_nano_usd": int(3_043_500 * scale) * (jobs // 4), "bill_amplification": 1.0 if jobs else None,
+        "causes": {"provider_overloaded": failed // 2, "stream_broken": failed - failed // 2, "cancelled": cancelled},
         "ttft": Quantiles(p50=round(0.6 * scale, 3), p95=round(2.1 * scale, 3), count=jobs),
         "total": Quantiles(p50=round(7.1 * scale, 3), p95=round(31.0 * scale, 3), count=jobs),
     }  # fmt: skip
@@ -92,7 +95,9 @@ def make_totals(jobs: int = 100, scale: float = 1.0, **update: Any) -> Totals:
 def add(points: list[CostPoint]) -> Totals:
     """The sums of points; the quantiles are the first point's."""
     names = [n for n, f in Totals.model_fields.items() if f.annotation is int]
-    sums = {n: sum(getattr(p.totals, n) for p in points) for n in names}
+    sums: dict[str, Any] = {n: sum(getattr(p.totals, n) for p in points) for n in names}
+    codes = {code for p in points for code in p.totals.causes}
+    sums["causes"] = {code: sum(p.totals.causes.get(code, 0) for p in points) for code in codes}
     if not points:
         return Totals()
     amplification = sums["calls"] / sums["jobs"] if sums["jobs"] else None
@@ -109,7 +114,10 @@ def make_hours(at: datetime, hours: int = 24, *, simulated: bool = False, seed: 
             jobs = int((14 - abs(n - 14)) * dice.uniform(2, 6)) + 5
             totals = make_totals(jobs, dice.uniform(0.8, 1.4) * (m + 1))
             hour = last - timedelta(hours=hours - 1 - n)
-            points.append(CostPoint(at=hour, team=TEAMS[m], model=model, simulated=simulated, totals=totals))
+            points.append(CostPoint(
+                at=hour, team=TEAMS[m], model=model, provider=model.partition("/")[0], band="standard", key="key_1",
+                labels={"prompt": f"v{m}"}, simulated=simulated, totals=totals,
+            ))  # fmt: skip
     return points
 
 
@@ -140,8 +148,19 @@ def busy(jobs: int = 60) -> World:
     at = now()
     made = [make_job(n, STATUSES[n % 7]) for n in range(1, jobs + 1)]
     depth = Depth(queued=17, running=12, succeeded=1_204, failed=9, cancelled=3)
-    stats = make_stats(make_hours(at), at, depth=depth, waiting_retry=2, oldest_queued_s=4.2)
-    return World(stats, OK, made, {j.id: [make_row(j)] for j in made if j.calls})
+    stats = make_stats(
+        make_hours(at), at, depth=depth, waiting_retry=2, oldest_queued_s=4.2, dead_letters=4,
+        oldest_dead_letter_s=7_300.0,
+    )  # fmt: skip
+    lanes = Lanes(lanes=[LaneInfo(lane=model, running=4, limits={"requests_per_minute": 500}) for model in MODELS])
+    return World(stats, OK, made, {j.id: [make_row(j)] for j in made if j.calls}, lanes, make_days(at, 30))
+
+
+def make_days(at: datetime, days: int) -> list[CostPoint]:
+    """A point a day and model."""
+    points = make_hours(at, days, seed=11)
+    step = timedelta(days=1) - timedelta(hours=1)
+    return [p.model_copy(update={"at": p.at - step * ((at - p.at) // timedelta(hours=1))}) for p in points]
 
 
 def degraded() -> World:
@@ -149,9 +168,11 @@ def degraded() -> World:
     problems = ["appendfsync is not always: a crash of Redis may lose accepted jobs; set appendfsync always"]
     world.health = Health(status="degraded", durability="relaxed", problems=problems)
     last_hour = make_totals(80, failed=30)
-    world.stats = world.stats.model_copy(
-        update={"durability": "relaxed", "last_hour": last_hour, "oldest_queued_s": 1_900.0}
-    )
+    update = {"durability": "relaxed", "last_hour": last_hour, "oldest_queued_s": 1_900.0}
+    world.stats = world.stats.model_copy(update=update)
+    until = world.stats.at + timedelta(seconds=42)
+    held = LaneInfo(lane=MODELS[0], braked_until=until, brake_reason="provider_rate_limited", failures_in_row=3)
+    world.lanes = Lanes(lanes=[held, LaneInfo(lane=MODELS[1], paused=True)], paused_bands=["batch"])
     return world
 
 

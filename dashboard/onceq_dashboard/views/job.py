@@ -5,14 +5,15 @@ What a model wrote is shown by `st.code` alone, which renders no markup; other f
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 import streamlit as st
 
 from onceq import Job
-from onceq.wire import TERMINAL, Output, Status, Usage
+from onceq.wire import TERMINAL, CancelReceipt, Output, Status, Usage
 from onceq_dashboard import frames, source
-from onceq_dashboard.format import DASH, code_span, count, duration, usd
+from onceq_dashboard.format import DASH, age, code_span, count, duration, literal, usd
 from onceq_dashboard.source import Door, SourceError
 from onceq_dashboard.views import parts
 from onceq_dashboard.views.parts import Tile
@@ -28,10 +29,17 @@ _COLOURS: Final[dict[Status, Literal["gray", "blue", "green", "red", "orange"]]]
     "cancelled": "gray",
     "expired": "orange",
 }
-_FORBIDDEN: Final = "job_cancel_forbidden"
+_STATUS_ICONS: Final[dict[Status, str]] = {
+    "queued": ":material/schedule:",
+    "running": ":material/play_circle:",
+    "succeeded": ":material/check_circle:",
+    "failed": ":material/error:",
+    "cancelled": ":material/cancel:",
+    "expired": ":material/timer_off:",
+}
+_FORBIDDEN: Final = "job_forbidden"
 
 LEDGER_COLUMNS: Final = {
-    "at": st.column_config.DatetimeColumn("At", format="HH:mm:ss"),
     "try": st.column_config.NumberColumn("Try"),
     "call": st.column_config.NumberColumn("Call"),
     "model": st.column_config.TextColumn("Model"),
@@ -49,7 +57,7 @@ LEDGER_COLUMNS: Final = {
 
 def show(door: Door, job_id: str) -> None:
     """The page of a job; live until the job ends."""
-    st.button("← All jobs", on_click=_close)
+    st.button("All jobs", icon=":material/arrow_back:", on_click=_close)
     with parts.told():
         ended = source.job(door, job_id).status in TERMINAL
     st.fragment(_live, run_every=None if ended else REFRESH_S)(door, job_id, ended)
@@ -68,25 +76,50 @@ def _live(door: Door, job_id: str, ended: bool) -> None:
     if job.simulated:
         parts.simulated_note()
     _error(job)
+    _waiting(job)
+    _receipt(job.receipt)
     parts.tiles(_took(job) + _cost(job))
     _answer(job)
     _facts(job)
     _ledger(door, job)
-    _cancel(door, job)
+    with st.container(horizontal=True):
+        _cancel(door, job)
+        _again(door, job)
 
 
 def _head(job: Job) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.badge(job.status, color=_COLOURS[job.status])
+        st.badge(job.status, icon=_STATUS_ICONS[job.status], color=_COLOURS[job.status])
         st.markdown(code_span(job.id))
         st.markdown(code_span(job.model))
+        st.caption(age((datetime.now(UTC) - job.created_at).total_seconds()))
 
 
 def _error(job: Job) -> None:
     if job.error:
         again = "Trying again may help." if job.error.retryable else "Trying again the same way will not help."
-        st.error(f"This job ended as **{job.status}** with {code_span(job.error.code)}. {again}", icon="✕")
+        said = f"This job ended as **{job.status}** with {code_span(job.error.code)}. {again}"
+        st.error(said, icon=":material/error:")
         st.code(job.error.message, language=None, wrap_lines=True)
+
+
+def _waiting(job: Job) -> None:
+    if job.waiting:
+        until = job.waiting.until
+        when = f", at least until {until.astimezone(parts.zone()):%H:%M:%S}" if until else ""
+        st.info(f"It waits because of {code_span(job.waiting.reason)}{when}.", icon=":material/hourglass_top:")
+
+
+def _receipt(receipt: CancelReceipt | None) -> None:
+    if receipt is None:
+        return
+    about = "about " if receipt.estimated else ""
+    saved = f", and saved up to {usd(receipt.saved_nano_usd)}" if receipt.saved_nano_usd is not None else ""
+    bill = " The provider may bill more than that: it had begun." if receipt.may_still_bill else ""
+    said = (
+        f"Cancelled after {about}{count(receipt.output_tokens)} tokens that cost {usd(receipt.spent_nano_usd)}{saved}."
+    )
+    st.info((said + bill).replace("$", r"\$"), icon=":material/receipt_long:")
 
 
 def _took(job: Job) -> list[Tile]:
@@ -105,10 +138,12 @@ def _took(job: Job) -> list[Tile]:
 
 def _cost(job: Job) -> list[Tile]:
     usage, about = job.usage or Usage(), "≈ " if job.usage and job.usage.estimated else ""
-    known = job.usage is not None
+    known, mark = job.usage is not None, parts.money_mark(simulated=job.simulated)
+    so_far = " so far" if job.status not in TERMINAL else ""
+    wasted = usd(job.cost.wasted_nano_usd)
     return [
-        Tile("Cost", usd(job.cost.nano_usd), "Over all calls; unknown while a call has no price."),
-        Tile("Wasted", usd(job.cost.wasted_nano_usd), "Part of the cost: calls whose output is not in the answer."),
+        Tile(f"Cost{so_far}", usd(job.cost.nano_usd), "Over all calls; unknown while a call has no price.", mark),
+        Tile("Wasted", wasted, "Part of the cost: calls whose output is not in the answer.", mark),
         Tile("Tokens in", about + count(usage.input_tokens) if known else DASH, "Cached tokens included."),
         Tile("Cached", about + count(usage.cached_tokens) if known else DASH, "Part of the tokens in."),
         Tile("Tokens out", about + count(usage.output_tokens) if known else DASH, "Reasoning tokens included."),
@@ -124,7 +159,9 @@ def _answer(job: Job) -> None:
             _text(output.reasoning)
     if output.text:
         _text(output.text)
-        st.download_button("Download", output.text, f"{job.id}.txt", "text/plain", on_click="ignore")
+        st.download_button(
+            "Download", output.text, f"{job.id}.txt", "text/plain", icon=":material/download:", on_click="ignore"
+        )
     for call in output.tool_calls:
         st.caption("Tool call")
         _text(f"{call.name}({call.arguments})")
@@ -146,13 +183,14 @@ def _facts(job: Job) -> None:
         "expires": f"{job.expires_at.astimezone(zone):%Y-%m-%d %H:%M:%S}" if job.expires_at else None,
         "team": job.team, "user": job.user, "band": job.band, "durability": job.durability,
         "finish reason": job.output.finish_reason if job.output else None,
+        "replays": job.retry_of, "replayed by": job.replayed_by, "else asked": ", ".join(job.fallbacks) or None,
         **{f"label {name}": value for name, value in job.labels.items()},
     }  # fmt: skip
     with st.grid(4, min_column_width=148):
         for name, value in known.items():
             if value:
                 with st.container(gap="xxsmall"):
-                    st.text(name)
+                    st.caption(literal(name))
                     st.text(value)
 
 
@@ -161,7 +199,8 @@ def _ledger(door: Door, job: Job) -> None:
     with parts.told():
         rows = source.ledger(door, job.id)
     if rows:
-        parts.table(frames.ledger_table(rows), "ledger", LEDGER_COLUMNS)
+        at = st.column_config.DatetimeColumn("At", format="HH:mm:ss", timezone=parts.zone_name())
+        parts.table(frames.ledger_table(rows), "ledger", {"at": at, **LEDGER_COLUMNS})
     else:
         st.caption("No call has been booked yet.")
 
@@ -171,15 +210,37 @@ def _cancel(door: Door, job: Job) -> None:
         return
     forbidden: str | None = st.session_state.get(_FORBIDDEN)
     label = "Cancelling…" if job.cancel_requested else "Cancel job"
-    with st.popover(label, disabled=job.cancel_requested or forbidden is not None, help=forbidden):
+    off = job.cancel_requested or forbidden is not None
+    with st.popover(label, icon=":material/cancel:", disabled=off, help=forbidden):
         st.write("It is cancelled for everyone who joined it. What its calls have cost so far stays booked.")
         st.button("Cancel this job", type="primary", on_click=_do_cancel, args=(door, job.id))
+
+
+def _again(door: Door, job: Job) -> None:
+    if job.status not in TERMINAL:
+        return
+    forbidden: str | None = st.session_state.get(_FORBIDDEN)
+    off = forbidden is not None
+    with st.popover("Ask again", icon=":material/replay:", disabled=off, help=forbidden):
+        st.write("A new job with the same request: it is a new call, and a new bill.")
+        st.button("Ask again now", type="primary", on_click=_do_again, args=(door, job.id))
 
 
 def _do_cancel(door: Door, job_id: str) -> None:
     try:
         source.cancel(door, job_id)
     except SourceError as exc:
-        if exc.trouble.kind == "scope":
-            st.session_state[_FORBIDDEN] = exc.trouble.sentence
-        st.toast(exc.trouble.sentence, icon="⚠️")
+        _refused(exc)
+
+
+def _do_again(door: Door, job_id: str) -> None:
+    try:
+        st.query_params["job"] = source.replay(door, job_id)
+    except SourceError as exc:
+        _refused(exc)
+
+
+def _refused(exc: SourceError) -> None:
+    if exc.trouble.kind == "scope":
+        st.session_state[_FORBIDDEN] = exc.trouble.sentence
+    st.toast(exc.trouble.sentence, icon=":material/warning:")

@@ -25,20 +25,21 @@ _PAGE, _WALK, _ROWS, _MOVED = "jobs_page", "jobs_walk", "jobs_rows", "jobs_moved
 _TABLE, _STATUS, _MODEL, _TEAM, _SEARCH = "jobs_table", "jobs_status", "jobs_model", "jobs_team", "jobs_search"
 
 COLUMNS: Final = {
-    "status": st.column_config.TextColumn("Status", width=110),
-    "age": st.column_config.TextColumn("Age", width=90),
-    "model": st.column_config.TextColumn("Model", width=210),
-    "team": st.column_config.TextColumn("Team", width=90),
-    "ttft_s": st.column_config.NumberColumn("ttft, s", format="%.2f", width=75, help="Post to first token"),
-    "total_s": st.column_config.NumberColumn("Total, s", format="%.2f", width=80, help="Post to end"),
-    "cost_usd": st.column_config.NumberColumn("Cost, $", format="%.6f", width=90, help="US dollars, all calls"),
-    "input_tokens": st.column_config.NumberColumn("Tokens in", format="localized", width=85),
-    "output_tokens": st.column_config.NumberColumn("Tokens out", format="localized", width=90),
-    "calls": st.column_config.NumberColumn("Calls", width=60, help="Requests that may be billed"),
-    "tries": st.column_config.NumberColumn("Tries", width=60, help="All requests, refused ones included"),
-    "band": st.column_config.TextColumn("Band", width=90),
-    "simulated": st.column_config.CheckboxColumn("Simulated", width=85),
-    "id": st.column_config.TextColumn("Job", width=300),
+    "status": st.column_config.TextColumn("Status", width=105),
+    "age": st.column_config.TextColumn("Age", width=85),
+    "model": st.column_config.TextColumn("Model", width=195),
+    "team": st.column_config.TextColumn("Team", width=80),
+    "ttft_s": st.column_config.NumberColumn("ttft, s", format="%.2f", width=65, help="Post to first token"),
+    "total_s": st.column_config.NumberColumn("Total, s", format="%.2f", width=72, help="Post to end"),
+    "cost_usd": st.column_config.NumberColumn("Cost, $", format="%.6f", width=85, help="US dollars, all calls"),
+    "kind": st.column_config.TextColumn("Money", width=82, help="Nobody was billed for a simulated call"),
+    "input_tokens": st.column_config.NumberColumn("Tokens in", format="localized", width=78),
+    "output_tokens": st.column_config.NumberColumn("Tokens out", format="localized", width=82),
+    "calls": st.column_config.TextColumn(
+        "Calls/tries", width=82, help="Requests that may be billed / all, refused ones included"
+    ),
+    "band": st.column_config.TextColumn("Band", width=80),
+    "job": st.column_config.TextColumn("Job", width=108, help="The beginning of its id"),
 }
 
 
@@ -48,7 +49,7 @@ def show(door: Door) -> None:
     if opened:
         job.show(door, opened)
         return
-    st.title("Jobs")
+    st.title("Jobs", anchor=False)
     with parts.told():
         stats = source.stats(door)
     _filters(stats)
@@ -79,9 +80,9 @@ def _table(door: Door, filters: Filters) -> None:
         _nothing(door, filters)
         return
     if any(j.simulated for j in rows):
-        st.caption("🧪 Rows marked *Simulated* come from the built-in simulator: nobody was billed.")
+        st.caption(":material/science: Simulated jobs come from the built-in simulator: nobody was billed.")
     _remember(rows)
-    parts.selectable(frames.job_table(rows, datetime.now(UTC)), _TABLE, COLUMNS, _open_selected)
+    parts.clickable(frames.job_table(rows, datetime.now(UTC)), _TABLE, COLUMNS, _open_selected)
     _pager(door, filters, number, has_next=has_next, rows=len(rows))
 
 
@@ -102,7 +103,7 @@ def _later(number: int) -> tuple[list[Job], bool]:
 
 def _nothing(door: Door, filters: Filters) -> None:
     if any(filters):
-        st.info("No job fits these filters.", icon="🔍")
+        st.info("No job fits these filters.", icon=":material/search_off:")
     else:
         with parts.told():
             start.first_job(door)
@@ -110,10 +111,19 @@ def _nothing(door: Door, filters: Filters) -> None:
 
 def _pager(door: Door, filters: Filters, number: int, *, has_next: bool, rows: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("← Newer", disabled=number == 0, on_click=_turn, args=(door, filters, number - 1))
-        st.button("Older →", disabled=not has_next, on_click=_turn, args=(door, filters, number + 1))
+        st.button(
+            "Newer",
+            icon=":material/arrow_back:",
+            disabled=number == 0,
+            on_click=_turn,
+            args=(door, filters, number - 1),
+        )
+        st.button(
+            "Older", icon=":material/arrow_forward:", icon_position="right", disabled=not has_next, on_click=_turn,
+            args=(door, filters, number + 1),
+        )  # fmt: skip
         live = f"live, every {REFRESH_S} s" if number == 0 else "as it was when you turned to it"
-        st.caption(f"Page {number + 1} · {some(rows, 'job')} · {live}. Click at the left of a row to open its job.")
+        st.caption(f"Page {number + 1} · {some(rows, 'job')} · {live}. Click a row to open its job.")
 
 
 def _turn(door: Door, filters: Filters, number: int) -> None:
@@ -134,10 +144,11 @@ def _remember(rows: Sequence[Job]) -> None:
 
 
 def _open_selected() -> None:
-    selected: list[int] = st.session_state[_TABLE]["selection"]["rows"]
+    selected: list[tuple[int, str]] = st.session_state[_TABLE]["selection"]["cells"]
     moved_just_now = monotonic() - st.session_state[_MOVED] < SETTLE_S
     if selected and not moved_just_now:
-        st.query_params["job"] = st.session_state[_ROWS][selected[0]]
+        row, _ = selected[0]
+        st.query_params["job"] = st.session_state[_ROWS][row]
 
 
 def _open_typed() -> None:

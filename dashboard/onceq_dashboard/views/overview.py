@@ -7,52 +7,70 @@ from typing import Final
 import streamlit as st
 
 from onceq import Stats
-from onceq.wire import Totals
+from onceq.wire import CostPoint, Lanes, Totals
 from onceq_dashboard import charts, frames, source
 from onceq_dashboard.format import DASH, count, duration, factor, some, usd
 from onceq_dashboard.source import Door, SourceError, Trouble
-from onceq_dashboard.verdict import Verdict, judge, remember
+from onceq_dashboard.verdict import ALL_WELL, Verdict, judge, remember
 from onceq_dashboard.views import parts, start
 from onceq_dashboard.views.parts import Tile
 
 REFRESH_S: Final = 2
 _HISTORY: Final = "overview_history"
 _LAST: Final = "overview_last"
+_Known = tuple[Stats, Lanes]
+
+LANE_COLUMNS: Final = {
+    "lane": st.column_config.TextColumn("Model"),
+    "state": st.column_config.TextColumn("State"),
+    "why": st.column_config.TextColumn("Because of"),
+    "running": st.column_config.NumberColumn("Running", help="Over all tenants; only an operator's key sees it"),
+    "limits": st.column_config.TextColumn("Limits"),
+}
+WORKER_COLUMNS: Final = {
+    "id": st.column_config.TextColumn("Worker"),
+    "host": st.column_config.TextColumn("Host"),
+    "pid": st.column_config.NumberColumn("Process", format="%d"),
+    "running": st.column_config.NumberColumn("Running"),
+    "capacity": st.column_config.NumberColumn("Slots"),
+    "providers": st.column_config.TextColumn("Serves"),
+    "seen": st.column_config.TextColumn("Seen"),
+}
 
 
 def show(door: Door) -> None:
     """The page; all of it is one live part, so that its numbers belong together."""
-    st.title("Overview")
+    st.title("Overview", anchor=False)
     _live(door)
 
 
 @st.fragment(run_every=REFRESH_S)
 def _live(door: Door) -> None:
     try:
-        stats = source.stats(door)
-        verdict = _judged(stats, door)
+        stats, lanes = source.stats(door), source.lanes(door)
+        verdict = _judged(stats, lanes, door)
     except SourceError as exc:
-        stats = _last_known(exc.trouble)
+        stats, lanes = _last_known(exc.trouble)
     else:
-        st.session_state[_LAST] = stats
+        st.session_state[_LAST] = stats, lanes
         _status_line(verdict)
-    _numbers(stats, door)
+    _numbers(stats, lanes, door)
 
 
-def _judged(stats: Stats, door: Door) -> Verdict:
+def _judged(stats: Stats, lanes: Lanes, door: Door) -> Verdict:
     history = remember(st.session_state.get(_HISTORY, ()), stats)
     st.session_state[_HISTORY] = history
-    return judge(stats, source.health(door), history)
+    return judge(stats, source.health(door), lanes, history)
 
 
-def _last_known(why: Trouble) -> Stats:
+def _last_known(why: Trouble) -> _Known:
     """What was read last, under a callout that says so; ends the run where nothing was read yet."""
-    last: Stats | None = st.session_state.get(_LAST)
+    last: _Known | None = st.session_state.get(_LAST)
     if last is None or why.kind in {"key", "scope", "settings"}:
         parts.trouble(why)
         st.stop()
-    when = f"{last.at.astimezone(parts.zone()):%H:%M:%S}"
-    st.error(f"**Down.** {why.sentence} The numbers below are those of {when}.", icon="🔌")
+    when = f"{last[0].at.astimezone(parts.zone()):%H:%M:%S}"
+    st.error(f"**Down.** {why.sentence} The numbers below are those of {when}.", icon=":material/cloud_off:")
     return last
 
 
@@ -60,77 +78,81 @@ def _status_line(verdict: Verdict) -> None:
     reasons = "  \n".join(verdict.reasons)
     match verdict.level:
         case "ok":
-            st.success("**All is well.** Durable, workers alive, nothing piles up, nothing fails.", icon="✅")
+            st.success(f"**All is well.** {ALL_WELL}", icon=":material/check_circle:")
         case "degraded":
-            st.warning(f"**Degraded.** {reasons}", icon="⚠️")
+            st.warning(f"**Degraded.** {reasons}", icon=":material/warning:")
         case "down":
-            st.error(f"**Down.** {reasons}", icon="🛑")
+            st.error(f"**Down.** {reasons}", icon=":material/error:")
 
 
-def _numbers(stats: Stats, door: Door) -> None:
+def _numbers(stats: Stats, lanes: Lanes, door: Door) -> None:
+    at = f"{stats.at.astimezone(parts.zone()):%H:%M:%S}"
+    st.subheader(f"Now :gray[· {at}]", anchor=False)
+    parts.tiles(_now(stats))
     simulated = parts.simulated_chosen(stats, "overview_kind")
+    totals = stats.last_24h_simulated if simulated else stats.last_24h
+    st.subheader(f"Last 24 hours{', simulated' if simulated else ''}", anchor=False)
     if simulated:
         parts.simulated_note()
-    st.subheader("Now", anchor=False)
-    parts.tiles(_now(stats))
-    totals = stats.last_24h_simulated if simulated else stats.last_24h
-    st.subheader("Last 24 hours, simulated" if simulated else "Last 24 hours", anchor=False)
     if totals.jobs:
-        parts.tiles(_money(totals) + _pace(totals))
+        parts.tiles(_pace(totals) + _money(totals, simulated=simulated))
         _unpriced(totals)
-        _charts(stats, simulated=simulated)
+        _charts(stats, totals, simulated=simulated)
     else:
         with parts.told():
             start.first_job(door)
-    _workers(stats)
+    _behind(stats, lanes)
 
 
 def _now(stats: Stats) -> list[Tile]:
     running, capacity = sum(w.running for w in stats.workers), sum(w.capacity for w in stats.workers)
+    letters = f", the oldest for {duration(stats.oldest_dead_letter_s)}" if stats.dead_letters else ""
     return [
-        Tile("Queued", count(stats.depth.queued), "Jobs that wait for a worker, those that wait for a retry included."),
+        Tile("Queued", count(stats.depth.queued), "Jobs that wait for a worker, delayed ones included."),
         Tile("Running", count(stats.depth.running), "Jobs that a worker holds now."),
-        Tile("Waiting for retry", count(stats.waiting_retry), "Queued jobs whose next try has a time set."),
+        Tile("Delayed", count(stats.waiting_retry), "Queued jobs that wait for a set time: a retry's, or their own."),
         Tile("Oldest waiting", duration(stats.oldest_queued_s), "How long the oldest queued job has waited."),
-        Tile("Live workers", count(len(stats.workers)), "Worker processes that gave a sign of life."),
+        Tile("Dead letters", count(stats.dead_letters), f"Failed jobs that nobody has replayed yet{letters}."),
         Tile(
-            "Slots in use", f"{count(running)} of {count(capacity)}", "Jobs that the workers run, of those they could."
+            "Slots in use", f"{count(running)} of {count(capacity)}",
+            f"Jobs that {some(len(stats.workers), 'live worker process', 'live worker processes')} run for all "
+            "tenants, of those they could.",
         ),
-    ]
-
-
-def _money(totals: Totals) -> list[Tile]:
-    per_job = totals.spent_nano_usd // totals.jobs if totals.jobs else None
-    saved = totals.joined + totals.replayed
-    return [
-        Tile(
-            "Bill amplification",
-            factor(totals.bill_amplification),
-            "Calls that may be billed ÷ unique jobs. 1.00 is one call a job; every client retry that is paid for again "
-            "adds to it.",
-        ),
-        Tile("Spent", usd(totals.spent_nano_usd), "What the providers' calls cost, wasted ones included."),
-        Tile("Cost per job", DASH if per_job is None else usd(per_job), "Spent ÷ jobs."),
-        Tile("Wasted", usd(totals.wasted_nano_usd), "Part of what was spent: calls whose output is in no answer."),
-        Tile("Jobs", count(totals.jobs), "Unique jobs that were accepted."),
-        Tile(
-            "Not paid twice",
-            count(saved),
-            f"Posts that made no new job: {count(totals.joined)} joined a running one, {count(totals.replayed)} got "
-            "a finished answer.",
-        ),
-    ]
+    ]  # fmt: skip
 
 
 def _pace(totals: Totals) -> list[Tile]:
     return [
+        Tile("Jobs", count(totals.jobs), "Unique jobs that were accepted."),
         Tile("ttft p50", duration(totals.ttft.p50), "Time to first token, from the post: half of the jobs are faster."),
         Tile("ttft p95", duration(totals.ttft.p95), "Time to first token, from the post: 19 of 20 jobs are faster."),
-        Tile("Total p50", duration(totals.total.p50), "From the post to the end: half of the jobs are faster."),
         Tile("Total p95", duration(totals.total.p95), "From the post to the end: 19 of 20 jobs are faster."),
-        Tile("Retries", count(totals.retries), "Tries beyond each job's first."),
-        Tile("Failed", count(totals.failed), "Jobs that ended without an answer."),
+        Tile("Retries", count(totals.retries), "Tries beyond each job's first, refused ones included."),
+        Tile("Failed", count(totals.failed), "Jobs that ended as failed; the chart of causes tells why."),
     ]
+
+
+def _money(totals: Totals, *, simulated: bool) -> list[Tile]:
+    mark = parts.money_mark(simulated=simulated)
+    per_job = usd(totals.spent_nano_usd // totals.jobs) if totals.jobs else DASH
+    return [
+        Tile("Spent", usd(totals.spent_nano_usd), "What the providers' calls cost, wasted ones included.", mark),
+        Tile("Cost per job", per_job, "Spent ÷ jobs.", mark),
+        Tile(
+            "Wasted", usd(totals.wasted_nano_usd), "Part of what was spent: calls whose output is in no answer.", mark
+        ),
+        Tile(
+            "Avoided", usd(totals.avoided_nano_usd),
+            f"What posts that made no new job would have cost: {count(totals.joined)} joined a running one, "
+            f"{count(totals.replayed)} got a finished answer.", mark,
+        ),
+        Tile("Calls", count(totals.calls), "Requests to providers that may be billed."),
+        Tile(
+            "Bill amplification", factor(totals.bill_amplification),
+            "Calls that may be billed ÷ unique jobs. 1.00 is one call a job; every repetition that is paid for again "
+            "adds to it.",
+        ),
+    ]  # fmt: skip
 
 
 def _unpriced(totals: Totals) -> None:
@@ -138,26 +160,51 @@ def _unpriced(totals: Totals) -> None:
         st.caption(f"{some(totals.unpriced_calls, 'call')} of unknown price: in none of the sums above.")
 
 
-def _charts(stats: Stats, *, simulated: bool) -> None:
+def _charts(stats: Stats, totals: Totals, *, simulated: bool) -> None:
     points = frames.of_kind(stats.hours, simulated=simulated)
-    outcomes, ttft = frames.outcomes_by_hour(points, stats.at), frames.ttft_by_hour(points, stats.at)
-    spend = frames.spend_by_hour(points, stats.at)
-    with st.grid(3, min_column_width=330):
-        with st.container(border=True):
-            st.markdown("**Jobs by outcome**, per hour")
-            st.altair_chart(charts.outcomes(outcomes), key="chart_outcomes", alt="Jobs that ended, by hour and outcome")
-            parts.as_data(outcomes, "data_outcomes")
-        with st.container(border=True):
-            st.markdown("**Time to first token**, seconds")
-            st.altair_chart(charts.ttft(ttft), key="chart_ttft", alt="Time to first token by hour, p50 and p95")
-            parts.as_data(ttft, "data_ttft")
-        with st.container(border=True):
-            st.markdown("**Spend by model**, US dollars per hour")
-            st.altair_chart(charts.spend(spend), key="chart_spend", alt="US dollars by hour and model")
-            parts.as_data(spend, "data_spend")
+    mark = ", simulated" if simulated else ""
+    with st.grid(4, min_column_width=400):
+        _outcomes(points, stats)
+        _ttft(points, stats)
+        _spend(points, stats, mark)
+        _causes(totals)
 
 
-def _workers(stats: Stats) -> None:
+def _outcomes(points: list[CostPoint], stats: Stats) -> None:
+    frame = frames.outcomes_by_hour(points, stats.at)
+    with parts.card("Jobs that ended", "per hour, last 24 h"):
+        parts.chart(charts.outcomes(frame), "chart_outcomes", "Jobs that ended, by hour and outcome")
+        parts.as_data(frame, "data_outcomes")
+
+
+def _ttft(points: list[CostPoint], stats: Stats) -> None:
+    frame = frames.ttft_by_hour(points, stats.at)
+    with parts.card("Time to first token", "seconds, by hour, last 24 h"):
+        parts.chart(charts.ttft(frame), "chart_ttft", "Time to first token by hour, p50 and p95")
+        parts.as_data(frame, "data_ttft")
+
+
+def _spend(points: list[CostPoint], stats: Stats, mark: str) -> None:
+    frame = frames.spend_by_hour(points, stats.at)
+    with parts.card("Spent by model", f"US dollars per hour, last 24 h{mark}"):
+        parts.chart(charts.spend(frame), "chart_spend", "US dollars by hour and model")
+        parts.as_data(frame, "data_spend")
+
+
+def _causes(totals: Totals) -> None:
+    frame = frames.causes(totals)
+    with parts.card("Why jobs had no answer", "jobs by error, last 24 h"):
+        if frame.empty:
+            st.caption("Every job that ended has an answer.")
+            return
+        parts.chart(charts.causes(frame), "chart_causes", "Jobs that ended without an answer, by error code")
+        parts.as_data(frame, "data_causes")
+
+
+def _behind(stats: Stats, lanes: Lanes) -> None:
+    if lanes.lanes:
+        with st.expander(f"Models that were called lately ({len(lanes.lanes)})"):
+            parts.table(frames.lane_table(lanes, stats.at), "lanes", LANE_COLUMNS)
     if stats.workers:
-        with st.expander(f"Workers ({len(stats.workers)})"):
-            parts.table(frames.worker_table(stats.workers, stats.at), "workers")
+        with st.expander(f"Live workers ({len(stats.workers)})"):
+            parts.table(frames.worker_table(stats.workers, stats.at), "workers", WORKER_COLUMNS)

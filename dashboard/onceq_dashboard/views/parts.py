@@ -1,17 +1,19 @@
-"""What the pages have in common: tiles, callouts, the switch between real and simulated work."""
+"""What the pages have in common: tiles, cards, callouts, the switch between real and simulated work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import tzinfo
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import altair as alt
 import pandas as pd
 import streamlit as st
 
 from onceq import Stats
+from onceq_dashboard.format import DASH
 from onceq_dashboard.source import SourceError, Trouble
 
 if TYPE_CHECKING:
@@ -23,21 +25,50 @@ SIMULATED_NOTE: Final = (
     "**SIMULATED.** These answers come from the built-in simulator, and these costs are what they would have been. "
     "Nobody was billed."
 )
+_ICONS: Final = {
+    "away": ":material/cloud_off:",
+    "unavailable": ":material/cloud_off:",
+    "key": ":material/key_off:",
+    "scope": ":material/key_off:",
+    "missing": ":material/search_off:",
+}
 
 
 class Tile(NamedTuple):
-    """One number with its unit, and what it means."""
+    """One number with its unit, and what it means. `mark` stands below it, for what must not be overlooked."""
 
     label: str
     value: str
     help: str
+    mark: str | None = None
 
 
 def tiles(row: Sequence[Tile], columns: int = 6) -> None:
     """Numbers side by side, as many as the screen has room for, two on a phone."""
     with st.grid(columns, min_column_width=148):
         for tile in row:
-            st.metric(tile.label, tile.value.replace("$", r"\$"), help=tile.help, border=True, height="stretch")
+            st.metric(
+                tile.label, tile.value.replace("$", r"\$"), tile.mark, "orange", delta_arrow="off", help=tile.help,
+                border=True, height="stretch",
+            )  # fmt: skip
+
+
+def money_mark(*, simulated: bool) -> str | None:
+    """What stands below an amount that nobody was billed."""
+    return "simulated" if simulated else None
+
+
+@contextmanager
+def card(title: str, about: str) -> Generator[None]:
+    """A frame around a chart: what is counted, and over which time."""
+    with st.container(border=True, height="stretch"):
+        st.markdown(f"**{title}** :gray[· {about}]")
+        yield
+
+
+def chart(drawn: alt.Chart, key: str, alt_text: str) -> None:
+    """A chart as wide as its place; `alt_text` is what a screen reader says."""
+    st.altair_chart(drawn, key=key, alt=alt_text)
 
 
 @contextmanager
@@ -52,47 +83,56 @@ def told() -> Generator[None]:
 
 def trouble(why: Trouble) -> None:
     """A callout that says what happened."""
-    icon = {"away": "🔌", "unavailable": "🔌", "key": "🔑", "scope": "🔑", "missing": "🔍"}.get(why.kind, "⚠️")
     show = st.info if why.kind == "missing" else st.error
-    show(why.sentence, icon=icon)
+    show(why.sentence, icon=_ICONS.get(why.kind, ":material/error:"))
 
 
 def simulated_chosen(stats: Stats, key: str) -> bool:
     """Whether the page shows simulated work: asked where there are both kinds, else what there is."""
-    real, simulated = bool(stats.last_24h.jobs), bool(stats.last_24h_simulated.jobs)
+    return pick_kind(
+        real=bool(stats.last_24h.jobs),
+        simulated=bool(stats.last_24h_simulated.jobs),
+        otherwise=stats.simulated,
+        key=key,
+    )
+
+
+def pick_kind(*, real: bool, simulated: bool, otherwise: bool, key: str) -> bool:
+    """Whether simulated work is shown: asked where there are both kinds, `otherwise` where there is none."""
     if real and simulated:
-        kinds = ["Real", "Simulated"]
-        picked = st.segmented_control("Which work", kinds, default="Real", required=True, key=key)
+        picked = st.segmented_control("Which work", ["Real", "Simulated"], default="Real", required=True, key=key)
         return picked == "Simulated"
-    return simulated or (stats.simulated and not real)
+    return simulated if real or simulated else otherwise
 
 
 def simulated_note() -> None:
     """The mark that nobody can overlook."""
-    st.warning(SIMULATED_NOTE, icon="🧪")
+    st.warning(SIMULATED_NOTE, icon=":material/science:")
 
 
 def as_data(frame: pd.DataFrame, key: str) -> None:
     """The numbers behind a chart."""
+    hour = st.column_config.DatetimeColumn("hour from", format="YYYY-MM-DD HH:mm", timezone=zone_name())
     with st.expander("As data"):
-        table(frame, key, height=260)
+        st.dataframe(frame, hide_index=True, key=key, column_config={"hour": hour}, height=260, placeholder=DASH)  # pyright: ignore[reportUnknownMemberType] - as in `table`
 
 
-def table(
-    frame: pd.DataFrame,
-    key: str,
-    columns: Columns | None = None,
-    height: int | Literal["auto"] = "auto",
-) -> None:
-    """A frame as it is; its texts are shown as text."""
-    st.dataframe(frame, hide_index=True, key=key, column_config=columns, height=height)  # pyright: ignore[reportUnknownMemberType] - Streamlit names a type of a library that is not installed
+def table(frame: pd.DataFrame, key: str, columns: Columns | None = None) -> None:
+    """A frame as it is, all of its rows; its texts are shown as text, and what is missing as a dash."""
+    st.dataframe(frame, hide_index=True, key=key, column_config=columns, height="content", placeholder=DASH)  # pyright: ignore[reportUnknownMemberType] - Streamlit names a type of a library that is not installed
 
 
-def selectable(frame: pd.DataFrame, key: str, columns: Columns, on_select: Callable[[], None]) -> None:
-    """A frame of which one row can be picked."""
+def clickable(frame: pd.DataFrame, key: str, columns: Columns, on_select: Callable[[], None]) -> None:
+    """The same, and a click anywhere in a row picks it: `selection.cells` in the state has one (row, column)."""
     st.dataframe(  # pyright: ignore[reportUnknownMemberType] - as in `table`
-        frame, hide_index=True, key=key, column_config=columns, on_select=on_select, selection_mode="single-row"
-    )
+        frame, hide_index=True, key=key, column_config=columns, on_select=on_select, selection_mode="single-cell",
+        height="content", placeholder=DASH,
+    )  # fmt: skip
+
+
+def zone_name() -> str:
+    """The reader's time zone for a table; UTC where the browser does not tell."""
+    return str(zone() or "UTC")
 
 
 def zone() -> tzinfo | None:

@@ -15,8 +15,8 @@ _CURL: Final = """curl {url}/v1/jobs \\
   -d '{{"model": "openai/gpt-4o-mini", "prompt": "Why is the sky blue?"}}'"""
 
 
-def first_job(door: Door) -> None:
+def first_job(door: Door, period: str = "24 hours") -> None:
     """Two ways to submit a job, ready to paste."""
-    st.info("No jobs in the last 24 hours. Submit one, and it appears here by itself:", icon="👋")
+    st.info(f"No jobs in the last {period}. Submit one, and it appears here:", icon=":material/rocket_launch:")
     st.code('onceq ask "Why is the sky blue?"', language="bash")
     st.code(_CURL.format(url=source.base_url(door)), language="bash", wrap_lines=True)
