@@ -60,8 +60,8 @@ ErrorCode = Literal[
     "provider_bad_request", "provider_auth", "provider_forbidden", "model_not_found", "provider_too_large",
     "content_refused", "provider_rate_limited", "provider_overloaded", "provider_error", "provider_unreachable",
     "provider_timeout", "provider_stalled", "stream_broken", "stream_garbage", "stream_ended_early",
-    "unsupported_input", "provider_key_missing", "deadline_exceeded", "queue_timeout", "worker_lost", "poison",
-    "cancelled", "disconnected",
+    "unsupported_input", "provider_key_missing", "deadline_exceeded", "queue_timeout", "resume_refused", "worker_lost",
+    "poison", "cancelled", "disconnected",
     # the client
     "connection_failed", "stream_lost", "wait_timeout", "not_configured",
 ]  # fmt: skip
@@ -190,6 +190,10 @@ class JobRequest(Request):
     `params` are passed to the provider as they are, for what has no common name (`top_p`, `seed`, `thinking`, ...);
     they may not name what onceq itself decides (model, messages, stream, ...).
 
+    `on_crash` says what happens when the worker is lost in mid-call: `retry` calls again, `fail` keeps what there is,
+    `resume` goes on with the same call, and the same bill, where OpenAI runs it as a background response (which OpenAI
+    then stores); where that can't be gone on with, the job fails, and is never paid twice.
+
     `model` may be a list: when the provider of the first is down, braked or fails, the job goes on with the next,
     never after the request itself or its content was refused. `not_before` delays the start. With `on_disconnect:
     cancel` the job is cancelled once nobody has followed, polled or posted it for `disconnect_grace_s` seconds.
@@ -212,7 +216,7 @@ class JobRequest(Request):
     not_before: AwareDatetime | None = None
     timeouts: Timeouts | None = None
     max_calls: Annotated[int, Field(ge=1, le=20)] | None = None
-    on_crash: Literal["retry", "fail"] | None = None
+    on_crash: Literal["retry", "fail", "resume"] | None = None
     on_break: Literal["retry", "fail"] | None = None
     on_disconnect: Literal["continue", "cancel"] | None = None
     disconnect_grace_s: Annotated[float, Field(ge=1, le=86_400)] = 30.0

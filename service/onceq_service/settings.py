@@ -31,6 +31,14 @@ class ProviderConfig(BaseModel):
     simulated: bool = False
     first_byte_s: float = Field(default=120.0, gt=0)
     between_bytes_s: float = Field(default=60.0, gt=0)
+    responses_api: bool | None = None
+    """Whether this OpenAI-compatible server has OpenAI's Responses API; by default only OpenAI's own host has."""
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether jobs may ask for `on_crash: resume` here."""
+        own_host = self.base_url is None or self.simulated
+        return self.kind == "openai" and (own_host if self.responses_api is None else self.responses_api)
 
 
 DEFAULT_PROVIDERS: dict[str, ProviderConfig] = {

@@ -61,6 +61,8 @@ def admission(
     retry_of: str = "",
 ) -> Admission:
     """Everything that the store needs to decide; raises Refused (422) for numbers that JSON does not have."""
+    if request.on_crash == "resume" and not all(m.can_resume for m in models):
+        raise invalid_field("on_crash", "resume needs OpenAI's Responses API behind each of the models")
     tenant, (model, *others) = key.tenant.encode(), models
     free, body = free_form(request), request.model_dump_json(exclude_none=True, by_alias=True).encode()
     deadline_s = request.deadline_s or defaults.deadline_s

@@ -16,6 +16,7 @@ class Resolved:
     model: str
     provider: str
     simulated: bool
+    can_resume: bool = False
 
 
 class Catalog:
@@ -43,7 +44,8 @@ class Catalog:
         provider, slash, rest = model.partition("/")
         if not slash or not rest or provider not in self.providers:
             raise self._unknown(name)
-        return Resolved(model, provider, self.providers[provider].simulated)
+        config = self.providers[provider]
+        return Resolved(model, provider, config.simulated, config.can_resume)
 
     def not_served(self, provider: str) -> Refused:
         """422 for a provider that no live worker has a key for."""

@@ -75,7 +75,11 @@ def _open(name: str, config: ProviderConfig, environ: Mapping[str, str]) -> Prov
 
             url = _base_url(config, environ) or openai.BASE_URL
             return openai.OpenAIProvider(
-                name, api_key=_key(config, environ), base_url=url, trust_env=not config.simulated
+                name,
+                api_key=_key(config, environ),
+                base_url=url,
+                trust_env=not config.simulated,
+                can_resume=config.can_resume,
             )
         case "anthropic":
             from onceq_service.providers import anthropic

@@ -84,6 +84,12 @@ BROKE = Meaning("provider_error", "broken", "failed in the middle of its answer"
 UNSUPPORTED = Meaning(
     "unsupported_input", "rejected", "has no way to take a part of the request", "Change the request."
 )
+RESUME_REFUSED = Meaning(
+    "resume_refused",
+    "rejected",
+    "no longer has the response that was under way",
+    "The job keeps its text so far; replay it to ask anew.",
+)
 NO_KEY = Meaning(
     "provider_key_missing", "rejected", "can't be called without credentials", "Start the worker with them."
 )

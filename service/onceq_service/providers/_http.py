@@ -61,7 +61,12 @@ def new_http_client(*, trust_env: bool) -> httpx2.AsyncClient:
 
 @asynccontextmanager
 async def open_stream(
-    spec: CallSpec, provider: str, open_call: OpenCall, decoder: Decoder, translate: Translate
+    spec: CallSpec,
+    provider: str,
+    open_call: OpenCall,
+    decoder: Decoder,
+    translate: Translate,
+    api_flavor: str | None = None,
 ) -> AsyncGenerator[AnswerStream]:
     """Opens a call with `open_call` and closes its connection on leaving, however it is left."""
     first_by = asyncio.get_running_loop().time() + spec.clocks.first_byte_s
@@ -74,7 +79,7 @@ async def open_stream(
         except Exception as exc:
             raise translate(spec, exc) from exc
         source = await stack.enter_async_context(_HttpSource(opened.http_response))
-        stream = AnswerStream(spec, provider, opened.http_response.headers, source, decoder, first_by)
+        stream = AnswerStream(spec, provider, opened.http_response.headers, source, decoder, first_by, api_flavor)
         yield stream
         if stream.complete:
             await source.read_to_end()

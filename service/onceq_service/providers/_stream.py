@@ -38,6 +38,8 @@ class Answer:
     """The end marker was seen: whatever breaks from here on, the answer is whole."""
     finished: bool = False
     """Nothing more will come."""
+    response: str | None = None
+    """The id of a background response, when it is known."""
 
 
 class Decoder(Protocol):
@@ -73,7 +75,9 @@ class AnswerStream:
         source: Source,
         decoder: Decoder,
         first_by: float,
+        api_flavor: str | None = None,
     ) -> None:
+        self.api_flavor = api_flavor
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in headers.items()}
         self._spec = spec
         self._provider = provider
@@ -82,6 +86,12 @@ class AnswerStream:
         self._answer = decoder.answer
         self._first_by: float | None = first_by
         self._failure: ProviderError | None = None
+        self._named = self._answer.response is not None
+
+    @property
+    def response(self) -> str | None:
+        """The id of a background response."""
+        return self._answer.response
 
     @property
     def finish_reason(self) -> FinishReason | None:
@@ -114,11 +124,18 @@ class AnswerStream:
     async def __anext__(self) -> list[Delta]:
         """The deltas of one read; raises what broke only after the text before it has been handed over."""
         while self._failure is None and not self._answer.finished:
-            if deltas := self._decode(await self._read()):
+            deltas = self._decode(await self._read())
+            if deltas or self._newly_named():
                 return deltas
         if self._failure is not None and not self._answer.answered:
             raise self._failure
         raise StopAsyncIteration
+
+    def _newly_named(self) -> bool:
+        """Whether a background response's id has just become known: it must be written down before any text."""
+        news = self._answer.response is not None and not self._named
+        self._named = self._named or news
+        return news
 
     async def _read(self) -> bytes | None:
         """One read; None at the end, and when something broke (then `_failure` is set)."""

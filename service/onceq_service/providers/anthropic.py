@@ -26,6 +26,7 @@ class AnthropicProvider:
     kind: ProviderKind = "anthropic"
     price_provider: str = "anthropic"
     api_flavor: str = "default"
+    can_resume: bool = False
 
     def __init__(self, name: str, *, api_key: str, base_url: str = BASE_URL, trust_env: bool = True) -> None:
         self.name = name
@@ -58,6 +59,9 @@ class AnthropicProvider:
             return errors.from_status(spec, self.name, exc.status_code, names, said(exc.body), headers)
         meaning = unanswered(exc) or unanswered(exc.__cause__) or errors.BAD_REQUEST
         return errors.error(spec, self.name, meaning, hint=type(exc).__name__)
+
+    async def abandon(self, response: str) -> None:
+        """See base.Provider: it has no background responses."""
 
     async def close(self) -> None:
         """Closes all connections."""

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from onceq.wire import DeltaKind, FinishReason, JobRequest
+from onceq.wire import DeltaKind, FinishReason, JobRequest, Output
 from onceq_service.settings import ProviderKind
 
 Cause = Literal["refused", "rejected", "broken", "timeout"]
@@ -30,6 +30,17 @@ class Delta:
     index: int = 0
     id: str | None = None
     name: str | None = None
+    at: int = -1
+    """The provider's number of the event that it came with, where a response can be taken up again behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A background response that is under way: its id, the last event that readers have, and what they have."""
+
+    response: str
+    at: int
+    output: Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,10 @@ class CallSpec:
     client_request_id: str
     """`<job id>/<call number>`, sent as `X-Client-Request-Id`, so that a provider's support (or meter) can find it."""
     clocks: Clocks = field(default_factory=Clocks)
+    background: bool = False
+    """Run it so that another worker can take it up again; only where the provider `can_resume`."""
+    resume: Resume | None = None
+    """Go on with this response instead of beginning one: no new bill."""
 
 
 class ProviderError(Exception):
@@ -78,10 +93,11 @@ class ProviderError(Exception):
 class CallStream(Protocol):
     """An answer as it comes in.
 
-    Iterate it for batches: one non-empty list of deltas per read of the socket, never an object per token where it can
-    be helped. When the iteration ends without an error the provider's end marker has been seen, and `finish_reason` is
-    set. `usage` is the provider's own final usage object as plain JSON (what genai-prices' `extract_usage` finds under
-    `usage`), None until it was reported; it may be there although the stream broke. Raises ProviderError, nothing else.
+    Iterate it for batches: one list of deltas per read of the socket, never an object per token where it can be helped;
+    it is empty only once, when `response` has become known. When the iteration ends without an error the provider's end
+    marker has been seen, and `finish_reason` is set. `usage` is the provider's own final usage object as plain JSON
+    (what genai-prices' `extract_usage` finds under `usage`), None until it was reported; it may be there although the
+    stream broke. Raises ProviderError, nothing else.
     """
 
     @property
@@ -102,6 +118,16 @@ class CallStream(Protocol):
     @property
     def headers(self) -> Mapping[str, str]:
         """Lower-case response headers (rate limits, request id)."""
+        ...
+
+    @property
+    def response(self) -> str | None:
+        """The id of a background response; None for other calls, and until it is known."""
+        ...
+
+    @property
+    def api_flavor(self) -> str | None:
+        """genai-prices' name for the shape of this answer's `usage`, None for the provider's own."""
         ...
 
     @property
@@ -133,6 +159,15 @@ class Provider(Protocol):
     @property
     def api_flavor(self) -> str:
         """genai-prices' name for the shape of `usage`: `chat`, `default`, ..."""
+        ...
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether a call of it can run in the background and be taken up again by another worker."""
+        ...
+
+    async def abandon(self, response: str) -> None:
+        """Stops a background response that nobody wants any more; its errors are only logged."""
         ...
 
     def call(self, spec: CallSpec) -> AbstractAsyncContextManager[CallStream]:

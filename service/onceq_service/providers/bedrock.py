@@ -37,6 +37,7 @@ class BedrockProvider:
     kind: ProviderKind = "bedrock"
     price_provider: str = "aws"
     api_flavor: str = "default"
+    can_resume: bool = False
 
     def __init__(
         self,
@@ -115,6 +116,9 @@ class BedrockProvider:
         if isinstance(exc, boto.ParamValidationError):
             return errors.error(spec, self.name, errors.BAD_REQUEST, hint=_bad_fields(str(exc)))
         return errors.error(spec, self.name, _unanswered(exc), hint=type(exc).__name__)
+
+    async def abandon(self, response: str) -> None:
+        """See base.Provider: it has no background responses."""
 
     async def close(self) -> None:
         """Ends the calls that still run, then their threads, then the connections."""

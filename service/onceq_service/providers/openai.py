@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
@@ -11,10 +12,12 @@ from onceq_service.providers import _errors as errors
 from onceq_service.providers._http import OpenResponse, new_http_client, open_stream, unanswered
 from onceq_service.providers._openai_request import to_create
 from onceq_service.providers._openai_wire import OpenAIDecoder
+from onceq_service.providers._responses import BackgroundResponses
 from onceq_service.providers._sse import SseDecoder
-from onceq_service.providers._stream import AnswerStream
-from onceq_service.providers.base import CallSpec, ProviderError
+from onceq_service.providers.base import CallSpec, CallStream, ProviderError
 from onceq_service.settings import ProviderKind
+
+log = logging.getLogger("onceq.providers")
 
 BASE_URL = "https://api.openai.com/v1"
 
@@ -26,7 +29,9 @@ class OpenAIProvider:
     price_provider: str = "openai"
     api_flavor: str = "chat"
 
-    def __init__(self, name: str, *, api_key: str, base_url: str = BASE_URL, trust_env: bool = True) -> None:
+    def __init__(
+        self, name: str, *, api_key: str, base_url: str = BASE_URL, trust_env: bool = True, can_resume: bool = False
+    ) -> None:
         self.name = name
         self.base_url = base_url
         self.price_url: str | None = base_url
@@ -37,11 +42,22 @@ class OpenAIProvider:
             timeout=None,
             http_client=new_http_client(trust_env=trust_env),
         )
+        self.can_resume = can_resume
+        self._background = BackgroundResponses(self._client, name, self._translate)
 
-    def call(self, spec: CallSpec) -> AbstractAsyncContextManager[AnswerStream]:
-        """See base.Provider."""
+    def call(self, spec: CallSpec) -> AbstractAsyncContextManager[CallStream]:
+        """See base.Provider; a background call goes through the Responses API, any other through chat completions."""
+        if spec.background:
+            return self._background.call(spec)
         decoder = SseDecoder(OpenAIDecoder(spec, self.name))
         return open_stream(spec, self.name, lambda: self._create(spec), decoder, self._translate)
+
+    async def abandon(self, response: str) -> None:
+        """See base.Provider."""
+        try:
+            await self._background.abandon(response)
+        except openai.APIError as exc:
+            log.warning("%s could not be told to stop response %s: %s", self.name, response, type(exc).__name__)
 
     def _create(self, spec: CallSpec) -> AbstractAsyncContextManager[OpenResponse]:
         arguments: dict[str, Any] = to_create(spec, self.base_url)

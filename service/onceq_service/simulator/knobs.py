@@ -36,6 +36,7 @@ class Knobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     after        tokens before a fault in mid-stream
     retry_after  seconds in the Retry-After header of a refusal
     slow_ms      further wait before the first token, for the fault `slow`
+    resumable    seconds for which a background response is streamed again; later it can only be polled
     rpm          requests per minute and model before a 429; 0 is no limit
     """
 
@@ -55,6 +56,7 @@ class Knobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     after: Count | None = None
     retry_after: Amount | None = None
     slow_ms: Amount | None = None
+    resumable: Amount | None = None
     rpm: Count | None = None
 
     def over(self, below: Knobs) -> Knobs:
@@ -62,7 +64,7 @@ class Knobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         return msgspec.structs.replace(below, **set_of(self))
 
 
-BUILT_IN = Knobs(tokens=80, tps=60.0, ttft_ms=150.0, slow_ms=10_000.0, after=5)
+BUILT_IN = Knobs(tokens=80, tps=60.0, ttft_ms=150.0, slow_ms=10_000.0, after=5, resumable=300.0)
 """A pleasant speed to watch; the reasoning and cache counts are 0 unless asked for."""
 
 _DIRECTIVE = re.compile(r"\[\[sim\b(.*?)\]\]", re.DOTALL)

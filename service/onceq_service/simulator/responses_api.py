@@ -6,6 +6,7 @@ that there is something to come back to; only `error` makes the response itself 
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 from starlette.datastructures import Headers, QueryParams
@@ -65,6 +66,8 @@ class GetResponse:
         try:
             background = _find(self.shelf, scope)
             start = _start(QueryParams(scope["query_string"]))
+            if start is not None:
+                _still_streams(background)
         except RefusedError as refused:
             await wire.reply(OpenAIResponses().refuse(refused, "req_get"))
             return
@@ -105,6 +108,12 @@ def _start(query: QueryParams) -> int | None:
     if not after.removeprefix("-").isdigit():
         raise RefusedError(400, f"Invalid 'starting_after': {after!r} is not an integer.")
     return max(0, int(after) + 1)
+
+
+def _still_streams(background: Background) -> None:
+    script = background.call.script
+    if time.time() - script.started_at > script.resumable_s:
+        raise RefusedError(400, "This response can no longer be streamed; retrieve it without stream.")
 
 
 def _shown(background: Background) -> Reply:

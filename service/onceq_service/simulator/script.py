@@ -64,6 +64,7 @@ class Script:
     tps: float
     slow_s: float
     fault: Fault | None
+    resumable_s: float = 300.0
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:24])
     started_at: float = field(default_factory=time.time)
 
@@ -90,6 +91,7 @@ def plan(ask: Ask, knobs: Knobs) -> Script:
         ttft_s=(knobs.ttft_ms or 0) / 1000,
         tps=knobs.tps or 0,
         slow_s=(knobs.slow_ms or 0) / 1000 if slow else 0,
+        resumable_s=knobs.resumable or 0,
         fault=fault,
     )
 

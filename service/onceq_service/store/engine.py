@@ -14,14 +14,14 @@ from typing import Literal, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from onceq.wire import FinishReason
+from onceq.wire import FinishReason, Output
 from onceq_service.store import scripts
 from onceq_service.store._lua import Script
 from onceq_service.store._pipe import Arg, Pipe, translate
 from onceq_service.store.errors import LeaseLost
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
-from onceq_service.store.views import Fields, fields_of
+from onceq_service.store.views import Fields, fields_of, fold_frames
 
 EndState = Literal["succeeded", "failed", "cancelled", "expired"]
 SUSPECT_AT = 2
@@ -57,9 +57,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """The answer of `dispatch`: go, or why not. Times are Redis's, in ms; `seq` is the log's last number."""
+    """The answer of `dispatch`: go, go on with the call that is under way (`resume`), or why not.
 
-    word: Literal["ok", "cancel", "deadline", "max_calls"]
+    Times are Redis's, in ms; `seq` is the log's last number.
+    """
+
+    word: Literal["ok", "resume", "cancel", "deadline", "max_calls"]
     now_ms: int
     seq: int
     call: int
@@ -85,6 +88,8 @@ class Frame:
     out_bytes: int
     """UTF-8 bytes of this call's text so far."""
     data: bytes
+    cursor: int = -1
+    """The number of the provider's event that it ends with, where the call can be taken up again behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +182,26 @@ class Engine:
         """Writes frames of many jobs in one step each: ('ok' | 'cancel' | 'lost' | 'gap', the log's last number)."""
         argv: list[Arg] = [self._retention.lease_ms]
         for f in frames:
-            argv += (f.id, f.fence, f.seq, f.out_bytes, f.data)
+            argv += (f.id, f.fence, f.seq, f.out_bytes, f.cursor if f.cursor >= 0 else "", f.data)
         reply = cast("list[tuple[bytes, bytes]]", await self._run(scripts.APPEND, argv))
         return [(word.decode(), int(last)) for word, last in reply]
+
+    async def attach(self, claim: Claim, response: str) -> None:
+        """Writes down the id of the job's background response."""
+        if await self._run(scripts.ATTACH, [claim.id, claim.fence, response]) == b"lost":
+            raise LeaseLost(f"job {claim.id} is no longer held by this worker")
+
+    async def hand_over(self, claim: Claim, *, delay_s: float, reason: str) -> None:
+        """Queues the job again while its background response goes on, to be taken up by the next; nothing is booked."""
+        argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason]
+        if await self._run(scripts.HANDOVER, argv) == b"lost":
+            raise LeaseLost(f"job {claim.id} is no longer held by this worker")
+
+    async def said(self, claim: Claim) -> Output:
+        """What readers have of the call that is under way."""
+        entries = await self._pipe.command("XRANGE", self._keys("events", claim.id), "-", "+")
+        frames = [entry[1][1] for entry in cast("list[tuple[bytes, list[bytes]]]", entries)]
+        return fold_frames(frames) or Output()
 
     async def finish(self, claim: Claim, end: End) -> tuple[str, int]:
         """Ends the job: ('ok', its last number), or ('gap', the number after which frames are missing)."""

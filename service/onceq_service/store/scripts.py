@@ -22,7 +22,9 @@ NEXT: Final = load(
     "next", "worker, nonce, want, running, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)"
 )
 DISPATCH: Final = load("dispatch", "id, fence, expected_try, lease_ms, in_bytes, price_in, price_out, price_version")
-APPEND: Final = load("append", "lease_ms, (id, fence, seq, out_bytes, frame)...")
+APPEND: Final = load("append", "lease_ms, (id, fence, seq, out_bytes, cursor, frame)...")
+ATTACH: Final = load("attach", "id, fence, response")
+HANDOVER: Final = load("handover", "id, fence, delay_ms, reason")
 FINISH: Final = load("finish", _FINISH)
 REQUEUE: Final = load("requeue", _REQUEUE)
 RELEASE: Final = load("release", "id, fence")
@@ -33,5 +35,5 @@ WATCH: Final = load("watch", "id")
 PAUSE: Final = load("pause", "kind (lane | band), name, word (pause | resume)")
 
 ALL: Final[tuple[Script, ...]] = (
-    ADMIT, NEXT, DISPATCH, APPEND, FINISH, REQUEUE, RELEASE, BEAT, CANCEL, TEND, WATCH, PAUSE,
+    ADMIT, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, RELEASE, BEAT, CANCEL, TEND, WATCH, PAUSE,
 )  # fmt: skip

@@ -29,6 +29,16 @@ class LiveCall:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._tools: dict[int, list[str]] = {}
+        self._cursors: list[int] = []
+
+    @classmethod
+    def taken_up(cls, held: Held, call: int, base: int, said: Output) -> LiveCall:
+        """A call that another worker had begun, with what readers have of it."""
+        live = cls(held, call, base)
+        live._text, live._reasoning = [said.text], [said.reasoning]
+        live._tools = {n: [c.id, c.name, c.arguments] for n, c in enumerate(said.tool_calls)}
+        live.out_bytes = held.claim.number("out_bytes")
+        return live
 
     def add(self, deltas: Sequence[Delta]) -> None:
         """Takes in what a read of the provider's socket gave."""
@@ -44,6 +54,7 @@ class LiveCall:
         job = self.held.claim.id.encode()
         for delta in coalesce(self._pending):
             self._keep(delta)
+            self._cursors.append(delta.at)
             self.frames.append(delta_frame(job, self.base + len(self.frames) + 1, self.call, delta))
         self._pending.clear()
 
@@ -62,8 +73,8 @@ class LiveCall:
         """Frames that Redis has not confirmed."""
         claim = self.held.claim
         first = self.base + self.sent + 1
-        rest = self.frames[self.sent :]
-        return [Frame(claim.id, claim.fence, first + n, self.out_bytes, data) for n, data in enumerate(rest)]
+        rest = enumerate(zip(self.frames[self.sent :], self._cursors[self.sent :], strict=True), first)
+        return [Frame(claim.id, claim.fence, n, self.out_bytes, data, cursor) for n, (data, cursor) in rest]
 
     def confirm(self, last: int) -> bool:
         """Redis's log ends at number `last`; False when it has lost more than this call can send again."""

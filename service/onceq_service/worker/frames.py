@@ -26,7 +26,7 @@ def _same(a: Delta, b: Delta) -> bool:
 
 def _joined(run: Sequence[Delta]) -> Delta:
     first = run[0]
-    return Delta(first.kind, "".join([d.text for d in run]), first.index, first.id, first.name)
+    return Delta(first.kind, "".join([d.text for d in run]), first.index, first.id, first.name, run[-1].at)
 
 
 def delta_frame(job: bytes, seq: int, call: int, delta: Delta) -> bytes:

@@ -21,6 +21,9 @@ class Heard:
     usage: Mapping[str, object] | None = None
     early_usage: Mapping[str, object] | None = None
     price_context: Mapping[str, str] | None = None
+    response: str | None = None
+    """The id of its background response."""
+    api_flavor: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -30,3 +33,4 @@ class Heard:
     def note(self, stream: CallStream) -> None:
         """Takes over what the stream knows of its usage by now."""
         self.usage, self.early_usage, self.price_context = stream.usage, stream.early_usage, stream.price_context
+        self.api_flavor = stream.api_flavor

@@ -57,7 +57,7 @@ def decide(error: ProviderError, budget: Budget, rng: random.Random) -> Retry | 
     """Whether, and when, to try again."""
     rejected = error.cause == "rejected"
     if rejected and not (budget.others and error.code in ANOTHER_MAY):
-        return GiveUp(retryable=False)
+        return GiveUp(retryable=error.code == "resume_refused")
     if budget.tries >= budget.max_tries:
         return GiveUp(retryable=True)
     if error.cause == "broken" and budget.on_break == "fail":

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from onceq.wire import CancelReceipt, JobError, JobRequest, Output, Timeouts
-from onceq_service.providers.base import CallSpec, Clocks, Provider, ProviderError
+from onceq_service.providers.base import CallSpec, Clocks, Provider, ProviderError, Resume
 from onceq_service.settings import ProviderConfig
 from onceq_service.store import Engine, LeaseLost
 from onceq_service.store.engine import Claim, Dispatched, End, EndState, Receipt, UnitPrices
@@ -28,6 +28,14 @@ from onceq_service.worker.relay import Relay
 from onceq_service.worker.retry import Budget, GiveUp, Retry, decide
 
 log = logging.getLogger("onceq.worker")
+
+ABANDONED = frozenset({"cancel", "deadline", "timeout"})
+"""Reasons to stop for which nobody wants a background response any more."""
+CONNECTION = frozenset({
+    "stream_broken", "stream_ended_early", "stream_garbage", "provider_stalled", "provider_timeout", "worker_lost",
+})  # fmt: skip
+"""What happens to a connection, not to the answer behind it."""
+MOST_TAKEOVERS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,8 @@ class Runner:
             return
         await self._call(begun, self._spec(begun))
         await self.relay.settle(begun.call)
+        if begun.heard.response is not None and held.reason in ABANDONED:
+            await begun.provider.abandon(begun.heard.response)
         if held.reason == "lost":
             raise LeaseLost(f"job {claim.id} was lost to another worker; its call is closed")
         await self._conclude(begun)
@@ -94,24 +104,32 @@ class Runner:
     async def _dispatch(self, held: Held, provider: Provider) -> Try | None:
         """Makes the record durable; None when the job must not be called any more (and has been ended)."""
         claim, model_id = held.claim, held.claim.text("model").partition("/")[2]
+        under_way = "resuming" in claim.fields
         request = JobRequest.model_validate_json(claim.fields["request"])
-        in_bytes, number = len(claim.fields["request"]), claim.number("tries") + 1
+        in_bytes, number = len(claim.fields["request"]), claim.number("tries") + (not under_way)
         prices = settlement.prices_before(provider, model_id, in_bytes)
         sent = await until_stored(f"job {claim.id}", lambda: self.engine.dispatch(claim, number, in_bytes, prices))
-        if sent.word != "ok":
+        if sent.word == "resume":
+            said = await until_stored(f"job {claim.id}", lambda: self.engine.said(claim))
+            call, heard = LiveCall.taken_up(held, sent.call, sent.seq, said), Heard(True, response=claim.text("resp"))
+        elif sent.word == "ok":
+            call, heard = LiveCall(held, sent.call, sent.seq), Heard()
+        else:
             await self._not_sent(claim, sent)
             return None
-        call = LiveCall(held, sent.call, sent.seq)
-        return Try(held, provider, model_id, in_bytes, number, sent, call, Heard(), request, prices)
+        return Try(held, provider, model_id, in_bytes, number, sent, call, heard, request, prices)
 
     def _spec(self, t: Try) -> CallSpec:
         config, own = self.configs[t.claim.text("provider")], t.request.timeouts or Timeouts()
         clocks = Clocks(own.first_byte_s or config.first_byte_s, own.between_bytes_s or config.between_bytes_s)
-        return CallSpec(t.request, t.model_id, f"{t.claim.id}/{t.sent.call}", clocks)
+        background = t.claim.text("on_crash") == "resume"
+        return CallSpec(t.request, t.model_id, f"{t.claim.id}/{t.sent.call}", clocks, background, _resume(t))
 
     async def _call(self, t: Try, spec: CallSpec) -> None:
         """Runs the provider call as a child until it ends or has to stop (then `held.reason` says why)."""
         held = t.held
+        if "cancel" in held.claim.fields:
+            held.stop("cancel")
         held.call = asyncio.create_task(self._consume(t, spec), name=f"call-{held.claim.id}")
         if held.reason is not None:
             held.call.cancel()
@@ -131,7 +149,9 @@ class Runner:
             async with t.provider.call(spec) as stream:
                 try:
                     async for deltas in stream:
-                        if heard.first_s is None:
+                        if heard.response != stream.response:
+                            await self._named(t, stream.response)
+                        if heard.first_s is None and deltas:
                             heard.first_s = loop.time() - start
                         self.relay.add(t.call, deltas)
                     heard.finish_reason = stream.finish_reason
@@ -139,6 +159,15 @@ class Runner:
                     heard.note(stream)
         except ProviderError as exc:
             heard.error = exc
+
+    async def _named(self, t: Try, response: str | None) -> None:
+        """A background response has an id: from here on a successor can take it up."""
+        t.heard.response = response
+        if response is not None:
+            try:
+                await until_stored(f"job {t.claim.id}", lambda: self.engine.attach(t.claim, response))
+            except LeaseLost:
+                t.held.stop("lost")
 
     async def _conclude(self, t: Try) -> None:
         if t.heard.complete:
@@ -154,6 +183,12 @@ class Runner:
 
     async def _retry_or_fail(self, t: Try, error: ProviderError) -> None:
         decision = decide(error, self._budget(t), self.rng)
+        if _goes_on(t, error):
+            delay_s = decision.delay_s if isinstance(decision, Retry) else 0.0
+            await until_stored(f"job {t.claim.id}", lambda: self.engine.hand_over(
+                t.claim, delay_s=delay_s, reason=error.code,
+            ))  # fmt: skip
+            return
         match decision:
             case Retry():
                 await self._flush(t.call)
@@ -170,7 +205,7 @@ class Runner:
         return Budget(
             tries=t.number, max_tries=self.max_tries, calls=t.sent.call, max_calls=t.claim.number("max_calls"),
             remaining_s=(t.sent.deadline_ms - t.sent.now_ms) / 1000,
-            on_break=t.claim.text("on_crash" if t.held.reason == "drain" else "on_break"),
+            on_break="fail" if _wants_no_second(t) else "retry",
             others=len(t.claim.text("chain").split()),
         )  # fmt: skip
 
@@ -222,6 +257,27 @@ def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, recei
         first_seq=frames[0].seq if frames else 0, frames=[f.data for f in frames],
         out_bytes=t.call.out_bytes if t else 0, provider_ttft_ms=None if first_s is None else round(first_s * 1000),
     )  # fmt: skip
+
+
+def _wants_no_second(t: Try) -> bool:
+    if t.held.reason == "drain":
+        return t.claim.text("on_crash") != "retry"
+    return t.claim.text("on_break") == "fail"
+
+
+def _resume(t: Try) -> Resume | None:
+    """The background response to go on with."""
+    if t.sent.word != "resume":
+        return None
+    cursor = t.claim.fields.get("cursor")
+    return Resume(t.claim.text("resp"), -1 if cursor is None else int(cursor), t.call.output(None))
+
+
+def _goes_on(t: Try, error: ProviderError) -> bool:
+    """Whether the answer is still being written at the provider, so that it can be taken up again without a bill."""
+    if t.heard.response is None or t.claim.number("takeovers") >= MOST_TAKEOVERS or t.held.reason == "timeout":
+        return False
+    return error.code in CONNECTION or (t.sent.word == "resume" and error.cause == "refused")
 
 
 @contextmanager

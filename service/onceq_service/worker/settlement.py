@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from onceq.wire import CancelReceipt, Usage
 from onceq_service.pricing import Priced, estimate, estimated_tokens, price, unit_prices
 from onceq_service.providers.base import Provider
@@ -9,6 +11,16 @@ from onceq_service.store.engine import Receipt, UnitPrices
 from onceq_service.worker.call import LiveCall
 from onceq_service.worker.heard import Heard
 from onceq_service.worker.held import StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class _Priceable:
+    """pricing.Priceable for one answer: a provider may have more than one format of usage."""
+
+    price_provider: str
+    price_url: str | None
+    api_flavor: str
+
 
 _STOPPED = {"cancel": "cancelled", "deadline": "deadline_exceeded", "timeout": "provider_timeout"}
 
@@ -26,8 +38,9 @@ def settle(
     outcome = _outcome(heard, reason)
     if not _billable(heard):
         return Receipt(outcome, billed=False)
-    priced = price(provider, model_id, heard.usage, context=heard.price_context) or estimate(
-        provider, model_id, in_bytes=in_bytes, out_bytes=call.out_bytes, early_usage=heard.early_usage
+    priceable = _Priceable(provider.price_provider, provider.price_url, heard.api_flavor or provider.api_flavor)
+    priced = price(priceable, model_id, heard.usage, context=heard.price_context) or estimate(
+        priceable, model_id, in_bytes=in_bytes, out_bytes=call.out_bytes, early_usage=heard.early_usage
     )
     return _receipt(outcome, priced)
 

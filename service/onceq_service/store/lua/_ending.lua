@@ -101,6 +101,7 @@ local function requeue(id, job, now, at, reason, fallback)
   redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '', 'seq', job.seq, 'not_before_ms', int(at),
     'wait_reason', reason)
   redis.call('HDEL', k_job(id), 'fence')
+  if not job.resuming then redis.call('HDEL', k_job(id), 'resp', 'cursor', 'resuming') end
   redis.call('ZREM', k_leases(), id)
   redis.call('ZADD', k_deadlines(), job.deadline_ms, id)
   move(id, job, 'running', 'queued')
@@ -109,4 +110,12 @@ local function requeue(id, job, now, at, reason, fallback)
     route(id, job, now)
     enqueue(id, job)
   end
+end
+
+-- Back to the queue while its call goes on at the provider: the next worker takes that call up again, and its one bill.
+local function hand_over(id, job, now, at, reason)
+  job.resuming = '1'
+  redis.call('HSET', k_job(id), 'resuming', '1')
+  redis.call('HINCRBY', k_job(id), 'takeovers', 1)
+  requeue(id, job, now, at, reason)
 end

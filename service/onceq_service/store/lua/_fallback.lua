@@ -27,7 +27,7 @@ end
 
 -- Takes the first model whose lane is not held back, and tells the readers when it is another one.
 local function route(id, job, now)
-  if (job.chain or '') == '' then return end
+  if (job.chain or '') == '' or job.resuming then return end
   local models, why = models_of(job), held_back(job.lane, now)
   if not why then return end
   for n = 2, #models do

@@ -1,6 +1,15 @@
 -- What time brings about, a bounded number at each call: delayed jobs, passed deadlines, leases that ran out.
 
+-- A call that goes on at the provider for a job that ends without it is waste.
+local function write_off(id, job, now, reason)
+  if not job.resuming then return end
+  local t = estimate(job)
+  t.outcome, t.reason = reason, reason
+  book(id, job, now, t)
+end
+
 local function expire(id, job, now, ttl)
+  write_off(id, job, now, 'deadline_exceeded')
   local late = error_json('deadline_exceeded', 'job ' .. id .. ' had no answer at its deadline; post it again with a ' ..
     'later deadline_s', 'true')
   if now < tonumber(job.deadline_ms) then
@@ -19,7 +28,7 @@ end
 
 -- Cancels a job at once when it waits; a running one is flagged (`why`: requested | disconnected) and its worker told.
 local function cancel_job(id, job, now, ttl, why)
-  if job.state == 'queued' then
+  if job.state == 'queued' and not job.resuming then -- else a worker has to stop the provider first
     job.cancel = why
     finish(id, job, now, {state = 'cancelled', events_ttl = ttl.result, result_ttl = ttl.result,
       rest = why_cancelled(id, job) .. receipt_json(0, 0, false)})
@@ -55,14 +64,19 @@ end
 
 -- A job whose worker stopped renewing its lease.
 local function recover(id, job, now, ttl)
-  local sent = job.phase == 'dispatched' or job.phase == 'streaming'
+  local sent = job.phase == 'dispatched' or job.phase == 'streaming' or job.resuming
+  local crashes = redis.call('HINCRBY', k_job(id), 'crashes', 1)
+  job.crashes = int(crashes)
+  if sent and job.on_crash == 'resume' and job.resp and now < tonumber(job.deadline_ms) and crashes < 6 then
+    hand_over(id, job, now, now, 'worker_lost')
+    return
+  end
   local t = sent and estimate(job)
   if sent then
     t.outcome, t.reason = 'worker_lost', 'worker_lost'
     book(id, job, now, t)
+    job.resuming = nil
   end
-  local crashes = redis.call('HINCRBY', k_job(id), 'crashes', 1)
-  job.crashes = int(crashes)
   local function fail(code, message)
     finish(id, job, now, {state = 'failed', events_ttl = ttl.result, result_ttl = ttl.result,
       rest = error_json(code, message, 'true')})
@@ -74,8 +88,8 @@ local function recover(id, job, now, ttl)
     expire(id, job, now, ttl)
   elseif crashes >= 6 then
     fail('poison', 'job ' .. id .. ' was lost with its worker 6 times; look at the worker logs before a replay')
-  elseif sent and job.on_crash == 'fail' then
-    fail('worker_lost', 'the worker of job ' .. id .. ' died after the call was sent and on_crash is fail')
+  elseif sent and job.on_crash ~= 'retry' then
+    fail('worker_lost', 'the worker of job ' .. id .. ' died after the call was sent and on_crash is ' .. job.on_crash)
   elseif sent and tonumber(job.calls) >= tonumber(job.max_calls) then
     fail('worker_lost', 'the worker of job ' .. id .. ' died and max_calls is used up')
   else

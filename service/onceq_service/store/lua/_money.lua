@@ -2,22 +2,25 @@
 
 local HOUR_TTL, DAY_TTL = 35 * 86400, 400 * 86400
 
-local function roll_into(span, bucket, ttl, job, sums)
-  local dims = cjson.encode({
-    job.team or '', job.model, job.band, job.simulated or '0', job.key_id or '', job.group or '',
-  })
-  local index, key = k_rolls(span, bucket, job.tenant), k_roll(span, bucket, job.tenant, dims)
-  if redis.call('SADD', index, dims) == 1 then redis.call('EXPIRE', index, ttl) end
+local function roll_into(span, bucket, ttl, tenant, dims, sums)
+  local index, key = k_rolls(span, bucket, tenant), k_roll(span, bucket, tenant, dims)
+  local new = redis.call('SADD', index, dims) == 1
   for n = 1, #sums, 2 do
     if sums[n + 1] ~= 0 then redis.call('HINCRBY', key, sums[n], int(sums[n + 1])) end
   end
-  redis.call('EXPIRE', key, ttl)
+  if new then
+    redis.call('EXPIRE', index, ttl)
+    redis.call('EXPIRE', key, ttl)
+  end
 end
 
--- Adds {name, number, name, number, ...} to the hour and the day of `now`.
+-- Adds {name, number, name, number, ...} to the hour and the day of `now`. At least one number is not 0.
 local function roll(now, job, sums)
-  roll_into('h', int(math.floor(now / 3600000)), HOUR_TTL, job, sums)
-  roll_into('d', int(math.floor(now / 86400000)), DAY_TTL, job, sums)
+  local dims = cjson.encode({
+    job.team or '', job.model, job.band, job.simulated or '0', job.key_id or '', job.group or '',
+  })
+  roll_into('h', int(math.floor(now / 3600000)), HOUR_TTL, job.tenant, dims, sums)
+  roll_into('d', int(math.floor(now / 86400000)), DAY_TTL, job.tenant, dims, sums)
 end
 
 -- What the answer of a job cost, that nobody has to pay who asks the same: nil while a call of it is unpriced.

@@ -3,7 +3,7 @@
 -- try's number, so that a repeated call (its reply was lost) changes nothing.
 -- KEYS: root
 -- ARGV: id, fence, expected_try, lease_ms, in_bytes, price_in, price_out, price_version
--- Returns: {'ok' | 'lost' | 'cancel' | 'deadline' | 'max_calls', now_ms, seq, call, deadline_ms}
+-- Returns: {'ok' | 'resume' | 'lost' | 'cancel' | 'deadline' | 'max_calls', now_ms, seq, call, deadline_ms}
 
 local id, fence = ARGV[1], ARGV[2]
 local now = time_ms()
@@ -12,6 +12,11 @@ if job.fence ~= fence then return {'lost', int(now), '0', '0', '0'} end
 
 local function answer(word) return {word, int(now), job.seq, job.call, job.deadline_ms} end
 
+if job.resuming then -- its call is on record and goes on at the provider
+  redis.call('HSET', k_job(id), 'phase', 'streaming')
+  redis.call('ZADD', k_leases(), int(now + tonumber(ARGV[4])), id)
+  return answer('resume')
+end
 if job.tries == ARGV[3] and job.phase ~= 'claimed' then return answer('ok') end
 if job.cancel then return answer('cancel') end
 if now >= tonumber(job.deadline_ms) then return answer('deadline') end

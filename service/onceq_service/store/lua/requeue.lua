@@ -20,6 +20,7 @@ roll(now, job, {'retries', 1})
 note_failure(job.lane, now, ARGV[4])
 if tonumber(ARGV[5]) > 0 then brake(job.lane, now, now + tonumber(ARGV[5]), ARGV[4]) end
 local at = now + tonumber(ARGV[3])
+job.resuming = nil
 redis.call('HSET', k_job(id), 'requeued_by', fence)
 requeue(id, job, now, at, ARGV[4], ARGV[6])
 return {'ok', int(at)}

@@ -1,0 +1,15 @@
+#!lua flags=allow-oom
+-- Gives a job back whose background response goes on at the provider: the next worker takes it up again, nothing is
+-- booked. A repeat changes nothing.
+-- KEYS: root
+-- ARGV: id, fence, delay_ms, reason
+-- Returns: 'ok' | 'lost'
+
+local id, fence = ARGV[1], ARGV[2]
+local now, job = time_ms(), job_of(id)
+if job.fence ~= fence then
+  return redis.call('HGET', k_job(id), 'requeued_by') == fence and 'ok' or 'lost'
+end
+redis.call('HSET', k_job(id), 'requeued_by', fence)
+hand_over(id, job, now, now + tonumber(ARGV[3]), ARGV[4])
+return 'ok'
