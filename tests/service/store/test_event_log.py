@@ -1,12 +1,19 @@
-"""Reading a log in the very moment in which it grows."""
+"""Reading a log in the very moment in which it grows, when it is long, and when the subscription was cut.
+
+Where silence would send a reader to the log anyway, QUIET_S is made an hour: what is missed then stays missed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import Store
+from onceq_service.store import Store, events
 from onceq_service.store._pipe import Arg, Pipe, connect
 from onceq_service.store.events import EventLog
 from tests.service.store.driver import admission, claim_one, dispatch, names, success, text_frame
@@ -43,3 +50,60 @@ async def test_a_job_that_ends_while_its_log_is_read_is_no_snapshot(store: Store
         await subscriber.aclose()
     frames = [frame + b"\n\n" for frame in data.split(b"\n\n") if frame]
     assert names(frames) == ["delta", "succeeded"]
+
+
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers that do not look at the log because they heard nothing."""
+    monkeypatch.setattr(events, "QUIET_S", 3600.0)
+
+
+@asynccontextmanager
+async def following(store: Store, job_id: str) -> AsyncGenerator[Callable[[int], Awaitable[int]]]:
+    """A reader from the beginning; what is given waits until it has that many frames, and says how many it has."""
+    log, seen = store.events, 0
+    stream = log.follow(job_id, 0)
+
+    async def read_to(count: int) -> int:
+        nonlocal seen
+        async with asyncio.timeout(20):
+            while seen < count:
+                seen += (await anext(stream)).count(b"\n\n")
+        return seen
+
+    try:
+        yield read_to
+    finally:
+        await stream.aclose()
+
+
+@pytest.mark.usefixtures("trusting")
+async def test_a_log_of_whole_pages_is_read_to_its_end_at_once(store: Store) -> None:
+    """Two looks come for free, as the reader begins and as it is subscribed; so three pages, and one more."""
+    await store.jobs.admit(admission())
+    claim = await claim_one(store)
+    sent = await dispatch(store, claim)
+    total = 3 * events.PAGE + 1
+    for first in range(sent.seq + 1, total + 1, 100):
+        numbers = range(first, min(first + 100, total + 1))
+        await store.engine.append([text_frame(claim, n, "x") for n in numbers])
+    async with following(store, claim.id) as read_to:
+        assert await read_to(total) == total
+
+
+@pytest.mark.usefixtures("trusting")
+async def test_what_was_published_while_the_subscription_was_cut_is_read_from_the_log(
+    store: Store, redis_server: EmbeddedRedis
+) -> None:
+    await store.jobs.admit(admission())
+    claim = await claim_one(store)
+    sent = await dispatch(store, claim)
+    other = Pipe(connect(redis_server.url, connections=1))
+    try:
+        async with following(store, claim.id) as read_to:
+            assert await read_to(sent.seq) == sent.seq
+            await other.command("CLIENT", "KILL", "TYPE", "pubsub")
+            await store.engine.append([text_frame(claim, sent.seq + 1, "missed")])
+            assert await read_to(sent.seq + 1) == sent.seq + 1
+    finally:
+        await other.close()
