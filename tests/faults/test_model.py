@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -43,6 +43,7 @@ MOST_JOBS = 12
 OF_A_CLAIM = ("dispatch", "append", "finish", "requeue", "release", "beat")
 LEASE_S = 6.0
 EXAMPLES = int(os.environ.get("ONCEQ_MODEL_EXAMPLES") or 0)
+PHASES = (Phase.generate,) if os.environ.get("ONCEQ_MODEL_UNSHRUNK") else tuple(Phase)
 RECEIPTS = {
     "ok": Receipt("ok", billed=True, input_tokens=3, output_tokens=2, spent_nano_usd=7_000),
     "broken": Receipt("stream_broken", True, True, input_tokens=4, output_tokens=1, spent_nano_usd=6_500),
@@ -403,7 +404,7 @@ def test_the_scripts_do_what_the_model_says(redis_server: EmbeddedRedis) -> None
     wanted = settings(
         max_examples=EXAMPLES or 70, stateful_step_count=40, derandomize=not EXAMPLES, deadline=None, database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-        print_blob=False,
+        print_blob=False, phases=PHASES,
     )  # fmt: skip
     Scripts.seen.clear()
     run_state_machine_as_test(Scripts, settings=wanted)
@@ -471,3 +472,15 @@ def test_a_job_makes_no_more_calls_than_it_may(machine: Scripts) -> None:
     machine.claim("w1", 1, lost=True)
     machine.dispatch(machine.helds[1], 9, lost=True)
     assert machine.seen["max_calls"]
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_job_whose_worker_dies_after_a_cancel_tells_what_it_has_cost(machine: Scripts, sent: bool) -> None:
+    machine.admit(**wish())
+    machine.claim("w0", 1, lost=False)
+    if sent:
+        machine.dispatch(machine.helds[0], 9, lost=False)
+    machine.cancel(0, lost=False)
+    machine.time_passes(round(LEASE_S) + 1)
+    [job] = machine.model.jobs.values()
+    assert job.log[-1].data["receipt"]["may_still_bill"] is sent

@@ -64,7 +64,7 @@ end
 
 -- A job whose worker stopped renewing its lease.
 local function recover(id, job, now, ttl)
-  local sent = job.phase == 'dispatched' or job.phase == 'streaming' or job.resuming
+  local sent = job.phase == 'dispatched' or job.phase == 'streaming' or job.resuming ~= nil
   local crashes = redis.call('HINCRBY', k_job(id), 'crashes', 1)
   job.crashes = int(crashes)
   if sent and job.on_crash == 'resume' and job.resp and now < tonumber(job.deadline_ms) and crashes < 6 then

@@ -1,0 +1,226 @@
+"""Seeded defects, each named after the sentence of the promise that it breaks, and the tests that must find it.
+
+A defect is one small textual change of a source. `make mutants` (mutate.py) puts each into a copy of the tree and fails
+when one survives; tests/faults/test_mutants.py keeps the list up with the sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LUA, WORKER, PROVIDERS = (f"service/onceq_service/{room}" for room in ("store/lua", "worker", "providers"))
+MODEL = "tests/faults/test_model.py"
+CRASH = "tests/faults/test_crash.py"
+ROWS = "tests/faults/test_providers.py::test_every_fault_of_every_sdk_ends_as_the_table_says"
+RETRY = "tests/service/worker/test_retry.py"
+RELAY = "tests/service/worker/test_relay.py"
+BEAT = "tests/service/worker/test_heartbeat.py"
+BROKER = "tests/service/worker/test_broker.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`breaks`: what is promised and no longer true when `old`, which is there exactly once, has become `new`."""
+
+    breaks: str
+    file: str
+    old: str
+    new: str
+    found_by: Sequence[str] = (MODEL,)
+
+
+MUTANTS: Sequence[Mutant] = (
+    Mutant(
+        "G1 an ended job is changed by nothing afterwards", f"{LUA}/finish.lua",
+        "if job.fence ~= fence then return", "if job.fence ~= fence and not terminal(job.state or '') then return",
+    ),
+    Mutant(
+        "G1 every job ends: a waiting one at its deadline", f"{LUA}/_housekeeping.lua",
+        "if job.state == 'queued' then expire(id, job, now, ttl)",
+        "if job.state == 'gone' then expire(id, job, now, ttl)",
+    ),
+    Mutant(
+        "G1 a finish whose answer was lost has happened once", f"{LUA}/finish.lua",
+        "job.ended_by == fence then", "job.ended_by == 'x' then",
+    ),
+    Mutant(
+        "G2 the same key is the same job", f"{LUA}/admit.lua",
+        "redis.call('SET', k_idem(idem), id .. ' ' .. body_hash, 'PX', idem_px)", "local _ = idem_px",
+    ),
+    Mutant(
+        "G2 the same key with another body is refused", f"{LUA}/admit.lua",
+        "state and hash ~= body_hash then", "state and hash == '' then",
+    ),
+    Mutant(
+        "G2 a key that joined a job replays that job", f"{LUA}/admit.lua",
+        "redis.call('SET', k_idem(idem), other .. ' ' .. body_hash, 'PX', int(left + tonumber(ARGV[9]) * 1000))",
+        "local _ = left",
+    ),
+    Mutant(
+        "G2 a failed job frees its fingerprint: dedupe does not block a new try", f"{LUA}/admit.lua",
+        "if state and (not terminal(state) or state == 'succeeded') then", "if state then",
+        ("tests/faults/test_mutants.py::test_a_failed_job_does_not_block_an_equal_one",),
+    ),
+    Mutant(
+        "G2 a post whose answer was lost makes one job", f"{LUA}/admit.lua",
+        "if redis.call('EXISTS', k_job(id)) == 1 then return", "if id == '' then return",
+    ),
+    Mutant(
+        "G2 cancel cancels a running job: its worker is told", f"{LUA}/append.lua",
+        "job.cancel and 'cancel' or 'ok'", "'ok'",
+    ),
+    Mutant(
+        "G2 cancel is heard at once, also when nothing arrives", f"{WORKER}/broker.py",
+        'holding.stop(job_id, "cancel")', "holding.get(job_id)",
+        ("tests/faults/test_providers.py::test_a_cancel_closes_upstream_at_once",),
+    ),
+    Mutant(
+        "G3 a call is on record before its first byte leaves", f"{WORKER}/run.py",
+        "        sent = await until_stored(",
+        "        early = CallSpec(request, model_id, f\"{claim.id}/1\", Clocks())\n"
+        "        async with provider.call(early):\n"
+        "            pass\n"
+        "        sent = await until_stored(",
+        (f"{CRASH}::test_a_worker_is_killed[before-the-record]", f"{CRASH}::test_nothing_goes_wrong"),
+    ),
+    Mutant(
+        "G3 only the holder of the fence begins a call", f"{LUA}/dispatch.lua",
+        "if job.fence ~= fence then return", "if job.fence == 'x' then return",
+    ),
+    Mutant(
+        "G3 a dispatch whose answer was lost is one call", f"{LUA}/dispatch.lua",
+        "if job.tries == ARGV[3] and", "if job.tries == 'x' and",
+    ),
+    Mutant(
+        "G3 no more than max_calls", f"{LUA}/dispatch.lua",
+        "if tonumber(job.calls) >= tonumber(job.max_calls) then", "if tonumber(job.calls) >= 1000 then",
+    ),
+    Mutant(
+        "G3 a refusal (429) is not a call", f"{LUA}/requeue.lua",
+        "if ARGV[8] == '0' then redis.call('HINCRBY', k_job(id), 'calls', -1) end", "",
+    ),
+    Mutant(
+        "G3 provider SDKs never retry on their own", f"{PROVIDERS}/openai.py",
+        "max_retries=0", "max_retries=2", ("tests/service/providers/test_provider_llmock.py",),
+    ),
+    Mutant(
+        "G3 two workers never hold one job: a fence is given once", f"{LUA}/next.lua",
+        "int(turn) .. '-' .. random", "int(turn) .. '-x'",
+        ("tests/faults/test_mutants.py::test_a_fence_can_not_be_guessed",),
+    ),
+    Mutant(
+        "G4 no call after cancel", f"{LUA}/dispatch.lua",
+        "if job.cancel then return answer('cancel') end", "",
+    ),
+    Mutant(
+        "G4 no call behind the deadline", f"{LUA}/dispatch.lua",
+        "if now >= tonumber(job.deadline_ms) then return answer('deadline') end", "",
+    ),
+    Mutant(
+        "G4 a rejected request is never tried again", f"{WORKER}/retry.py",
+        'rejected = error.cause == "rejected"', "rejected = False", (RETRY,),
+    ),
+    Mutant(
+        "G4 a worker that was lost is on_crash's to judge", f"{LUA}/_housekeeping.lua",
+        "elseif sent and job.on_crash ", "elseif not sent and job.on_crash ",
+    ),
+    Mutant(
+        "G4 a job that kills its workers is given up", f"{LUA}/_housekeeping.lua",
+        "elseif crashes >= 6 then", "elseif crashes >= 60 then",
+    ),
+    Mutant(
+        "G4 an answer is one only with its end marker", f"{PROVIDERS}/_stream.py",
+        "            if chunk is None:\n                self._fail(errors.ENDED_EARLY)",
+        "            if chunk is None:\n                self._answer.finish_reason = \"stop\"\n"
+        "                self._answer.finished = True",
+        (ROWS,),
+    ),
+    Mutant(
+        "G4 no retry comes before Retry-After", f"{WORKER}/retry.py",
+        "return error.retry_after_s + rng", "return rng", (RETRY,),
+    ),
+    Mutant(
+        "G4 the backoff has full jitter", f"{WORKER}/retry.py",
+        "backoff = rng.uniform(0, min(CAP_S", "backoff = rng.uniform(1, min(CAP_S", (RETRY,),
+    ),
+    Mutant(
+        "G5 every call is in the ledger", f"{LUA}/_money.lua",
+        "redis.call('XADD', k_ledger(), 'MAXLEN', '~', 500000, '*', unpack(flat))", "local _ = flat",
+    ),
+    Mutant(
+        "G5 a call that was lost with its worker is booked", f"{LUA}/_housekeeping.lua",
+        "t.outcome, t.reason = 'worker_lost', 'worker_lost'\n    book(id, job, now, t)", "local _ = t.spent",
+    ),
+    Mutant(
+        "G5 waste is counted as waste", f"{LUA}/_money.lua",
+        "and spent or 0", "and 0 or 0",
+    ),
+    Mutant(
+        "G5 the rollups are the sums of the ledger", f"{LUA}/_money.lua",
+        "{'tries', 1, 'calls', t.billed,", "{'tries', 1, 'calls', 1,",
+    ),
+    Mutant(
+        "G6 events are numbered without a gap", f"{LUA}/_ending.lua",
+        "  job.seq = int(tonumber(job.seq) + 1)\n  emit(id, tonumber(job.seq), 'retrying'",
+        "  job.seq = int(tonumber(job.seq) + 2)\n  emit(id, tonumber(job.seq), 'retrying'",
+    ),
+    Mutant(
+        "G6 the same number has the same content: nothing is appended twice", f"{LUA}/append.lua",
+        "if seq == last + 1 then accept(id, job, seq,", "if seq <= last + 1 then seq = last + 1 accept(id, job, seq,",
+    ),
+    Mutant(
+        "G6 a worker that lost its job reaches no reader", f"{LUA}/append.lua",
+        "if job.fence ~= fence then", "if job.fence == 'x' then",
+    ),
+    Mutant(
+        "G6 a second call begins with a reset", f"{LUA}/dispatch.lua",
+        "if job.dirty then emit", "if job.nothing then emit",
+    ),
+    Mutant(
+        "G6 what a restarted Redis has lost is sent again", f"{WORKER}/call.py",
+        "self.sent = min(len(self.frames), last - self.base)", "self.sent = max(self.sent, last - self.base)", (RELAY,),
+    ),
+    Mutant(
+        "G6 what was said while Redis was away is written afterwards", f"{WORKER}/relay.py",
+        "self._dirty |= dict.fromkeys(call for call in calls if not call.settled)", "pass", (RELAY,),
+    ),
+    Mutant(
+        "G8 a job whose worker died runs again", f"{LUA}/_housekeeping.lua",
+        "else recover(id, job, now, ttl) end", "else redis.call('ZREM', k_leases(), id) end",
+    ),
+    Mutant(
+        "G8 Redis was away is not the worker was away (the outage rule)", f"{LUA}/_housekeeping.lua",
+        "elseif now < from then redis.call('ZADD', k_leases(), int(from), id)",
+        "elseif from < 0 then redis.call('ZADD', k_leases(), int(from), id)",
+    ),
+    Mutant(
+        "G8 a heartbeat renews the lease", f"{LUA}/beat.lua",
+        "redis.call('ZADD', k_leases(), int(now + lease_ms), ARGV[n])", "local _ = lease_ms",
+    ),
+    Mutant(
+        "G8 a worker whose loop is dead stops renewing", f"{WORKER}/heartbeat.py",
+        "if time.monotonic() - self._ticked < LOOP_DEAD_S:", "if self._ticked:", (BEAT,),
+    ),
+    Mutant(
+        "G8 a claim whose answer was lost is the worker's own", f"{LUA}/next.lua",
+        "if last.nonce == nonce then", "if last.nonce == '' then",
+    ),
+    Mutant(
+        "SIGTERM hands back what was not dispatched", f"{WORKER}/broker.py",
+        "await self.store.engine.release(held.claim)", "pass", (BROKER,),
+    ),
+    Mutant(
+        "SIGTERM ends what outlasts the drain", f"{WORKER}/broker.py",
+        'self.holding.stop_all, "drain")', "len, [])", (BROKER,),
+    ),
+    Mutant(
+        "A worker claims no more than it has slots", f"{WORKER}/broker.py",
+        "want = min(CLAIM_AT_ONCE, self.holding.free)", "want = CLAIM_AT_ONCE", (BROKER,),
+    ),
+    Mutant(
+        "Tenants are walls", f"{LUA}/cancel.lua",
+        "or job.tenant ~= ARGV[2] then", "then",
+        ("tests/faults/test_mutants.py::test_a_tenant_can_not_cancel_anothers_job",),
+    ),
+)  # fmt: skip
