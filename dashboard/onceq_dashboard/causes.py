@@ -18,6 +18,7 @@ BLAMES: Final[dict[Blame, tuple[str, ...]]] = {
         "stream_broken",
         "stream_garbage",
         "stream_ended_early",
+        "resume_refused",
     ),
     "the request": (
         "provider_bad_request",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-_STARTS_A_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_STARTS_A_FORMULA: Final = re.compile(r" *[\t\r\n]|[\s\x00-\x1f]*[=+\-@＝＋－＠]")
 
 
 def csv_bytes(rows: Iterable[Mapping[str, object]], columns: Iterable[str]) -> bytes:
@@ -24,6 +25,6 @@ def csv_bytes(rows: Iterable[Mapping[str, object]], columns: Iterable[str]) -> b
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, str) and value.lstrip(" ").startswith(_STARTS_A_FORMULA):
+    if isinstance(value, str) and _STARTS_A_FORMULA.match(value):
         return f"'{value}"
     return value

@@ -13,9 +13,10 @@ from typing import Final
 from onceq.wire import NANO
 
 DASH: Final = "—"
-_LINKED: Final = re.compile(r"(https?(?=:)|www(?=\.)|@)", re.IGNORECASE)
-"""What Markdown makes a link of without any sign of markup, escaped or not (GFM, "autolinks")."""
+_TRANSFORMED: Final = re.compile(r"(https?(?=:)|www(?=\.)|@|[<>~-](?=[->=]))", re.IGNORECASE)
+"""Where Markdown makes a link of a bare address (GFM, "autolinks"), and Streamlit an arrow of "->", escaped or not."""
 _WORD_JOINER: Final = "\u2060"
+_BACKTICKS: Final = re.compile("`+")
 _MARKUP: Final = re.compile(f"([{re.escape(string.punctuation)}])")
 
 
@@ -97,11 +98,13 @@ def some(number: int, noun: str, plural: str | None = None) -> str:
 def literal(text: str) -> str:
     """A short text from elsewhere, for a place that reads Markdown: every sign that could be markup is escaped.
 
-    An address gets an invisible word joiner, so that it does not become a link.
+    An invisible word joiner keeps an address from becoming a link, and "->" from becoming an arrow.
     """
-    return _MARKUP.sub(r"\\\1", _LINKED.sub(rf"\1{_WORD_JOINER}", " ".join(text.split())))
+    return _MARKUP.sub(r"\\\1", _TRANSFORMED.sub(rf"\1{_WORD_JOINER}", " ".join(text.split())))
 
 
 def code_span(text: str) -> str:
     """A name from elsewhere as inline code in Markdown, where nothing in it can be markup."""
-    return f"`{' '.join(text.replace('`', chr(39)).split()) or ' '}`"
+    line = " ".join(text.split())
+    fence = "`" * (1 + max((len(run) for run in _BACKTICKS.findall(line)), default=0))
+    return f"{fence} {line} {fence}" if "`" in line else f"{fence}{line or ' '}{fence}"

@@ -33,7 +33,8 @@ TEAMS = ("search", "support", "")
 STATUSES: tuple[Status, ...] = ("running", "queued", "succeeded", "failed", "succeeded", "cancelled", "succeeded")
 HOSTILE = (
     "<script>document.title='hacked'</script> ![p](https://evil.example/p.png) [l](https://evil.example) "
-    "<img src=https://evil.example/i.png onerror=alert(1)> $\\frac{1}{2}$ :red[red] **bold** `code` # head"
+    "<img src=https://evil.example/i.png onerror=alert(1)> $\\frac{1}{2}$ :red[red] **bold** `code` # head "
+    ":tada: :material/bolt: :blue-badge[b] a -> b <- c www.evil.example a@evil.example &amp; ~~gone~~ [^1]"
 )
 OK = Health(status="ok", durability="strict", version="0.1.0")
 
