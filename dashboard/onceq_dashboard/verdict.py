@@ -116,7 +116,7 @@ def _queue(stats: Stats, history: Sequence[Sample]) -> list[str]:
         grown = stats.depth.queued - then.queued
         if grown >= max(GROWN_BY, then.queued / 5):
             seconds = (stats.at - then.at).total_seconds()
-            found.append(f"The queue is growing: {count(grown)} more jobs than {duration(round(seconds))} ago.")
+            found.append(f"The queue is growing: {count(grown)} more jobs than {seconds:.0f} s ago.")
     if (stats.oldest_queued_s or 0) >= OLDEST_WAITING_S:
         found.append(f"The oldest job has waited {duration(stats.oldest_queued_s)}.")
     return found

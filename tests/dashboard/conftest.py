@@ -31,7 +31,8 @@ def _nothing_remembered() -> Iterator[None]:
     st.cache_resource.clear()
 
 
-def _run_page(name: str, url: str, key: str) -> None:
+def run_page(name: str, url: str, key: str) -> None:
+    """What AppTest runs: one page, as a person who holds the key."""
     from importlib import import_module
 
     from onceq_dashboard.source import Door
@@ -44,7 +45,7 @@ def open_page(api: FakeApi) -> Open:
     """Runs one page once, as a person who holds the key."""
 
     def run(name: Page, key: str = KEY, query: dict[str, str] | None = None, url: str | None = None) -> AppTest:
-        page = AppTest.from_function(_run_page, args=(name, url or api.url, key), default_timeout=20)
+        page = AppTest.from_function(run_page, args=(name, url or api.url, key), default_timeout=20)
         page.query_params.update(query or {})
         return page.run()
 

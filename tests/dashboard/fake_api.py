@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
+import streamlit as st
 from pydantic import BaseModel
 
 from onceq.wire import (
@@ -40,7 +41,7 @@ class World:
 
     stats: Stats
     health: Health
-    jobs: list[Job] = field(default_factory=list[Job])
+    jobs: Sequence[Job] = field(default_factory=list[Job])
     ledger: dict[str, list[LedgerEntry]] = field(default_factory=dict[str, list[LedgerEntry]])
     lanes: Lanes = field(default_factory=lambda: Lanes(lanes=[]))
     days: list[CostPoint] = field(default_factory=list[CostPoint])
@@ -48,12 +49,38 @@ class World:
 
 @dataclass
 class FakeApi:
-    """The running API. `scopes` are those of `KEY`; `seen` are the requests that came, as "GET /v1/stats"."""
+    """The running API. `scopes` are those of `KEY`.
+
+    `seen` are the requests that came, as "GET /v1/stats". The path `refused` is answered with a 503.
+    """
 
     world: World
     scopes: set[Scope] = field(default_factory=lambda: {"read", "cancel"})
     url: str = ""
     seen: list[str] = field(default_factory=list[str])
+    refused: str = ""
+    _gone: bool = False
+
+    @contextmanager
+    def away(self) -> Generator[None]:
+        """Each connection is cut without an answer, until the end of the block."""
+        self._gone = True
+        self.forget()
+        try:
+            yield
+        finally:
+            self._gone = False
+            self.forget()
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is away."""
+        return self._gone
+
+    @staticmethod
+    def forget() -> None:
+        """The dashboard keeps readings for a second: read anew now."""
+        st.cache_data.clear()
 
     def answer(self, method: str, target: str, key: str) -> Answered:
         """Status and body."""
@@ -63,6 +90,8 @@ class FakeApi:
             return 503 if self.world.health.status == "unavailable" else 200, self.world.health
         if key != KEY:
             return problem(401, "unauthorized", "This API key is not known.")
+        if path == self.refused:
+            return problem(503, "store_unavailable", "Redis does not answer.")
         needed: Scope = "read" if method == "GET" else "cancel" if path.endswith("/cancel") else "submit"
         if needed not in self.scopes:
             return problem(403, "forbidden", f"This key lacks the scope {needed}.")
@@ -88,10 +117,11 @@ class FakeApi:
 
     def _page(self, query: dict[str, str]) -> Answered:
         wanted = {k: query[k] for k in ("status", "model", "team") if k in query}
-        fitting = [j for j in self.world.jobs if all(getattr(j, k) == v for k, v in wanted.items())]
+        jobs = self.world.jobs
+        fitting = [j for j in jobs if all(getattr(j, k) == v for k, v in wanted.items())] if wanted else jobs
         start, limit = int(query.get("cursor", "0")), int(query.get("limit", "50"))
         more = str(start + limit) if len(fitting) > start + limit else None
-        return 200, JobPage(jobs=fitting[start : start + limit], next_cursor=more)
+        return 200, JobPage(jobs=list(fitting[start : start + limit]), next_cursor=more)
 
     def _one(self, path: str) -> Answered:
         found = re.fullmatch(r"/v1/jobs/([^/]+)(/ledger|/cancel|/replay)?", path)
@@ -107,7 +137,7 @@ class FakeApi:
     def _replayed(self, job: Job) -> SubmittedJob:
         update = {"id": f"job_{uuid4().hex}", "status": "queued", "retry_of": job.id, "error": None, "output": None}
         again = job.model_copy(update=update)
-        self.world.jobs.insert(0, again)
+        self.world.jobs = [again, *self.world.jobs]
         return SubmittedJob(**again.model_dump(), disposition="created")
 
     def _cancelled(self, job: Job) -> Job:
@@ -146,6 +176,9 @@ def serving(world: World) -> Generator[FakeApi]:
             self._send("POST")
 
         def _send(self, method: str) -> None:
+            if api.gone:
+                self.close_connection = True
+                return
             key = self.headers.get("Authorization", "").removeprefix("Bearer ")
             status, answer = api.answer(method, self.path, key)
             body = body_of(answer)

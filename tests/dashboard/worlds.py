@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, overload
 
 from onceq.wire import (
     Cost,
@@ -162,6 +163,32 @@ def make_days(at: datetime, days: int) -> list[CostPoint]:
     points = make_hours(at, days, seed=11)
     step = timedelta(days=1) - timedelta(hours=1)
     return [p.model_copy(update={"at": p.at - step * ((at - p.at) // timedelta(hours=1))}) for p in points]
+
+
+class ManyJobs(Sequence[Job]):
+    """Jobs that are made as they are looked at."""
+
+    def __init__(self, length: int) -> None:
+        self._numbers = range(1, length + 1)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> Job: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Job]: ...
+    def __getitem__(self, at: int | slice) -> Job | list[Job]:
+        numbers = self._numbers[at]
+        return make_job(numbers) if isinstance(numbers, int) else [make_job(n) for n in numbers]
+
+
+def crowded() -> World:
+    """A hundred thousand jobs."""
+    world = busy(0)
+    world.jobs = ManyJobs(100_000)
+    world.stats = world.stats.model_copy(update={"depth": Depth(queued=100_000, running=64, succeeded=2_000_000)})
+    return world
 
 
 def degraded() -> World:

@@ -1,0 +1,176 @@
+"""The overview on what an API may say, the hard cases included."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from onceq.wire import Health, Totals
+from tests.dashboard import worlds
+from tests.dashboard.conftest import Open
+from tests.dashboard.fake_api import FakeApi
+from tests.dashboard.pages import callouts, marks, tables, tiles
+
+NEAR_NONSENSE = ("nan", "None", "NaT", "inf", "null")
+
+
+def titles(page: AppTest) -> list[str]:
+    return [m.value for m in page.markdown if m.value.startswith("**")]
+
+
+def test_the_numbers_are_those_of_the_api(api: FakeApi, open_page: Open) -> None:
+    page, stats = open_page("overview"), api.world.stats
+    shown = tiles(page)
+    assert {k: shown[k] for k in ("Queued", "Running", "Delayed", "Dead letters")} == {
+        "Queued": "17", "Running": "12", "Delayed": "2", "Dead letters": "4",
+    }  # fmt: skip
+    assert (shown["Oldest waiting"], shown["Slots in use"]) == ("4.20 s", "12 of 64")
+    assert shown["Jobs"] == f"{stats.last_24h.jobs:,}"
+    assert shown["Retries"] == str(stats.last_24h.retries)
+    assert shown["Spent"] == f"${stats.last_24h.spent_nano_usd / 1e9:.2f}"
+    assert shown["ttft p50"] == f"{(stats.last_24h.ttft.p50 or 0) * 1000:.0f} ms"
+    assert shown["Bill amplification"] == "1.00×"
+
+
+def test_one_look_takes_one_reading_of_each_kind(api: FakeApi, open_page: Open) -> None:
+    open_page("overview")
+    assert sorted(api.seen) == ["GET /readyz", "GET /v1/lanes", "GET /v1/stats"]
+
+
+def test_all_is_well_says_no_more_than_was_looked_at(open_page: Open) -> None:
+    page = open_page("overview")
+    assert [s.value for s in page.success] == [
+        "**All is well.** Accepted jobs are safe, workers are alive, no job has waited 5 min, and fewer than 5% of the "
+        "jobs that ended in the last hour or two failed."
+    ]
+
+
+def test_trouble_comes_before_the_numbers_and_the_numbers_stay(api: FakeApi, open_page: Open) -> None:
+    api.world = worlds.degraded()
+    page = open_page("overview")
+    said = page.warning[0].value
+    for words in ("Durability is relaxed", "held back by the provider", "Paused by hand", "has waited 31 min 40 s"):
+        assert words in said
+    assert tiles(page)["Queued"] == "17"
+
+
+def test_every_chart_says_what_it_counts_and_over_which_time(open_page: Open) -> None:
+    about = titles(open_page("overview"))
+    assert [t.split(" :gray")[0] for t in about] == [
+        "**Jobs that ended**", "**Time to first token**", "**Spent by model**", "**Why jobs had no answer**",
+    ]  # fmt: skip
+    assert all("last 24 h" in t for t in about)
+
+
+def test_an_empty_queue_says_how_to_make_the_first_job_and_draws_nothing(api: FakeApi, open_page: Open) -> None:
+    api.world = worlds.empty()
+    page = open_page("overview")
+    assert page.info[0].value.startswith("No jobs in the last 24 hours.")
+    assert "onceq ask" in page.code[0].value
+    assert api.url in page.code[1].value
+    assert not titles(page)
+    assert "Spent" not in tiles(page)
+
+
+def test_simulated_work_is_marked_on_every_amount(api: FakeApi, open_page: Open) -> None:
+    api.world = worlds.simulated()
+    page = open_page("overview")
+    assert page.warning[0].value.startswith("**SIMULATED.**")
+    money = {label: mark for label, mark in marks(page).items() if tiles(page)[label].startswith("$")}
+    assert money == dict.fromkeys(("Spent", "Cost per job", "Wasted", "Avoided"), "simulated")
+    assert "Last 24 hours, simulated" in [s.value for s in page.subheader]
+
+
+def test_real_and_simulated_work_are_never_in_one_sum(api: FakeApi, open_page: Open) -> None:
+    real, simulated = worlds.busy(), worlds.simulated()
+    api.world = real
+    real.stats = worlds.make_stats([*real.stats.hours, *simulated.stats.hours], real.stats.at)
+    page = open_page("overview")
+    spent = {"Real": tiles(page)["Spent"]}
+    assert marks(page)["Spent"] == ""
+    page.button_group(key="overview_kind").select("Simulated").run()
+    spent["Simulated"] = tiles(page)["Spent"]
+    assert marks(page)["Spent"] == "simulated"
+    assert spent["Real"] == f"${real.stats.last_24h.spent_nano_usd / 1e9:.2f}"
+    assert spent["Simulated"] == f"${real.stats.last_24h_simulated.spent_nano_usd / 1e9:.3f}"
+
+
+def test_unpriced_calls_are_told_and_are_no_zero(api: FakeApi, open_page: Open) -> None:
+    stats = api.world.stats
+    api.world.stats = stats.model_copy(update={"last_24h": worlds.make_totals(5, unpriced_calls=3)})
+    assert "3 calls of unknown price: in none of the sums above." in [c.value for c in open_page("overview").caption]
+
+
+def test_nothing_that_is_missing_shows_as_a_word_of_python(api: FakeApi, open_page: Open) -> None:
+    at = worlds.now()
+    bare = worlds.CostPoint(at=at.replace(minute=0, second=0, microsecond=0), model="p/m", totals=Totals(jobs=1))
+    api.world.stats = worlds.make_stats([bare], at)
+    page = open_page("overview")
+    assert tiles(page)["ttft p95"] == tiles(page)["Oldest waiting"] == "—"
+    assert not [v for v in tiles(page).values() if any(word in v for word in NEAR_NONSENSE)]
+
+
+def test_jobs_without_failures_have_words_instead_of_an_empty_chart(api: FakeApi, open_page: Open) -> None:
+    totals = worlds.make_totals(9, causes={})
+    api.world.stats = api.world.stats.model_copy(update={"last_24h": totals})
+    assert "Every job that ended has an answer." in [c.value for c in open_page("overview").caption]
+
+
+def test_an_api_that_is_away_from_the_start_is_one_sentence(open_page: Open) -> None:
+    page = open_page("overview", url="http://127.0.0.1:9")
+    assert callouts(page) == ["onceq's API at `http://127.0.0.1:9` does not answer: is `onceq up` running?"]
+    assert not page.metric
+
+
+def test_an_api_that_goes_away_leaves_the_last_numbers_and_says_how_old_they_are(api: FakeApi, open_page: Open) -> None:
+    page = open_page("overview")
+    with api.away():
+        page.run()
+        assert page.error[0].value.startswith("**Down.**")
+        assert "The numbers below are those of" in page.error[0].value
+        assert tiles(page)["Queued"] == "17"
+    page.run()
+    assert not page.error
+
+
+def test_a_key_that_is_not_known_shows_no_numbers_and_never_itself(api: FakeApi, open_page: Open) -> None:
+    page = open_page("overview", key="oq_wrong_secret")
+    assert callouts(page) == [f"onceq's API at `{api.url}` does not know the key of this test."]
+    assert "oq_wrong_secret" not in str(page.main)
+
+
+def test_a_key_that_may_not_read_is_told_so(api: FakeApi, open_page: Open) -> None:
+    api.scopes = set()
+    assert callouts(open_page("overview")) == ["The key of this test may not do that: This key lacks the scope read\\."]
+
+
+def test_a_service_that_is_not_ready_is_down_whatever_its_numbers(api: FakeApi, open_page: Open) -> None:
+    api.world.health = Health(status="unavailable", problems=["Redis does not answer"])
+    assert open_page("overview").error[0].value == "**Down.** The service is not ready: Redis does not answer."
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_without_workers_the_page_is_down_and_shows_no_list(api: FakeApi, open_page: Open, workers: int) -> None:
+    some = [worlds.make_worker(n) for n in range(workers)]
+    api.world.stats = api.world.stats.model_copy(update={"workers": some})
+    page = open_page("overview")
+    assert bool(page.error) == (workers == 0)
+    assert (f"Live workers ({workers})" in [e.label for e in page.expander]) == (workers > 0)
+
+
+def test_the_lists_behind_hold_lanes_and_workers(open_page: Open) -> None:
+    lanes, workers = tables(open_page("overview"))[-2:]
+    assert lanes["lane"].tolist() == list(worlds.MODELS)
+    assert workers["capacity"].tolist() == [32, 32]
+
+
+def test_a_growing_queue_is_seen_by_a_page_that_stays_open(api: FakeApi, open_page: Open) -> None:
+    page = open_page("overview")
+    then = api.world.stats
+    later = then.depth.model_copy(update={"queued": 90})
+    api.world.stats = then.model_copy(update={"at": then.at + timedelta(seconds=45), "depth": later})
+    api.forget()
+    page.run()
+    assert "The queue is growing: 73 more jobs than 45 s ago." in page.warning[0].value

@@ -1,0 +1,93 @@
+"""Who may look. The key of the server is for whoever sits at this machine; everybody else brings one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+import onceq_dashboard
+from onceq_dashboard.source import Door
+from tests.dashboard.fake_api import KEY, FakeApi
+from tests.dashboard.pages import callouts, tiles
+
+APP = str(Path(onceq_dashboard.__file__).with_name("app.py"))
+OpenApp = Callable[..., AppTest]
+
+
+@pytest.fixture
+def open_app(api: FakeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OpenApp:
+    """The whole app, as a server with these settings runs it."""
+
+    def run(address: str = "127.0.0.1", key: str = KEY, headers: dict[str, str] | None = None) -> AppTest:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("ONCEQ_BASE_URL", api.url)
+        monkeypatch.setenv("ONCEQ_API_KEY", key)
+        monkeypatch.setattr(st, "get_option", {"server.address": address}.get)
+        monkeypatch.setattr(type(st.context), "headers", headers or {})
+        return AppTest.from_file(APP, default_timeout=20).run()
+
+    return run
+
+
+def asked(app: AppTest) -> bool:
+    return [t.label for t in app.text_input] == ["API key"]
+
+
+def test_on_loopback_the_server_s_own_key_opens_the_pages(open_app: OpenApp) -> None:
+    app = open_app()
+    assert tiles(app)["Queued"] == "17"
+    assert "Sign out" not in [b.label for b in app.button]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7", "::"])
+def test_where_others_can_reach_the_server_a_key_is_asked_for(open_app: OpenApp, address: str) -> None:
+    app = open_app(address)
+    assert asked(app)
+    assert not app.metric
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "X-Real-Ip"])
+def test_behind_a_proxy_a_key_is_asked_for(open_app: OpenApp, header: str) -> None:
+    assert asked(open_app(headers={header: "x"}))
+
+
+def test_a_wrong_key_is_refused_in_words_that_do_not_hold_it(open_app: OpenApp, api: FakeApi) -> None:
+    app = open_app("0.0.0.0")
+    app.text_input[0].input("oq_wrong_secret")
+    app.button[0].click().run()
+    assert callouts(app) == [f"onceq's API at `{api.url}` does not know the key that was typed."]
+    assert not app.metric
+
+
+def test_an_empty_key_is_not_sent(open_app: OpenApp, api: FakeApi) -> None:
+    app = open_app("0.0.0.0")
+    app.button[0].click().run()
+    assert callouts(app) == ["Type a key first."]
+    assert not api.seen
+
+
+def test_a_right_key_opens_the_pages_and_signing_out_closes_them(open_app: OpenApp) -> None:
+    app = open_app("0.0.0.0")
+    app.text_input[0].input(f" {KEY} ")
+    app.button[0].click().run()
+    assert tiles(app)["Queued"] == "17"
+    next(b for b in app.button if b.label == "Sign out").click().run()
+    assert asked(app)
+    assert not app.metric
+    assert "onceq_typed_key" not in app.session_state
+
+
+def test_a_server_key_that_is_refused_says_what_to_do(open_app: OpenApp) -> None:
+    assert callouts(open_app(key="oq_old"))[0].endswith(
+        "does not know the key in `ONCEQ_API_KEY`. Set it to one that `onceq keys create` made, then start the "
+        "dashboard again."
+    )
+
+
+def test_a_door_never_prints_its_key() -> None:
+    door = Door("http://x", "oq_secret", "a key")
+    assert "oq_secret" not in f"{door} {door!r} {[door]}"
