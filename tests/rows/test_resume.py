@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from collections.abc import Generator
@@ -11,6 +12,7 @@ import pytest
 
 from onceq import Client, JobCancelled, JobFailed, JobHandle, OnceqError
 from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.store import open_store
 from tests.stack import Stack, running_stack
 from tests.waiting import wait_until
 
@@ -66,6 +68,20 @@ def test_a_killed_workers_call_is_taken_up_and_paid_once(client: Client, own: St
         assert (job.cost.nano_usd, job.cost.wasted_nano_usd) == (call["nano_usd"], 0)
         [row] = client.ledger(job.id)
         assert (row.outcome, row.estimated) == ("ok", False)
+
+
+def test_a_call_is_taken_up_that_has_a_name_and_no_text_yet(client: Client, own: Stack) -> None:
+    handle = client.submit("Slow. [[sim tokens=20 tps=50 ttft_ms=4000]]", on_crash="resume")
+    wait_until(lambda: asyncio.run(named(own, handle.id)), "the response's name to be stored")
+    kill_worker(own)
+    job = handle.result(60)
+    assert [call["text"] for call in own.meter(job.id)] == [job.text]
+    assert (job.calls, job.cost.wasted_nano_usd) == (1, 0)
+
+
+async def named(own: Stack, job_id: str) -> bool:
+    async with open_store(own.redis.url, own.queue) as store:
+        return "resp" in (await store.jobs.fields(job_id, "default") or {})
 
 
 def test_reasoning_and_tool_calls_go_on_where_they_were(client: Client, own: Stack) -> None:

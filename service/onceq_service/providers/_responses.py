@@ -128,6 +128,8 @@ class PolledAnswer:
             await asyncio.sleep(POLL_S)
             self._seen = await self._poll()
         self._decoder.take(self._seen)
+        if not self._decoder.answer.finished:
+            raise errors.error(self._spec, self._provider, errors.GARBAGE, hint=f"status {self._seen.status}")
         return tail(self._seen, self._resume.output)
 
     async def _poll(self) -> Response:

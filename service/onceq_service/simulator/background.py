@@ -13,7 +13,7 @@ from onceq_service.simulator.ask import RefusedError
 from onceq_service.simulator.endpoint import Call
 from onceq_service.simulator.frames import Frame, split_at
 from onceq_service.simulator.openai_responses import Status, failed, final_status, response, response_id
-from onceq_service.simulator.pacing import paced
+from onceq_service.simulator.pacing import Pacer, paced
 
 KEPT = 1000
 """Responses remembered; the oldest are forgotten first."""
@@ -59,9 +59,10 @@ class Background:
         return response(script, self.status, blocks)
 
     async def _generate(self) -> None:
-        row = self.call.row
+        row, script = self.call.row, self.call.script
+        pacer = Pacer(0, script.tps, script.ttft_s + script.slow_s)  # its name is told at once
         try:
-            async for batch in paced(self._plan(), self.call.pacer):
+            async for batch in paced(self._plan(), pacer):
                 row.take(batch)
                 self.frames += batch
                 if batch[-1].last:

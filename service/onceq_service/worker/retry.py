@@ -72,6 +72,11 @@ def decide(error: ProviderError, budget: Budget, rng: random.Random) -> Retry | 
     return _unless_late(Retry(delay, brake), budget)
 
 
+def take_up_after_s(error: ProviderError, takeovers: int, rng: random.Random) -> float:
+    """When to go on with a background response: at once the first time, since its text is being written meanwhile."""
+    return _delay(error, takeovers, rng) if takeovers else 0.0
+
+
 def _unless_late(again: Retry, budget: Budget) -> Retry | GiveUp:
     return GiveUp(retryable=True) if again.delay_s >= budget.remaining_s else again
 

@@ -25,7 +25,7 @@ from onceq_service.worker.heard import Heard
 from onceq_service.worker.held import Held, Holding
 from onceq_service.worker.patience import until_stored
 from onceq_service.worker.relay import Relay
-from onceq_service.worker.retry import Budget, GiveUp, Retry, decide
+from onceq_service.worker.retry import Budget, GiveUp, Retry, decide, take_up_after_s
 
 log = logging.getLogger("onceq.worker")
 
@@ -36,6 +36,7 @@ CONNECTION = frozenset({
 })  # fmt: skip
 """What happens to a connection, not to the answer behind it."""
 MOST_TAKEOVERS = 20
+"""Times that one call is taken up again; waiting longer each time, they reach over some minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,23 +183,28 @@ class Runner:
             await self._retry_or_fail(t, t.heard.error or _stopped())
 
     async def _retry_or_fail(self, t: Try, error: ProviderError) -> None:
-        decision = decide(error, self._budget(t), self.rng)
         if _goes_on(t, error):
-            delay_s = decision.delay_s if isinstance(decision, Retry) else 0.0
-            await until_stored(f"job {t.claim.id}", lambda: self.engine.hand_over(
-                t.claim, delay_s=delay_s, reason=error.code,
-            ))  # fmt: skip
+            await self._hand_over(t, error)
             return
-        match decision:
-            case Retry():
+        match GiveUp(retryable=True) if _out_of_reach(t, error) else decide(error, self._budget(t), self.rng):
+            case Retry() as again:
                 await self._flush(t.call)
                 await until_stored(f"job {t.claim.id}", lambda: self.engine.requeue(
-                    t.claim, t.receipt(), delay_s=decision.delay_s, reason=error.code, brake_s=decision.brake_s,
-                    fallback=decision.fallback,
+                    t.claim, t.receipt(), delay_s=again.delay_s, reason=error.code, brake_s=again.brake_s,
+                    fallback=again.fallback,
                 ))  # fmt: skip
-            case GiveUp():
-                problem = JobError(code=error.code, message=error.message, retryable=decision.retryable)
+            case GiveUp(retryable):
+                problem = JobError(code=error.code, message=error.message, retryable=retryable)
                 await self._end(t.claim, "failed", t, problem)
+
+    async def _hand_over(self, t: Try, error: ProviderError) -> None:
+        """The next worker takes the call up again; what was not yet written down it gets from the provider."""
+        delay_s = 0.0
+        if t.held.reason != "drain":
+            delay_s = take_up_after_s(error, t.claim.number("takeovers"), self.rng)
+        await until_stored(f"job {t.claim.id}", lambda: self.engine.hand_over(
+            t.claim, delay_s=delay_s, reason=error.code,
+        ))  # fmt: skip
 
     def _budget(self, t: Try) -> Budget:
         """A worker that has to go is to its jobs what a crash is: `on_crash` decides, not `on_break`."""
@@ -251,7 +257,7 @@ class Runner:
 
 def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, receipt: Receipt | None) -> End:
     frames = t.call.unsent() if t else []
-    first_s = t.heard.first_s if t else None
+    first_s = t.heard.first_s if t and t.sent.word == "ok" else None  # else it is the time of a takeover
     return End(
         state=state, rest=members, output=output, receipt=receipt, kept=state == "succeeded",
         first_seq=frames[0].seq if frames else 0, frames=[f.data for f in frames],
@@ -277,7 +283,12 @@ def _goes_on(t: Try, error: ProviderError) -> bool:
     """Whether the answer is still being written at the provider, so that it can be taken up again without a bill."""
     if t.heard.response is None or t.claim.number("takeovers") >= MOST_TAKEOVERS or t.held.reason == "timeout":
         return False
-    return error.code in CONNECTION or (t.sent.word == "resume" and error.cause == "refused")
+    return error.code in CONNECTION or _out_of_reach(t, error)
+
+
+def _out_of_reach(t: Try, error: ProviderError) -> bool:
+    """Whether the host turned us away while it has our response: another call would be a second bill."""
+    return t.heard.response is not None and error.cause == "refused"
 
 
 @contextmanager

@@ -74,9 +74,14 @@ def _outcome(heard: Heard, reason: StopReason | None) -> str:
 
 
 def _billable(heard: Heard) -> bool:
-    """Turned away before any work is free; whatever the provider had begun may be on its bill."""
+    """Turned away before any work is free; whatever the provider had begun may be on its bill.
+
+    A background response was begun, whatever became of the attempts to take it up again.
+    """
     if not heard.begun:
         return False
+    if heard.response is not None:
+        return True
     return heard.error is None or heard.usage is not None or heard.error.may_be_billed
 
 

@@ -83,6 +83,7 @@ async def _take_request(reader: asyncio.StreamReader) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):
         return False
-    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+    lines = head.lower().split(b"\r\n")
+    length = next((line for line in lines if line.startswith(b"content-length")), b"content-length: 0")
     await reader.readexactly(int(length.partition(b":")[2]))
     return True

@@ -1,0 +1,144 @@
+"""Background responses through openai's own SDK: taken up again behind any event, polled, refused, given up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from onceq.wire import Output
+from onceq_service.providers import CallSpec, Provider, open_providers
+from onceq_service.providers.base import Delta, ProviderError, Resume
+from onceq_service.settings import DEFAULT_PROVIDERS, on_simulator
+from onceq_service.simulator import SimulatorServer
+from tests.service.providers.kit import Heard, Meter, hear, refusal, sim, spec_for
+from tests.service.providers.raw_server import answer, raw_provider
+from tests.waiting import until
+
+TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+
+
+@pytest.fixture
+async def openai(simulator: SimulatorServer) -> AsyncGenerator[Provider]:
+    config = on_simulator(DEFAULT_PROVIDERS["openai"], simulator.url)
+    opened = open_providers({"openai": config}, {})["openai"]
+    yield opened
+    await opened.close()
+
+
+def background(**settings: object) -> CallSpec:
+    return replace(spec_for("openai", sim(**settings)), background=True)
+
+
+async def begun(openai: Provider, spec: CallSpec, pieces: int) -> tuple[str, list[Delta]]:
+    """The response's id, and its first deltas; the connection is left then."""
+    had: list[Delta] = []
+    async with openai.call(spec) as stream:
+        async for batch in stream:
+            had += batch
+            if len(had) >= pieces:
+                break
+        assert stream.response is not None
+        return stream.response, had[:pieces]
+
+
+def at(response: str, had: list[Delta]) -> Resume:
+    text = "".join(delta.text for delta in had if delta.kind == "text")
+    reasoning = "".join(delta.text for delta in had if delta.kind == "reasoning")
+    return Resume(response, had[-1].at if had else -1, Output(text=text, reasoning=reasoning))
+
+
+async def resumed(openai: Provider, spec: CallSpec, response: str, had: list[Delta]) -> Heard:
+    return await hear(openai, replace(spec, resume=at(response, had)))
+
+
+async def test_the_name_of_a_response_is_known_before_its_first_text(openai: Provider) -> None:
+    async with openai.call(background(tokens=3, ttft_ms=300)) as stream:
+        first = await anext(aiter(stream))
+        assert first == []
+        assert stream.response is not None
+
+
+async def test_a_response_goes_on_behind_each_of_its_events(openai: Provider, meter: Meter) -> None:
+    spec = background(tokens=12, reasoning=4)
+    spec = replace(spec, request=spec.request.model_copy(update={"params": {"reasoning": {"effort": "low"}}}))
+    async with openai.call(spec) as stream:
+        whole = [delta async for batch in stream for delta in batch]
+        response, usage = stream.response, stream.usage
+    assert response is not None
+    assert len({delta.at for delta in whole}) == len(whole) == 16
+    for cut in range(len(whole) + 1):
+        heard = await resumed(openai, spec, response, whole[:cut])
+        assert heard.error is None
+        assert heard.deltas == whole[cut:]
+        assert (heard.finish_reason, heard.usage) == ("stop", usage)
+    assert (await meter.row(spec))["status"] == "completed"
+
+
+async def test_a_response_that_is_still_being_written_is_followed_to_its_end(openai: Provider, meter: Meter) -> None:
+    spec = background(tokens=60, tps=100)
+    response, had = await begun(openai, spec, 5)
+    heard = await resumed(openai, spec, response, had)
+    row = await meter.row(spec)
+    assert "".join(delta.text for delta in had) + heard.said() == row["text"]
+    assert (heard.finish_reason, row["status"]) == ("stop", "completed")
+
+
+async def test_what_is_not_streamed_any_more_is_polled_and_only_the_rest_is_told(
+    openai: Provider, meter: Meter
+) -> None:
+    for pieces in (1, 5, 20):
+        spec = background(tokens=20, tps=200, resumable=0)
+        response, had = await begun(openai, spec, pieces)
+        heard = await resumed(openai, spec, response, had)
+        row = await meter.row(spec)
+        assert "".join(delta.text for delta in had) + heard.said() == row["text"]
+        assert (heard.finish_reason, heard.error) == ("stop", None)
+
+
+async def test_a_response_that_is_gone_is_said_to_be_gone_and_may_be_billed(openai: Provider) -> None:
+    error = await refusal(openai, replace(background(), resume=Resume("resp_unknown", 3, Output(text="half"))))
+    assert (error.code, error.cause, error.may_be_billed) == ("resume_refused", "rejected", True)
+
+
+async def test_a_response_that_was_stopped_elsewhere_is_an_error(openai: Provider, meter: Meter) -> None:
+    for resumable in (300, 0):
+        spec = background(tokens=2000, tps=50, resumable=resumable)
+        response, had = await begun(openai, spec, 2)
+        await openai.abandon(response)
+        heard = await resumed(openai, spec, response, had)
+        assert heard.broke().cause == "broken"
+        assert heard.broke().may_be_billed
+        assert (await meter.row(spec))["status"] == "cancelled"
+
+
+async def test_leaving_a_background_response_does_not_stop_it_but_abandoning_does(
+    openai: Provider, meter: Meter
+) -> None:
+    spec = background(tokens=2000, tps=50)
+    response, _ = await begun(openai, spec, 2)
+    before = (await meter.row(spec))["output_tokens"]
+
+    async def written() -> bool:
+        return (await meter.row(spec))["output_tokens"] > before
+
+    await until(written, "the response to grow while nobody reads it")
+    await openai.abandon(response)
+    assert (await meter.row(spec))["status"] == "cancelled"
+
+
+async def test_abandoning_what_is_gone_is_no_error(openai: Provider) -> None:
+    await openai.abandon("resp_unknown")
+
+
+@pytest.mark.parametrize("status", ["brand_new", None])
+async def test_a_polled_status_that_nobody_knows_is_garbage_and_not_an_endless_answer(status: str | None) -> None:
+    body = msgspec.json.encode({"id": "resp_1", "status": status, "output": []})
+    reply = answer(body, headers="content-type: application/json\r\n")
+    async with raw_provider("openai", reply) as provider:
+        spec = replace(background(), resume=Resume("resp_1", 1, Output()))
+        heard = await hear(provider, spec)
+    assert isinstance(heard.error, ProviderError)
+    assert heard.error.cause == "broken"
