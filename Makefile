@@ -13,7 +13,7 @@ ALL := $(VENV)/.installed-all
 RUN := $(if $(wildcard $(ALL)),$(ALL),$(VENV)/.installed-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test setup lint fmt types pytest bench lock clean
+.PHONY: help demo up test setup lint fmt types pytest faults mutants bench lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,12 @@ types: $(ALL) ## Checks types
 
 pytest: $(ALL) ## Runs the tests; the demo comes before them in `make test`
 	$(BIN)/python -m pytest
+
+faults: $(ALL) ## Runs the whole fault matrix, ten minutes, and prints its figures
+	$(BIN)/python -m pytest tests/faults -m "faults or faults_full"
+
+mutants: $(ALL) ## Seeds defects into a copy of the sources, one after the other; the tests must find each
+	$(BIN)/python -m tests.faults.mutate $(MUTANTS)
 
 bench: $(ALL) ## Measures speed, ten minutes on a quiet machine; BENCH="posts --quick" for a part of it
 	$(BIN)/python -m benchmarks $(BENCH)
