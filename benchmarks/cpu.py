@@ -15,6 +15,8 @@ from typing import Final
 
 _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 _PROC: Final = Path("/proc")
+LOOK_S: Final = 0.5
+QUIET_CORES: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,16 @@ class Meter:
         used = {name: now[name] - before for name, before in self._before.items()}
         foreign = max(0.0, used.pop("busy") - used.pop("ours")) / wall_s
         return Spent(wall_s, used, foreign, used.pop("steal") / wall_s)
+
+
+def wait_for_quiet(patience_s: float) -> None:
+    """Returns when nothing has kept the machine busy for half a second, at the latest after `patience_s`."""
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
+        meter = Meter({})
+        time.sleep(LOOK_S)
+        if meter.spent().foreign_cores < QUIET_CORES:
+            return
 
 
 def _machine_s() -> dict[str, float]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Final
 
-from benchmarks.cpu import Spent
+from benchmarks.cpu import Spent, wait_for_quiet
 
 Figures = Mapping[str, float]
 """One run: name with its unit -> number."""
@@ -38,11 +38,15 @@ class Report:
         return {"metric": self.metric, "at": at, "machine": machine, "medians": self.medians(), "runs": self.runs}
 
 
-def interleaved(metric: str, cases: Mapping[str, Case], repeats: int) -> Report:
-    """Each case once, then each again: what slows the machine for a while slows all of them."""
+def interleaved(metric: str, cases: Mapping[str, Case], repeats: int, patience_s: float) -> Report:
+    """Each case once, then each again: what slows the machine for a while slows all of them.
+
+    Before each run it waits up to `patience_s` for others on the machine to be quiet.
+    """
     runs: dict[str, list[Figures]] = {case: [] for case in cases}
     for n in range(repeats):
         for name, case in cases.items():
+            wait_for_quiet(patience_s)
             runs[name].append(case())
             print(f"  {metric} {n + 1}/{repeats} {name}: {told(runs[name][-1])}", file=sys.stderr, flush=True)
     return Report(metric, runs)

@@ -27,13 +27,14 @@ PER_MINUTE: Final = 10_000
 class Effort:
     """How long to measure."""
 
-    repeats: int = 5
+    repeats: int = 3
     seconds: float = 8.0
     sustained_s: float = 60.0
     questions: int = 60
+    patience_s: float = 30.0
 
 
-QUICK: Final = Effort(repeats=1, seconds=2.0, sustained_s=5.0, questions=10)
+QUICK: Final = Effort(repeats=1, seconds=2.0, sustained_s=5.0, questions=10, patience_s=0.0)
 
 
 def posts(effort: Effort) -> Report:
@@ -43,7 +44,7 @@ def posts(effort: Effort) -> Report:
         "onceq": partial(_onceq_posts, effort, 1),
         "onceq, 2 processes": partial(_onceq_posts, effort, 2),
     }
-    return interleaved("posts", cases, effort.repeats)
+    return interleaved("posts", cases, effort.repeats, effort.patience_s)
 
 
 def _bare_posts(effort: Effort) -> Figures:
@@ -77,7 +78,7 @@ def ttft(effort: Effort) -> Report:
             for readers in (1, 8, STREAMS)
             for way in ("direct", "onceq")
         }
-        return interleaved("ttft", cases, effort.repeats)
+        return interleaved("ttft", cases, effort.repeats, effort.patience_s)
 
 
 def _ttft(house: House, way: Way, readers: int, questions: int) -> Figures:
@@ -95,7 +96,7 @@ def relay(effort: Effort) -> Report:
         for way in ("direct", "onceq"):
             cases[f"{way}, 2,000/s"] = partial(_relay, house, way, 2_000 / STREAMS, seconds)
             cases[f"{way}, full"] = partial(_relay, house, way, 64_000 / STREAMS, seconds / 2)
-        return interleaved("relay", cases, effort.repeats)
+        return interleaved("relay", cases, effort.repeats, effort.patience_s)
 
 
 def _relay(house: House, way: Way, tokens_per_s: float, seconds: float) -> Figures:
@@ -117,7 +118,7 @@ def _open_s(heard: Sequence[Heard]) -> float:
 
 def sustained(effort: Effort) -> Report:
     """10,000 posts a minute with workers at work: the 202's times, and what became of the jobs."""
-    return interleaved("sustained", {"onceq": partial(_sustained, effort.sustained_s)}, 1)
+    return interleaved("sustained", {"onceq": partial(_sustained, effort.sustained_s)}, 1, effort.patience_s)
 
 
 def _sustained(seconds: float) -> Figures:
@@ -150,13 +151,6 @@ def _all_ended(house: House, posted: Posted) -> dict[str, Any]:
 def _answer(tokens: int, tokens_per_s: float, ttft_ms: int) -> str:
     """What the simulator is asked for; 0 a second is as fast as it can."""
     return f"[[sim tokens={tokens} tps={tokens_per_s:g} ttft_ms={ttft_ms}]]"
-
-
-def added_ms(report: Report) -> dict[str, float]:
-    """By readers: how much later than straight from the provider the first token came, at the median."""
-    medians = report.medians()
-    return {case.removeprefix("onceq, "): medians[case]["p50_ms"] - medians[case.replace("onceq", "direct")]["p50_ms"]
-            for case in medians if case.startswith("onceq")}  # fmt: skip
 
 
 METRICS: Final[dict[str, Callable[[Effort], Report]]] = {

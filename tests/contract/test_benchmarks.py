@@ -1,0 +1,81 @@
+"""The benchmarks run, and count what they say they count. How fast anything is, is not asserted here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks.cpu import Meter
+from benchmarks.figures import Report, latency_ms, quantile
+from benchmarks.posting import whole
+
+ROOT = Path(__file__).parents[2]
+BUSY = "import time\nwhile time.process_time() < 0.5: pass\nprint('done', flush=True)\ninput()"
+
+
+def measured(tmp_path: Path, *metrics: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Medians by metric and case of a quick run."""
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-m", "benchmarks", *metrics, "--quick", "--json", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    reports: list[dict[str, Any]] = json.loads(out.read_text("utf-8"))
+    return {report["metric"]: report["medians"] for report in reports}
+
+
+def test_every_job_of_the_sustained_benchmark_succeeds_with_one_call(tmp_path: Path) -> None:
+    run = measured(tmp_path, "sustained")["sustained"]["onceq"]
+    assert run["refused"] == 0
+    assert run["posted"] == run["succeeded"] == run["calls"] > 0
+
+
+def test_the_stream_and_post_benchmarks_tell_their_figures(tmp_path: Path) -> None:
+    told = measured(tmp_path, "posts", "relay")
+    assert set(told["posts"]) == {"bare", "onceq", "onceq, 2 processes"}
+    for case in told["posts"].values():
+        assert case["posts_per_s"] > 0
+        assert 0 < case["p50_ms"] <= case["p99_ms"]
+    streamed = told["relay"]["onceq, 2,000/s"]
+    assert streamed["tokens_per_s"] > 0
+    assert all(streamed[f"{role}_cpu_ms_per_1000_tokens"] > 0 for role in ("api", "worker", "redis"))
+
+
+def test_the_meter_counts_a_child_as_ours_and_by_its_role() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        meter = Meter({"child": child.pid})
+        assert child.stdout is not None
+        assert child.stdout.readline() == "done\n"
+        spent = meter.spent()
+        child.communicate("\n")
+    assert 0.3 < spent.cpu_s["child"] < 1, "its half second, without what it had used before"
+    assert set(spent.cpu_s) == {"child"}
+
+
+def test_a_report_tells_the_median_of_each_case() -> None:
+    report = Report("m", {"a": [{"x": 1.0}, {"x": 9.0}, {"x": 2.0}]})
+    assert report.medians() == {"a": {"x": 2.0}}
+
+
+def test_quantiles_are_values_that_were_seen() -> None:
+    values = [n / 1_000 for n in range(1, 101)]
+    assert quantile(values, 0.5) == 0.051
+    assert latency_ms(values)["p99_ms"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("received", "complete"),
+    [
+        (b"", False),
+        (b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n", False),
+        (b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{", False),
+        (b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}", True),
+    ],
+)
+def test_an_answer_is_whole_when_its_body_is(received: bytes, complete: bool) -> None:
+    assert whole(received) is complete
