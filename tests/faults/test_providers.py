@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from onceq_service.store.stats import ledger_rows
 from tests.faults.house import LEASE_S
 from tests.faults.run import Expect
-from tests.faults.trial import ANTHROPIC, BEDROCK, MODELS, OPENAI, Trial
+from tests.faults.trial import MODELS, Trial
 
 pytestmark = pytest.mark.faults
 
@@ -25,16 +24,9 @@ class Fault:
     directive: str
     status: str
     calls: int
-    first: str | Mapping[str, str]
-    """One word, or one for each model."""
+    first: str
     max_calls: int = 3
 
-    def books(self, model: str) -> str:
-        return self.first if isinstance(self.first, str) else self.first[model]
-
-
-IN_STREAM = {OPENAI: "provider_error", ANTHROPIC: "provider_overloaded", BEDROCK: "provider_rate_limited"}
-"""What each of them says in the middle of an answer when it has too much to do."""
 
 FAULTS = (
     Fault("fault=429 times=1 retry_after=0", "succeeded", 1, "provider_rate_limited"),
@@ -47,7 +39,8 @@ FAULTS = (
     Fault("fault=garbage times=1 after=5", "succeeded", 2, "stream_garbage"),
     Fault("fault=cut times=1 after=5", "succeeded", 2, "stream_broken"),
     Fault("fault=end times=1 after=5", "succeeded", 2, "stream_ended_early"),
-    Fault("fault=error times=1 after=5", "succeeded", 2, IN_STREAM),
+    Fault("fault=error times=1 after=5", "succeeded", 2, "provider_error"),
+    Fault("fault=overload times=1 after=5", "succeeded", 2, "provider_overloaded"),
     Fault("fault=end after=5", "failed", 1, "stream_ended_early", max_calls=1),
     Fault("fault=cut after=5", "failed", 2, "stream_broken", max_calls=2),
     Fault("fault=400", "failed", 0, "provider_bad_request"),
@@ -71,7 +64,7 @@ async def check(trial: Trial, fault: Fault, model: str) -> None:
     assert fields is not None
     outcome = ledger_rows(fields)[0].outcome
     case = f"{fault.directive} of {model}"
-    assert (case, job.status, job.calls, outcome) == (case, fault.status, fault.calls, fault.books(model))
+    assert (case, job.status, job.calls, outcome) == (case, fault.status, fault.calls, fault.first)
 
 
 @pytest.mark.parametrize("hold", ["", "fault=hang", "fault=half", "fault=stall after=3"])

@@ -118,7 +118,9 @@ _BY_NAME: Mapping[str, Meaning] = {
 _IN_STREAM: Mapping[str, Meaning] = {
     "overloaded_error": BROKE_OVERLOADED, "serviceUnavailableException": BROKE_OVERLOADED,
     "rate_limit_error": BROKE_LIMITED, "rate_limit_exceeded": BROKE_LIMITED, "throttlingException": BROKE_LIMITED,
-    "server_overloaded": BROKE_OVERLOADED, "overloaded": BROKE_OVERLOADED,
+    "server_overloaded": BROKE_OVERLOADED, "overloaded": BROKE_OVERLOADED, "slow_down": BROKE_OVERLOADED,
+    "server_is_overloaded": BROKE_OVERLOADED, "service_unavailable_error": BROKE_OVERLOADED,
+    "503": BROKE_OVERLOADED, "529": BROKE_OVERLOADED, "429": BROKE_LIMITED,
     "invalid_request_error": BAD_REQUEST, "validationException": BAD_REQUEST, "content_filter": REFUSED,
     "content_policy_violation": REFUSED, "authentication_error": AUTH, "permission_error": FORBIDDEN,
 }  # fmt: skip
@@ -144,7 +146,9 @@ def from_status(
 def from_event(spec: CallSpec, provider: str, names: Iterable[str], said: str) -> ProviderError:
     """The error for an error event inside a 200 stream: it came after the first byte, so it may be billed (G3)."""
     found = [_IN_STREAM[n] for n in names if n in _IN_STREAM]
-    meaning = _by_words(400, said) or (found[0] if found else BROKE)
+    # OpenAI calls an overload a `server_error`, as any failure: only the message tells them apart.
+    unnamed = BROKE_OVERLOADED if "overloaded" in said.lower() else BROKE
+    meaning = _by_words(400, said) or (found[0] if found else unnamed)
     return error(spec, provider, meaning, said=said, may_be_billed=True)
 
 

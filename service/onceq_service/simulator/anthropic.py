@@ -147,8 +147,11 @@ class Anthropic(Dialect):
         return Reply(refused.status, [*headers, *retry_after(refused)], body)
 
     @override
-    def error_event(self, sent: int) -> bytes:
-        return sse({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "error")
+    def error_event(self, fault: str, sent: int) -> bytes:
+        error = {"type": "api_error", "message": "Internal server error"}
+        if fault == "overload":
+            error = {"type": "overloaded_error", "message": "Overloaded"}
+        return sse({"type": "error", "error": error}, "error")
 
     @override
     def garbage(self) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from onceq_service.simulator.ask import RefusedError
 from onceq_service.simulator.endpoint import Call
+from onceq_service.simulator.faults import ERROR_EVENTS
 from onceq_service.simulator.frames import Frame, split_at
 from onceq_service.simulator.openai_responses import Status, failed, final_status, response, response_id
 from onceq_service.simulator.pacing import Pacer, paced
@@ -87,7 +88,7 @@ class Background:
     @property
     def _fails(self) -> bool:
         fault = self.call.script.fault
-        return fault is not None and fault.name == "error"
+        return fault is not None and fault.name in ERROR_EVENTS
 
     def _tell(self, status: Status) -> None:
         """Wake all readers; those who wait next wait for the next news."""

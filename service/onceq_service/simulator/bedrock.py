@@ -175,8 +175,9 @@ class Bedrock(Dialect):
         return Reply(refused.status, [*headers, *retry_after(refused)], encode({"message": refused.message}))
 
     @override
-    def error_event(self, sent: int) -> bytes:
-        return message(exception_headers("throttlingException"), encode({"message": "Too many requests"}))
+    def error_event(self, fault: str, sent: int) -> bytes:
+        kind = "serviceUnavailableException" if fault == "overload" else "internalServerException"
+        return message(exception_headers(kind), encode({"message": "The service can't answer now."}))
 
     @override
     def garbage(self) -> bytes:

@@ -70,8 +70,8 @@ class Dialect(Protocol):
         """The provider's own error answer."""
         ...
 
-    def error_event(self, sent: int) -> bytes:
-        """An error in the middle of a stream, after so many frames."""
+    def error_event(self, fault: str, sent: int) -> bytes:
+        """An error (faults.ERROR_EVENTS) in the middle of a stream, after so many frames."""
         ...
 
     def garbage(self) -> bytes:

@@ -16,7 +16,7 @@ from onceq_service.simulator.ask import RefusedError
 from onceq_service.simulator.control import DEFAULT_RPM, Control
 from onceq_service.simulator.dialect import Dialect, Incoming, Limits, RawHeaders, Reply
 from onceq_service.simulator.exchange import GoneError, TooLargeError, Wire, forever, read_body, while_connected
-from onceq_service.simulator.faults import MID_STREAM
+from onceq_service.simulator.faults import ERROR_EVENTS, MID_STREAM
 from onceq_service.simulator.frames import Frame, split_at
 from onceq_service.simulator.meter import Meter, Row
 from onceq_service.simulator.pacing import Pacer, paced
@@ -158,9 +158,9 @@ async def _misbehave(call: Call, fault: str, wire: Wire, sent: int) -> None:
         case "end":
             call.meter.close(call.row, "ended")
             await wire.end()
-        case "error":
+        case "error" | "overload":
             call.meter.close(call.row, "error")
-            await wire.write(call.dialect.error_event(sent), more=False)
+            await wire.write(call.dialect.error_event(fault, sent), more=False)
         case _:
             await wire.write(call.dialect.garbage())
 
@@ -181,7 +181,7 @@ async def _perform_whole(call: Call, fault: str, wire: Wire) -> None:
 
 
 async def _spoil(call: Call, fault: str, body: bytes, wire: Wire) -> None:
-    if fault == "error":
+    if fault in ERROR_EVENTS:
         call.meter.close(call.row, "error", 500)
         await wire.reply(call.dialect.refuse(RefusedError(500, "The server had an error."), uuid.uuid4().hex))
         return

@@ -2,7 +2,7 @@
 
 before the first byte   400 401 403 404 413 429 500 503 529 (any status from 400 on), quota, drop, hang
 after the headers       half, slow
-after k tokens          cut, end, stall, garbage, error
+after k tokens          cut, end, stall, garbage, error, overload
 in the answer itself    refusal, filter
 """
 
@@ -23,11 +23,13 @@ MEANING = {
     "end": "the answer ends cleanly after k tokens, without its end marker",
     "stall": "nothing more comes after k tokens, the connection stays open",
     "garbage": "a corrupt chunk after k tokens; the rest follows",
-    "error": "an error event inside a 200 stream after k tokens",
+    "error": "an error event inside a 200 stream after k tokens: the provider failed",
+    "overload": "the same: the provider has too much to do",
     "refusal": "the model declines in words",
     "filter": "the provider's content filter ends the answer",
 }
-MID_STREAM = frozenset({"cut", "end", "stall", "garbage", "error"})
+MID_STREAM = frozenset({"cut", "end", "stall", "garbage", "error", "overload"})
+ERROR_EVENTS = frozenset({"error", "overload"})
 IN_THE_ANSWER = frozenset({"refusal", "filter"})
 
 MESSAGES = {

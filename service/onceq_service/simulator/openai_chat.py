@@ -127,8 +127,8 @@ class OpenAIChat(Dialect):
         return openai_errors.refuse(refused, request_id)
 
     @override
-    def error_event(self, sent: int) -> bytes:
-        return sse({"error": openai_errors.stream_error()})
+    def error_event(self, fault: str, sent: int) -> bytes:
+        return sse({"error": openai_errors.stream_error(fault)})
 
     @override
     def garbage(self) -> bytes:

@@ -57,10 +57,11 @@ def headers(request_id: str, script: Script, limits: Limits) -> RawHeaders:
     return [(name.encode(), value.encode()) for name, value in named.items()]
 
 
-def stream_error() -> dict[str, object]:
-    """The error object inside a 200 stream."""
+def stream_error(fault: str) -> dict[str, object]:
+    """The error object inside a 200 stream. Only its words tell an overload (faults.py) from a failure."""
+    failed = "The server had an error processing your request. Sorry about that!"
     return {
-        "message": "The server had an error processing your request. Sorry about that!",
+        "message": "The model is currently overloaded with other requests." if fault == "overload" else failed,
         "type": "server_error",
         "param": None,
         "code": "server_error",

@@ -104,8 +104,8 @@ class OpenAIResponses(Dialect):
         return openai_errors.refuse(refused, request_id)
 
     @override
-    def error_event(self, sent: int) -> bytes:
-        error = openai_errors.stream_error()
+    def error_event(self, fault: str, sent: int) -> bytes:
+        error = openai_errors.stream_error(fault)
         return sse({**error, "type": "error", "sequence_number": sent, "error": error}, "error")
 
     @override
@@ -124,7 +124,7 @@ def response(script: Script, status: Status, blocks: tuple[Block, ...] = ()) -> 
         "created_at": int(script.started_at),
         "status": status,
         "background": ask.background,
-        "error": {"code": "server_error", "message": "The model failed."} if status == "failed" else None,
+        "error": _error(script) if status == "failed" else None,
         "incomplete_details": reason,
         "instructions": None,
         "max_output_tokens": ask.max_tokens,
@@ -152,6 +152,11 @@ def failed(script: Script, number: int) -> Frame:
     kind = "response.failed"
     payload = {"type": kind, "sequence_number": number, "response": response(script, "failed")}
     return Frame(sse(payload, kind), last=True)
+
+
+def _error(script: Script) -> dict[str, object]:
+    error = openai_errors.stream_error(script.fault.name if script.fault else "error")
+    return {"code": error["code"], "message": error["message"]}
 
 
 def response_id(script: Script) -> str:

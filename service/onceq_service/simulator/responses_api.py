@@ -1,7 +1,7 @@
 """The Responses routes: create, and for background responses also stream again, poll and cancel.
 
 A fault in mid-stream strikes the connection of the first reader of a background response, not the generation, so
-that there is something to come back to; only `error` makes the response itself fail.
+that there is something to come back to; only `error` and `overload` make the response itself fail.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from onceq_service.simulator.background import Background, Shelf
 from onceq_service.simulator.dialect import Incoming, Reply
 from onceq_service.simulator.endpoint import Call, CallEndpoint, Desk, stream_headers
 from onceq_service.simulator.exchange import Wire, forever, while_connected
-from onceq_service.simulator.faults import MID_STREAM
+from onceq_service.simulator.faults import ERROR_EVENTS, MID_STREAM
 from onceq_service.simulator.frames import Frame, encode
 from onceq_service.simulator.openai_errors import check_key
 from onceq_service.simulator.openai_responses import OpenAIResponses
@@ -49,7 +49,7 @@ class CreateResponse(CallEndpoint):
             return
         background = self.shelf.put(call)
         if call.script.ask.stream:
-            await _stream(background, wire, fault="" if fault == "error" else fault)
+            await _stream(background, wire, fault="" if fault in ERROR_EVENTS else fault)
         else:
             await wire.reply(_shown(background))
 

@@ -77,11 +77,19 @@ def test_a_providers_name_for_it_says_more_than_the_status(
         ("anything_else", "provider_error", "broken"),
         ("invalid_request_error", "provider_bad_request", "rejected"),
         ("validationException", "provider_bad_request", "rejected"),
+        ("503", "provider_overloaded", "broken"),
+        ("slow_down", "provider_overloaded", "broken"),
     ],
 )
 def test_an_error_event_may_be_billed_whatever_it_says(name: str, code: str, cause: str) -> None:
     error = errors.from_event(spec_for("openai"), "openai", [name], "")
     assert (error.code, error.cause, error.may_be_billed) == (code, cause, True)
+
+
+def test_an_overload_that_openai_calls_a_server_error_is_known_by_its_words() -> None:
+    said = "That model is currently overloaded with other requests."
+    codes = [errors.from_event(spec_for("openai"), "openai", [n], said).code for n in ("server_error", "429")]
+    assert codes == ["provider_overloaded", "provider_rate_limited"]
 
 
 def test_a_message_says_who_what_for_which_model_and_what_to_do() -> None:

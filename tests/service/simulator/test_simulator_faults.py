@@ -179,19 +179,27 @@ async def test_a_clean_early_end_raises_nothing_and_lacks_the_end_marker(
     assert [row["status"] for row in sim.rows()] == ["ended"] * 3
 
 
+@pytest.mark.parametrize(
+    ("fault", "openai_says", "anthropic_type", "bedrock_code"),
+    [
+        ("error", "had an error", "api_error", "internalServerException"),
+        ("overload", "overloaded", "overloaded_error", "serviceUnavailableException"),
+    ],
+)
 async def test_an_error_event_in_a_200_stream_is_each_sdks_own(
-    openai: AsyncOpenAI, anthropic: AsyncAnthropic, bedrock: BedrockRuntimeClient, sim: Sim
-) -> None:
-    prompt = "[[sim fault=error after=4]]"
-    with pytest.raises(openai_sdk.APIError) as bare:
+    openai: AsyncOpenAI, anthropic: AsyncAnthropic, bedrock: BedrockRuntimeClient, sim: Sim,
+    fault: str, openai_says: str, anthropic_type: str, bedrock_code: str,
+) -> None:  # fmt: skip
+    prompt = f"[[sim fault={fault} after=4]]"
+    with pytest.raises(openai_sdk.APIError, match=openai_says) as bare:
         await ask_openai(openai, prompt)
     assert type(bare.value) is openai_sdk.APIError
-    with pytest.raises(anthropic_sdk.APIStatusError) as overloaded:
+    with pytest.raises(anthropic_sdk.APIStatusError) as typed:
         await ask_anthropic(anthropic, prompt)
-    assert (overloaded.value.status_code, overloaded.value.type) == (200, "overloaded_error")
-    with pytest.raises(EventStreamError) as throttled:
+    assert (typed.value.status_code, typed.value.type) == (200, anthropic_type)
+    with pytest.raises(EventStreamError) as named:
         ask_bedrock(bedrock, prompt)
-    assert throttled.value.response.get("Error", {}).get("Code") == "throttlingException"
+    assert named.value.response.get("Error", {}).get("Code") == bedrock_code
     assert [row["status"] for row in sim.rows()] == ["error"] * 3
 
 

@@ -193,9 +193,10 @@ async def test_cancel_stops_generation_and_bills_what_there_was(openai: AsyncOpe
     assert (await openai.responses.cancel(name)).status == "cancelled"
 
 
-async def test_a_background_response_can_fail(openai: AsyncOpenAI, sim: Sim) -> None:
+@pytest.mark.parametrize("fault", ["error", "overload"])
+async def test_a_background_response_can_fail(openai: AsyncOpenAI, sim: Sim, fault: str) -> None:
     stream = await openai.responses.create(
-        model=MODEL, input="[[sim fault=error after=3]]", stream=True, background=True
+        model=MODEL, input=f"[[sim fault={fault} after=3]]", stream=True, background=True
     )
     last = [event async for event in stream][-1]
     assert last.type == "response.failed"
