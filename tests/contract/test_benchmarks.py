@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import pytest
 from benchmarks.cpu import Meter
 from benchmarks.figures import Report, latency_ms, quantile
 from benchmarks.posting import whole
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 BUSY = "import time\nwhile time.process_time() < 0.5: pass\nprint('done', flush=True)\ninput()"
@@ -42,6 +47,29 @@ def test_the_stream_and_post_benchmarks_tell_their_figures(tmp_path: Path) -> No
     streamed = told["relay"]["onceq, 2,000/s"]
     assert streamed["tokens_per_s"] > 0
     assert all(streamed[f"{role}_cpu_ms_per_1000_tokens"] > 0 for role in ("api", "worker", "redis"))
+
+
+def test_a_benchmark_that_is_told_to_stop_leaves_no_process_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "sustained"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE
+    ) as running:
+        workers = wait_until(lambda: of_folder(tmp_path, b"load_settings", 2), "API and workers", timeout_s=60)
+        running.terminate()
+        assert running.wait(60) == 128 + signal.SIGTERM
+    assert workers
+    wait_until(lambda: not of_folder(tmp_path, b"", 1), "all that it started to end", timeout_s=60)
+
+
+def of_folder(folder: Path, words: bytes, count: int) -> list[int]:
+    """Processes with a benchmark's TMPDIR and words in their command line, when there are at least `count`."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            ours = entry.name.isdigit() and os.fsencode(f"TMPDIR={folder}") in (entry / "environ").read_bytes()
+            if ours and words in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found if len(found) >= count else []
 
 
 def test_the_meter_counts_a_child_as_ours_and_by_its_role() -> None:
