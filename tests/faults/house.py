@@ -131,6 +131,13 @@ class House:
                 node.start()
         self.ready()
 
+    def restart(self, node: Node, env: Mapping[str, str]) -> None:
+        """Kills a process and starts it with more in its environment; returns when all is ready."""
+        node.kill()
+        node.env |= env
+        node.start()
+        self.ready()
+
     def ready(self) -> None:
         """Returns when every replica answers and every worker group is known to Redis."""
         for url in self.urls:

@@ -6,15 +6,17 @@ import asyncio
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from onceq_service.store import scripts
+from onceq_service.store import Store, scripts
 from onceq_service.store._lua import Script
 from tests.faults.house import LEASE_S, House
 from tests.faults.proxy import Moment
 from tests.faults.run import Expect
 from tests.faults.trial import Trial
+from tests.service.store.driver import admission, dispatch, success
 
 pytestmark = pytest.mark.faults
 full = pytest.mark.faults_full
@@ -79,6 +81,17 @@ async def test_a_worker_is_killed_and_on_crash_says_fail(trial: Trial, house: Ho
     assert figures.calls == 16, "nothing was called again"
 
 
+async def test_a_worker_is_killed_and_on_crash_says_resume(trial: Trial, house: House) -> None:
+    """The provider goes on meanwhile; another worker takes the same call up where the log ends."""
+    prompts = [f"resumed {n} [[sim tokens=160 tps=40 ttft_ms=50]]" for n in range(16)]
+    asking = [asyncio.create_task(trial.ask(prompt, on_crash="resume")) for prompt in prompts]
+    await trial.streaming(house.workers[0], 3)
+    await trial.kill_worker(house.workers[0])
+    await asyncio.gather(*asking)
+    figures = await trial.judge(CALM)
+    assert figures.calls == 16, "nothing was called again"
+
+
 @full
 async def test_both_workers_are_killed_again_and_again(trial: Trial, house: House) -> None:
     held = 0
@@ -121,6 +134,39 @@ async def test_all_processes_are_restarted_one_after_the_other_in_mid_burst(tria
             await asyncio.to_thread(house.mend)
     figures = await trial.judge(CALM)
     assert figures.extra == 0
+
+
+async def test_a_workers_clock_is_an_hour_ahead(trial: Trial, house: House) -> None:
+    """Redis's clock is the only one that counts: leases, deadlines, delays, what readers are told."""
+    node = house.workers[0]
+    await asyncio.to_thread(house.restart, node, an_hour_ahead())
+    try:
+        async with trial.load(24):
+            await trial.streaming(node, 3)
+        await trial.judge(CALM)
+    finally:
+        await asyncio.to_thread(house.restart, node, dict.fromkeys(an_hour_ahead(), ""))
+
+
+def an_hour_ahead() -> dict[str, str]:
+    """The environment of a process that lives an hour ahead (Debian's libfaketime); monotonic time stays true."""
+    [library] = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    return {"LD_PRELOAD": str(library), "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+async def test_four_workers_that_claim_at_once_never_get_the_same_job(store: Store) -> None:
+    made = {(await store.jobs.admit(admission())).id for _ in range(40)}
+    claimed: list[str] = []
+
+    async def work(worker: str) -> None:
+        while claims := (await store.engine.claim(worker, 3, ["openai"]))[0]:
+            claimed.extend(claim.id for claim in claims)
+            for claim in claims:
+                await dispatch(store, claim)
+                await store.engine.finish(claim, success(3))
+
+    await asyncio.gather(*(work(f"w{n}") for n in range(4)))
+    assert sorted(claimed) == sorted(made)
 
 
 async def test_answers_of_redis_are_lost_on_the_wire(trial: Trial, house: House) -> None:

@@ -484,3 +484,29 @@ def test_a_job_whose_worker_dies_after_a_cancel_tells_what_it_has_cost(machine: 
     machine.time_passes(round(LEASE_S) + 1)
     [job] = machine.model.jobs.values()
     assert job.log[-1].data["receipt"]["may_still_bill"] is sent
+
+
+def test_leases_that_ran_out_while_nobody_looked_are_no_deaths(machine: Scripts) -> None:
+    """The outage rule: only two thirds of a lease (4 s) later a worker that is still silent is a dead one."""
+    machine.admit(**wish())
+    machine.claim("w0", 1, lost=False)
+    machine.dispatch(machine.helds[0], 9, lost=False)
+    machine.nobody_looks(15_000)
+    for seconds, state in ((1, "running"), (2, "running"), (2, "queued")):
+        machine.time_passes(seconds)
+        machine.every_job_is_what_the_model_says()
+        [job] = machine.model.jobs.values()
+        assert job.state == state
+
+
+@pytest.mark.parametrize("how", ["beat", "append"])
+def test_a_worker_that_lets_hear_of_itself_keeps_its_job(machine: Scripts, how: str) -> None:
+    machine.admit(**wish())
+    machine.claim("w0", 1, lost=False)
+    [held] = machine.helds
+    machine.dispatch(held, 9, lost=False)
+    for _ in range(3):
+        machine.time_passes(round(LEASE_S) - 2)
+        machine.beat(held) if how == "beat" else machine.append(held, 1, "a", lost=False)
+    machine.every_job_is_what_the_model_says()
+    assert machine.job(held).phase == ("dispatched" if how == "beat" else "streaming")
