@@ -54,8 +54,10 @@ class Http(httpx2.Client):
         return Job.model_validate_json(answer.content)
 
     def done(self, body: object, **headers: str) -> Job:
-        """Submits and waits for the end."""
-        return self.job(self.submit(body, **headers)["id"], wait=30)
+        """Submits and waits for the end; fails when it does not come."""
+        job = self.job(self.submit(body, **headers)["id"], wait=60)
+        assert job.finished_at is not None, f"job {job.id} did not end: {job.status}, {job.waiting}"
+        return job
 
     def ids(self, **where: str) -> list[str]:
         """The newest jobs of the tenant."""
