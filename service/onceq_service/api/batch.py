@@ -3,32 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Annotated
 
+from pydantic import Field, JsonValue, ValidationError
+from pydantic_core import to_json
 from starlette.types import Receive
 
-from onceq.wire import BatchItem, BatchRequest
+from onceq.wire import MAX_BATCH, BatchItem, BatchRequest, Request
 from onceq_service.api.auth import require
 from onceq_service.api.body import Heads, parse, read_json
-from onceq_service.api.problems import answer_to
+from onceq_service.api.problems import Refused, answer_to, invalid
 from onceq_service.api.replies import JSON, Reply
 from onceq_service.api.service import Service
 from onceq_service.api.submit import admit
 from onceq_service.store import ApiKey, Seal
 
 
+class _Shape(Request):
+    """A batch whose items are looked at one by one."""
+
+    items: Annotated[list[JsonValue], Field(min_length=1, max_length=MAX_BATCH)]
+
+
 async def submit_batch(service: Service, key: ApiKey, heads: Heads, receive: Receive) -> Reply:
     """Admits all items at once, so that they share pipelines; 200 with an outcome for each, in their order."""
     require(key, "submit")
-    batch = parse(BatchRequest, await read_json(heads, receive))
+    items = read_items(await read_json(heads, receive))
     seal = await service.seal()
-    outcomes = await asyncio.gather(*(_outcome(service, key, item, seal) for item in batch.items))
+    outcomes = await asyncio.gather(*(_outcome(service, key, item, seal) for item in items))
     return Reply(200, b'{"items":[' + b",".join(outcomes) + b"]}", (JSON,))
 
 
-async def _outcome(service: Service, key: ApiKey, item: BatchItem, seal: Seal) -> bytes:
+def read_items(body: bytes) -> Sequence[BatchItem | Refused]:
+    """The items, or what is wrong with one; raises Refused (400, 422) when the batch itself is not one."""
+    try:
+        return BatchRequest.model_validate_json(body).items
+    except ValidationError:
+        return [_read_item(item) for item in parse(_Shape, body).items]
+
+
+def _read_item(item: JsonValue) -> BatchItem | Refused:
+    try:
+        return BatchItem.model_validate_json(to_json(item, inf_nan_mode="constants"))
+    except ValidationError as exc:
+        return invalid(exc)
+
+
+async def _outcome(service: Service, key: ApiKey, item: BatchItem | Refused, seal: Seal) -> bytes:
+    if isinstance(item, Refused):
+        return _problem(item)
     try:
         accepted = await admit(service, key, item.idempotency_key, item.job, seal)
     except Exception as exc:  # noqa: BLE001 - one item's trouble, whatever it is, is not the others'
-        refused = answer_to(exc, "an item of a batch")
-        return b'{"job":null,"problem":' + refused.problem().model_dump_json().encode() + b"}"
+        return _problem(answer_to(exc, "an item of a batch"))
     return b'{"job":' + accepted.body + b',"problem":null}'
+
+
+def _problem(refused: Refused) -> bytes:
+    return b'{"job":null,"problem":' + refused.problem().model_dump_json().encode() + b"}"

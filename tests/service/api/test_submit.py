@@ -185,8 +185,21 @@ def test_a_batch_whose_items_are_equal_is_one_job(shared: Stack, client: Http) -
 
 
 def test_a_batch_of_a_wrong_shape_stores_nothing(client: Http) -> None:
-    for items in ([], [{"job": ask()}] * 1_001, [{"job": ask()}, {"job": {"prompt": "no model"}}], [{"job": 1}]):
-        problem_of(client.post("/v1/jobs/batch", json={"items": items}), 422, "invalid_request")
-    wrong_key = [{"job": ask()}, {"idempotency_key": "a b", "job": ask()}]
-    problem_of(client.post("/v1/jobs/batch", json={"items": wrong_key}), 422, "invalid_request")
+    many = [{"job": ask()}] * 1_001
+    batches: list[Any] = [{"items": []}, {"items": many}, {"items": {}}, {}, {"items": [], "x": 1}, []]
+    for batch in batches:
+        problem_of(client.post("/v1/jobs/batch", json=batch), 422, "invalid_request")
     assert client.ids() == []
+
+
+def test_a_wrong_item_is_refused_by_name_and_the_others_are_taken(client: Http) -> None:
+    wrong: list[Any] = [
+        {"job": {"prompt": "no model"}}, {"job": 1}, "a string", None, {"idempotency_key": "a b", "job": ask()},
+        {"job": ask() | {"temperature": "hot"}}, {"job": ask(), "unknown": 1},
+    ]  # fmt: skip
+    answer = client.post("/v1/jobs/batch", json={"items": [{"job": ask()}, *wrong, {"job": ask()}]})
+    assert answer.status_code == 200
+    first, *refused, last = answer.json()["items"]
+    assert [item["problem"]["code"] for item in refused] == ["invalid_request"] * len(wrong)
+    assert refused[5]["problem"]["errors"][0]["loc"] == "job.temperature"
+    assert sorted(client.ids()) == sorted([first["job"]["id"], last["job"]["id"]])
