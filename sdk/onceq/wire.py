@@ -573,7 +573,9 @@ class LaneInfo(Answer):
     """A lane: provider, account and model, the thing that has a rate limit. Counts are over all workers.
 
     `limits` holds only those that are set (`requests_per_minute`, `input_tokens_per_minute`,
-    `output_tokens_per_minute`, `concurrency`); `running` is null where none is. `breaker` is `half_open` after five
+    `output_tokens_per_minute`, `concurrency`); `learned_limits` are the provider's own, as its answers told them, and
+    hold where `limits` sets none (OpenAI's tokens, which count both ways, are taken as input). `running` is null where
+    there is no limit at all. `breaker` is `half_open` after five
     failures of the provider in a row: when the brake ends, one job tries it. Nothing starts until `braked_until`.
     """
 
@@ -588,6 +590,7 @@ class LaneInfo(Answer):
     input_tokens_last_minute: int = 0
     output_tokens_last_minute: int = 0
     limits: dict[str, int] = Field(default_factory=dict[str, int])
+    learned_limits: dict[str, int] = Field(default_factory=dict[str, int])
 
 
 class Lanes(Answer):
@@ -612,7 +615,9 @@ class WorkerInfo(Answer):
 class Stats(Answer):
     """`GET /v1/stats`: the caller's tenant now, and its last 24 hours by hour.
 
-    `dead_letters` are failed jobs that nobody has replayed yet, `oldest_dead_letter_s` is how long one has waited.
+    `last_hour` is the current clock hour and the one before it. `waiting_retry` are queued jobs with a time of their own,
+    a retry's or `not_before`. `workers` are those of the whole queue. `dead_letters` are failed
+    jobs that nobody has replayed yet, `oldest_dead_letter_s` is how long one has waited.
     """
 
     at: datetime
