@@ -615,9 +615,9 @@ class WorkerInfo(Answer):
 class Stats(Answer):
     """`GET /v1/stats`: the caller's tenant now, and its last 24 hours by hour.
 
-    `last_hour` is the current clock hour and the one before it. `waiting_retry` are queued jobs with a time of their own,
-    a retry's or `not_before`. `workers` are those of the whole queue. `dead_letters` are failed
-    jobs that nobody has replayed yet, `oldest_dead_letter_s` is how long one has waited.
+    `last_hour` is the current clock hour and the one before it. `waiting_retry` are queued jobs with a time of their
+    own, a retry's or `not_before`. `workers` are those of the whole queue. `dead_letters` are failed jobs that nobody
+    has replayed yet, `oldest_dead_letter_s` is how long one has waited.
     """
 
     at: datetime
