@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from streamlit.web import cli
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem:
         print(f"onceq dashboard: {problem}", file=sys.stderr)  # noqa: T201 - the one sentence of a command
         return 2
+    import_module("onceq_dashboard.charts")  # seconds of imports, before the first person waits for them
     cli.main(["run", str(APP), *flags(args.host, args.port)], standalone_mode=False)
     return 0
 

@@ -103,8 +103,13 @@ def biggest(points: Sequence[CostPoint], top: int) -> list[str]:
 
 
 def causes(totals: Totals) -> pd.DataFrame:
-    """One row an error code, the most frequent first: `code`, `blame` (see `causes.py`), `jobs` that ended with it."""
-    rows = most_first(totals.causes)
+    """One row an error code, the most frequent first: `code`, `blame` (see `causes.py`), `jobs` that ended with it.
+
+    Together they are all jobs that ended without an answer: one that somebody cancelled has no error, and is added.
+    """
+    by_hand = totals.cancelled - sum(totals.causes.get(code, 0) for code in ("cancelled", "disconnected"))
+    cancelled = totals.causes.get("cancelled", 0) + max(0, by_hand)
+    rows = most_first(totals.causes | {"cancelled": cancelled})
     return pd.DataFrame({
         "code": pd.Series([code for code, _ in rows], dtype="str"),
         "blame": pd.Series([blame(code) for code, _ in rows], dtype="str"),
@@ -287,4 +292,5 @@ def _limits(lane: LaneInfo) -> str:
         "requests_per_minute": "requests/min", "input_tokens_per_minute": "tokens in/min",
         "output_tokens_per_minute": "tokens out/min", "concurrency": "at once",
     }  # fmt: skip
-    return ", ".join(f"{count(n)} {named.get(name, name)}" for name, n in lane.limits.items()) or DASH
+    limits = lane.learned_limits | lane.limits
+    return ", ".join(f"{count(n)} {named.get(name, name)}" for name, n in limits.items()) or DASH

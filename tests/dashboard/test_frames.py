@@ -108,6 +108,11 @@ def test_causes_say_how_often_and_who_can_do_something() -> None:
     assert frames.causes(Totals()).empty
 
 
+def test_a_job_that_somebody_cancelled_has_no_error_and_is_counted_all_the_same() -> None:
+    frame = frames.causes(Totals(cancelled=5, causes={"cancelled": 1, "disconnected": 2}))
+    assert dict(zip(frame["code"], frame["jobs"], strict=True)) == {"cancelled": 3, "disconnected": 2}
+
+
 def test_a_job_that_goes_on_has_no_cost_yet_and_a_free_one_that_ended_has() -> None:
     running, free = worlds.make_job(1, "running"), worlds.make_job(2, "cancelled", cost=worlds.Cost())
     unpriced = worlds.make_job(3, cost=worlds.Cost(nano_usd=None, usd=None, priced=False))

@@ -113,7 +113,7 @@ def test_nothing_that_is_missing_shows_as_a_word_of_python(api: FakeApi, open_pa
 
 
 def test_jobs_without_failures_have_words_instead_of_an_empty_chart(api: FakeApi, open_page: Open) -> None:
-    totals = worlds.make_totals(9, causes={})
+    totals = worlds.make_totals(9, causes={}, cancelled=0, failed=0)
     api.world.stats = api.world.stats.model_copy(update={"last_24h": totals})
     assert "Every job that ended has an answer." in [c.value for c in open_page("overview").caption]
 

@@ -34,7 +34,7 @@ def jobs(client: Client) -> list[Job]:
         ("bedrock/amazon.nova-lite-v1:0", None, "three [[sim tokens=40 tps=0 ttft_ms=5]]"),
     ]
     ended = [client.submit(prompt, model=model, team=team).wait() for model, team, prompt in asked]
-    failing = client.submit("bad [[sim status=400]]", model="openai/gpt-4o-mini")
+    failing = client.submit("bad [[sim fault=400]]", model="openai/gpt-4o-mini")
     with pytest.raises(JobFailed):
         failing.result()
     return [*ended[:1], *ended[2:], client.get(failing.id)]

@@ -68,11 +68,13 @@ def _close() -> None:
 
 
 def _live(door: Door, job_id: str, ended: bool) -> None:
+    if st.query_params.get("job") != job_id:
+        st.rerun()  # a click in here runs this part alone: the whole page is another one now
     with parts.told():
         job = source.job(door, job_id)
     if not ended and job.status in TERMINAL:
         st.rerun()  # the whole page once more, now without the clock
-    _head(job)
+    _head(door, job)
     if job.simulated:
         parts.simulated_note()
     _error(job)
@@ -82,17 +84,16 @@ def _live(door: Door, job_id: str, ended: bool) -> None:
     _answer(job)
     _facts(job)
     _ledger(door, job)
-    with st.container(horizontal=True):
-        _cancel(door, job)
-        _again(door, job)
 
 
-def _head(job: Job) -> None:
+def _head(door: Door, job: Job) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(job.status, icon=_STATUS_ICONS[job.status], color=_COLOURS[job.status])
         st.markdown(code_span(job.id))
         st.markdown(code_span(job.model))
-        st.caption(age((datetime.now(UTC) - job.created_at).total_seconds()))
+        st.caption(age((datetime.now(UTC) - job.created_at).total_seconds()), width="stretch")
+        _cancel(door, job)
+        _again(door, job)
 
 
 def _error(job: Job) -> None:

@@ -54,7 +54,7 @@ def show(door: Door) -> None:
         stats = source.stats(door)
     _filters(stats)
     first = st.session_state.get(_PAGE, 0) == 0
-    st.fragment(_table, run_every=REFRESH_S if first else None)(door, _chosen())
+    st.fragment(_table, run_every=REFRESH_S if first else None)(door, _chosen(), live=first)
 
 
 def _filters(stats: Stats) -> None:
@@ -72,8 +72,10 @@ def _chosen() -> Filters:
     return Filters(cast("Status | None", state.get(_STATUS)), state.get(_MODEL) or None, state.get(_TEAM) or None)
 
 
-def _table(door: Door, filters: Filters) -> None:
+def _table(door: Door, filters: Filters, *, live: bool) -> None:
     number = st.session_state.get(_PAGE, 0)
+    if st.query_params.get("job") or live != (number == 0):
+        st.rerun()  # a click in here runs this part alone: the whole page is another one now
     with parts.told():
         rows, has_next = _first(door, filters) if number == 0 else _later(number)
     if not rows:
