@@ -13,6 +13,7 @@ LUA, WORKER, PROVIDERS = (f"service/onceq_service/{room}" for room in ("store/lu
 MODEL = "tests/faults/test_model.py"
 CRASH = "tests/faults/test_crash.py"
 ROWS = "tests/faults/test_providers.py::test_every_fault_of_every_sdk_ends_as_the_table_says"
+JOINED = "tests/service/store/test_transitions.py::test_equal_requests_join_and_later_replay_within_the_window"
 RETRY = "tests/service/worker/test_retry.py"
 RELAY = "tests/service/worker/test_relay.py"
 BEAT = "tests/service/worker/test_heartbeat.py"
@@ -56,6 +57,7 @@ MUTANTS: Sequence[Mutant] = (
         "G2 a key that joined a job replays that job", f"{LUA}/admit.lua",
         "redis.call('SET', k_idem(idem), other .. ' ' .. body_hash, 'PX', int(left + tonumber(ARGV[9]) * 1000))",
         "local _ = left",
+        (JOINED,),
     ),
     Mutant(
         "G2 a failed job frees its fingerprint: dedupe does not block a new try", f"{LUA}/admit.lua",
