@@ -27,6 +27,7 @@ from onceq.wire import (
     Usage,
     WorkerInfo,
 )
+from onceq_dashboard.quantiles import mixed
 from tests.dashboard.fake_api import World
 
 MODELS = ("openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "bedrock/amazon.nova-lite-v1:0")
@@ -95,7 +96,7 @@ def make_totals(jobs: int = 100, scale: float = 1.0, **update: Any) -> Totals:
 
 
 def add(points: list[CostPoint]) -> Totals:
-    """The sums of points; the quantiles are the first point's."""
+    """The sums of points, and quantiles that fit them."""
     names = [n for n, f in Totals.model_fields.items() if f.annotation is int]
     sums: dict[str, Any] = {n: sum(getattr(p.totals, n) for p in points) for n in names}
     codes = {code for p in points for code in p.totals.causes}
@@ -103,8 +104,12 @@ def add(points: list[CostPoint]) -> Totals:
     if not points:
         return Totals()
     amplification = sums["calls"] / sums["jobs"] if sums["jobs"] else None
-    first = points[0].totals
-    return Totals.model_validate(sums | {"bill_amplification": amplification, "ttft": first.ttft, "total": first.total})
+    ttft, total = together([p.totals.ttft for p in points]), together([p.totals.total for p in points])
+    return Totals.model_validate(sums | {"bill_amplification": amplification, "ttft": ttft, "total": total})
+
+
+def together(groups: list[Quantiles]) -> Quantiles:
+    return Quantiles(p50=mixed(groups, 0.5), p95=mixed(groups, 0.95), count=sum(g.count for g in groups))
 
 
 def make_hours(at: datetime, hours: int = 24, *, simulated: bool = False, seed: int = 7) -> list[CostPoint]:
