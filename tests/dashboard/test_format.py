@@ -104,6 +104,14 @@ def test_a_literal_keeps_every_word_and_leaves_no_sign_that_could_be_markup(text
 
 
 @pytest.mark.parametrize(
+    "text", ["see https://evil.example", "HTTP://x", "www.evil.example", "a@evil.example", "a -> b", "<- b", "a <-> b"]
+)
+def test_a_literal_holds_no_address_and_no_arrow_that_is_made_into_something_else(text: str) -> None:
+    unescaped = re.sub(r"\\(.)", r"\1", fmt.literal(text))
+    assert not re.search(r"https?:|www\.|@\w|->|<-", unescaped, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
     ("text", "span"),
     [("plain", "`plain`"), ("a`b", "`` a`b ``"), ("``", "``` `` ```"), ("", "` `"), ("two\nlines", "`two lines`")],
 )

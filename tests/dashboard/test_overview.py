@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from onceq.wire import Health, Totals
+from onceq_dashboard.format import duration
 from tests.dashboard import worlds
 from tests.dashboard.conftest import Open
 from tests.dashboard.fake_api import FakeApi
@@ -30,7 +31,8 @@ def test_the_numbers_are_those_of_the_api(api: FakeApi, open_page: Open) -> None
     assert shown["Jobs"] == f"{stats.last_24h.jobs:,}"
     assert shown["Retries"] == str(stats.last_24h.retries)
     assert shown["Spent"] == f"${stats.last_24h.spent_nano_usd / 1e9:.2f}"
-    assert shown["ttft p50"] == f"{(stats.last_24h.ttft.p50 or 0) * 1000:.0f} ms"
+    ttft = stats.last_24h.ttft
+    assert (shown["ttft p50"], shown["ttft p95"]) == (duration(ttft.p50), duration(ttft.p95))
     assert shown["Bill amplification"] == "1.00×"
 
 
