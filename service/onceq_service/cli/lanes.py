@@ -63,7 +63,7 @@ def lane_page(found: Lanes) -> list[str]:
 
 def _row(lane: LaneInfo) -> tuple[str, ...]:
     running = "-" if lane.running is None else str(lane.running)
-    limits = ", ".join(f"{name} {limit}" for name, limit in lane.limits.items())
+    limits = ", ".join(f"{name} {limit}" for name, limit in (lane.learned_limits | lane.limits).items())
     return lane.lane, _state(lane), running, str(lane.requests_last_minute), limits or "-"
 
 

@@ -20,7 +20,7 @@ from onceq_service.providers._responses_request import to_create
 from onceq_service.providers._responses_wire import Response, ResponsesDecoder, tail
 from onceq_service.providers._sse import SseDecoder
 from onceq_service.providers._stream import AnswerStream
-from onceq_service.providers.base import CallSpec, CallStream, Delta, ProviderError, Resume
+from onceq_service.providers.base import CallSpec, CallStream, Delta, ProviderError, RateLimits, Resume
 
 POLL_S: Final = 1.0
 ABANDON_S: Final = 5.0
@@ -78,6 +78,7 @@ class PolledAnswer:
 
     api_flavor: str | None = FLAVOR
     headers: Mapping[str, str]
+    rate_limits: RateLimits | None = None
 
     def __init__(
         self, client: openai.AsyncOpenAI, spec: CallSpec, resume: Resume, provider: str, translate: Translate

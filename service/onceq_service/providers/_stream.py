@@ -14,7 +14,8 @@ from typing import Protocol
 
 from onceq.wire import FinishReason
 from onceq_service.providers import _errors as errors
-from onceq_service.providers.base import CallSpec, Delta, ProviderError
+from onceq_service.providers._limits import rate_limits
+from onceq_service.providers.base import CallSpec, Delta, ProviderError, RateLimits
 
 
 class CutError(Exception):
@@ -87,6 +88,11 @@ class AnswerStream:
         self._first_by: float | None = first_by
         self._failure: ProviderError | None = None
         self._named = self._answer.response is not None
+
+    @property
+    def rate_limits(self) -> RateLimits | None:
+        """What the headers tell of the provider's limits."""
+        return rate_limits(self.headers)
 
     @property
     def response(self) -> str | None:

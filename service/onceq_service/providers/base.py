@@ -52,6 +52,25 @@ class Clocks:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What a provider says of a lane's limits a minute, 0 where it says nothing.
+
+    `requests_used`: by whomever, this one too, of the requests that are allowed now; 0 where it is not told.
+    `wait_s`: seconds until there is something again of what is used up; 0 while something of everything remains.
+    """
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    requests_used: int = field(default=0, compare=False)
+    wait_s: float = 0.0
+
+    def packed(self) -> str:
+        """The limits as the scripts keep them, see settings.LaneLimits."""
+        return f"{self.requests},{self.input_tokens},{self.output_tokens},0"
+
+
+@dataclass(frozen=True, slots=True)
 class CallSpec:
     """One call: the client's request, the provider's own model id, and the id that the provider gets to see of it."""
 
@@ -117,7 +136,12 @@ class CallStream(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Lower-case response headers (rate limits, request id)."""
+        """Lower-case response headers (request id)."""
+        ...
+
+    @property
+    def rate_limits(self) -> RateLimits | None:
+        """What the headers tell of the provider's limits; None where they tell nothing."""
         ...
 
     @property

@@ -126,17 +126,19 @@ class Anthropic(Dialect):
 
     @override
     def headers(self, request_id: str, script: Script, limits: Limits) -> RawHeaders:
-        reset = _next_minute()
         named = {
             "request-id": f"req_{request_id}",
             "anthropic-organization-id": "onceq-simulator",
-            "anthropic-ratelimit-requests-limit": str(limits.limit),
-            "anthropic-ratelimit-requests-remaining": str(limits.remaining),
-            "anthropic-ratelimit-requests-reset": reset,
-            "anthropic-ratelimit-input-tokens-limit": "2000000",
-            "anthropic-ratelimit-input-tokens-remaining": str(max(0, 2_000_000 - script.usage.input)),
-            "anthropic-ratelimit-input-tokens-reset": reset,
         }
+        for name, quota in (
+            ("requests", limits.requests),
+            ("input-tokens", limits.input),
+            ("output-tokens", limits.output),
+        ):
+            if quota is not None:
+                named[f"anthropic-ratelimit-{name}-limit"] = str(quota.limit)
+                named[f"anthropic-ratelimit-{name}-remaining"] = str(quota.remaining)
+                named[f"anthropic-ratelimit-{name}-reset"] = _next_minute()
         return [(name.encode(), value.encode()) for name, value in named.items()]
 
     @override

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
+from dataclasses import dataclass
 
 import msgspec
 
 from onceq_service.simulator.ask import Ask, Provider, RefusedError
+from onceq_service.simulator.dialect import Limits, Quota
 from onceq_service.simulator.faults import read_fault
 from onceq_service.simulator.knobs import BUILT_IN, Knobs, read_directive
+from onceq_service.simulator.script import Script
 
 
 class QueuedFault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -44,6 +47,15 @@ class Orders(msgspec.Struct, forbid_unknown_fields=True):
     faults: list[QueuedFault] | None = None
 
 
+@dataclass(slots=True)
+class Spent:
+    """What the calls of one model have used up in a minute."""
+
+    requests: int = 0
+    input: int = 0
+    output: int = 0
+
+
 class Control:
     """The simulator's only memory of orders. `flags` come from the command line and survive a reset."""
 
@@ -56,7 +68,7 @@ class Control:
         self._defaults = Knobs()
         self._faults: list[QueuedFault] = []
         self._seen: Counter[bytes] = Counter()
-        self._minute: Counter[tuple[int, Provider, str]] = Counter()
+        self._minute: dict[tuple[int, Provider, str], Spent] = {}
 
     def obey(self, orders: Orders) -> None:
         """Take over orders; RefusedError (400) for a fault that does not exist, before anything changes."""
@@ -80,16 +92,22 @@ class Control:
             below = queued.over(below)
         return directive.over(below)
 
-    def remaining(self, ask: Ask, rpm: int | None) -> int:
-        """Requests left in this minute for the model after this one; RefusedError (429) when it is one too many."""
-        minute = int(time.time() // 60)
-        lane = (minute, ask.provider, ask.model)
-        self._minute[lane] += 1
-        if rpm and self._minute[lane] > rpm:
-            wait_s = 60 - time.time() % 60
-            raise RefusedError(429, "Rate limit reached for requests per minute.", retry_after_s=round(wait_s, 3))
+    def spend(self, script: Script, knobs: Knobs) -> Limits:
+        """Counts a call in the minute of its model; RefusedError (429) when it is one too many."""
+        now, ask = time.time(), script.ask
+        minute, reset_s = int(now // 60), round(60 - now % 60, 3)
         self._forget_before(minute)
-        return max(0, (rpm or DEFAULT_RPM) - self._minute[lane])
+        spent = self._minute.setdefault((minute, ask.provider, ask.model), Spent())
+        for unit, limit, used in (
+            ("requests", knobs.rpm, spent.requests),
+            ("tokens", knobs.tpm, spent.input + spent.output),
+        ):
+            if limit and used >= limit:
+                raise RefusedError(429, f"Rate limit reached for {unit} per minute.", retry_after_s=reset_s)
+        spent.requests += 1
+        spent.input += script.usage.input
+        spent.output += script.usage.output
+        return _limits(knobs, spent, reset_s)
 
     def _counted(self, directive: Knobs, ask: Ask) -> Knobs:
         if directive.fault is None or directive.times is None:
@@ -110,8 +128,15 @@ class Control:
 
     def _forget_before(self, minute: int) -> None:
         if len(self._minute) > 1000:
-            self._minute = Counter({lane: n for lane, n in self._minute.items() if lane[0] >= minute})
+            self._minute = {lane: spent for lane, spent in self._minute.items() if lane[0] >= minute}
 
 
-DEFAULT_RPM = 10_000
-"""What the rate limit headers say when no limit is set."""
+def _limits(knobs: Knobs, spent: Spent, reset_s: float) -> Limits:
+    tpm = knobs.tpm
+    return Limits(
+        requests=Quota(knobs.rpm, spent.requests) if knobs.rpm else None,
+        tokens=Quota(tpm, spent.input + spent.output) if tpm else None,
+        input=Quota(tpm, spent.input) if tpm else None,
+        output=Quota(tpm, spent.output) if tpm else None,
+        reset_s=reset_s,
+    )

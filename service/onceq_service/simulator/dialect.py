@@ -28,11 +28,28 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What the rate limit headers say: of requests per minute."""
+class Quota:
+    """So much a minute, and so much of it used up in this one."""
 
     limit: int
-    remaining: int
+    used: int
+
+    @property
+    def remaining(self) -> int:
+        """What is left, never below 0."""
+        return max(0, self.limit - self.used)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the rate limit headers say of this minute, each None where there is no limit; `reset_s`: its rest."""
+
+    requests: Quota | None
+    tokens: Quota | None
+    """Input and output together."""
+    input: Quota | None
+    output: Quota | None
+    reset_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from onceq_service.simulator.ask import RefusedError
-from onceq_service.simulator.control import DEFAULT_RPM, Control
-from onceq_service.simulator.dialect import Dialect, Incoming, Limits, RawHeaders, Reply
+from onceq_service.simulator.control import Control
+from onceq_service.simulator.dialect import Dialect, Incoming, RawHeaders, Reply
 from onceq_service.simulator.exchange import GoneError, TooLargeError, Wire, forever, read_body, while_connected
 from onceq_service.simulator.faults import ERROR_EVENTS, MID_STREAM
 from onceq_service.simulator.frames import Frame, split_at
@@ -88,7 +88,7 @@ class CallEndpoint:
         row.begin(script)
         if script.fault is not None and script.fault.status:
             raise script.fault.refusal()
-        limits = Limits(knobs.rpm or DEFAULT_RPM, self.desk.control.remaining(ask, knobs.rpm))
+        limits = self.desk.control.spend(script, knobs)
         headers = self.dialect.headers(uuid.uuid4().hex, script, limits)
         return Call(script, self.dialect, row, self.desk.meter, headers)
 

@@ -37,7 +37,8 @@ class Knobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     retry_after  seconds in the Retry-After header of a refusal
     slow_ms      further wait before the first token, for the fault `slow`
     resumable    seconds for which a background response is streamed again; later it can only be polled
-    rpm          requests per minute and model before a 429; 0 is no limit
+    rpm          requests per minute and model before a 429; 0 is no limit, and no header that tells of one
+    tpm          the same of tokens; where the format tells input and output apart, of each
     """
 
     tokens: Count | None = None
@@ -58,6 +59,7 @@ class Knobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     slow_ms: Amount | None = None
     resumable: Amount | None = None
     rpm: Count | None = None
+    tpm: Count | None = None
 
     def over(self, below: Knobs) -> Knobs:
         """This layer on top of another one."""

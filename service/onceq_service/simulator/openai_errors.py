@@ -19,8 +19,6 @@ CODES: dict[int, tuple[str, str | None]] = {
 }
 """Status to `type` and `code` of the error body."""
 
-TOKENS_PER_MINUTE = 2_000_000
-
 
 def check_key(incoming: Incoming) -> None:
     """RefusedError (401) without a bearer token; any token will do."""
@@ -41,19 +39,17 @@ def refuse(refused: RefusedError, request_id: str) -> Reply:
 
 def headers(request_id: str, script: Script, limits: Limits) -> RawHeaders:
     """OpenAI's headers of a good answer."""
-    tokens_left = max(0, TOKENS_PER_MINUTE - script.usage.input)
     named = {
         "x-request-id": f"req_{request_id}",
         "openai-organization": "onceq-simulator",
         "openai-version": "2020-10-01",
         "openai-processing-ms": f"{script.ttft_s * 1000:.0f}",
-        "x-ratelimit-limit-requests": str(limits.limit),
-        "x-ratelimit-remaining-requests": str(limits.remaining),
-        "x-ratelimit-reset-requests": "6ms" if limits.remaining else "1m0s",
-        "x-ratelimit-limit-tokens": str(TOKENS_PER_MINUTE),
-        "x-ratelimit-remaining-tokens": str(tokens_left),
-        "x-ratelimit-reset-tokens": "1ms",
     }
+    for name, quota in (("requests", limits.requests), ("tokens", limits.tokens)):
+        if quota is not None:
+            named[f"x-ratelimit-limit-{name}"] = str(quota.limit)
+            named[f"x-ratelimit-remaining-{name}"] = str(quota.remaining)
+            named[f"x-ratelimit-reset-{name}"] = f"{limits.reset_s:g}s"
     return [(name.encode(), value.encode()) for name, value in named.items()]
 
 

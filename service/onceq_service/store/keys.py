@@ -45,7 +45,12 @@ KEYS: Final[dict[str, Key]] = {
     "blocked": Key(
         "blocked", "zset", "lanes that may not start a job, by the time they may", "while not empty", permanent=True
     ),
-    "lane": Key("lane:%s", "hash", "a lane's limits, brake, pause, breaker, running jobs", "8 d after the last change"),
+    "lane": Key(
+        "lane:%s",
+        "hash",
+        "a lane's limits, own and learned, brake, pause, breaker, running jobs",
+        "8 d after the last change",
+    ),
     "window": Key("window:%s", "hash", "what a lane started in each of the last 60 s", "2 min after the last start"),
     "lanes": Key("lanes", "zset", "lanes by last start", "newest 1,000", permanent=True),
     "watched": Key(

@@ -48,6 +48,13 @@ class Lanes:
         if gone := known.keys() - wanted.keys():
             await self._pipe.command("HDEL", key, *gone)
 
+    async def learn(self, lane: str, limits: str, *, used: int = 0, brake_s: float = 0) -> None:
+        """Takes over what the provider says: its limits (as `LaneLimits.packed()`), and how long nothing is left.
+
+        `used` are the minute's requests so far by the provider's count; they matter where nobody has counted yet.
+        """
+        await self._pipe.script(scripts.LEARN, self._keys.root, [lane, limits, used, round(brake_s * 1000)])
+
     async def switch_lane(self, lane: str, word: Word) -> None:
         """Pauses or resumes a lane; what runs goes on."""
         await self._pipe.script(scripts.PAUSE, self._keys.root, ["lane", lane, word])
@@ -58,7 +65,6 @@ class Lanes:
 
 
 def _info(lane: str, f: Fields, recent: Fields) -> LaneInfo:
-    limits = dict(zip(_LIMITS, map(int, f["limits"].split(b",")), strict=True)) if "limits" in f else {}
     return LaneInfo(
         lane=lane,
         paused="paused" in f,
@@ -70,5 +76,12 @@ def _info(lane: str, f: Fields, recent: Fields) -> LaneInfo:
         requests_last_minute=int(recent.get("r", 0)),
         input_tokens_last_minute=int(recent.get("i", 0)),
         output_tokens_last_minute=int(recent.get("o", 0)),
-        limits={name: n for name, n in limits.items() if n},
+        limits=_unpacked(f.get("limits")),
+        learned_limits=_unpacked(f.get("learned")),
     )
+
+
+def _unpacked(limits: bytes | None) -> dict[str, int]:
+    """Those that are set, of what `LaneLimits.packed()` wrote."""
+    numbers = map(int, limits.split(b",")) if limits else ()
+    return {name: n for name, n in zip(_LIMITS, numbers, strict=False) if n}

@@ -25,6 +25,7 @@ from onceq_service.store.engine import Claim
 from onceq_service.store.heart import Heart
 from onceq_service.worker.heartbeat import Heartbeat
 from onceq_service.worker.held import Held, Holding
+from onceq_service.worker.learning import Learning
 from onceq_service.worker.relay import Relay
 from onceq_service.worker.run import Runner
 from onceq_service.worker.settlement import prices_before
@@ -58,7 +59,10 @@ class LeaseBroker(BaseRedisBroker):
         for provider in self.providers.values():
             prices_before(provider, "any", 0)  # loads the price tables now, not during the first job
         relay = Relay(self.store.engine, s.flush_ms / 1000)
-        self.runner = Runner(s.max_tries, self.store.engine, relay, self.holding, self.providers, configs)
+        self.learning = Learning(self.store.lanes)
+        self.runner = Runner(
+            s.max_tries, self.store.engine, relay, self.learning, self.holding, self.providers, configs
+        )
         heart = Heart(s.redis_url, s.queue, self.store.retention.lease_ms)
         self.heartbeat = Heartbeat(heart, self.worker_id, self.holding, list(self.providers), s.lease_s)
         self.heartbeat.start()
@@ -74,6 +78,7 @@ class LeaseBroker(BaseRedisBroker):
             await asyncio.to_thread(self.heartbeat.stop)
             for provider in self.providers.values():
                 await provider.close()
+            await self.learning.close()
         await self._stack.aclose()
         await super().shutdown()
 

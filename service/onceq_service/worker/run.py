@@ -23,6 +23,7 @@ from onceq_service.worker.call import LiveCall
 from onceq_service.worker.ending import output_json, rest
 from onceq_service.worker.heard import Heard
 from onceq_service.worker.held import Held, Holding
+from onceq_service.worker.learning import Learning
 from onceq_service.worker.patience import until_stored
 from onceq_service.worker.relay import Relay
 from onceq_service.worker.retry import Budget, GiveUp, Retry, decide, take_up_after_s
@@ -71,6 +72,7 @@ class Runner:
     max_tries: int
     engine: Engine
     relay: Relay
+    learning: Learning
     holding: Holding
     providers: Mapping[str, Provider]
     configs: Mapping[str, ProviderConfig]
@@ -148,6 +150,7 @@ class Runner:
         start, heard.begun = loop.time(), True
         try:
             async with t.provider.call(spec) as stream:
+                self.learning.note(t.claim.text("lane"), stream.rate_limits)
                 try:
                     async for deltas in stream:
                         if heard.response != stream.response:

@@ -132,10 +132,14 @@ async def test_a_refusal_is_a_stop_reason(anthropic: AsyncAnthropic) -> None:
 
 async def test_headers_tell_request_id_and_rate_limits(anthropic: AsyncAnthropic) -> None:
     raw = await anthropic.messages.with_raw_response.create(
-        model=MODEL, max_tokens=10, messages=[{"role": "user", "content": "hello"}]
+        model="claude-limited", max_tokens=10, messages=[{"role": "user", "content": "hello [[sim rpm=9 tpm=1000]]"}]
     )
     assert raw.headers["request-id"].startswith("req_")
-    assert "anthropic-ratelimit-requests-remaining" in raw.headers
+    assert raw.headers["anthropic-ratelimit-requests-remaining"] == "8"
+    usage = (await raw.parse()).usage
+    for axis, used in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+        assert raw.headers[f"anthropic-ratelimit-{axis}-tokens-limit"] == "1000"
+        assert int(raw.headers[f"anthropic-ratelimit-{axis}-tokens-remaining"]) == 1000 - used
 
 
 async def test_what_the_real_host_requires_is_required(anthropic: AsyncAnthropic, sim: Sim) -> None:

@@ -81,6 +81,12 @@ async def test_more_requests_than_the_limit_are_429(openai: AsyncOpenAI, sim: Si
     assert float(limited.value.response.headers["retry-after"]) <= 60
 
 
+async def test_more_tokens_than_the_limit_are_429(openai: AsyncOpenAI, sim: Sim) -> None:
+    sim.control(defaults={"tpm": 15})
+    with pytest.raises(RateLimitError, match="tokens"):
+        await asyncio.gather(tokens(openai), tokens(openai), tokens(openai))
+
+
 async def test_the_stop_reason_can_be_set(openai: AsyncOpenAI) -> None:
     answer = await openai.chat.completions.create(
         model="m", messages=[{"role": "user", "content": "[[sim stop=content_filter]]"}]

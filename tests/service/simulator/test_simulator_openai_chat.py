@@ -168,11 +168,23 @@ async def test_the_content_filter_is_a_finish_reason(openai: AsyncOpenAI) -> Non
 
 async def test_headers_tell_request_id_and_rate_limits_before_the_first_chunk(openai: AsyncOpenAI) -> None:
     raw = await openai.chat.completions.with_raw_response.create(
-        model="gpt-4o-mini", messages=[{"role": "user", "content": "hello"}]
+        model="gpt-limited", messages=[{"role": "user", "content": "hello [[sim rpm=9 tpm=1000]]"}]
     )
     assert raw.headers["x-request-id"].startswith("req_")
-    assert int(raw.headers["x-ratelimit-remaining-requests"]) < int(raw.headers["x-ratelimit-limit-requests"])
+    assert raw.headers["x-ratelimit-limit-requests"] == "9"
+    assert raw.headers["x-ratelimit-remaining-requests"] == "8"
+    usage = raw.parse().usage
+    assert usage is not None
+    assert int(raw.headers["x-ratelimit-remaining-tokens"]) == 1000 - usage.total_tokens
+    assert 0 < float(raw.headers["x-ratelimit-reset-tokens"].removesuffix("s")) <= 60
     assert "openai-processing-ms" in raw.headers
+
+
+async def test_a_host_without_limits_tells_of_none(openai: AsyncOpenAI) -> None:
+    raw = await openai.chat.completions.with_raw_response.create(
+        model="gpt-4o-mini", messages=[{"role": "user", "content": "hello"}]
+    )
+    assert not [name for name in raw.headers if "ratelimit" in name]
 
 
 async def test_models_are_listed_and_any_other_is_served(openai: AsyncOpenAI) -> None:

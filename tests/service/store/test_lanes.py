@@ -8,6 +8,7 @@ from onceq_service.settings import LaneLimits, limits_of
 from onceq_service.store import Store
 from onceq_service.store.engine import Claim, Receipt
 from tests.service.store.driver import admission, claim_one, dispatch, success
+from tests.waiting import until
 
 FAILED = Receipt("provider_error", billed=False)
 
@@ -107,6 +108,55 @@ async def test_a_burst_of_failures_opens_the_breaker_once(store: Store) -> None:
     assert lane.braked_until is not None
     now_ms = await store.sums.now_ms()
     assert lane.braked_until.timestamp() * 1000 - now_ms <= 2000
+
+
+async def test_a_lane_without_limits_takes_those_that_the_provider_told(store: Store) -> None:
+    await store.lanes.learn("openai/m", "3,0,0,0")
+    await admit_many(store, 5, LaneLimits())
+    assert len(await claim_all(store)) == 3
+    lane = await store.lanes.get("openai/m")
+    assert (lane.limits, lane.learned_limits, lane.running) == ({}, {"requests_per_minute": 3}, 3)
+
+
+async def test_what_was_used_before_anybody_counted_is_counted_once(store: Store) -> None:
+    await admit_many(store, 5, LaneLimits())
+    for _ in range(3):
+        await store.lanes.learn("openai/m", "3,0,0,0", used=2)
+    assert len(await claim_all(store)) == 1
+
+
+async def test_what_is_configured_goes_before_what_was_learned_axis_by_axis(store: Store) -> None:
+    await store.lanes.learn("openai/m", "2,0,0,0")
+    await admit_many(store, 6, LaneLimits(requests_per_minute=4, concurrency=9))
+    assert len(await claim_all(store)) == 4
+    await store.lanes.learn("openai/n", "2,0,0,0")
+    await admit_many(store, 6, LaneLimits(concurrency=9), lane="openai/n", model="openai/n")
+    assert len(await claim_all(store)) == 2
+
+
+async def test_nothing_left_at_the_provider_holds_the_lane_back_for_all_workers_until_its_reset(store: Store) -> None:
+    await admit_many(store, 2, LaneLimits())
+    await store.lanes.learn("openai/m", "100,0,0,0", brake_s=0.5)
+    lane = await store.lanes.get("openai/m")
+    assert lane.brake_reason == "provider_rate_limited"
+    assert [await claim_all(store, f"w{n}") for n in range(3)] == [[], [], []]
+
+    async def opened() -> list[Claim]:
+        return await claim_all(store)
+
+    assert len(await until(opened, "the reset")) == 2
+
+
+async def test_a_success_ends_the_breakers_brake_but_not_a_rate_limits(store: Store) -> None:
+    await admit_many(store, 3, LaneLimits())
+    first, second, _ = await claim_all(store)
+    await dispatch(store, first)
+    await store.engine.requeue(first, FAILED, delay_s=0, reason="provider_error")
+    await store.lanes.learn("openai/m", "100,0,0,0", brake_s=60)
+    await dispatch(store, second)
+    await store.engine.finish(second, success(3))
+    assert (await store.lanes.get("openai/m")).failures_in_row == 0
+    assert await claim_all(store) == []
 
 
 def test_the_limits_of_a_lane_are_its_own_then_its_providers_then_everyones() -> None:

@@ -13,6 +13,7 @@ from onceq_service.settings import ProviderConfig
 from onceq_service.store import Store
 from onceq_service.worker import run
 from onceq_service.worker.held import Holding
+from onceq_service.worker.learning import Learning
 from onceq_service.worker.relay import Relay
 from onceq_service.worker.retry import CAP_S, take_up_after_s
 from onceq_service.worker.run import Runner
@@ -28,7 +29,9 @@ async def test_a_host_that_stays_away_ends_the_job_with_its_text_and_its_bill(
     configs = {"openai": NOBODY}
     providers = open_providers(configs, {"NOBODY_KEY": "not-needed"})
     holding = Holding(1)
-    runner = Runner(20, store.engine, Relay(store.engine, 0.0), holding, providers, configs, _AtOnce())
+    runner = Runner(
+        20, store.engine, Relay(store.engine, 0.0), Learning(store.lanes), holding, providers, configs, _AtOnce()
+    )
     made = await store.jobs.admit(admission(on_crash="resume", model="openai/gpt-4o-mini"))
     claim = await claim_one(store)
     sent = await dispatch(store, claim)

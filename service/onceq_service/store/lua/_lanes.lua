@@ -12,6 +12,16 @@ local function limits_of(text)
   return {rpm = tonumber(rpm), itpm = tonumber(itpm), otpm = tonumber(otpm), most = tonumber(most)}
 end
 
+-- The limits that hold: the configuration's, and where it sets none the provider's own, as its answers told them.
+local function limits_in_force(configured, learned)
+  local own, told = limits_of(configured), limits_of(learned)
+  if not own or not told then return own or told end
+  for axis, n in pairs(told) do
+    if own[axis] == 0 then own[axis] = n end
+  end
+  return own
+end
+
 -- Writes down what the configuration says of a lane; '' takes its limits away.
 local function configure_lane(lane, limits)
   if (redis.call('HGET', k_lane(lane), 'limits') or '') ~= limits then
@@ -68,11 +78,11 @@ end
 -- Until when (ms) the lane may start no job like this one, nil when it may now. More than a minute's worth of tokens
 -- starts alone: a limit below one job would otherwise hold it for ever.
 local function closed_until(lane, now, job)
-  local l = read(k_lane(lane), {'brake_ms', 'paused', 'limits', 'running', 'probe'})
+  local l = read(k_lane(lane), {'brake_ms', 'paused', 'limits', 'learned', 'running', 'probe'})
   if l.paused then return 1e15 end
   if l.brake_ms and tonumber(l.brake_ms) > now then return tonumber(l.brake_ms) end
   if l.probe and tonumber(l.probe) > now then return tonumber(l.probe) end -- half open: one job at a time tries it
-  local limits = limits_of(l.limits)
+  local limits = limits_in_force(l.limits, l.learned)
   if not limits then return nil end
   if limits.most > 0 and (tonumber(l.running) or 0) >= limits.most then return 1e15 end
   if limits.rpm + limits.itpm + limits.otpm == 0 then return nil end
@@ -90,11 +100,11 @@ end
 
 -- Counts a job that starts in a lane with limits; the job remembers, so that leaving takes away what was added.
 local function enter_lane(id, lane, now, job)
-  local l = read(k_lane(lane), {'limits', 'half'})
+  local l = read(k_lane(lane), {'limits', 'learned', 'half'})
   redis.call('ZADD', k_lanes(), int(now), lane)
   redis.call('ZREMRANGEBYRANK', k_lanes(), 0, -1001)
   if l.half then redis.call('HSET', k_lane(lane), 'probe', int(now + 60000)) end
-  if not l.limits then return end
+  if not l.limits and not l.learned then return end
   local sec = math.floor(now / 1000)
   redis.call('HINCRBY', k_lane(lane), 'running', 1)
   redis.call('HSET', k_job(id), 'lane_sec', int(sec))
@@ -153,8 +163,10 @@ local function note_failure(lane, now, reason)
 end
 
 local function note_success(lane)
-  if redis.call('HEXISTS', k_lane(lane), 'fails') == 1 then
-    redis.call('HDEL', k_lane(lane), 'fails', 'opened', 'half', 'probe', 'brake_ms', 'reason')
+  if redis.call('HEXISTS', k_lane(lane), 'fails') == 0 then return end
+  redis.call('HDEL', k_lane(lane), 'fails', 'opened', 'half', 'probe')
+  if TRIPS[redis.call('HGET', k_lane(lane), 'reason')] then -- a rate limit's brake stays
+    redis.call('HDEL', k_lane(lane), 'brake_ms', 'reason')
     reopen(lane)
   end
 end
