@@ -73,23 +73,23 @@ async def test_a_worker_is_killed_before_the_first_byte_of_an_answer(trial: Tria
 
 @full
 async def test_a_worker_is_killed_and_on_crash_says_fail(trial: Trial, house: House) -> None:
-    asking = [asyncio.create_task(trial.ask(f"once {n} [[sim tokens=160 tps=40]]", on_crash="fail")) for n in range(16)]
+    asking = [asyncio.create_task(trial.ask(f"once {n} [[sim tokens=160 tps=40]]", on_crash="fail")) for n in range(24)]
     await trial.streaming(house.workers[0], 2)
     held = await trial.kill_worker(house.workers[0])
     await asyncio.gather(*asking)
     figures = await trial.judge(replace(CALM, statuses=frozenset({"succeeded", "failed"}), extra_calls=len(held)))
-    assert figures.calls == 16, "nothing was called again"
+    assert figures.calls == 24, "nothing was called again"
 
 
 async def test_a_worker_is_killed_and_on_crash_says_resume(trial: Trial, house: House) -> None:
     """The provider goes on meanwhile; another worker takes the same call up where the log ends."""
-    prompts = [f"resumed {n} [[sim tokens=160 tps=40 ttft_ms=50]]" for n in range(16)]
+    prompts = [f"resumed {n} [[sim tokens=160 tps=40 ttft_ms=50]]" for n in range(24)]
     asking = [asyncio.create_task(trial.ask(prompt, on_crash="resume")) for prompt in prompts]
     await trial.streaming(house.workers[0], 3)
     await trial.kill_worker(house.workers[0])
     await asyncio.gather(*asking)
     figures = await trial.judge(CALM)
-    assert figures.calls == 16, "nothing was called again"
+    assert figures.calls == 24, "nothing was called again"
 
 
 @full
@@ -104,7 +104,7 @@ async def test_both_workers_are_killed_again_and_again(trial: Trial, house: Hous
 
 async def test_a_frozen_worker_wakes_and_writes_nothing(trial: Trial, house: House) -> None:
     node = house.workers[0]
-    async with trial.load(16, tokens=160):
+    async with trial.load(24, tokens=160):
         await trial.streaming(node, 2)
         held = await trial.lose(node, "SIGSTOP", lambda: node.send(signal.SIGSTOP))
         await trial.nothing_held_by(node)

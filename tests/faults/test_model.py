@@ -402,7 +402,7 @@ REACHED = {
 def test_the_scripts_do_what_the_model_says(redis_server: EmbeddedRedis) -> None:
     Scripts.redis_url = redis_server.url
     wanted = settings(
-        max_examples=EXAMPLES or 70, stateful_step_count=40, derandomize=not EXAMPLES, deadline=None, database=None,
+        max_examples=EXAMPLES or 40, stateful_step_count=40, derandomize=not EXAMPLES, deadline=None, database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
         print_blob=False, phases=PHASES,
     )  # fmt: skip
