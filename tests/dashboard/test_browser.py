@@ -291,8 +291,9 @@ FAULTS = """() => {
     return colours.size === 0;
   }).length;
   const ground = getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor;
-  const text = document.querySelector('[data-testid=stMain]').innerText;
-  const words = text.match(/\\b(NaN|nan|None|NaT|null|undefined)\\b/g);
+  const cells = [...document.querySelectorAll('[data-testid=stDataFrame] td')].map(e => e.textContent);
+  const text = [document.querySelector('[data-testid=stMain]').innerText, ...cells];
+  const words = text.join('\\n').match(/\\b(NaN|nan|None|NaT|null|undefined)\\b/g);
   return {
     wide: document.documentElement.scrollWidth - window.innerWidth, cut, empty, words,
     dark: parseInt(ground.match(/\\d+/)[0]) < 100,

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from onceq.wire import CancelReceipt, Cost, Waiting
 from tests.dashboard import worlds
-from tests.dashboard.conftest import Open
+from tests.dashboard.conftest import Open, Page
 from tests.dashboard.fake_api import FakeApi
 from tests.dashboard.pages import callouts, marks, tables, tiles
 
@@ -208,3 +208,10 @@ def test_going_back_leaves_the_job(open_page: Open) -> None:
     page.button[0].click().run()
     assert "job" not in page.query_params
     assert len(listed(page)) == 25
+
+
+@pytest.mark.parametrize(("name", "job"), [("overview", ""), ("jobs", ""), ("jobs", JOB), ("cost", "")])
+def test_every_table_shows_what_is_missing_as_a_dash(open_page: Open, name: Page, job: str) -> None:
+    page = open_page(name, query={"job": job} if job else {})
+    assert page.dataframe
+    assert {table.proto.placeholder for table in page.dataframe} == {"—"}
