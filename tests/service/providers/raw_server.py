@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -41,9 +41,13 @@ def chunked(*chunks: bytes, end: bool) -> bytes:
 
 @asynccontextmanager
 async def raw_provider(
-    kind: ProviderKind, reply: bytes, after: After = "end", connections: list[int] | None = None
+    kind: ProviderKind,
+    reply: bytes | Callable[[bytes], bytes],
+    after: After = "end",
+    connections: list[int] | None = None,
 ) -> AsyncGenerator[Provider]:
-    """A provider at a server that sends `reply` to each request, then ends, cuts or keeps the connection, or hangs.
+    """A provider at a server that sends `reply`, or what it makes of a request's head, then ends, cuts or keeps the
+    connection, or hangs.
 
     `connections` gets one item for each connection, the number of requests on it.
     """
@@ -54,9 +58,9 @@ async def raw_provider(
         mine = len(counts)
         counts.append(0)
         try:
-            while await _take_request(reader):
+            while head := await _take_request(reader):
                 counts[mine] += 1
-                writer.write(reply)
+                writer.write(reply if isinstance(reply, bytes) else reply(head))
                 await writer.drain()
                 if after == "hang":
                     await closing.wait()
@@ -77,13 +81,13 @@ async def raw_provider(
         await server.wait_closed()
 
 
-async def _take_request(reader: asyncio.StreamReader) -> bool:
-    """False when the client has ended the connection."""
+async def _take_request(reader: asyncio.StreamReader) -> bytes:
+    """Its head; empty when the client has ended the connection."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):
-        return False
+        return b""
     lines = head.lower().split(b"\r\n")
     length = next((line for line in lines if line.startswith(b"content-length")), b"content-length: 0")
     await reader.readexactly(int(length.partition(b":")[2]))
-    return True
+    return head

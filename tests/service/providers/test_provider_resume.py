@@ -10,14 +10,14 @@ import pytest
 
 from onceq.wire import Output
 from onceq_service.providers import CallSpec, Provider, open_providers
-from onceq_service.providers.base import Delta, ProviderError, Resume
+from onceq_service.providers.base import Delta, Resume
 from onceq_service.settings import DEFAULT_PROVIDERS, on_simulator
 from onceq_service.simulator import SimulatorServer
 from tests.service.providers.kit import Heard, Meter, hear, refusal, sim, spec_for
-from tests.service.providers.raw_server import answer, raw_provider
+from tests.service.providers.raw_server import answer, chunked, raw_provider, sse
 from tests.waiting import until
 
-TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+JSON = "content-type: application/json\r\n"
 
 
 @pytest.fixture
@@ -136,9 +136,24 @@ async def test_abandoning_what_is_gone_is_no_error(openai: Provider) -> None:
 @pytest.mark.parametrize("status", ["brand_new", None])
 async def test_a_polled_status_that_nobody_knows_is_garbage_and_not_an_endless_answer(status: str | None) -> None:
     body = msgspec.json.encode({"id": "resp_1", "status": status, "output": []})
-    reply = answer(body, headers="content-type: application/json\r\n")
-    async with raw_provider("openai", reply) as provider:
+    polled, refused = answer(body, headers=JSON), answer(b"{}", status=400, headers=JSON)
+    async with raw_provider("openai", lambda head: refused if b"stream=true" in head else polled) as provider:
         spec = replace(background(), resume=Resume("resp_1", 1, Output()))
         heard = await hear(provider, spec)
-    assert isinstance(heard.error, ProviderError)
-    assert heard.error.cause == "broken"
+    assert (heard.broke().code, heard.broke().cause) == ("stream_garbage", "broken")
+
+
+async def test_a_host_that_streams_from_the_beginning_again_tells_nothing_twice() -> None:
+    """openai's own helper for resuming sends no cursor and drops what it knows: such hosts exist."""
+    deltas = [{"type": "response.output_text.delta", "sequence_number": n, "delta": f"{n} "} for n in range(1, 6)]
+    end = {"type": "response.completed", "sequence_number": 6, "response": {"id": "resp_1", "status": "completed"}}
+    heads: list[bytes] = []
+
+    def reply(head: bytes) -> bytes:
+        heads.append(head)
+        return chunked(sse(*deltas, end), end=True)
+
+    async with raw_provider("openai", reply) as provider:
+        heard = await hear(provider, replace(background(), resume=Resume("resp_1", 3, Output(text="1 2 3 "))))
+    assert (heard.said(), heard.finish_reason) == ("4 5 ", "stop")
+    assert b"starting_after=3" in heads[0]
