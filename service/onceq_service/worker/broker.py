@@ -90,9 +90,9 @@ class LeaseBroker(BaseRedisBroker):
         """Messages of claimed jobs, as slots become free."""
         fresh: list[Held] = []
         try:
-            while True:
+            while not _cancelled():
                 fresh += await self._claim()
-                while fresh:  # what was yielded is Taskiq's, also when it stops while all slots are busy
+                while fresh and not _cancelled():  # what was yielded is Taskiq's, also when it stops while all slots are busy
                     yield self._message(fresh.pop(0).claim)
         finally:
             self._begin_drain()
@@ -154,6 +154,15 @@ class LeaseBroker(BaseRedisBroker):
         """Running jobs may finish for `drain_s`; then their calls are closed, booked, and queued again."""
         log.info("draining: %d jobs may run for %.0f s more", len(self.holding), self.settings.drain_s)
         asyncio.get_running_loop().call_later(self.settings.drain_s, self.holding.stop_all, "drain")
+
+
+def _cancelled() -> bool:
+    """Whether this task was told to end: a cancel that comes together with Redis' reply is swallowed on its way up.
+
+    Taskiq asks for each message in a task of its own, cancels the last one when the worker stops, and waits for it.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _obey(store: Store, holding: Holding) -> None:
