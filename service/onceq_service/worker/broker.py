@@ -92,7 +92,8 @@ class LeaseBroker(BaseRedisBroker):
         try:
             while not _cancelled():
                 fresh += await self._claim()
-                while fresh and not _cancelled():  # what was yielded is Taskiq's, also when it stops while all slots are busy
+                # What was yielded is Taskiq's, also when it stops while all slots are busy.
+                while fresh and not _cancelled():
                     yield self._message(fresh.pop(0).claim)
         finally:
             self._begin_drain()
