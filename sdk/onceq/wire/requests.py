@@ -1,0 +1,225 @@
+"""What a client may send: a job, a batch, a replay, a switch, a key. Unknown fields are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AwareDatetime, Field, JsonValue, StringConstraints, model_validator
+
+from onceq.wire.words import IDEMPOTENCY_KEY_PATTERN, MAX_BATCH, Band, LabelKey, ModelName, Name, Request, Scope
+
+
+class TextPart(Request):
+    """Text inside a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImagePart(Request):
+    """An image in a message: a URL that the provider fetches (never onceq), or base64 `data` with its type."""
+
+    type: Literal["image"]
+    url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=8_000)] | None = None
+    data: Annotated[str, StringConstraints(min_length=4, pattern=r"^[A-Za-z0-9+/]+={0,2}$")] | None = None
+    media_type: Literal["image/png", "image/jpeg", "image/gif", "image/webp"] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.url is None) == (self.data is None):
+            raise ValueError("an image part needs either url or data")
+        if self.data is not None and self.media_type is None:
+            raise ValueError("an image given as data needs a media_type")
+        return self
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class ToolCall(Request):
+    """A call of a tool that the model asked for; `arguments` is the JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(Request):
+    """One turn. `tool_calls` belong to an assistant's turn; a `tool` turn answers the call `tool_call_id`."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | Annotated[list[Part], Field(min_length=1, max_length=100)] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=128)] | None = None
+    tool_call_id: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_role(self) -> Self:
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("only an assistant message has tool_calls")
+        if (self.role == "tool") != (self.tool_call_id is not None):
+            raise ValueError("a tool message, and only it, has a tool_call_id")
+        if self.content is None and not self.tool_calls:
+            raise ValueError("a message needs content")
+        return self
+
+
+class Tool(Request):
+    """A function that the model may call; `parameters` is the JSON Schema of its arguments."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    description: str | None = None
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class ToolChoice(Request):
+    """Forces the one tool that is named."""
+
+    name: str
+
+
+class ResponseFormat(Request):
+    """Asks for JSON: any object, or one that fits `schema` (JSON Schema)."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "answer"
+    json_schema: dict[str, JsonValue] | None = Field(default=None, alias="schema")
+    strict: bool = True
+
+    @model_validator(mode="after")
+    def _schema_where_needed(self) -> Self:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("json_schema, and only it, needs a schema")
+        return self
+
+
+class Timeouts(Request):
+    """Clocks of one job in seconds, each instead of the service's own; beside them runs `deadline_s` over all of it.
+
+    `queue_s` from the post to the first start (then `expired`, code `queue_timeout`), `first_byte_s` from a call's
+    start to its answer's first byte, `between_bytes_s` between two bytes, `call_s` for a whole call. A call that runs
+    out of time may be billed, and is tried again as `max_calls` allows.
+    """
+
+    queue_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
+    first_byte_s: Annotated[float, Field(gt=0, le=3_600)] | None = None
+    between_bytes_s: Annotated[float, Field(gt=0, le=3_600)] | None = None
+    call_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+
+
+RESERVED_PARAMS: Final[frozenset[str]] = frozenset({
+    "model", "modelId", "messages", "input", "system", "instructions", "stream", "stream_options",
+    "background", "store", "n",
+    "max_tokens", "max_completion_tokens", "max_output_tokens", "tools", "toolConfig", "tool_choice",
+    "inferenceConfig", "temperature", "stop", "stop_sequences", "response_format", "text", "output_config",
+    "base_url", "api_key", "extra_headers", "extra_body", "extra_query", "timeout",
+})  # fmt: skip
+"""Names that `params` may not carry: each has a field of its own, or would change whom or how we call."""
+
+
+class JobRequest(Request):
+    """`POST /v1/jobs`: one completion that is wanted, exactly one of `prompt` and `messages`.
+
+    `params` are passed to the provider as they are, for what has no common name (`top_p`, `seed`, `thinking`, ...);
+    they may not name what onceq itself decides (model, messages, stream, ...).
+
+    `on_crash` says what happens when the worker is lost in mid-call: `retry` calls again, `fail` keeps what there is,
+    `resume` goes on with the same call, and the same bill, where OpenAI runs it as a background response (which OpenAI
+    then stores); where that can't be gone on with, the job fails, and is never paid twice.
+
+    `model` may be a list: when the provider of the first is down, braked or fails, the job goes on with the next,
+    never after the request itself or its content was refused. `not_before` delays the start. With `on_disconnect:
+    cancel` the job is cancelled once nobody has followed, polled or posted it for `disconnect_grace_s` seconds.
+    """
+
+    model: ModelName | Annotated[list[ModelName], Field(min_length=1, max_length=8)]
+    prompt: Annotated[str, StringConstraints(min_length=1)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=2_000)] | None = None
+    system: str | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    stop: Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(max_length=16)] | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    tool_choice: Literal["auto", "none", "required"] | ToolChoice | None = None
+    response_format: ResponseFormat | None = None
+    params: dict[str, JsonValue] | None = None
+
+    band: Band = "standard"
+    deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
+    not_before: AwareDatetime | None = None
+    timeouts: Timeouts | None = None
+    max_calls: Annotated[int, Field(ge=1, le=20)] | None = None
+    on_crash: Literal["retry", "fail", "resume"] | None = None
+    on_break: Literal["retry", "fail"] | None = None
+    on_disconnect: Literal["continue", "cancel"] | None = None
+    disconnect_grace_s: Annotated[float, Field(ge=1, le=86_400)] = 30.0
+    dedupe_window_s: Annotated[int, Field(ge=0, le=86_400)] | None = None
+    fresh: bool = False
+
+    user: Name | None = None
+    team: Name | None = None
+    labels: Annotated[dict[LabelKey, Name], Field(max_length=16)] | None = None
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages")
+        forbidden = RESERVED_PARAMS & set(self.params or {})
+        if forbidden:
+            raise ValueError(f"params may not set {', '.join(sorted(forbidden))}: onceq decides it")
+        return self
+
+    def turns(self) -> list[Message]:
+        """The conversation without `system`; a bare prompt is one user turn."""
+        return list(self.messages) if self.messages is not None else [Message(role="user", content=self.prompt)]
+
+    def models(self) -> list[str]:
+        """The model that is wanted, and behind it those that may answer instead."""
+        return [self.model] if isinstance(self.model, str) else list(self.model)
+
+
+class BatchItem(Request):
+    """One job of a batch with its own idempotency key."""
+
+    idempotency_key: Annotated[str, StringConstraints(pattern=IDEMPOTENCY_KEY_PATTERN)] | None = None
+    job: JobRequest
+
+
+class BatchRequest(Request):
+    """`POST /v1/jobs/batch`."""
+
+    items: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class ReplayRequest(Request):
+    """`POST /v1/jobs/replay`: asks again what ended so and was not replayed before, newest first, at most `limit`.
+
+    `error` is the code of its error, `since` a time of creation; what is left out fits any.
+    """
+
+    status: Literal["failed", "expired", "cancelled"] = "failed"
+    error: Name | None = None
+    team: Name | None = None
+    model: ModelName | None = None
+    since: AwareDatetime | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 100
+
+
+class Switch(Request):
+    """`POST /v1/lanes/pause` and `/resume`: either a lane (a model, or an alias for several) or a band."""
+
+    lane: ModelName | None = None
+    band: Band | None = None
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        if (self.lane is None) == (self.band is None):
+            raise ValueError("give either lane or band")
+        return self
+
+
+class ApiKeyRequest(Request):
+    """`POST /v1/keys` (admin): a new API key for the caller's tenant; an operator may name another tenant."""
+
+    name: Name = "key"
+    scopes: list[Scope] = Field(default=["submit", "read", "cancel"], min_length=1)
+    tenant: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None

@@ -1,0 +1,70 @@
+"""The words of the contract: statuses, bands, scopes, error codes, limits; what requests and answers have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
+Disposition = Literal["created", "joined", "replayed"]
+Durability = Literal["strict", "relaxed"]
+Band = Literal["interactive", "standard", "batch"]
+Scope = Literal["submit", "read", "cancel", "admin", "operator"]
+EventName = Literal[
+    "queued",
+    "started",
+    "delta",
+    "reset",
+    "retrying",
+    "snapshot",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "expired",
+]
+DeltaKind = Literal["text", "reasoning", "tool_call"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
+TERMINAL: Final[frozenset[str]] = frozenset({"succeeded", "failed", "cancelled", "expired"})
+"""A job in one of these states never changes again (G1); an event of one of these names is the last of its log (G6)."""
+BANDS: Final[tuple[Band, ...]] = ("interactive", "standard", "batch")
+SCOPES: Final[tuple[Scope, ...]] = ("submit", "read", "cancel", "admin", "operator")
+NANO: Final = 1_000_000_000
+"""nano-USD in one US dollar."""
+MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+"""Largest request body the API reads; more is a 413. Room for a 5 MB prompt with its JSON escapes."""
+MAX_BATCH: Final = 1_000
+"""Most items of one POST /v1/jobs/batch."""
+JOB_ID_PATTERN: Final = r"^job_[0-9a-f]{32}$"
+IDEMPOTENCY_KEY_PATTERN: Final = r"^[\x21-\x7e]{1,255}$"
+ErrorCode = Literal[
+    # the request, answered as problem+json
+    "bad_request", "invalid_request", "malformed_json", "malformed_idempotency_key", "malformed_last_event_id",
+    "last_event_id_ahead", "unauthorized", "forbidden", "job_not_found", "job_not_ended", "not_found",
+    "method_not_allowed", "idempotency_key_reused", "payload_too_large", "unsupported_media_type", "unknown_model",
+    "provider_not_served", "rate_limited", "store_unavailable", "store_full", "internal_error",
+    # the job, in Job.error
+    "provider_bad_request", "provider_auth", "provider_forbidden", "model_not_found", "provider_too_large",
+    "content_refused", "provider_rate_limited", "provider_overloaded", "provider_error", "provider_unreachable",
+    "provider_timeout", "provider_stalled", "stream_broken", "stream_garbage", "stream_ended_early",
+    "unsupported_input", "provider_key_missing", "deadline_exceeded", "queue_timeout", "resume_refused", "worker_lost",
+    "poison", "cancelled", "disconnected",
+    # the client
+    "connection_failed", "stream_lost", "wait_timeout", "not_configured",
+]  # fmt: skip
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""A person's word for a user, team or label: printable, no control characters."""
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$")]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00-\x20\x7f]+$")]
+
+
+class Request(BaseModel):
+    """A value that a client sends: unknown fields are refused, nothing is coerced from another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class Answer(BaseModel):
+    """A value that the service sends: may grow, so unknown fields are kept out of the way of old readers."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
