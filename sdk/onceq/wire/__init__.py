@@ -26,6 +26,7 @@ from onceq.wire.jobs import (
     Usage,
     Waiting,
 )
+from onceq.wire.phases import PHASES, VERDICTS, Phases, Verdict
 from onceq.wire.reports import (
     CostDimension,
     CostPoint,
@@ -90,9 +91,11 @@ __all__ = [
     "MAX_BATCH",
     "MAX_BODY_BYTES",
     "NANO",
+    "PHASES",
     "RESERVED_PARAMS",
     "SCOPES",
     "TERMINAL",
+    "VERDICTS",
     "Answer",
     "ApiKeyRequest",
     "Band",
@@ -129,6 +132,7 @@ __all__ = [
     "Name",
     "Output",
     "Part",
+    "Phases",
     "Problem",
     "Quantiles",
     "ReplayAnswer",
@@ -150,6 +154,7 @@ __all__ = [
     "Totals",
     "Urls",
     "Usage",
+    "Verdict",
     "Waiting",
     "WorkerInfo",
 ]

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from onceq.wire.phases import Phases, Verdict
 from onceq.wire.requests import ToolCall
 from onceq.wire.words import Answer, Band, Disposition, Durability, FinishReason, Status
 
@@ -48,13 +49,19 @@ class Cost(Answer):
 
 
 class Timings(Answer):
-    """Seconds. `queue_s` created to first start, `ttft_s` created to first token, `generation_s` first token to end."""
+    """Seconds. `queue_s` created to first start, `ttft_s` created to first token, `generation_s` first token to end.
+
+    `phases` and `verdict` come with the end. `verdict` says who made the job slow or failed; null where there is
+    nothing to explain.
+    """
 
     queue_s: float | None = None
     ttft_s: float | None = None
     provider_ttft_s: float | None = None
     generation_s: float | None = None
     total_s: float | None = None
+    phases: Phases | None = None
+    verdict: Verdict | None = None
 
 
 class JobError(Answer):

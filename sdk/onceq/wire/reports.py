@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from onceq.wire.phases import Verdict
 from onceq.wire.words import Answer, Band, Durability
 
 
@@ -33,7 +34,8 @@ class Totals(Answer):
     """Sums over a period. Real and simulated work are never in one sum.
 
     `avoided_nano_usd` is what the jobs that joined or replayed an answer would have cost. `causes`: how many jobs ended
-    with each error code.
+    with each error code. `phases` is seconds by phase, over the jobs that ended; `verdicts` how many of them have each
+    verdict.
     """
 
     jobs: int = 0
@@ -56,6 +58,8 @@ class Totals(Answer):
     unpriced_calls: int = 0
     bill_amplification: float | None = None
     causes: dict[str, int] = Field(default_factory=dict[str, int])
+    verdicts: dict[Verdict, int] = Field(default_factory=dict[Verdict, int])
+    phases: dict[str, float] = Field(default_factory=dict[str, float])
     ttft: Quantiles = Field(default_factory=Quantiles)
     total: Quantiles = Field(default_factory=Quantiles)
 
