@@ -26,13 +26,27 @@ from onceq._submission import (
     Models,
     Prompt,
     checked_key,
+    key_request,
     prepare,
     prepare_batch,
     replay_request,
     switch,
 )
 from onceq.errors import OnceqError
-from onceq.wire import Band, CostDimension, Costs, Health, Job, Lanes, Stats, Status, SubmittedJob
+from onceq.wire import (
+    ApiKeyInfo,
+    Band,
+    CostDimension,
+    Costs,
+    Health,
+    Job,
+    Lanes,
+    NewApiKey,
+    Scope,
+    Stats,
+    Status,
+    SubmittedJob,
+)
 
 Submitted = list[AsyncJobHandle | OnceqError]
 """What became of the items of a batch, in order."""
@@ -204,6 +218,24 @@ class AsyncClient:
     async def resume(self, *, lane: str | None = None, band: Band | None = None) -> Lanes:
         """End a pause. Needs an API key with the scope `operator`."""
         return await self._driver.run(_flows.switch("resume", switch(lane, band), self._backoff))
+
+    async def whoami(self) -> ApiKeyInfo:
+        """The API key that this client uses: its tenant and scopes."""
+        return await self._driver.run(_flows.whoami(self._backoff))
+
+    async def keys(self) -> Sequence[ApiKeyInfo]:
+        """The tenant's API keys, oldest first, without their secrets. Needs `admin`; an operator sees all tenants'."""
+        return await self._driver.run(_flows.keys(self._backoff))
+
+    async def create_key(
+        self, name: str = "key", *, scopes: Sequence[Scope] = ("submit", "read", "cancel"), tenant: str | None = None
+    ) -> NewApiKey:
+        """Make an API key; `.secret` is told this once. Needs `admin`, and `operator` for another tenant."""
+        return await self._driver.run(_flows.create_key(key_request(name, scopes, tenant)))
+
+    async def revoke_key(self, key_id: str) -> None:
+        """Take an API key back, at once or within 5 s. Needs `admin`. Raises NotFoundError."""
+        await self._driver.run(_flows.revoke_key(key_id, self._backoff))
 
     async def ledger(self, job_id: str) -> Ledger:
         """What was booked for the job: one row a try, oldest first. Raises NotFoundError."""

@@ -25,6 +25,9 @@ from onceq.errors import (
 )
 from onceq.wire import (
     TERMINAL,
+    ApiKeyInfo,
+    ApiKeyList,
+    ApiKeyRequest,
     BatchAnswer,
     CostDimension,
     Costs,
@@ -33,6 +36,7 @@ from onceq.wire import (
     JobPage,
     Lanes,
     LedgerEntry,
+    NewApiKey,
     Problem,
     ReplayAnswer,
     ReplayRequest,
@@ -89,6 +93,26 @@ def switch(word: Literal["pause", "resume"], what: Switch, backoff: Backoff) -> 
 def _post(path: str, body: Request) -> Call:
     content = body.model_dump_json(exclude_none=True).encode()
     return Call("POST", path, headers={"content-type": "application/json"}, content=content)
+
+
+def whoami(backoff: Backoff) -> Flow[ApiKeyInfo]:
+    """The key that is used."""
+    return read(ApiKeyInfo.model_validate_json, (yield from exchange(Call("GET", "/v1/keys/self"), backoff)))
+
+
+def keys(backoff: Backoff) -> Flow[list[ApiKeyInfo]]:
+    """The tenant's keys, oldest first."""
+    return read(ApiKeyList.model_validate_json, (yield from exchange(Call("GET", "/v1/keys"), backoff))).keys
+
+
+def create_key(wanted: ApiKeyRequest) -> Flow[NewApiKey]:
+    """Make a key; sent once, as a lost answer's secret is lost and a second key would be one too many."""
+    return read(NewApiKey.model_validate_json, (yield from exchange(_post("/v1/keys", wanted), Backoff(0))))
+
+
+def revoke_key(key_id: str, backoff: Backoff) -> Flow[None]:
+    """Take a key back."""
+    yield from exchange(Call("DELETE", f"/v1/keys/{quote(key_id, safe='')}"), backoff)
 
 
 def ledger(job_id: str, backoff: Backoff) -> Flow[Ledger]:

@@ -18,6 +18,7 @@ from onceq.wire import (
     IDEMPOTENCY_KEY_PATTERN,
     MAX_BATCH,
     MAX_BODY_BYTES,
+    ApiKeyRequest,
     Band,
     BatchItem,
     JobRequest,
@@ -25,6 +26,7 @@ from onceq.wire import (
     ReplayRequest,
     Request,
     ResponseFormat,
+    Scope,
     Switch,
     Timeouts,
     Tool,
@@ -163,6 +165,11 @@ def replay_request(**fields: Any) -> ReplayRequest:
 def switch(lane: str | None, band: Band | None) -> Switch:
     """What to pause or resume. Raises BadRequestError unless it is one thing."""
     return _made(Switch, {"lane": lane, "band": band})
+
+
+def key_request(name: str, scopes: Sequence[Scope], tenant: str | None) -> ApiKeyRequest:
+    """Which API key to make. Raises BadRequestError."""
+    return _made(ApiKeyRequest, {"name": name, "scopes": list(scopes), "tenant": tenant})
 
 
 def _made(kind: type[Made], fields: Mapping[str, Any]) -> Made:

@@ -26,6 +26,7 @@ from onceq.wire.jobs import (
     Usage,
     Waiting,
 )
+from onceq.wire.keys import ApiKeyInfo, ApiKeyList, NewApiKey
 from onceq.wire.phases import PHASES, VERDICTS, Phases, Verdict
 from onceq.wire.reports import (
     CostDimension,
@@ -97,6 +98,8 @@ __all__ = [
     "TERMINAL",
     "VERDICTS",
     "Answer",
+    "ApiKeyInfo",
+    "ApiKeyList",
     "ApiKeyRequest",
     "Band",
     "BatchAnswer",
@@ -130,6 +133,7 @@ __all__ = [
     "Message",
     "ModelName",
     "Name",
+    "NewApiKey",
     "Output",
     "Part",
     "Phases",

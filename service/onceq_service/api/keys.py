@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from fastapi import APIRouter, Request, Response
 
-from onceq.wire import Answer, ApiKeyRequest, Scope
+from onceq.wire import ApiKeyInfo, ApiKeyList, ApiKeyRequest, NewApiKey
 from onceq_service.api import documented as doc
-from onceq_service.api.auth import Admin
+from onceq_service.api.auth import KEY, Admin
 from onceq_service.api.body import parse, read_json
 from onceq_service.api.door import HEADS
 from onceq_service.api.problems import Refused
@@ -16,28 +14,6 @@ from onceq_service.api.service import In
 from onceq_service.store import ApiKey
 
 router = APIRouter(tags=["keys"])
-
-
-class ApiKeyInfo(Answer):
-    """A key, without its secret."""
-
-    id: str
-    tenant: str
-    name: str
-    scopes: list[Scope]
-    created_at: datetime
-
-
-class NewApiKey(ApiKeyInfo):
-    """A key with its secret, which is shown this once."""
-
-    secret: str
-
-
-class ApiKeyList(Answer):
-    """Keys, oldest first."""
-
-    keys: list[ApiKeyInfo]
 
 
 @router.post(
@@ -60,6 +36,12 @@ async def create_key(request: Request, service: In, caller: Admin) -> NewApiKey:
 async def list_keys(service: In, caller: Admin) -> ApiKeyList:
     """The tenant's keys; an operator's own call lists those of all tenants."""
     return ApiKeyList(keys=[_info(key) for key in await service.store.keys.list(_reach(caller))])
+
+
+@router.get("/v1/keys/self", responses=doc.problems(401, 503))
+async def own_key(request: Request) -> ApiKeyInfo:
+    """The key that asks: what it may do, so that a page offers nothing else."""
+    return _info(request.scope[KEY])
 
 
 @router.delete("/v1/keys/{key_id}", status_code=204, responses=doc.problems(401, 403, 404, 503))
