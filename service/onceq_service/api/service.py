@@ -5,8 +5,9 @@ refreshed in the background, so that no request waits for it. Nothing here is st
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Final
@@ -26,6 +27,7 @@ from onceq_service.store.server import FULL_AT
 
 TEND_S: Final = 1.0
 WORKERS_S: Final = 2.0
+API_S: Final = 2.0
 INSPECT_S: Final = 5.0
 STATS_S: Final = 1.0
 
@@ -55,7 +57,7 @@ class Service:
         self.full = False
         self.workers: list[WorkerInfo] = []
         self.streams = 0
-        self.posts: Counter[str] = Counter()
+        self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self.stats = TenantCache(STATS_S)
         self._seal: Seal | None = None
         self._stream_seal: Seal | None = None
@@ -75,6 +77,8 @@ class Service:
                 yield
             finally:
                 await cancel_all(chores)
+                with suppress(StoreError):
+                    await self.store.gauges.forget_api(self._name)
 
     async def seal(self) -> Seal:
         """The queue's HMAC. No job is admitted before Redis has been looked at once; raises StoreUnavailable."""
@@ -100,6 +104,10 @@ class Service:
         """Reads which workers live."""
         self.workers = await self.store.sums.workers()
 
+    async def say_api(self) -> None:
+        """Says that this process lives, and how many event streams it has open."""
+        await self.store.gauges.say_api(self._name, self.streams)
+
     async def tend(self) -> None:
         """One second's housekeeping of the queue, and whether its memory still takes new work."""
         await self.store.engine.tend()
@@ -115,7 +123,7 @@ class Service:
         return self._seal
 
     def _chores(self) -> tuple[tuple[Callable[[], Awaitable[object]], float], ...]:
-        return ((self.tend, TEND_S), (self.see_workers, WORKERS_S), (self.inspect, INSPECT_S))
+        return ((self.tend, TEND_S), (self.see_workers, WORKERS_S), (self.say_api, API_S), (self.inspect, INSPECT_S))
 
 
 async def repeat(what: Callable[[], Awaitable[object]], every_s: float) -> None:

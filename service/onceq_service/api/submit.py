@@ -50,7 +50,6 @@ async def admit(
     wanted = admission(request, key, idem_key, models, seal, service.defaults, retry_of)
     jobs = service.store.jobs
     admitted = await jobs.admit(wanted)
-    service.posts[admitted.disposition] += 1
     if admitted.disposition == "created":
         return Accepted(admitted.id, "created", receipt.created(wanted, admitted.created_ms, jobs.durability))
     known: SubmittedJob = await jobs.submitted(admitted)

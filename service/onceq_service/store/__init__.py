@@ -14,6 +14,7 @@ from onceq_service.store.apikeys import ApiKey, ApiKeys
 from onceq_service.store.engine import Engine
 from onceq_service.store.errors import KeyReused, LeaseLost, StoreError, StoreFull, StoreUnavailable
 from onceq_service.store.events import EventLog
+from onceq_service.store.gauges import Gauges
 from onceq_service.store.jobs import Admission, Filter, Jobs, new_job_id
 from onceq_service.store.keys import Keys
 from onceq_service.store.lanes import Lanes
@@ -39,6 +40,7 @@ class Store:
     sums: Sums
     keys: ApiKeys
     lanes: Lanes
+    gauges: Gauges
     names: Keys
     retention: Retention
     _pipe: Pipe
@@ -91,6 +93,7 @@ async def open_store(url: str, queue: str = "main", retention: Retention | None 
             sums=Sums(pipe, keys),
             keys=ApiKeys(pipe, keys),
             lanes=Lanes(pipe, keys),
+            gauges=Gauges(pipe, keys),
             names=keys,
             retention=kept,
             _pipe=pipe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Literal, cast
 
@@ -24,7 +25,7 @@ class Lanes:
     async def list(self) -> list[LaneInfo]:
         """Newest start first, at most 1,000."""
         names = cast("list[bytes]", await self._pipe.command("ZRANGE", self._keys("lanes"), 0, -1, "REV"))
-        return [await self.get(name.decode()) for name in names]
+        return await asyncio.gather(*(self.get(name.decode()) for name in names))
 
     async def get(self, lane: str) -> LaneInfo:
         """One lane; without limits or trouble when nothing is known of it."""

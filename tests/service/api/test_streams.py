@@ -180,9 +180,9 @@ def stuck_reader(url: str, key: str, job_id: str) -> socket.socket:
 
 
 def streams_of(client: Http) -> int:
-    """Open streams of the API process that answers."""
+    """Open streams of all API processes, as the one that answers knows them."""
     lines = client.get("/metrics").text.splitlines()
-    return int(float(next(line for line in lines if line.startswith("onceq_api_streams{")).split()[-1]))
+    return int(float(next(line for line in lines if line.startswith("onceq_api_streams ")).split()[-1]))
 
 
 REDIS_POOL = 16

@@ -37,6 +37,9 @@ local function bury(id, tenant, now, result_ttl)
   redis.call('ZREMRANGEBYSCORE', k_dead(tenant), '-inf', int(now - result_ttl * 1000))
   redis.call('ZADD', k_dead(tenant), int(now), id)
   redis.call('EXPIRE', k_dead(tenant), result_ttl)
+  redis.call('ZREMRANGEBYSCORE', k_buried(), '-inf', int(now - result_ttl * 1000))
+  redis.call('ZADD', k_buried(), int(now), id)
+  redis.call('EXPIRE', k_buried(), result_ttl)
 end
 
 -- Ends a job for good. `e` has state, rest (JSON members: finish_reason, usage, error), provider_ttft_ms, events_ttl,

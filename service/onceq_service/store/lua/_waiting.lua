@@ -56,9 +56,19 @@ local function delay(id, at)
   wake() -- a waiting worker learns the new earliest time
 end
 
+-- What waits in the whole queue: how many jobs of a band, and since when each could have started.
+local function note_queued(id, job)
+  redis.call('HINCRBY', k_totals(), job.band, 1)
+  local since = math.max(tonumber(job.created_ms), tonumber(job.not_before_ms) or 0)
+  redis.call('ZADD', k_queued(job.band), int(since), id)
+end
+
 local function move(id, job, from, to)
   redis.call('ZREM', k_index(job.tenant, from), id)
   redis.call('ZADD', k_index(job.tenant, to), job.created_ms, id)
-  if from == 'queued' then redis.call('HINCRBY', k_totals(), job.band, -1) end
-  if to == 'queued' then redis.call('HINCRBY', k_totals(), job.band, 1) end
+  if from == 'queued' then
+    redis.call('HINCRBY', k_totals(), job.band, -1)
+    redis.call('ZREM', k_queued(job.band), id)
+  end
+  if to == 'queued' then note_queued(id, job) end
 end

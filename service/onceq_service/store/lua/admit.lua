@@ -65,8 +65,9 @@ if job.grace_ms then redis.call('ZADD', k_watched(), int(now + tonumber(job.grac
 if job.retry_of then
   redis.call('HSET', k_job(job.retry_of), 'replayed_by', id)
   redis.call('ZREM', k_dead(tenant), job.retry_of)
+  redis.call('ZREM', k_buried(), job.retry_of)
 end
-redis.call('HINCRBY', k_totals(), job.band, 1)
+note_queued(id, job)
 for lane, limits in string.gmatch(ARGV[10], '(%S+)=([%d,]*)') do configure_lane(lane, limits) end
 roll(now, job, {'jobs', 1})
 local at = tonumber(job.not_before_ms) or 0
