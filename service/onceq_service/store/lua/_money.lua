@@ -15,7 +15,7 @@ local function roll_into(span, bucket, ttl, tenant, dims, sums)
 end
 
 -- Adds the same to the counters of the whole queue, which never go down: what /metrics shows.
-local function count(job, sums)
+local function tally(job, sums)
   local series = string.match(job.model, '^[^/]+') .. '|' .. job.band .. '|' .. (job.simulated or '0') .. '|'
   for n = 1, #sums, 2 do
     if sums[n + 1] > 0 then redis.call('HINCRBY', k_counters(), series .. sums[n], int(sums[n + 1])) end
@@ -29,7 +29,7 @@ local function roll(now, job, sums)
   })
   roll_into('h', int(math.floor(now / 3600000)), HOUR_TTL, job.tenant, dims, sums)
   roll_into('d', int(math.floor(now / 86400000)), DAY_TTL, job.tenant, dims, sums)
-  count(job, sums)
+  tally(job, sums)
 end
 
 -- What the answer of a job cost, that nobody has to pay who asks the same: nil while a call of it is unpriced.
