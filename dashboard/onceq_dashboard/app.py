@@ -10,7 +10,7 @@ import streamlit as st
 from onceq_dashboard import signin
 from onceq_dashboard.options import STYLE
 from onceq_dashboard.source import Door
-from onceq_dashboard.views import cost, jobs, overview
+from onceq_dashboard.views import cost, failures, jobs, overview
 
 HERE = Path(__file__).parent
 
@@ -24,6 +24,7 @@ def main() -> None:
         [
             st.Page(_overview, title="Overview", url_path="overview", icon=":material/monitoring:", default=True),
             st.Page(_jobs, title="Jobs", url_path="jobs", icon=":material/list_alt:"),
+            st.Page(_failures, title="Failures", url_path="failures", icon=":material/report:"),
             st.Page(_cost, title="Cost", url_path="cost", icon=":material/payments:"),
         ],
         position="top",
@@ -37,6 +38,10 @@ def _overview() -> None:
 
 def _jobs() -> None:
     _guarded(jobs.show)
+
+
+def _failures() -> None:
+    _guarded(failures.show)
 
 
 def _cost() -> None:

@@ -6,15 +6,17 @@ Times are `datetime64[us, UTC]`, durations float seconds, counts int64; nothing 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Final, Literal
 
 import pandas as pd
 
 from onceq.wire import NANO, TERMINAL, CostPoint, Job, LaneInfo, Lanes, LedgerEntry, Totals, WorkerInfo
 from onceq_dashboard.causes import blame, most_first
+from onceq_dashboard.estimate import Work
 from onceq_dashboard.format import DASH, age, count, duration, exact_usd
 from onceq_dashboard.quantiles import mixed
 
@@ -109,7 +111,10 @@ def causes(totals: Totals) -> pd.DataFrame:
     """
     by_hand = totals.cancelled - sum(totals.causes.get(code, 0) for code in ("cancelled", "disconnected"))
     cancelled = totals.causes.get("cancelled", 0) + max(0, by_hand)
-    rows = most_first(totals.causes | {"cancelled": cancelled})
+    return _by_code(most_first(totals.causes | {"cancelled": cancelled}))
+
+
+def _by_code(rows: Sequence[tuple[str, int]]) -> pd.DataFrame:
     return pd.DataFrame({
         "code": pd.Series([code for code, _ in rows], dtype="str"),
         "blame": pd.Series([blame(code) for code, _ in rows], dtype="str"),
@@ -247,6 +252,39 @@ def ledger_table(rows: Sequence[LedgerEntry]) -> pd.DataFrame:
     frame["waste_reason"] = pd.Series([r.waste_reason or "" for r in rows], dtype="str")
     frame["price_version"] = pd.Series([r.price_version for r in rows], dtype="str")
     return frame
+
+
+def by_cause(letters: Sequence[Job]) -> list[tuple[str, int]]:
+    """Error codes with how many of the jobs have each, the most frequent first."""
+    return most_first(Counter(letter.error.code for letter in letters if letter.error))
+
+
+def letter_causes(letters: Sequence[Job]) -> pd.DataFrame:
+    """One row an error code of these jobs, the most frequent first: `code`, `blame` (see `causes.py`), `jobs`."""
+    return _by_code(by_cause(letters))
+
+
+def letter_table(letters: Sequence[Job], price: Mapping[Work, Fraction], now: datetime) -> pd.DataFrame:
+    """One row a failed job, in the order given.
+
+    `ended` (text), `code`, `blame`, `model`, `team` (empty without), `calls` ("calls / tries"), `spent_usd` (NaN while
+    unpriced), `again_usd` (what an answer of its model has cost; NaN where unknown), `kind` ("simulated" or "real"),
+    `job` (the id's beginning).
+    """
+    codes = [letter.error.code if letter.error else "" for letter in letters]
+    again = [price.get((letter.model, letter.simulated)) for letter in letters]
+    return pd.DataFrame({
+        "ended": pd.Series([age((now - (j.finished_at or now)).total_seconds()) for j in letters], dtype="str"),
+        "code": pd.Series(codes, dtype="str"),
+        "blame": pd.Series([blame(code) for code in codes], dtype="str"),
+        "model": pd.Series([j.model for j in letters], dtype="str"),
+        "team": pd.Series([j.team or "" for j in letters], dtype="str"),
+        "calls": pd.Series([f"{j.calls} / {j.tries}" for j in letters], dtype="str"),
+        "spent_usd": _usd([j.cost.nano_usd for j in letters]),
+        "again_usd": _usd([None if nano is None else round(nano) for nano in again]),
+        "kind": pd.Series(["simulated" if j.simulated else "real" for j in letters], dtype="str"),
+        "job": pd.Series([j.id[:12] for j in letters], dtype="str"),
+    })  # fmt: skip
 
 
 def worker_table(workers: Sequence[WorkerInfo], now: datetime) -> pd.DataFrame:

@@ -6,10 +6,12 @@ the API has one request a second and kind of reading, and nobody queues behind a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from itertools import islice
 from typing import Final, Literal, NamedTuple, TypeVar
 
@@ -30,7 +32,9 @@ from onceq import (
     ServiceUnavailableError,
     Stats,
 )
-from onceq.wire import CostDimension, CostPoint, Lanes, Status
+from onceq.wire import CostDimension, CostPoint, Lanes, Scope, Status
+from onceq_dashboard import estimate
+from onceq_dashboard.estimate import Work
 from onceq_dashboard.format import code_span, literal
 
 T = TypeVar("T")
@@ -38,6 +42,10 @@ Kind = Literal["away", "unavailable", "key", "scope", "missing", "settings", "ot
 
 KEEP_S: Final = 1.0
 TIMEOUT_S: Final = 5.0
+PATIENT_S: Final = 60.0
+"""How long an action on many jobs may take."""
+PRICES_S: Final = 60.0
+"""How long the prices of an estimate are kept."""
 DIMENSIONS: Final[tuple[CostDimension, ...]] = ("team", "model", "provider", "band", "key", "labels")
 
 
@@ -63,6 +71,21 @@ class Filters(NamedTuple):
     status: Status | None = None
     model: str | None = None
     team: str | None = None
+
+
+class Letters(NamedTuple):
+    """Which dead letters; None is any. `error` is the code of its error."""
+
+    error: str | None = None
+    model: str | None = None
+    team: str | None = None
+
+
+class Replayed(NamedTuple):
+    """How many new jobs were `made`, and why others were not: sentences in Markdown with how many jobs each."""
+
+    made: int
+    refused: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +129,21 @@ def newest(door: Door, filters: Filters, size: int) -> list[Job]:
     return _told(_newest(door, filters, size))
 
 
+def dead_letters(door: Door, wanted: Letters, size: int) -> list[Job]:
+    """The newest `size` failed jobs that nobody has asked again, without what they said."""
+    return _told(_dead_letters(door, wanted, size))
+
+
+def prices(door: Door) -> dict[Work, Fraction]:
+    """What an answer has cost lately, by model."""
+    return _told(_prices(door))
+
+
+def scopes(door: Door) -> frozenset[Scope]:
+    """What the key of this door may do."""
+    return _told(_scopes(door))
+
+
 def job(door: Door, job_id: str) -> Job:
     """The job as it stands."""
     return _told(_job(door, job_id))
@@ -136,6 +174,16 @@ def replay(door: Door, job_id: str) -> str:
         again = _client(door).replay(job_id).id
     _job.clear(door, job_id)
     return again
+
+
+def replay_all(door: Door, wanted: Letters, number: int) -> Replayed:
+    """Ask the newest `number` dead letters that fit again. Sent once: sent again it would go on with the next ones."""
+    with _translated(door), Client(door.base_url, door.api_key, timeout_s=PATIENT_S, max_retries=0) as patient:
+        asked = patient.replay_all(error=wanted.error, model=wanted.model, team=wanted.team, limit=number)
+    _dead_letters.clear()
+    _stats.clear(door)
+    why = Counter(_trouble(item, door).sentence for item in asked if isinstance(item, OnceqError))
+    return Replayed(len(asked) - why.total(), tuple(why.most_common()))
 
 
 def opens(door: Door) -> bool:
@@ -200,6 +248,28 @@ def _job(door: Door, job_id: str) -> Job | Trouble:
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
 def _ledger(door: Door, job_id: str) -> list[LedgerEntry] | Trouble:
     return _tried(door, lambda: list(_client(door).ledger(job_id)))
+
+
+@st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
+def _dead_letters(door: Door, wanted: Letters, size: int) -> list[Job] | Trouble:
+    def read() -> list[Job]:
+        found = _client(door).list(
+            status="failed", replayed=False, error=wanted.error, model=wanted.model, team=wanted.team, page_size=size
+        )
+        return [letter.model_copy(update={"output": None}) for letter in islice(found, size)]
+
+    return _tried(door, read)
+
+
+@st.cache_data(ttl=PRICES_S, max_entries=200, show_spinner=False)
+def _prices(door: Door) -> dict[Work, Fraction] | Trouble:
+    since = datetime.now(UTC) - timedelta(days=estimate.DAYS - 1)
+    return _tried(door, lambda: estimate.prices(_client(door).costs(group_by=["model"], since=since).points))
+
+
+@st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
+def _scopes(door: Door) -> frozenset[Scope] | Trouble:
+    return _tried(door, lambda: frozenset(_client(door).whoami().scopes))
 
 
 def _listed(door: Door, filters: Filters, size: int) -> Iterator[Job]:

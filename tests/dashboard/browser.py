@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 
 WAIT_MS = 30_000
 """How long a page may take on a busy machine; nothing is measured by it."""
-PROBES = re.compile(r"/(jobs|cost)/_stcore/(health|host-config)$")
+PROBES = re.compile(r"/(jobs|failures|latency|cost|budgets)/_stcore/(health|host-config)$")
 """Streamlit's page looks for its server below the page's own path first: a 404 that it expects."""
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Mobile/15E148 Safari"
 Scheme = Literal["light", "dark"]

@@ -17,6 +17,8 @@ import streamlit as st
 from pydantic import BaseModel
 
 from onceq.wire import (
+    ApiKeyInfo,
+    BatchAnswerItem,
     CostPoint,
     Costs,
     Health,
@@ -26,6 +28,8 @@ from onceq.wire import (
     Lanes,
     LedgerEntry,
     Problem,
+    ReplayAnswer,
+    ReplayRequest,
     Scope,
     Stats,
     SubmittedJob,
@@ -82,7 +86,7 @@ class FakeApi:
         """The dashboard keeps readings for a second: read anew now."""
         st.cache_data.clear()
 
-    def answer(self, method: str, target: str, key: str) -> Answered:
+    def answer(self, method: str, target: str, key: str, body: bytes = b"") -> Answered:
         """Status and body."""
         self.seen.append(f"{method} {target}")
         path, query = urlsplit(target).path, {k: v[0] for k, v in parse_qs(urlsplit(target).query).items()}
@@ -92,10 +96,29 @@ class FakeApi:
             return problem(401, "unauthorized", "This API key is not known.")
         if path == self.refused:
             return problem(503, "store_unavailable", "Redis does not answer.")
+        if path == "/v1/keys/self":
+            return 200, self._own_key()
         needed: Scope = "read" if method == "GET" else "cancel" if path.endswith("/cancel") else "submit"
         if needed not in self.scopes:
             return problem(403, "forbidden", f"This key lacks the scope {needed}.")
-        return self._read(path, query)
+        return self._act(path, body) if body else self._read(path, query)
+
+    def _own_key(self) -> ApiKeyInfo:
+        scopes, at = sorted(self.scopes), self.world.stats.at
+        return ApiKeyInfo(id="key_1", tenant="acme", name="this test's", scopes=scopes, created_at=at)
+
+    def _act(self, path: str, body: bytes) -> Answered:
+        assert path == "/v1/jobs/replay", path
+        return 200, self._replayed_all(ReplayRequest.model_validate_json(body))
+
+    def _replayed_all(self, wanted: ReplayRequest) -> ReplayAnswer:
+        query = {"status": wanted.status, "replayed": "false"} | wanted.model_dump(
+            include={"error", "model", "team"}, exclude_none=True
+        )
+        fitting = [j for j in self.world.jobs if self._fits(j, query)]
+        asked = fitting[: wanted.limit]
+        items = [BatchAnswerItem(job=self._replayed(j)) for j in asked]
+        return ReplayAnswer(items=items, more=len(fitting) > len(asked))
 
     def _read(self, path: str, query: dict[str, str]) -> Answered:
         match path:
@@ -116,12 +139,18 @@ class FakeApi:
         return Costs.model_validate({"since": at, "until": at, "interval": interval, "group_by": [], "points": points})
 
     def _page(self, query: dict[str, str]) -> Answered:
-        wanted = {k: query[k] for k in ("status", "model", "team") if k in query}
-        jobs = self.world.jobs
-        fitting = [j for j in jobs if all(getattr(j, k) == v for k, v in wanted.items())] if wanted else jobs
+        filtered = set(query) - {"limit", "cursor"}
+        fitting = [j for j in self.world.jobs if self._fits(j, query)] if filtered else self.world.jobs
         start, limit = int(query.get("cursor", "0")), int(query.get("limit", "50"))
         more = str(start + limit) if len(fitting) > start + limit else None
         return 200, JobPage(jobs=list(fitting[start : start + limit]), next_cursor=more)
+
+    @staticmethod
+    def _fits(job: Job, query: dict[str, str]) -> bool:
+        code = job.error.code if job.error else None
+        asked_again = str(job.replayed_by is not None).lower()
+        has = {"status": job.status, "model": job.model, "team": job.team, "error": code, "replayed": asked_again}
+        return all(has[name] == query[name] for name in has.keys() & query.keys())
 
     def _one(self, path: str) -> Answered:
         found = re.fullmatch(r"/v1/jobs/([^/]+)(/ledger|/cancel|/replay)?", path)
@@ -137,7 +166,8 @@ class FakeApi:
     def _replayed(self, job: Job) -> SubmittedJob:
         update = {"id": f"job_{uuid4().hex}", "status": "queued", "retry_of": job.id, "error": None, "output": None}
         again = job.model_copy(update=update)
-        self.world.jobs = [again, *self.world.jobs]
+        old = [j.model_copy(update={"replayed_by": again.id}) if j.id == job.id else j for j in self.world.jobs]
+        self.world.jobs = [again, *old]
         return SubmittedJob(**again.model_dump(), disposition="created")
 
     def _cancelled(self, job: Job) -> Job:
@@ -172,15 +202,14 @@ def serving(world: World) -> Generator[FakeApi]:
             self._send("GET")
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            self._send("POST")
+            self._send("POST", self.rfile.read(int(self.headers.get("Content-Length", "0"))))
 
-        def _send(self, method: str) -> None:
+        def _send(self, method: str, sent: bytes = b"") -> None:
             if api.gone:
                 self.close_connection = True
                 return
             key = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            status, answer = api.answer(method, self.path, key)
+            status, answer = api.answer(method, self.path, key, sent)
             body = body_of(answer)
             self.send_response(status)
             self.send_header("Content-Type", "application/problem+json" if status >= 400 else "application/json")

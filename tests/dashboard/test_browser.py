@@ -174,6 +174,26 @@ def test_clicks_lead_from_a_row_to_its_job_to_its_replay_and_back(browser: Brows
         assert not seen.errors
 
 
+def test_failures_of_one_cause_are_asked_again_after_the_bill_was_shown(
+    browser: Browser, dashboard: Dashboard, client: Client
+) -> None:
+    for n in range(2):
+        client.submit(f"Refused {n}. [[sim fault=400]]", team="refused").wait()
+    client.submit(f"An answer, so that there is a price. {FAST}").wait()
+    with opened(browser, dashboard.url) as (page, seen):
+        page.goto(f"{dashboard.url}/failures")
+        drawn(page, 1)
+        page.get_by_label("Team").fill("refused")
+        page.get_by_label("Team").press("Enter")
+        page.get_by_role("button", name="Ask these 2 again").click()
+        expect(page.get_by_text("2 new jobs with the same requests, and a new bill of about $0.0")).to_be_visible()
+        page.get_by_role("button", name="Ask these 2 again now").click()
+        expect(page.get_by_text("2 jobs asked again")).to_be_visible()
+        again = [job for job in client.list(team="refused") if job.retry_of]
+        assert len(again) == 2
+        assert not seen.errors
+
+
 def test_older_pages_stand_still_and_the_first_is_live_again(
     browser: Browser, beside: Dashboard, fake: FakeApi
 ) -> None:
@@ -240,7 +260,7 @@ LOOKS: list[tuple[int, Scheme]] = [(1920, "light"), (1280, "dark"), (390, "light
 def test_every_page_fits_wide_laptop_and_phone_light_and_dark(
     browser: Browser, beside: Dashboard, fake: FakeApi, tmp_path: Path, width: int, scheme: Scheme
 ) -> None:
-    fake.world = worlds.busy()
+    fake.world = worlds.failing()
     with opened(browser, beside.url, width=width, scheme=scheme) as (page, seen):
         sign_in(page, beside.url)
         drawn(page, 4)
@@ -248,10 +268,13 @@ def test_every_page_fits_wide_laptop_and_phone_light_and_dark(
         go_to(page, "Cost", width)
         drawn(page, 1)
         looks_right(page, tmp_path / f"cost-{width}-{scheme}.png", scheme)
+        go_to(page, "Failures", width)
+        drawn(page, 1)
+        looks_right(page, tmp_path / f"failures-{width}-{scheme}.png", scheme)
         go_to(page, "Jobs", width)
         expect(page.get_by_test_id("stDataFrame").locator("canvas").first).to_be_visible()
         looks_right(page, tmp_path / f"jobs-{width}-{scheme}.png", scheme)
-        page.get_by_label("Open a job").fill(worlds.job_id(3))
+        page.get_by_label("Open a job").fill(worlds.job_id(30))
         page.get_by_label("Open a job").press("Enter")
         expect(page.get_by_text("Cost lines")).to_be_visible()
         looks_right(page, tmp_path / f"job-{width}-{scheme}.png", scheme)

@@ -15,7 +15,9 @@ from tests.dashboard.pages import markdown, rendered, tables
 SIGNS = ("<script", "<img", "](", "$\\frac", ":red[", ":tada:", ":material/bolt:", "**bold", "`code", "-> b", "~~")
 
 
-@pytest.mark.parametrize(("name", "job"), [("overview", ""), ("jobs", ""), ("jobs", worlds.job_id(1)), ("cost", "")])
+@pytest.mark.parametrize(
+    ("name", "job"), [("overview", ""), ("jobs", ""), ("jobs", worlds.job_id(1)), ("failures", ""), ("cost", "")]
+)
 def test_no_text_of_a_page_holds_foreign_markup(api: FakeApi, open_page: Open, name: Page, job: str) -> None:
     api.world = worlds.hostile()
     page = open_page(name, query={"job": job} if job else {})

@@ -170,6 +170,28 @@ def make_days(at: datetime, days: int) -> list[CostPoint]:
     return [p.model_copy(update={"at": p.at - step * ((at - p.at) // timedelta(hours=1))}) for p in points]
 
 
+CAUSES = ("provider_rate_limited", "provider_timeout", "stream_broken", "provider_bad_request", "worker_lost")
+
+
+def make_letters(number: int = 23) -> list[Job]:
+    """Dead letters of five causes, three models, three teams."""
+
+    def error(n: int) -> JobError:
+        return JobError(code=CAUSES[min(n % 9, 4)], message="It did not work out.", retryable=n % 9 != 3)
+
+    return [make_job(n, "failed", error=error(n)) for n in range(1, number + 1)]
+
+
+def failing(number: int = 23) -> World:
+    """A busy day with dead letters in it."""
+    world = busy()
+    letters = make_letters(number)
+    ended = [j for j in world.jobs if j.status != "failed" and j.id not in {one.id for one in letters}]
+    world.jobs = [*letters, *ended]
+    world.stats = world.stats.model_copy(update={"dead_letters": number})
+    return world
+
+
 class ManyJobs(Sequence[Job]):
     """Jobs that are made as they are looked at."""
 

@@ -12,7 +12,7 @@ import streamlit as st
 
 from onceq import Job
 from onceq.wire import TERMINAL, CancelReceipt, Output, Status, Usage
-from onceq_dashboard import frames, source
+from onceq_dashboard import estimate, frames, source
 from onceq_dashboard.format import DASH, age, code_span, count, duration, literal, usd
 from onceq_dashboard.source import Door, SourceError
 from onceq_dashboard.views import parts
@@ -55,9 +55,9 @@ LEDGER_COLUMNS: Final = {
 }
 
 
-def show(door: Door, job_id: str) -> None:
+def show(door: Door, job_id: str, back: str = "All jobs") -> None:
     """The page of a job; live until the job ends."""
-    st.button("All jobs", icon=":material/arrow_back:", on_click=_close)
+    st.button(back, icon=":material/arrow_back:", on_click=_close)
     with parts.told():
         ended = source.job(door, job_id).status in TERMINAL
     st.fragment(_live, run_every=None if ended else REFRESH_S)(door, job_id, ended)
@@ -223,7 +223,9 @@ def _again(door: Door, job: Job) -> None:
     forbidden: str | None = st.session_state.get(_FORBIDDEN)
     off = forbidden is not None
     with st.popover("Ask again", icon=":material/replay:", disabled=off, help=forbidden):
-        st.write("A new job with the same request: it is a new call, and a new bill.")
+        with parts.told():
+            st.write(estimate.bill(1, estimate.of_replay([job], source.prices(door))))
+        st.caption(estimate.HOW)
         st.button("Ask again now", type="primary", on_click=_do_again, args=(door, job.id))
 
 

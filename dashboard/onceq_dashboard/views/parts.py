@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import tzinfo
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import altair as alt
@@ -13,8 +13,9 @@ import pandas as pd
 import streamlit as st
 
 from onceq import Stats
+from onceq.wire import Scope
 from onceq_dashboard.format import DASH
-from onceq_dashboard.source import SourceError, Trouble
+from onceq_dashboard.source import Door, SourceError, Trouble
 
 if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig
@@ -87,6 +88,15 @@ def trouble(why: Trouble) -> None:
     show(why.sentence, icon=_ICONS.get(why.kind, ":material/error:"))
 
 
+def not_allowed(door: Door, scope: Scope, what: str) -> None:
+    """Why an action is not offered, and what to do."""
+    who = door.key_name[:1].upper() + door.key_name[1:]
+    st.caption(
+        f":material/lock: {who} lacks the scope `{scope}`, so it can't {what}. Sign in with one that has it: an admin "
+        f"makes it with `onceq keys create --scope {scope}`."
+    )
+
+
 def simulated_chosen(stats: Stats, key: str) -> bool:
     """Whether the page shows simulated work: asked where there are both kinds, else what there is."""
     return pick_kind(
@@ -122,11 +132,17 @@ def table(frame: pd.DataFrame, key: str, columns: Columns | None = None) -> None
     st.dataframe(frame, hide_index=True, key=key, column_config=columns, height="content", placeholder=DASH)  # pyright: ignore[reportUnknownMemberType] - Streamlit names a type of a library that is not installed
 
 
-def clickable(frame: pd.DataFrame, key: str, columns: Columns, on_select: Callable[[], None]) -> None:
+def clickable(
+    frame: pd.DataFrame,
+    key: str,
+    columns: Columns,
+    on_select: Callable[[], None],
+    height: int | Literal["content"] = "content",
+) -> None:
     """The same, and a click anywhere in a row picks it: `selection.cells` in the state has one (row, column)."""
     st.dataframe(  # pyright: ignore[reportUnknownMemberType] - as in `table`
         frame, hide_index=True, key=key, column_config=columns, on_select=on_select, selection_mode="single-cell",
-        height="content", placeholder=DASH,
+        height=height, placeholder=DASH,
     )  # fmt: skip
 
 
