@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import pytest
 
@@ -90,6 +90,30 @@ async def test_a_claim_that_is_cut_short_by_the_stop_is_handed_back(store: Store
             await asyncio.sleep(0)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
+        assert await states(store) == (1, 0)
+    await cancel_all(store)
+
+
+async def test_a_stop_that_comes_together_with_redis_answer_ends_the_listening(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait for work answers instead of raising: the word to stop is lost on its way up, yet no job is claimed."""
+    waiting = asyncio.Event()
+
+    async def answered_anyway(_: float) -> None:
+        waiting.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    async with opened(settings) as broker:
+        monkeypatch.setattr(broker.store.engine, "wait_for_work", answered_anyway)
+        listening = asyncio.create_task(anext(broker.listen()))
+        await waiting.wait()
+        await store.jobs.admit(admission())
+        listening.cancel()
+        async with asyncio.timeout(20):
+            [outcome] = await asyncio.gather(listening, return_exceptions=True)
+        assert isinstance(outcome, StopAsyncIteration)
         assert await states(store) == (1, 0)
     await cancel_all(store)
 
