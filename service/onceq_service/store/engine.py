@@ -232,9 +232,13 @@ class Engine:
         await self._run(scripts.RELEASE, [claim.id, claim.fence])
 
     async def tend(self) -> None:
-        """Promotes what is due, reaps expired leases, expires deadlines: a bounded number of each."""
+        """Promotes what is due, reaps expired leases, expires deadlines: a bounded number a script, until none is left.
+
+        So the jobs of however many workers that died together are back in time (G8).
+        """
         r = self._retention
-        await self._run(scripts.TEND, [r.lease_ms, r.result_s, r.events_s])
+        while await self._run(scripts.TEND, [r.lease_ms, r.result_s, r.events_s]) == 1:
+            pass
 
     async def _run(self, script: Script, argv: Sequence[Arg]) -> object:
         return await self._pipe.script(script, self._keys.root, argv)

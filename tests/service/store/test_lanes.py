@@ -6,7 +6,7 @@ import asyncio
 
 from onceq_service.settings import LaneLimits, limits_of
 from onceq_service.store import Store
-from onceq_service.store.engine import Claim, Receipt
+from onceq_service.store.engine import Claim, End, Receipt
 from tests.service.store.driver import admission, claim_one, dispatch, success
 from tests.waiting import until
 
@@ -95,6 +95,33 @@ async def test_five_failures_in_a_row_open_the_breaker_and_a_success_closes_it(s
     await store.engine.finish(claims[5], success(3))
     assert (await store.lanes.get("openai/m")).breaker == "closed"
     assert len(await claim_all(store)) == 5
+
+
+async def test_a_trial_that_tells_nothing_of_the_provider_makes_room_for_the_next_one(store: Store) -> None:
+    """Half open, one job tries the lane; when it is cancelled the others don't wait for an outcome that never comes."""
+    await admit_many(store, 7, LaneLimits())
+    for claim in (await claim_all(store))[:5]:
+        await dispatch(store, claim)
+        await store.engine.requeue(claim, FAILED, delay_s=0, reason="provider_error")
+    pipe = store._pipe  # pyright: ignore[reportPrivateUsage]
+    await pipe.command("HSET", store.names("lane", "openai/m"), "brake_ms", 1)
+    await pipe.command("ZADD", store.names("blocked"), "XX", 1, "standard|openai/m")
+    [trial] = await claim_all(store)
+    assert await claim_all(store) == []
+    await dispatch(store, trial, 2)
+    unsure = Receipt("cancelled", billed=True)
+    await store.engine.finish(trial, End("cancelled", b"", b"", unsure, kept=False, first_seq=0))
+    assert len(await claim_all(store)) == 1
+    assert (await store.lanes.get("openai/m")).breaker == "half_open"
+
+
+async def test_a_lane_is_known_as_long_as_jobs_come(store: Store) -> None:
+    """Or its pause would lapse while jobs wait for the word to go on."""
+    await store.lanes.switch_lane("openai/m", "pause")
+    pipe, lane = store._pipe, store.names("lane", "openai/m")  # pyright: ignore[reportPrivateUsage]
+    await pipe.command("EXPIRE", lane, 60)
+    await admit_many(store, 1, LaneLimits())
+    assert await pipe.command("TTL", lane) > 7 * 86_400
 
 
 async def test_a_burst_of_failures_opens_the_breaker_once(store: Store) -> None:

@@ -113,3 +113,21 @@ async def test_a_reader_follows_live_through_a_recovery(brief: Store) -> None:
     frames = await reading
     assert [int(f.split(b"\n")[0][4:]) for f in frames] == list(range(1, len(frames) + 1))
     assert names(frames)[-1] == "succeeded"
+
+
+async def test_however_many_jobs_died_together_one_look_brings_them_all_back(brief: Store) -> None:
+    made = [(await brief.jobs.admit(admission(prompt=str(n), deadline_s=1.0))).id for n in range(40)]
+    held = [(await brief.jobs.admit(admission(prompt=f"held {n}", band="interactive"))).id for n in range(40)]
+    for _ in range(3):
+        await brief.engine.claim("dead", 16, ["openai"])
+    now, pipe = await brief.sums.now_ms(), brief._pipe  # pyright: ignore[reportPrivateUsage]
+    await pipe.command("HSET", brief.names("pulse"), "since", now - 600_000, "last", now)
+    for name in ("leases", "deadlines"):
+        ids = await pipe.command("ZRANGE", brief.names(name), 0, -1)
+        for job_id in ids:
+            await pipe.command("ZADD", brief.names(name), now - 1, job_id)
+    await brief.engine.tend()
+    depth = await brief.sums.depth("t")
+    assert depth.running == 0
+    assert depth.expired + depth.queued == len(made) + len(held)
+    assert await pipe.command("ZCOUNT", brief.names("deadlines"), "-inf", now) == 0

@@ -135,6 +135,36 @@ async def test_a_waiting_suspect_can_be_cancelled_and_leaves_nothing_behind(stor
     assert await claims(store) == []
 
 
+LANES_OF_SUSPECTS = (("other/x", "batch"), ("openai/p", "batch"), ("openai/q", "interactive"), ("openai/m", "batch"))
+
+
+async def test_a_suspect_that_may_not_start_holds_up_none_behind_it(store: Store) -> None:
+    """Nobody serves the first one's provider, the second one's lane is paused, the third one's band."""
+    made: list[str] = []
+    for model, band in LANES_OF_SUSPECTS:
+        provider = model.partition("/")[0]
+        made.append(await admit(store, model=model, lane=model, provider=provider, band=band))
+        for _ in range(2):
+            [claim] = (await store.engine.claim("w1", 1, [provider]))[0]
+            assert claim.id == made[-1]
+            await crash(store, claim)
+        if model == "openai/p":
+            await store.lanes.switch_lane(model, "pause")
+        elif band == "interactive":
+            await store.lanes.switch_band("interactive", "pause")
+    assert [claim.id for claim in await claims(store, worker="w2")] == [made[3]]
+    await store.lanes.switch_band("interactive", "resume")
+    assert [claim.id for claim in await claims(store, worker="w2")] == [made[2]]
+
+
+async def test_a_suspect_leaves_a_lane_that_is_held_back(store: Store) -> None:
+    suspect = await admit(store, chain=[("anthropic/c", "")])
+    for _ in range(2):
+        await crash(store, await claim_one(store))
+    await store.lanes.switch_lane("openai/m", "pause")
+    assert [(claim.id, claim.text("model")) for claim in await claims(store)] == [(suspect, "anthropic/c")]
+
+
 async def test_a_job_goes_on_with_its_next_model_and_its_reader_is_told(store: Store) -> None:
     job_id = await admit(store, chain=[("anthropic/c", ""), ("openai/z", "")])
     claim = await claim_one(store)
@@ -177,6 +207,16 @@ async def test_waiting_jobs_leave_a_lane_that_is_held_back_when_another_model_ma
     assert job.waiting.reason == "lane_paused"
     await store.lanes.switch_lane("openai/m", "resume")
     assert [c.id for c in await claims(store)] == [stays]
+
+
+async def test_a_models_name_may_have_the_signs_that_our_keys_are_made_with(store: Store) -> None:
+    odd = "openai/a=b|c:1=5,%s"
+    job_id = await admit(store, model=odd, lane=odd, limits="1,0,0,2", chain=[("anthropic/=9", "7,0,0,0")])
+    assert (await store.lanes.get(odd)).limits == {"requests_per_minute": 1, "concurrency": 2}
+    assert (await store.lanes.get("anthropic/=9")).limits == {"requests_per_minute": 7}
+    await store.lanes.switch_lane(odd, "pause")
+    assert await claims(store) == []
+    assert [(c.id, c.text("model"), c.text("chain")) for c in await claims(store)] == [(job_id, "anthropic/=9", odd)]
 
 
 async def test_the_lanes_of_all_models_have_their_limits(store: Store) -> None:
@@ -236,6 +276,16 @@ async def test_a_replay_is_known_to_the_job_that_it_replays(store: Store) -> Non
     assert job.retry_of == first
 
 
+async def test_a_replay_writes_nothing_into_what_is_not_its_tenants_or_has_lapsed(store: Store) -> None:
+    others = (await store.jobs.admit(admission(tenant="u"))).id
+    for gone in (others, f"job_{0:032x}"):
+        await admit(store, retry_of=gone)
+    theirs = await store.jobs.get(others, "u")
+    assert theirs is not None
+    assert theirs.replayed_by is None
+    assert await store.keys_without_lifetime() == []
+
+
 async def test_scheduling_leaves_no_key_behind(store: Store) -> None:
     job_id = await admit(store, chain=[("anthropic/c", "")], grace_s=60.0, queue_s=60.0)
     claim = await claim_one(store)
@@ -245,3 +295,16 @@ async def test_scheduling_leaves_no_key_behind(store: Store) -> None:
     for name in ("watched", "suspects", "due", "deadlines", "leases", "blocked"):
         assert await pipe.command("EXISTS", store.names(name)) == 0, name
     assert fields_of(await pipe.command("HGETALL", store.names("job", job_id)))["state"] == b"succeeded"
+
+
+async def test_a_delayed_job_has_its_time_to_wait_from_when_it_may_start(store: Store) -> None:
+    now_ms = await store.sums.now_ms()
+    job_id = await admit(store, not_before_ms=now_ms + 600, queue_s=0.5)
+
+    async def started() -> list[Claim]:
+        return (await store.engine.claim("w1", 1, ["openai"]))[0]
+
+    [claim] = await until(started, "its time to come, or its end")
+    assert claim.id == job_id
+    await store.engine.release(claim)
+    await store.jobs.cancel(job_id, "t")

@@ -19,7 +19,7 @@ local function read(key, fields)
 end
 
 local JOB = {'state', 'phase', 'fence', 'seq', 'tenant', 'team', 'model', 'provider', 'lane', 'band', 'simulated',
-  'created_ms', 'claimed_ms', 'started_ms', 'first_ms', 'sent_ms', 'deadline_ms', 'calls', 'call', 'tries',
+  'created_ms', 'ready_ms', 'claimed_ms', 'started_ms', 'first_ms', 'sent_ms', 'deadline_ms', 'calls', 'call', 'tries',
   'max_calls', 'cancel', 'crashes', 'on_crash', 'spent', 'wasted', 'unpriced', 'in_bytes', 'out_bytes', 'price_in',
   'price_out', 'price_version', 'dirty', 'fp', 'window_s', 'ended_by', 'reserved', 'key_id', 'user', 'labels', 'in_est', 'out_est',
   'chain', 'not_before_ms', 'queue_ms', 'grace_ms', 'group', 'joins',

@@ -106,7 +106,8 @@ local function requeue(id, job, now, at, reason, fallback)
   redis.call('HDEL', k_job(id), 'fence')
   if not job.resuming then redis.call('HDEL', k_job(id), 'resp', 'cursor', 'resuming') end
   redis.call('ZREM', k_leases(), id)
-  redis.call('ZADD', k_deadlines(), job.deadline_ms, id)
+  job.not_before_ms = int(at)
+  redis.call('ZADD', k_deadlines(), int(start_by(job)), id)
   move(id, job, 'running', 'queued')
   if at > now then delay(id, at)
   else

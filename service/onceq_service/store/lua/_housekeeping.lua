@@ -107,21 +107,26 @@ local function pulse(now, lease_ms)
   return since + math.floor(lease_ms * 2 / 3)
 end
 
+-- Returns whether there may be more to reap.
 local function reap(now, lease_ms, ttl)
   local from = pulse(now, lease_ms)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k_leases(), '-inf', now, 'LIMIT', 0, 16)) do
+  local late = redis.call('ZRANGEBYSCORE', k_leases(), '-inf', now, 'LIMIT', 0, 16)
+  for _, id in ipairs(late) do
     local job = job_of(id)
     if job.state ~= 'running' then redis.call('ZREM', k_leases(), id)
     elseif now < from then redis.call('ZADD', k_leases(), int(from), id)
     else recover(id, job, now, ttl) end
   end
+  return #late == 16
 end
 
 local function expire_due(now, ttl)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k_deadlines(), '-inf', now, 'LIMIT', 0, 16)) do
+  local late = redis.call('ZRANGEBYSCORE', k_deadlines(), '-inf', now, 'LIMIT', 0, 16)
+  for _, id in ipairs(late) do
     local job = job_of(id)
     if job.state == 'queued' then expire(id, job, now, ttl) else redis.call('ZREM', k_deadlines(), id) end
   end
+  return #late == 16
 end
 
 local function promote(now)
@@ -130,6 +135,7 @@ local function promote(now)
     local job = job_of(id)
     if job.state == 'queued' then
       redis.call('HDEL', k_job(id), 'not_before_ms', 'wait_reason')
+      if job.queue_ms then redis.call('HSET', k_job(id), 'ready_ms', job.not_before_ms or int(now)) end
       route(id, job, now)
       enqueue(id, job)
     end

@@ -28,7 +28,7 @@ local function configure_lane(lane, limits)
     if limits == '' then redis.call('HDEL', k_lane(lane), 'limits')
     else redis.call('HSET', k_lane(lane), 'limits', limits) end
   end
-  if limits ~= '' then redis.call('EXPIRE', k_lane(lane), LANE_TTL) end
+  redis.call('EXPIRE', k_lane(lane), LANE_TTL) -- what is known of a lane, a pause too, lives as long as its jobs
 end
 
 -- Drops the seconds that have left the window; returns the sums over what is left and its oldest second.
@@ -103,7 +103,7 @@ local function enter_lane(id, lane, now, job)
   local l = read(k_lane(lane), {'limits', 'learned', 'half'})
   redis.call('ZADD', k_lanes(), int(now), lane)
   redis.call('ZREMRANGEBYRANK', k_lanes(), 0, -1001)
-  if l.half then redis.call('HSET', k_lane(lane), 'probe', int(now + 60000)) end
+  if l.half then redis.call('HSET', k_lane(lane), 'probe', int(now + 60000), 'prober', id) end
   if not l.limits and not l.learned then return end
   local sec = math.floor(now / 1000)
   redis.call('HINCRBY', k_lane(lane), 'running', 1)
@@ -123,6 +123,10 @@ end
 
 -- The opposite of enter_lane, when a job stops running: the slot is free, tokens are corrected by what was used.
 local function leave_lane(id, job)
+  if redis.call('HGET', k_lane(job.lane), 'prober') == id then -- also when its end said nothing of the provider
+    redis.call('HDEL', k_lane(job.lane), 'probe', 'prober')
+    reopen(job.lane)
+  end
   local sec = redis.call('HGET', k_job(id), 'lane_sec')
   if not sec then return end
   redis.call('HDEL', k_job(id), 'lane_sec')

@@ -44,11 +44,13 @@ local function unqueue(id, job)
   settle_lane(job.band, job.lane, job.tenant)
 end
 
--- Until when (ms) a queued job must start: its deadline, or before its first start the end of its time to wait.
+-- Until when (ms) a queued job must start: its deadline, or before its first start the end of its time to wait,
+-- which runs from when it may start (`ready_ms`: a delay that is over).
 local function start_by(job)
   local deadline = tonumber(job.deadline_ms)
   if not job.queue_ms or job.sent_ms then return deadline end
-  return math.min(deadline, math.max(tonumber(job.created_ms), tonumber(job.not_before_ms) or 0) + tonumber(job.queue_ms))
+  local from = math.max(tonumber(job.created_ms), tonumber(job.not_before_ms) or 0, tonumber(job.ready_ms) or 0)
+  return math.min(deadline, from + tonumber(job.queue_ms))
 end
 
 local function delay(id, at)

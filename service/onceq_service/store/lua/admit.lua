@@ -62,7 +62,7 @@ emit(id, 1, 'queued', 0, '')
 redis.call('ZADD', k_index(tenant, 'queued'), int(now), id)
 redis.call('ZADD', k_deadlines(), int(start_by(job)), id)
 if job.grace_ms then redis.call('ZADD', k_watched(), int(now + tonumber(job.grace_ms)), id) end
-if job.retry_of then
+if job.retry_of and redis.call('HGET', k_job(job.retry_of), 'tenant') == tenant then -- it may have lapsed
   redis.call('HSET', k_job(job.retry_of), 'replayed_by', id)
   redis.call('ZREM', k_dead(tenant), job.retry_of)
   redis.call('ZREM', k_buried(), job.retry_of)

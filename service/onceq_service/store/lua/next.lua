@@ -125,11 +125,21 @@ local function pick(turn)
   return nil
 end
 
--- A job whose workers died twice runs alone: one worker at a time stops claiming until it is empty, and takes it.
+-- The oldest of the jobs whose workers died twice that may start here now. One that may not holds up none behind it.
+local function oldest_suspect()
+  for _, id in ipairs(redis.call('ZRANGE', k_suspects(), 0, 15)) do
+    local job = job_of(id)
+    route(id, job, now)
+    local open = redis.call('HEXISTS', k_turns(), 'paused:' .. job.band) == 0 and not closed_until(job.lane, now, job)
+    if open and serves[job.provider] then return id, job end
+  end
+  return nil
+end
+
+-- It runs alone: one worker at a time stops claiming until it is empty, and takes it.
 local function suspect()
-  local id = redis.call('ZRANGE', k_suspects(), 0, 0)[1]
-  local job = id and job_of(id)
-  if not job or not serves[job.provider] or closed_until(job.lane, now, job) then return nil end
+  local id, job = oldest_suspect()
+  if not id then return nil end
   if not redis.call('SET', k_quarantine(), worker, 'NX', 'PX', 10000)
     and redis.call('GET', k_quarantine()) ~= worker then return nil end
   return id, job

@@ -3,12 +3,12 @@
 -- expired leases, expire passed deadlines, cancel what nobody follows any more; each a bounded number.
 -- KEYS: root
 -- ARGV: lease_ms, result_ttl_s, events_ttl_s
--- Returns: now_ms
+-- Returns: 1 when there may be more leases or deadlines to look at, else 0
 
 local now = time_ms()
 local ttl = {result = ARGV[2], events = ARGV[3]}
 promote(now)
-reap(now, tonumber(ARGV[1]), ttl)
-expire_due(now, ttl)
+local more = reap(now, tonumber(ARGV[1]), ttl)
+more = expire_due(now, ttl) or more
 cancel_unwatched(now, ttl)
-return int(now)
+return more and 1 or 0
