@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from starlette.types import Receive
@@ -41,7 +42,7 @@ async def admit(
     service: Service, key: ApiKey, idem_key: str | None, request: JobRequest, seal: Seal, *, retry_of: str = ""
 ) -> Accepted:
     """Creates, joins or replays one job; raises Refused, StoreError. `retry_of`: the job whose question it asks."""
-    models = service.catalog.chain(request.models())
+    read_at, models = time.monotonic(), service.catalog.chain(request.models())
     if service.full:
         raise store_full()
     for model in models:
@@ -49,7 +50,7 @@ async def admit(
             raise service.catalog.not_served(model.provider)
     wanted = admission(request, key, idem_key, models, seal, service.defaults, retry_of)
     jobs = service.store.jobs
-    admitted = await jobs.admit(wanted)
+    admitted = await jobs.admit(wanted, read_at=read_at)
     if admitted.disposition == "created":
         return Accepted(admitted.id, "created", receipt.created(wanted, admitted.created_ms, jobs.durability))
     known: SubmittedJob = await jobs.submitted(admitted)

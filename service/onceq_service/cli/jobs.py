@@ -9,7 +9,7 @@ import typer
 from pydantic import TypeAdapter
 
 from onceq import Client, Job, JobHandle, LedgerEntry, OnceqError
-from onceq.wire import Status
+from onceq.wire import PHASES, Phases, Status
 from onceq_service.cli.options import AsJson
 from onceq_service.cli.output import age, money, say, seconds, table, usd
 
@@ -112,10 +112,20 @@ def job_page(job: Job, ledger: list[LedgerEntry]) -> list[str]:
         ("cost", f"{money(job.cost)}, of that wasted {usd(job.cost.wasted_nano_usd)}"),
         ("calls", f"{job.calls} billed of {job.tries} tried"),
     ]
+    if times.phases:
+        facts.append(("time went to", spent_on(times.phases)))
+    if times.verdict:
+        facts.append(("to blame", times.verdict))
     if job.error:
         facts.append(("error", f"{job.error.message} [{job.error.code}]"))
     lines = [job.id, *(f"  {name:<12} {value}" for name, value in facts)]
     return [*lines, *_tries(ledger), *(("", job.text) if job.text else ())]
+
+
+def spent_on(phases: Phases) -> str:
+    """The phases that took any time, in the order of a job's life."""
+    took = ((name, getattr(phases, f"{name}_s")) for name in PHASES)
+    return ", ".join(f"{name} {seconds(s)}" for name, s in took if s)
 
 
 def _tries(ledger: list[LedgerEntry]) -> list[str]:

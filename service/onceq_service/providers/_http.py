@@ -16,6 +16,7 @@ from typing import Final, Protocol
 import httpx2
 
 from onceq_service.providers import _errors as errors
+from onceq_service.providers._sent import trace_sent
 from onceq_service.providers._stream import AnswerStream, CutError, Decoder
 from onceq_service.providers.base import CallSpec, ProviderError
 
@@ -56,6 +57,7 @@ def new_http_client(*, trust_env: bool) -> httpx2.AsyncClient:
         timeout=httpx2.Timeout(None, connect=CONNECT_S),
         follow_redirects=True,
         trust_env=trust_env,
+        event_hooks={"request": [trace_sent]},
     )
 
 

@@ -19,6 +19,7 @@ from onceq_service.providers._bedrock_connection import Hold, hold_connections, 
 from onceq_service.providers._bedrock_mailbox import Mailbox
 from onceq_service.providers._bedrock_request import answers_by_tool, to_converse
 from onceq_service.providers._bedrock_wire import BedrockDecoder
+from onceq_service.providers._sent import sent
 from onceq_service.providers._stream import AnswerStream
 from onceq_service.providers.base import CallSpec, ProviderError
 from onceq_service.settings import ProviderKind
@@ -66,6 +67,7 @@ class BedrockProvider:
         arguments, mailbox = to_converse(spec), Mailbox(loop)
         with self._held(spec) as hold:
             thread = self._threads.submit(self._work, hold, arguments, mailbox)
+            sent()  # boto3 does not tell when
             headers = await self._headers(spec, mailbox, hold, first_by)
             stream = AnswerStream(spec, self.name, headers, mailbox, decoder, first_by)
             yield stream

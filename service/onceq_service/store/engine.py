@@ -127,6 +127,8 @@ class End:
     out_bytes: int = 0
     provider_ttft_ms: int | None = None
     finish_reason: FinishReason | None = None
+    measured: str = ""
+    """The call's time as its worker measured it (worker/stopwatch.py); empty where none was made."""
 
 
 class Engine:
@@ -191,9 +193,9 @@ class Engine:
         if await self._run(scripts.ATTACH, [claim.id, claim.fence, response]) == b"lost":
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")
 
-    async def hand_over(self, claim: Claim, *, delay_s: float, reason: str) -> None:
+    async def hand_over(self, claim: Claim, *, delay_s: float, reason: str, measured: str = "") -> None:
         """Queues the job again while its background response goes on, to be taken up by the next; nothing is booked."""
-        argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason]
+        argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason, measured]
         if await self._run(scripts.HANDOVER, argv) == b"lost":
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")
 
@@ -210,7 +212,7 @@ class Engine:
         reason = "" if end.kept else receipt.outcome
         argv: list[Arg] = [claim.id, claim.fence, end.state, end.first_seq, len(end.frames), end.rest, end.output]
         argv += [*receipt.argv(), int(end.kept), reason, ttft, int(end.receipt is not None)]
-        argv += [r.result_s, r.events_s, end.out_bytes, *end.frames]
+        argv += [r.result_s, r.events_s, end.out_bytes, end.measured, *end.frames]
         word, last = cast("list[bytes]", await self._run(scripts.FINISH, argv))
         if word == b"lost":
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")
@@ -218,11 +220,11 @@ class Engine:
 
     async def requeue(
         self, claim: Claim, receipt: Receipt, *, delay_s: float, reason: str, brake_s: float = 0,
-        fallback: Fallback = "",
+        fallback: Fallback = "", measured: str = "",
     ) -> None:  # fmt: skip
         """Books the try and queues the job again after a delay; `brake_s` holds the whole lane back for all workers."""
         argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason, round(brake_s * 1000), fallback]
-        argv += receipt.argv()
+        argv += [*receipt.argv(), measured]
         word, _ = cast("list[bytes]", await self._run(scripts.REQUEUE, argv))
         if word == b"lost":
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")

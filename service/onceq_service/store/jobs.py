@@ -72,6 +72,8 @@ class Admission:
     """Labels that costs are summed by, as JSON."""
     retry_of: str = ""
     """The job that this one replays."""
+    traceparent: str = ""
+    """Where its trace goes on, as W3C writes it; empty without tracing."""
     in_est: int = 0
     out_est: int = 0
     """Tokens that the job is taken to need while it waits for its lane; corrected by what it used."""
@@ -117,10 +119,15 @@ class Jobs:
         self.durability: Durability = "strict"
         """What a 202 promises; set by whoever inspects the server (Store.inspect)."""
 
-    async def admit(self, a: Admission) -> Admitted:
-        """Creates, joins or replays, in one step; raises KeyReused, StoreUnavailable, StoreFull."""
+    async def admit(self, a: Admission, *, read_at: float | None = None) -> Admitted:
+        """Creates, joins or replays, in one step; raises KeyReused, StoreUnavailable, StoreFull.
+
+        `read_at`: when the request had been read (time.monotonic); the job's life begins there.
+        """
         argv: list[Arg] = [a.id, a.tenant, a.idem, a.body_hash, a.fp, a.window_s, int(a.fresh)]
         argv += [round(a.deadline_s * 1000), self._retention.idempotency_s, _limits(a), *_fields(a, self._retention)]
+        if read_at is not None:
+            argv += ["accept_ms", max(0, round((time.monotonic() - read_at) * 1000))]
         reply = cast("list[object]", await self._pipe.script(scripts.ADMIT, self._keys.root, argv))
         word, job_id = cast("bytes", reply[0]).decode(), cast("bytes", reply[1]).decode()
         if word == "reused":
@@ -260,6 +267,7 @@ def _fields(a: Admission, retention: Retention) -> list[Arg]:
         "result_ttl_s": retention.result_s, "in_est": a.in_est or "", "out_est": a.out_est or "",
         "chain": " ".join(model for model, _ in a.chain), "retry_of": a.retry_of, "group": a.group,
         "not_before_ms": a.not_before_ms or "", "queue_ms": _ms(a.queue_s), "grace_ms": _ms(a.grace_s),
+        "traceparent": a.traceparent,
     }  # fmt: skip
     return [x for pair in pairs.items() if pair[1] not in ("", b"") for x in pair]
 

@@ -8,11 +8,12 @@ from onceq_service.store._lua import Script, load
 
 _FINISH = (
     "id, fence, state, first_seq, frames, rest, output, outcome, billed, estimated, input, output_tokens, cached, "
-    "reasoning, spent, kept, reason, provider_ttft_ms, booked, result_ttl_s, events_ttl_s, out_bytes, frame..."
+    "reasoning, spent, kept, reason, provider_ttft_ms, booked, result_ttl_s, events_ttl_s, out_bytes, "
+    "measured, frame..."
 )
 _REQUEUE = (
     "id, fence, delay_ms, reason, brake_ms, fallback, outcome, billed, estimated, input, output_tokens, cached, "
-    "reasoning, spent"
+    "reasoning, spent, measured"
 )
 
 ADMIT: Final = load(
@@ -24,7 +25,7 @@ NEXT: Final = load(
 DISPATCH: Final = load("dispatch", "id, fence, expected_try, lease_ms, in_bytes, price_in, price_out, price_version")
 APPEND: Final = load("append", "lease_ms, (id, fence, seq, out_bytes, cursor, frame)...")
 ATTACH: Final = load("attach", "id, fence, response")
-HANDOVER: Final = load("handover", "id, fence, delay_ms, reason")
+HANDOVER: Final = load("handover", "id, fence, delay_ms, reason, measured")
 FINISH: Final = load("finish", _FINISH)
 REQUEUE: Final = load("requeue", _REQUEUE)
 RELEASE: Final = load("release", "id, fence")

@@ -10,7 +10,7 @@ from typing import Final, Literal, cast
 
 import msgspec
 
-from onceq.wire import CostPoint, Depth, LedgerEntry, Quantiles, Totals, WorkerInfo
+from onceq.wire import PHASES, VERDICTS, CostPoint, Depth, LedgerEntry, Quantiles, Totals, WorkerInfo
 from onceq_service.store._pipe import Pipe
 from onceq_service.store.jobs import STATUSES
 from onceq_service.store.keys import Keys
@@ -81,6 +81,8 @@ def totals(sums: Iterable[Fields]) -> Totals:
         | {
             "bill_amplification": round(named["calls"] / jobs, 4) if jobs else None,
             "causes": {name[2:]: count for name, count in sorted(added.items()) if name.startswith("e:")},
+            "verdicts": {who: added[f"v:{who}"] for who in VERDICTS if added.get(f"v:{who}")},
+            "phases": {phase: added.get(f"p:{phase}", 0) / 1000 for phase in PHASES},
             "ttft": _quantiles(added, "t"),
             "total": _quantiles(added, "d"),
         }

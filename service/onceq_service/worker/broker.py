@@ -23,12 +23,14 @@ from onceq_service.settings import Settings, load_settings
 from onceq_service.store import Retention, Store, StoreError, open_store
 from onceq_service.store.engine import Claim
 from onceq_service.store.heart import Heart
+from onceq_service.tracing import open_tracing
 from onceq_service.worker.heartbeat import Heartbeat
 from onceq_service.worker.held import Held, Holding
 from onceq_service.worker.learning import Learning
 from onceq_service.worker.relay import Relay
 from onceq_service.worker.run import Runner
 from onceq_service.worker.settlement import prices_before
+from onceq_service.worker.spans import Spans
 
 log = logging.getLogger("onceq.worker")
 
@@ -61,8 +63,10 @@ class LeaseBroker(BaseRedisBroker):
         relay = Relay(self.store.engine, s.flush_ms / 1000)
         self.learning = Learning(self.store.lanes)
         self.runner = Runner(
-            s.max_tries, self.store.engine, relay, self.learning, self.holding, self.providers, configs
-        )
+            s.max_tries, self.store.engine, relay, self.learning, self.holding, self.providers, configs,
+            spans=await self._spans(),
+        )  # fmt: skip
+        self.runner.lag.start()
         heart = Heart(s.redis_url, s.queue, self.store.retention.lease_ms)
         self.heartbeat = Heartbeat(heart, self.worker_id, self.holding, list(self.providers), s.lease_s)
         self.heartbeat.start()
@@ -72,6 +76,7 @@ class LeaseBroker(BaseRedisBroker):
     async def shutdown(self) -> None:
         """Closes what startup opened."""
         if hasattr(self, "heartbeat"):
+            self.runner.lag.stop()
             self._control.cancel()
             with suppress(asyncio.CancelledError):
                 await self._control
@@ -81,6 +86,14 @@ class LeaseBroker(BaseRedisBroker):
             await self.learning.close()
         await self._stack.aclose()
         await super().shutdown()
+
+    async def _spans(self) -> Spans:
+        """Tells of jobs and calls to OpenTelemetry where it is asked for; what is left to say is said at the stop."""
+        tracing = open_tracing("onceq-worker", os.environ)
+        if tracing is None:
+            return Spans()
+        self._stack.push_async_callback(tracing.close)
+        return Spans(tracing.tracer, self.settings.queue)
 
     async def kick(self, message: BrokerMessage) -> None:
         """Refused: a job enters through `store.jobs.admit` alone, which dedupes, records and queues it in one step."""

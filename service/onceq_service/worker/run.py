@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from onceq.wire import CancelReceipt, JobError, JobRequest, Output, Timeouts
+from onceq_service.providers import ON_SENT
 from onceq_service.providers.base import CallSpec, Clocks, Provider, ProviderError, Resume
 from onceq_service.settings import ProviderConfig
 from onceq_service.store import Engine, LeaseLost
@@ -23,10 +24,13 @@ from onceq_service.worker.call import LiveCall
 from onceq_service.worker.ending import output_json, rest
 from onceq_service.worker.heard import Heard
 from onceq_service.worker.held import Held, Holding
+from onceq_service.worker.lag import Lag
 from onceq_service.worker.learning import Learning
 from onceq_service.worker.patience import until_stored
 from onceq_service.worker.relay import Relay
 from onceq_service.worker.retry import Budget, GiveUp, Retry, decide, take_up_after_s
+from onceq_service.worker.spans import Spans
+from onceq_service.worker.stopwatch import Stopwatch
 
 log = logging.getLogger("onceq.worker")
 
@@ -54,6 +58,7 @@ class Try:
     heard: Heard
     request: JobRequest
     prices: UnitPrices
+    watch: Stopwatch
 
     @property
     def claim(self) -> Claim:
@@ -76,12 +81,15 @@ class Runner:
     holding: Holding
     providers: Mapping[str, Provider]
     configs: Mapping[str, ProviderConfig]
+    spans: Spans = field(default_factory=Spans)
     rng: random.Random = field(default_factory=random.Random)
+    lag: Lag = field(default_factory=Lag)
 
     async def run(self, held: Held) -> None:
         """Runs the job as far as it goes; returns when it is ended, queued again, or no longer ours."""
         try:
-            await self._run(held)
+            with self.spans.job(held.claim):
+                await self._run(held)
         except LeaseLost as exc:
             log.warning("%s", exc)
         finally:
@@ -96,7 +104,8 @@ class Runner:
         begun = await self._dispatch(held, provider)
         if begun is None:
             return
-        await self._call(begun, self._spec(begun))
+        with self.spans.call(begun):
+            await self._call(begun, self._spec(begun))
         await self.relay.settle(begun.call)
         if begun.heard.response is not None and held.reason in ABANDONED:
             await begun.provider.abandon(begun.heard.response)
@@ -112,6 +121,7 @@ class Runner:
         in_bytes, number = len(claim.fields["request"]), claim.number("tries") + (not under_way)
         prices = settlement.prices_before(provider, model_id, in_bytes)
         sent = await until_stored(f"job {claim.id}", lambda: self.engine.dispatch(claim, number, in_bytes, prices))
+        watch = Stopwatch(self.lag.total_s)
         if sent.word == "resume":
             said = await until_stored(f"job {claim.id}", lambda: self.engine.said(claim))
             call, heard = LiveCall.taken_up(held, sent.call, sent.seq, said), Heard(True, response=claim.text("resp"))
@@ -120,7 +130,7 @@ class Runner:
         else:
             await self._not_sent(claim, sent)
             return None
-        return Try(held, provider, model_id, in_bytes, number, sent, call, heard, request, prices)
+        return Try(held, provider, model_id, in_bytes, number, sent, call, heard, request, prices, watch)
 
     def _spec(self, t: Try) -> CallSpec:
         config, own = self.configs[t.claim.text("provider")], t.request.timeouts or Timeouts()
@@ -148,6 +158,7 @@ class Runner:
     async def _consume(self, t: Try, spec: CallSpec) -> None:
         loop, heard = asyncio.get_running_loop(), t.heard
         start, heard.begun = loop.time(), True
+        ON_SENT.set(t.watch.sent)
         try:
             async with t.provider.call(spec) as stream:
                 self.learning.note(t.claim.text("lane"), stream.rate_limits)
@@ -157,12 +168,17 @@ class Runner:
                             await self._named(t, stream.response)
                         if heard.first_s is None and deltas:
                             heard.first_s = loop.time() - start
+                        if deltas:
+                            t.watch.heard()
                         self.relay.add(t.call, deltas)
+                    t.watch.stop()
                     heard.finish_reason = stream.finish_reason
                 finally:
                     heard.note(stream)
         except ProviderError as exc:
             heard.error = exc
+        finally:
+            t.watch.stop()
 
     async def _named(self, t: Try, response: str | None) -> None:
         """A background response has an id: from here on a successor can take it up."""
@@ -194,7 +210,7 @@ class Runner:
                 await self._flush(t.call)
                 await until_stored(f"job {t.claim.id}", lambda: self.engine.requeue(
                     t.claim, t.receipt(), delay_s=again.delay_s, reason=error.code, brake_s=again.brake_s,
-                    fallback=again.fallback,
+                    fallback=again.fallback, measured=t.watch.packed(),
                 ))  # fmt: skip
             case GiveUp(retryable):
                 problem = JobError(code=error.code, message=error.message, retryable=retryable)
@@ -206,7 +222,7 @@ class Runner:
         if t.held.reason != "drain":
             delay_s = take_up_after_s(error, t.claim.number("takeovers"), self.rng)
         await until_stored(f"job {t.claim.id}", lambda: self.engine.hand_over(
-            t.claim, delay_s=delay_s, reason=error.code,
+            t.claim, delay_s=delay_s, reason=error.code, measured=t.watch.packed(),
         ))  # fmt: skip
 
     def _budget(self, t: Try) -> Budget:
@@ -256,6 +272,7 @@ class Runner:
 
         while not await until_stored(f"job {claim.id}", finish):
             pass
+        self.spans.ended(state, error)
 
 
 def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, receipt: Receipt | None) -> End:
@@ -265,6 +282,7 @@ def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, recei
         state=state, rest=members, output=output, receipt=receipt, kept=state == "succeeded",
         first_seq=frames[0].seq if frames else 0, frames=[f.data for f in frames],
         out_bytes=t.call.out_bytes if t else 0, provider_ttft_ms=None if first_s is None else round(first_s * 1000),
+        measured=t.watch.packed() if t else "",
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ local JOB = {'state', 'phase', 'fence', 'seq', 'tenant', 'team', 'model', 'provi
   'max_calls', 'cancel', 'crashes', 'on_crash', 'spent', 'wasted', 'unpriced', 'in_bytes', 'out_bytes', 'price_in',
   'price_out', 'price_version', 'dirty', 'fp', 'window_s', 'ended_by', 'reserved', 'key_id', 'user', 'labels', 'in_est', 'out_est',
   'chain', 'not_before_ms', 'queue_ms', 'grace_ms', 'group', 'joins',
+  'mark_ms', 'phases', 'held', 'wait_reason', 'reader_ms',
   'resp', 'cursor', 'resuming'}
 
 local function job_of(id) return read(k_job(id), JOB) end

@@ -17,11 +17,28 @@ local function cost_json(job)
     priced and 'true' or 'false')
 end
 
+local function phases_json(job)
+  local out = {}
+  for n, name in ipairs(PHASES) do out[n] = string.format('"%s_s":%.3f', name, job.took[name] / 1000) end
+  return '{' .. table.concat(out, ',') .. '}'
+end
+
 local function timings_json(job, now, provider_ttft_ms)
-  return string.format('{"queue_s":%s,"ttft_s":%s,"provider_ttft_s":%s,"generation_s":%s,"total_s":%s}',
+  return string.format('{"queue_s":%s,"ttft_s":%s,"provider_ttft_s":%s,"generation_s":%s,"total_s":%s,' ..
+    '"phases":%s,"verdict":%s}',
     seconds(job.created_ms, job.claimed_ms), seconds(job.created_ms, job.first_ms),
     provider_ttft_ms and string.format('%.3f', provider_ttft_ms / 1000) or 'null',
-    seconds(job.first_ms, now), seconds(job.created_ms, now))
+    seconds(job.first_ms, now), seconds(job.created_ms, job.mark_ms), phases_json(job),
+    job.verdict and '"' .. job.verdict .. '"' or 'null')
+end
+
+-- The last of its time, and who is to blame. What a worker had not said of a running job was spent with that worker.
+local function close_phases(id, job, now, e)
+  if job.state == 'queued' then spend_wait(job, now) else spend(job, 'worker', now) end
+  save_phases(id, job)
+  job.code = string.match(e.rest, '"error":{"code":"([%l_]+)"')
+  job.verdict = blame({state = e.state, code = job.code, took = job.took,
+    tokens = e.tokens or math.ceil((tonumber(job.out_bytes) or 0) / 3), reader_ms = tonumber(job.reader_ms) or 0})
 end
 
 -- The index keeps ids as long as their jobs; a bounded look at the oldest at each end keeps it so.
@@ -43,9 +60,10 @@ local function bury(id, tenant, now, result_ttl)
 end
 
 -- Ends a job for good. `e` has state, rest (JSON members: finish_reason, usage, error), provider_ttft_ms, events_ttl,
--- result_ttl, and set (more fields for the hash). The caller has booked the last try before.
+-- result_ttl, tokens (that it gave), and set (more fields for the hash). The caller has booked the last try before.
 local function finish(id, job, now, e)
   local from = job.state
+  close_phases(id, job, now, e)
   local seq = tonumber(job.seq) + 1
   local data = emit(id, seq, e.state, tonumber(job.call) or 0, ',"status":"' .. e.state .. '","calls":' ..
     int(tonumber(job.calls) or 0) .. e.rest .. ',"cost":' .. cost_json(job) .. ',"timings":' ..
@@ -74,8 +92,9 @@ local function finish(id, job, now, e)
   if e.state == 'succeeded' and job.joins then
     sums[#sums + 1] = 'avoided'; sums[#sums + 1] = tonumber(job.joins) * (answer_cost(job) or 0)
   end
-  local code = string.match(e.rest, '"error":{"code":"([%l_]+)"')
-  if code then sums[#sums + 1] = 'e:' .. code; sums[#sums + 1] = 1 end
+  if job.code then sums[#sums + 1] = 'e:' .. job.code; sums[#sums + 1] = 1 end
+  if job.verdict then sums[#sums + 1] = 'v:' .. job.verdict; sums[#sums + 1] = 1 end
+  for phase, ms in pairs(job.took) do sums[#sums + 1] = 'p:' .. phase; sums[#sums + 1] = ms end
   roll(now, job, sums)
 end
 
@@ -92,6 +111,8 @@ end
 -- Back to the queue: at once, or not before `at` (ms). `fallback`: 'next' goes on with the next of its models, 'drop'
 -- never comes back to this one.
 local function requeue(id, job, now, at, reason, fallback)
+  spend(job, 'worker', now)
+  save_phases(id, job)
   leave_lane(id, job)
   local models, with = models_of(job), ''
   if (fallback or '') ~= '' and #models > 1 then

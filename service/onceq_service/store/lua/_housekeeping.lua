@@ -134,6 +134,9 @@ local function promote(now)
     redis.call('ZREM', k_due(), id)
     local job = job_of(id)
     if job.state == 'queued' then
+      spend_delay(job, now)
+      spend(job, 'queue', now) -- nobody looked in time
+      save_phases(id, job)
       redis.call('HDEL', k_job(id), 'not_before_ms', 'wait_reason')
       if job.queue_ms then redis.call('HSET', k_job(id), 'ready_ms', job.not_before_ms or int(now)) end
       route(id, job, now)

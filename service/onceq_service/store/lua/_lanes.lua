@@ -76,26 +76,29 @@ local function room_at(lane, sums, axis, sec, need, limit)
 end
 
 -- Until when (ms) the lane may start no job like this one, nil when it may now. More than a minute's worth of tokens
--- starts alone: a limit below one job would otherwise hold it for ever.
+-- starts alone: a limit below one job would otherwise hold it for ever. The second value is the phase of the wait when
+-- it is the provider that holds the lane (a brake is on record with `hold` already).
 local function closed_until(lane, now, job)
   local l = read(k_lane(lane), {'brake_ms', 'paused', 'limits', 'learned', 'running', 'probe'})
   if l.paused then return 1e15 end
   if l.brake_ms and tonumber(l.brake_ms) > now then return tonumber(l.brake_ms) end
-  if l.probe and tonumber(l.probe) > now then return tonumber(l.probe) end -- half open: one job at a time tries it
+  if l.probe and tonumber(l.probe) > now then return tonumber(l.probe), 'backoff' end -- half open: one job tries it
   local limits = limits_in_force(l.limits, l.learned)
   if not limits then return nil end
   if limits.most > 0 and (tonumber(l.running) or 0) >= limits.most then return 1e15 end
   if limits.rpm + limits.itpm + limits.otpm == 0 then return nil end
   local sec = math.floor(now / 1000)
-  local sums, till = window(lane, sec), nil
-  local needs = {r = {1, limits.rpm}, i = {tonumber(job.in_est) or 0, limits.itpm},
-    o = {tonumber(job.out_est) or 0, limits.otpm}}
+  local sums, till, why = window(lane, sec), nil, nil
+  local own = limits_of(l.limits) or {rpm = 0, itpm = 0, otpm = 0}
+  local needs = {r = {1, limits.rpm, own.rpm}, i = {tonumber(job.in_est) or 0, limits.itpm, own.itpm},
+    o = {tonumber(job.out_est) or 0, limits.otpm, own.otpm}}
   for axis, need in pairs(needs) do
     if need[2] > 0 and sums[axis] > 0 and sums[axis] + need[1] > need[2] then
-      till = math.max(till or 0, room_at(lane, sums, axis, sec, need[1], need[2]))
+      local room = room_at(lane, sums, axis, sec, need[1], need[2])
+      if room > (till or 0) then till, why = room, need[3] == 0 and 'limiter' or nil end
     end
   end
-  return till
+  return till, why
 end
 
 -- Counts a job that starts in a lane with limits; the job remembers, so that leaving takes away what was added.
@@ -146,6 +149,7 @@ end
 local function brake(lane, now, till, reason)
   if till > tonumber(redis.call('HGET', k_lane(lane), 'brake_ms') or 0) then
     redis.call('HSET', k_lane(lane), 'brake_ms', int(till), 'reason', reason)
+    hold(lane, now, till, reason == 'provider_rate_limited' and 'limiter' or 'backoff')
     redis.call('EXPIRE', k_lane(lane), LANE_TTL)
   end
 end
@@ -166,11 +170,12 @@ local function note_failure(lane, now, reason)
   brake(lane, now, now + math.min(60000, 2000 * 2 ^ math.min(10, opened - 1)), reason)
 end
 
-local function note_success(lane)
+local function note_success(lane, now)
   if redis.call('HEXISTS', k_lane(lane), 'fails') == 0 then return end
   redis.call('HDEL', k_lane(lane), 'fails', 'opened', 'half', 'probe')
   if TRIPS[redis.call('HGET', k_lane(lane), 'reason')] then -- a rate limit's brake stays
     redis.call('HDEL', k_lane(lane), 'brake_ms', 'reason')
+    unhold(lane, now, 'backoff')
     reopen(lane)
   end
 end

@@ -7,6 +7,7 @@ end
 -- Puts a job where `next` finds it. A tenant that comes back starts at the lane's present virtual time. A job whose
 -- workers died twice waits apart, so that a third worker has nothing else to lose.
 local function enqueue(id, job)
+  wait_begins(id, job)
   if (tonumber(job.crashes) or 0) >= 2 then
     redis.call('ZADD', k_suspects(), job.created_ms, id)
     wake()

@@ -50,16 +50,18 @@ if fp ~= '' and fresh == '0' then
   end
 end
 
-local deadline = now + tonumber(ARGV[8])
-redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '', 'seq', '1', 'tenant', tenant, 'created_ms', int(now),
+local job = {tenant = tenant, seq = '1'}
+for n = 11, #ARGV, 2 do job[ARGV[n]] = ARGV[n + 1] end
+local deadline, created = now + tonumber(ARGV[8]), now - (tonumber(job.accept_ms) or 0) -- when the API had read it
+job.created_ms, job.deadline_ms, job.mark_ms, job.phases = int(created), int(deadline), int(now), int(now - created)
+redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '', 'seq', '1', 'tenant', tenant,
+  'created_ms', job.created_ms, 'mark_ms', job.mark_ms, 'phases', job.phases,
   'deadline_ms', int(deadline), 'calls', '0', 'call', '0', 'tries', '0', 'fp', fp, 'window_s', window_s,
   unpack(ARGV, 11))
-local job = {tenant = tenant, created_ms = int(now), deadline_ms = int(deadline), seq = '1'}
-for n = 11, #ARGV, 2 do job[ARGV[n]] = ARGV[n + 1] end
 if idem ~= '' then redis.call('SET', k_idem(idem), id .. ' ' .. body_hash, 'PX', idem_px) end
 if fp ~= '' then redis.call('SET', k_fp(fp), id, 'PX', idem_px) end
 emit(id, 1, 'queued', 0, '')
-redis.call('ZADD', k_index(tenant, 'queued'), int(now), id)
+redis.call('ZADD', k_index(tenant, 'queued'), job.created_ms, id)
 redis.call('ZADD', k_deadlines(), int(start_by(job)), id)
 if job.grace_ms then redis.call('ZADD', k_watched(), int(now + tonumber(job.grace_ms)), id) end
 if job.retry_of and redis.call('HGET', k_job(job.retry_of), 'tenant') == tenant then -- it may have lapsed
@@ -76,4 +78,4 @@ else
   route(id, job, now)
   enqueue(id, job)
 end
-return {'created', id, {}, int(now)}
+return {'created', id, {}, job.created_ms}

@@ -13,6 +13,8 @@ if job.fence ~= fence then return {'lost', int(now), '0', '0', '0'} end
 local function answer(word) return {word, int(now), job.seq, job.call, job.deadline_ms} end
 
 if job.resuming then -- its call is on record and goes on at the provider
+  spend(job, 'worker', now)
+  save_phases(id, job)
   redis.call('HSET', k_job(id), 'phase', 'streaming')
   redis.call('ZADD', k_leases(), int(now + tonumber(ARGV[4])), id)
   return answer('resume')
@@ -22,6 +24,8 @@ if job.cancel then return answer('cancel') end
 if now >= tonumber(job.deadline_ms) then return answer('deadline') end
 if tonumber(job.calls) >= tonumber(job.max_calls) then return answer('max_calls') end
 
+spend(job, 'worker', now)
+save_phases(id, job)
 local seq, calls = tonumber(job.seq) + 1, tonumber(job.calls) + 1
 if job.dirty then emit(id, seq, 'reset', calls, ',"reason":"call ' .. int(calls) .. ' starts the answer anew"')
 else emit(id, seq, 'started', calls, '') end

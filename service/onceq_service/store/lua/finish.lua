@@ -2,7 +2,7 @@
 -- Ends a running job: last text, result, usage, cost, ledger row, rollups and terminal event in one step. A repeat
 -- with the same fence (its reply was lost) changes nothing.
 -- KEYS: root
--- ARGV: id, fence, state, first_seq, frames, rest, output, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, kept, reason, provider_ttft_ms, booked, result_ttl_s, events_ttl_s, out_bytes, frame...
+-- ARGV: id, fence, state, first_seq, frames, rest, output, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, kept, reason, provider_ttft_ms, booked, result_ttl_s, events_ttl_s, out_bytes, measured, frame...
 -- Returns: {'ok' | 'lost' | 'gap', the log's last number}
 
 local id, fence, state = ARGV[1], ARGV[2], ARGV[3]
@@ -15,7 +15,7 @@ local seq = tonumber(ARGV[4])
 if seq > tonumber(job.seq) + 1 then return {'gap', job.seq} end
 for n = 1, tonumber(ARGV[5]) do
   if seq == tonumber(job.seq) + 1 then
-    log(id, seq, ARGV[22 + n])
+    log(id, seq, ARGV[23 + n])
     job.seq, job.first_ms = int(seq), job.first_ms or int(now)
   end
   seq = seq + 1
@@ -30,11 +30,12 @@ if ARGV[19] == '1' then
     redis.call('HSET', k_job(id), 'calls', job.calls)
   end
 end
-if state == 'succeeded' then note_success(job.lane)
+if state == 'succeeded' then note_success(job.lane, now)
 elseif ARGV[19] == '1' then note_failure(job.lane, now, ARGV[8]) end
 local set = {'output', ARGV[7], 'out_bytes', ARGV[22]}
 if job.first_ms then set[#set + 1] = 'first_ms'; set[#set + 1] = job.first_ms end
 local rest = ARGV[6] .. (state == 'cancelled' and why_cancelled(id, job) or '')
+spend_call(job, ARGV[23], now)
 finish(id, job, now, {state = state, rest = rest, provider_ttft_ms = tonumber(ARGV[18]),
-  result_ttl = ARGV[20], events_ttl = ARGV[21], set = set})
+  result_ttl = ARGV[20], events_ttl = ARGV[21], set = set, tokens = tonumber(ARGV[12])})
 return {'ok', redis.call('HGET', k_job(id), 'seq')}

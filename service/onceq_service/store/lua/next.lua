@@ -32,6 +32,8 @@ local SCAN = 64 -- lanes looked at for one job; those of providers that this wor
 
 local function claim(id, job, turn)
   local fence = int(turn) .. '-' .. random
+  spend_wait(job, now)
+  save_phases(id, job)
   redis.call('HSET', k_job(id), 'state', 'running', 'phase', 'claimed', 'fence', fence, 'worker', worker,
     'claimed_ms', job.claimed_ms or int(now))
   redis.call('ZADD', k_leases(), int(now + lease_ms), id)
@@ -70,6 +72,8 @@ local function divert(band, lane)
       route(id, job, now)
       if job.lane ~= lane then
         redis.call('ZREM', k_wait(band, lane, tenant), id)
+        spend_wait(job, now, lane)
+        save_phases(id, job)
         enqueue(id, job)
       end
     end
@@ -80,8 +84,9 @@ end
 local function from_lane(band, lane, turn)
   local tenant, id = head(band, lane)
   if not id then redis.call('ZREM', k_ready(band), lane) return nil end
-  local till = closed_until(lane, now, read(k_job(id), {'in_est', 'out_est'}))
+  local till, phase = closed_until(lane, now, read(k_job(id), {'in_est', 'out_est'}))
   if till then
+    if phase then hold(lane, now, till, phase) end
     block(band, lane, till)
     if held_back(lane, now) then divert(band, lane) end
     return nil

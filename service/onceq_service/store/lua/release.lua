@@ -7,6 +7,8 @@
 local id = ARGV[1]
 local job = job_of(id)
 if job.fence ~= ARGV[2] or job.phase ~= 'claimed' then return 'lost' end
+spend(job, 'worker', time_ms())
+save_phases(id, job)
 redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '')
 redis.call('HDEL', k_job(id), 'fence')
 redis.call('ZREM', k_leases(), id)

@@ -2,7 +2,7 @@
 -- Books a try that did not end the job and puts the job back into the queue, not before a delay. A refused try is not
 -- a call: its record is taken back (G3). It may go on with the next of its models (`fallback`: next | drop). Optionally brakes the lane for all workers. Repeats change nothing.
 -- KEYS: root
--- ARGV: id, fence, delay_ms, reason, brake_ms, fallback, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent
+-- ARGV: id, fence, delay_ms, reason, brake_ms, fallback, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, measured
 -- Returns: {'ok' | 'lost', not_before_ms}
 
 local id, fence = ARGV[1], ARGV[2]
@@ -20,6 +20,7 @@ roll(now, job, {'retries', 1})
 note_failure(job.lane, now, ARGV[4])
 if tonumber(ARGV[5]) > 0 then brake(job.lane, now, now + tonumber(ARGV[5]), ARGV[4]) end
 local at = now + tonumber(ARGV[3])
+spend_call(job, ARGV[15], now)
 job.resuming = nil
 redis.call('HSET', k_job(id), 'requeued_by', fence)
 requeue(id, job, now, at, ARGV[4], ARGV[6])
