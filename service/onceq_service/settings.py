@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from onceq.errors import ConfigurationError
@@ -77,8 +79,29 @@ class TenantConfig(BaseModel):
     weight: float = Field(default=1.0, gt=0, le=1_000)
 
 
+class PriceConfig(BaseModel):
+    """One `[[prices]]` table: what a model costs from a day on (UTC), in USD for a million tokens, before all tables.
+
+    `cached` and `cache_write` are those kinds of input; left out, they cost as much as other input.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[str, Field(pattern=r"^[^/\s]+/\S+$")]
+    since: date = Field(alias="from")
+    input: Decimal = Field(ge=0, le=1_000_000, max_digits=16, decimal_places=9)
+    output: Decimal = Field(ge=0, le=1_000_000, max_digits=16, decimal_places=9)
+    cached: Decimal | None = Field(default=None, ge=0, le=1_000_000, max_digits=16, decimal_places=9)
+    cache_write: Decimal | None = Field(default=None, ge=0, le=1_000_000, max_digits=16, decimal_places=9)
+
+    @property
+    def version(self) -> str:
+        """As stored beside what it priced."""
+        return f"local:{self.since.isoformat()}"
+
+
 class FileConfig(BaseModel):
-    """`onceq.toml`: providers by name, aliases for models (one, or a list to fall back along), lanes, tenants."""
+    """`onceq.toml`: providers by name, aliases for models (one, or a list of fallbacks), lanes, tenants, own prices."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -88,6 +111,16 @@ class FileConfig(BaseModel):
     )
     lanes: dict[str, LaneLimits] = Field(default_factory=dict[str, LaneLimits])
     tenants: dict[str, TenantConfig] = Field(default_factory=dict[str, TenantConfig])
+    prices: list[PriceConfig] = Field(default_factory=list[PriceConfig])
+
+    @model_validator(mode="after")
+    def one_price_a_day(self) -> Self:
+        """Two prices of one model from one day would leave open which one holds."""
+        named = [(price.model, price.since) for price in self.prices]
+        twice = next((name for name in named if named.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"[[prices]] has two prices of {twice[0]} from {twice[1]}: leave one")
+        return self
 
 
 class Settings(BaseSettings):

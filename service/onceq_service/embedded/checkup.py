@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -20,7 +21,8 @@ from onceq_service.embedded.ping import ask_redis
 from onceq_service.embedded.ports import claim_port
 from onceq_service.embedded.redis_binary import OLDEST, find_redis
 from onceq_service.embedded.redis_server import redis_url, socket_path
-from onceq_service.settings import DEFAULT_PROVIDERS, Settings
+from onceq_service.pricing import Tariff
+from onceq_service.settings import DEFAULT_PROVIDERS, PriceConfig, Settings
 
 if TYPE_CHECKING:
     from onceq.wire import WorkerInfo
@@ -177,9 +179,25 @@ def _providers(settings: Settings, env: Mapping[str, str], home: Path, workers: 
     except ConfigurationError as exc:
         yield Check("fail", "configuration", "onceq.toml", str(exc))
         return
+    yield from price_checks(settings.file().prices, set(providers), datetime.now(UTC))
     mode = choose_mode(providers, env, home, simulate=settings.simulator_url is not None)
     served = {name for worker in workers for name in worker.providers}
     yield from (_served(p.name, served) if workers else _provider(mode, p) for p in mode.providers)
+
+
+def price_checks(prices: list[PriceConfig], providers: set[str], now: datetime) -> Iterator[Check]:
+    """One line for each model with prices of its own: which one holds now, and whether its provider exists."""
+    tariff = Tariff({}, prices)
+    for model in dict.fromkeys(price.model for price in prices):
+        name, held = f"price {model}", tariff.local(model, now)
+        if model.partition("/")[0] not in providers:
+            advice = f"no provider has that name; there are {', '.join(sorted(providers))}"
+            yield Check("fail", name, "is never used", advice)
+        elif held is None:
+            first = min(price.since for price in prices if price.model == model)
+            yield Check("ok", name, f"from {first} on; the tables until then")
+        else:
+            yield Check("ok", name, f"{held.version}: {held.input} USD in, {held.output} USD out, by the million")
 
 
 def _served(name: str, served: set[str]) -> Check:

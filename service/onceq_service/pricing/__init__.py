@@ -6,14 +6,18 @@ what a killed worker spent. A model that the tables do not know has no price (No
 
 from onceq_service.pricing.price import Priced, Tokens, estimate, estimated_tokens, price
 from onceq_service.pricing.tables import Priceable, UnitPrices, price_version, unit_prices
+from onceq_service.pricing.tariff import Tariff, cost_at, local_units
 
 __all__ = [
     "Priceable",
     "Priced",
+    "Tariff",
     "Tokens",
     "UnitPrices",
+    "cost_at",
     "estimate",
     "estimated_tokens",
+    "local_units",
     "price",
     "price_version",
     "unit_prices",

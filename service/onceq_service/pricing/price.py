@@ -12,6 +12,8 @@ from onceq_service.pricing.tables import Priceable
 if TYPE_CHECKING:
     from genai_prices import Usage
 
+    from onceq_service.settings import PriceConfig
+
 BYTES_PER_TOKEN: Final = 3
 """UTF-8 bytes of text to one token, rounded up: measured to over-count text 1.1 to 2.7 times, and to count 0.6 to 0.8
 of emoji and hex. The bytes themselves are a hard ceiling."""
@@ -48,15 +50,18 @@ def price(
     usage: Mapping[str, object] | None,
     *,
     context: Mapping[str, str] | None = None,
+    local: PriceConfig | None = None,
 ) -> Priced | None:
     """The price of what the provider reported (CallStream.usage and .price_context); None when it can't be read.
+
+    `local` is onceq.toml's own price of the model, which goes before the tables.
 
     None asks for `estimate`: no usage was reported, or it lacks the counts that its format promises.
     """
     extracted = _extract(provider, usage)
     if extracted is None:
         return None
-    return Priced(_tokens(extracted), _money(provider, model_id, extracted, context), False, tables.price_version())
+    return Priced(_tokens(extracted), _money(provider, model_id, extracted, context, local), False, _version(local))
 
 
 def estimate(
@@ -66,6 +71,7 @@ def estimate(
     in_bytes: int,
     out_bytes: int,
     early_usage: Mapping[str, object] | None = None,
+    local: PriceConfig | None = None,
 ) -> Priced:
     """What a call may have cost by the UTF-8 bytes of its text, both ways.
 
@@ -77,8 +83,8 @@ def estimate(
         output=max(early.output, estimated_tokens(out_bytes)),
         cached=early.cached,
     )
-    money = _money(provider, model_id, _usage(tokens), None)
-    return Priced(tokens, money, True, tables.price_version())
+    money = _money(provider, model_id, _usage(tokens), None, local)
+    return Priced(tokens, money, True, _version(local))
 
 
 def estimated_tokens(utf8_bytes: int) -> int:
@@ -100,8 +106,16 @@ def _extract(provider: Priceable, usage: Mapping[str, object] | None) -> Usage |
         return None
 
 
-def _money(provider: Priceable, model_id: str, usage: Usage, context: Mapping[str, str] | None) -> int | None:
+def _version(local: PriceConfig | None) -> str:
+    return tables.price_version() if local is None else local.version
+
+
+def _money(
+    provider: Priceable, model_id: str, usage: Usage, context: Mapping[str, str] | None, local: PriceConfig | None
+) -> int | None:
     """None for an unknown model, and for a kind of token that the model has no price for."""
+    if local is not None:
+        return _local_money(local, usage)
     found = tables.find(provider, model_id)
     if found is None:
         return None
@@ -110,6 +124,17 @@ def _money(provider: Priceable, model_id: str, usage: Usage, context: Mapping[st
         return tables.to_nano(model.calc_price(usage, table, price_context=context or None).total_price)
     except ValueError:
         return None
+
+
+def _local_money(local: PriceConfig, usage: Usage) -> int:
+    """Every token is priced: what has no price of its own (audio, a longer cache) costs as its side's text does."""
+    from genai_prices.types import ModelPrice
+
+    prices = ModelPrice(
+        input_mtok=local.input, output_mtok=local.output,
+        cache_read_mtok=local.cached, cache_write_mtok=local.cache_write,
+    )  # fmt: skip
+    return tables.to_nano(prices.calc_price(usage)["total_price"])
 
 
 def _tokens(usage: Usage) -> Tokens:

@@ -55,6 +55,7 @@ class UnitPrices:
     input: int | None = None
     cached_input: int | None = None
     output: int | None = None
+    cache_write: int | None = None
     version: str = ""
 
 
@@ -65,14 +66,19 @@ def price_version() -> str:
 
 
 def unit_prices(
-    provider: Priceable, model_id: str, *, input_tokens: int = 0, context: Mapping[str, str] | None = None
+    provider: Priceable,
+    model_id: str,
+    *,
+    input_tokens: int = 0,
+    context: Mapping[str, str] | None = None,
+    at: datetime | None = None,
 ) -> UnitPrices:
     """Prices by the million for a call of that many input tokens: some models cost more beyond a threshold.
 
-    Cached input costs as much as other input where the table has no price of its own for it.
+    `at` is when, None now. Cache reads and writes cost as much as other input where the table has no price for them.
     """
-    key = tuple(sorted((context or {}).items()))
-    prices = _prices(provider.price_provider, provider.price_url, model_id, key, int(time.time() / _PERIOD_S))
+    key, when_s = tuple(sorted((context or {}).items())), time.time() if at is None else at.timestamp()
+    prices = _prices(provider.price_provider, provider.price_url, model_id, key, int(when_s / _PERIOD_S))
     return UnitPrices(version=price_version()) if prices is None else _at(prices, input_tokens)
 
 
@@ -93,11 +99,12 @@ def _at(prices: ModelPrice, input_tokens: int) -> UnitPrices:
         price = getattr(prices, price_key, None)
         return None if price is None else to_nano(calc_unit_price(price, MTOK, input_tokens, MTOK))
 
-    cached = nano("cache_read_mtok")
+    cached, cache_write = nano("cache_read_mtok"), nano("cache_write_mtok")
     return UnitPrices(
         input=nano("input_mtok"),
         cached_input=nano("input_mtok") if cached is None else cached,
         output=nano("output_mtok"),
+        cache_write=nano("input_mtok") if cache_write is None else cache_write,
         version=price_version(),
     )
 

@@ -18,6 +18,7 @@ from taskiq import BrokerMessage, TaskiqMessage
 from taskiq_redis.redis_broker import BaseRedisBroker
 
 from onceq.errors import OnceqError
+from onceq_service.pricing import Tariff
 from onceq_service.providers import open_providers
 from onceq_service.settings import Settings, load_settings
 from onceq_service.store import Retention, Store, StoreError, open_store
@@ -64,7 +65,7 @@ class LeaseBroker(BaseRedisBroker):
         self.learning = Learning(self.store.lanes)
         self.runner = Runner(
             s.max_tries, self.store.engine, relay, self.learning, self.holding, self.providers, configs,
-            spans=await self._spans(),
+            spans=await self._spans(), tariff=Tariff(configs, s.file().prices),
         )  # fmt: skip
         self.runner.lag.start()
         heart = Heart(s.redis_url, s.queue, self.store.retention.lease_ms)

@@ -12,11 +12,13 @@ import random
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from onceq.wire import CancelReceipt, JobError, JobRequest, Output, Timeouts
+from onceq_service.pricing import Tariff
 from onceq_service.providers import ON_SENT
 from onceq_service.providers.base import CallSpec, Clocks, Provider, ProviderError, Resume
-from onceq_service.settings import ProviderConfig
+from onceq_service.settings import PriceConfig, ProviderConfig
 from onceq_service.store import Engine, LeaseLost
 from onceq_service.store.engine import Claim, Dispatched, End, EndState, Receipt, UnitPrices
 from onceq_service.worker import settlement
@@ -59,6 +61,7 @@ class Try:
     request: JobRequest
     prices: UnitPrices
     watch: Stopwatch
+    local: PriceConfig | None = None
 
     @property
     def claim(self) -> Claim:
@@ -67,7 +70,9 @@ class Try:
 
     def receipt(self) -> Receipt:
         """What it came to."""
-        return settlement.settle(self.provider, self.model_id, self.in_bytes, self.heard, self.call, self.held.reason)
+        return settlement.settle(
+            self.provider, self.model_id, self.in_bytes, self.heard, self.call, self.held.reason, self.local
+        )
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class Runner:
     spans: Spans = field(default_factory=Spans)
     rng: random.Random = field(default_factory=random.Random)
     lag: Lag = field(default_factory=Lag)
+    tariff: Tariff = field(default_factory=Tariff)
 
     async def run(self, held: Held) -> None:
         """Runs the job as far as it goes; returns when it is ended, queued again, or no longer ours."""
@@ -119,7 +125,9 @@ class Runner:
         under_way = "resuming" in claim.fields
         request = JobRequest.model_validate_json(claim.fields["request"])
         in_bytes, number = len(claim.fields["request"]), claim.number("tries") + (not under_way)
-        prices = settlement.prices_before(provider, model_id, in_bytes)
+        sent_at = datetime.fromtimestamp(claim.number("sent_ms") / 1000, UTC) if under_way else None
+        local = self.tariff.local(claim.text("model"), sent_at)
+        prices = settlement.prices_before(provider, model_id, in_bytes, local)
         sent = await until_stored(f"job {claim.id}", lambda: self.engine.dispatch(claim, number, in_bytes, prices))
         watch = Stopwatch(self.lag.total_s)
         if sent.word == "resume":
@@ -130,7 +138,7 @@ class Runner:
         else:
             await self._not_sent(claim, sent)
             return None
-        return Try(held, provider, model_id, in_bytes, number, sent, call, heard, request, prices, watch)
+        return Try(held, provider, model_id, in_bytes, number, sent, call, heard, request, prices, watch, local)
 
     def _spec(self, t: Try) -> CallSpec:
         config, own = self.configs[t.claim.text("provider")], t.request.timeouts or Timeouts()

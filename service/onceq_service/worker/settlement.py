@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onceq.wire import CancelReceipt, Usage
-from onceq_service.pricing import Priced, estimate, estimated_tokens, price, unit_prices
+from onceq_service.pricing import Priced, estimate, estimated_tokens, local_units, price, unit_prices
 from onceq_service.providers.base import Provider
+from onceq_service.settings import PriceConfig
 from onceq_service.store.engine import Receipt, UnitPrices
 from onceq_service.worker.call import LiveCall
 from onceq_service.worker.heard import Heard
@@ -25,22 +26,28 @@ class _Priceable:
 _STOPPED = {"cancel": "cancelled", "deadline": "deadline_exceeded", "timeout": "provider_timeout"}
 
 
-def prices_before(provider: Provider, model_id: str, in_bytes: int) -> UnitPrices:
+def prices_before(provider: Provider, model_id: str, in_bytes: int, local: PriceConfig | None = None) -> UnitPrices:
     """The unit prices that `dispatch` records, so that a reap can settle what a killed worker spent."""
-    found = unit_prices(provider, model_id, input_tokens=estimated_tokens(in_bytes))
+    found = local_units(local) if local else unit_prices(provider, model_id, input_tokens=estimated_tokens(in_bytes))
     return UnitPrices(found.input, found.output, found.version)
 
 
 def settle(
-    provider: Provider, model_id: str, in_bytes: int, heard: Heard, call: LiveCall, reason: StopReason | None
+    provider: Provider,
+    model_id: str,
+    in_bytes: int,
+    heard: Heard,
+    call: LiveCall,
+    reason: StopReason | None,
+    local: PriceConfig | None = None,
 ) -> Receipt:
-    """The receipt of a try that has ended, however it did."""
+    """The receipt of a try that has ended, however it did. `local`: onceq.toml's price when it was sent."""
     outcome = _outcome(heard, reason)
     if not _billable(heard):
         return Receipt(outcome, billed=False)
     priceable = _Priceable(provider.price_provider, provider.price_url, heard.api_flavor or provider.api_flavor)
-    priced = price(priceable, model_id, heard.usage, context=heard.price_context) or estimate(
-        priceable, model_id, in_bytes=in_bytes, out_bytes=call.out_bytes, early_usage=heard.early_usage
+    priced = price(priceable, model_id, heard.usage, context=heard.price_context, local=local) or estimate(
+        priceable, model_id, in_bytes=in_bytes, out_bytes=call.out_bytes, early_usage=heard.early_usage, local=local
     )
     return _receipt(outcome, priced)
 
