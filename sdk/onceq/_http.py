@@ -20,6 +20,7 @@ import httpx2
 from pydantic import ValidationError
 
 from onceq._config import Config
+from onceq._trace import trace_headers
 from onceq.errors import (
     APIError,
     AuthenticationError,
@@ -115,6 +116,8 @@ def exchange(call: Call, backoff: Backoff, until: float | None = None) -> Flow[h
     Raises the typed error of the last attempt; no other begins after `until` (as `time.monotonic` counts).
     """
     retry = 0
+    if call.method == "POST":
+        call = replace(call, headers={**call.headers, **trace_headers()})
     while True:
         outcome = yield call
         if isinstance(outcome, httpx2.Response) and outcome.is_success:

@@ -20,6 +20,7 @@ from onceq_service.api.catalog import Resolved
 from onceq_service.api.problems import Refused, invalid_field
 from onceq_service.settings import LaneLimits, limits_of
 from onceq_service.store import Admission, ApiKey, Seal, new_job_id
+from onceq_service.tracing import TRACEPARENT
 
 _KEY = re.compile(IDEMPOTENCY_KEY_PATTERN)
 BYTES_PER_TOKEN: Final = 4
@@ -96,6 +97,7 @@ def admission(
         not_before_ms=not_before_ms(request, deadline_s),
         queue_s=request.timeouts.queue_s if request.timeouts else None,
         retry_of=retry_of,
+        traceparent=TRACEPARENT.get(),
         group=_group(request, defaults.label_keys),
         grace_s=request.disconnect_grace_s if request.on_disconnect == "cancel" else None,
     )

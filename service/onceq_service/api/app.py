@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from onceq.errors import ConfigurationError, OnceqError
-from onceq_service.api import costs, documented, health, jobs, keys, lanes, metrics, models, replay, stats
+from onceq_service.api import costs, documented, health, jobs, keys, lanes, ledger, metrics, models, replay, stats
 from onceq_service.api.batch import submit_batch
 from onceq_service.api.door import Door, Handler
 from onceq_service.api.events import events_route
@@ -23,20 +25,26 @@ from onceq_service.api.problems import Refused, answer_to, invalid_fields
 from onceq_service.api.replies import Reply
 from onceq_service.api.service import Service
 from onceq_service.api.submit import submit
+from onceq_service.api.traced import Traced
 from onceq_service.settings import Settings
+from onceq_service.tracing import Tracing, open_tracing
 
 HOT: dict[tuple[str, str], Handler] = {("POST", "/v1/jobs"): submit, ("POST", "/v1/jobs/batch"): submit_batch}
 PUBLIC = ("/livez", "/readyz")
-PARTS = tuple(part.router for part in (replay, jobs, lanes, stats, costs, models, keys, health, metrics))
+NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's own would write down exceptions with their words; traced.py has our spans."""
+PARTS = tuple(part.router for part in (replay, jobs, lanes, stats, costs, ledger, models, keys, health, metrics))
 
 
 class Api(FastAPI):
     """FastAPI behind the door: whoever calls the app, by whatever server, comes in through it."""
 
-    def __init__(self, service: Service, **says: Any) -> None:
-        super().__init__(**says)
+    def __init__(self, service: Service, tracing: Tracing | None, **says: Any) -> None:
+        super().__init__(telemetry=NO_TELEMETRY, **says)
         self.state.service = service
-        self.entry = _allow_origins(Door(super().__call__, service, HOT), service.settings.cors_origins)
+        door = Door(super().__call__, service, HOT)
+        app = Traced(door, tracing.tracer) if tracing else door
+        self.entry = _allow_origins(app, service.settings.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -48,15 +56,18 @@ class Api(FastAPI):
 
 def build_app(settings: Settings) -> FastAPI:
     """The app of one API process; it starts although Redis is away. Raises ConfigurationError."""
-    service = Service(settings)
+    service, tracing = Service(settings), open_tracing("onceq-api", os.environ)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         async with service.running():
             yield
+        if tracing:
+            await tracing.close()
 
     app = Api(
-        service, title="onceq", version=health.VERSION, lifespan=lifespan, redirect_slashes=False, redoc_url=None,
+        service, tracing,
+        title="onceq", version=health.VERSION, lifespan=lifespan, redirect_slashes=False, redoc_url=None,
         description="LLM calls behind a queue: each one is paid for once, and survives every disconnect.",
     )  # fmt: skip
     app.router.routes.append(events_route(service))

@@ -30,6 +30,7 @@ NOT_MODIFIED: Final[Responses] = {304: {"description": "Nothing has changed sinc
 CANCEL_TOLD: Final[Responses] = {202: {"model": Job, "description": "Its worker has been told and is letting go."}}
 REQUEST_HEADERS: Final = (
     "Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID", "If-None-Match",
+    "Traceparent", "Tracestate",
 )  # fmt: skip
 """What a page of another origin may send."""
 ANSWER_HEADERS: Final = ("Location", "Idempotent-Replayed", "Retry-After", "ETag")

@@ -86,10 +86,10 @@ class Runner:
     holding: Holding
     providers: Mapping[str, Provider]
     configs: Mapping[str, ProviderConfig]
-    spans: Spans = field(default_factory=Spans)
     rng: random.Random = field(default_factory=random.Random)
     lag: Lag = field(default_factory=Lag)
     tariff: Tariff = field(default_factory=Tariff)
+    spans: Spans = field(default_factory=Spans)
 
     async def run(self, held: Held) -> None:
         """Runs the job as far as it goes; returns when it is ended, queued again, or no longer ours."""
