@@ -41,6 +41,8 @@ from onceq.wire import (
     Health,
     Job,
     Lanes,
+    LedgerEntry,
+    LedgerPage,
     NewApiKey,
     Scope,
     Stats,
@@ -240,6 +242,42 @@ class AsyncClient:
     async def ledger(self, job_id: str) -> Ledger:
         """What was booked for the job: one row a try, oldest first. Raises NotFoundError."""
         return await self._driver.run(_flows.ledger(job_id, self._backoff))
+
+    async def ledger_pages(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        restated_at: datetime | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[LedgerPage]:
+        """Iterate your tenant's ledger in pages of at most 1,000 rows, oldest first, as it was when you began.
+
+        `since` and `until` are times of booking (the latter excluded; None: now), `after` the id of a row that you have
+        already. `restated_at` adds what the tokens would cost at the prices of that time. A page's `kept_since` says
+        what has left the ledger. A page that a broken connection lost is fetched again.
+        """
+        query, cursor = _flows.ledger_query(since, until, restated_at, page_size), after
+        while True:
+            page = await self._driver.run(_flows.ledger_page(query, cursor, self._backoff))
+            yield page
+            cursor, query["until"] = page.next_cursor, page.until.isoformat()
+            if cursor is None:
+                return
+
+    async def ledger_rows(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        restated_at: datetime | None = None,
+    ) -> AsyncIterator[LedgerEntry]:
+        """Iterate your tenant's ledger, a row a try, oldest first; takes what `ledger_pages` takes."""
+        async for page in self.ledger_pages(since=since, until=until, after=after, restated_at=restated_at):
+            for entry in page.entries:
+                yield entry
 
     async def stats(self) -> Stats:
         """The queue now and the last 24 hours of your tenant."""

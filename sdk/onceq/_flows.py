@@ -36,6 +36,7 @@ from onceq.wire import (
     JobPage,
     Lanes,
     LedgerEntry,
+    LedgerPage,
     NewApiKey,
     Problem,
     ReplayAnswer,
@@ -119,6 +120,21 @@ def ledger(job_id: str, backoff: Backoff) -> Flow[Ledger]:
     """What was booked for the job, a row a try."""
     call = Call("GET", job_path(job_id, "ledger"))
     return read(TypeAdapter(Ledger).validate_json, (yield from exchange(call, backoff)))
+
+
+def ledger_page(query: Mapping[str, str], cursor: str | None, backoff: Backoff) -> Flow[LedgerPage]:
+    """One page of the tenant's rows, oldest first."""
+    params = {**query, "cursor": cursor} if cursor else query
+    return read(LedgerPage.model_validate_json, (yield from exchange(Call("GET", "/v1/ledger", params), backoff)))
+
+
+def ledger_query(
+    since: datetime | None, until: datetime | None, restated_at: datetime | None, page_size: int | None
+) -> dict[str, str]:
+    """The query of ledger rows; times without a zone are local time."""
+    times = {"since": since, "until": until, "restated_at": restated_at}
+    given = {name: at.astimezone().isoformat() for name, at in times.items() if at is not None}
+    return given | ({"limit": str(page_size)} if page_size else {})
 
 
 def stats(backoff: Backoff) -> Flow[Stats]:

@@ -326,7 +326,7 @@ class Scripts(RuleBasedStateMachine):
         states = [job.state for job in self.model.jobs.values()]
         assert depth == {state: states.count(state) for state in depth}
         rows = [row for job in self.model.jobs.values() for row in job.ledger]
-        assert self.ask("XLEN", self.keys("ledger")) == len(rows)
+        assert self.ask("XLEN", self.keys("ledger", "t")) == len(rows)
         hours = self.run(self.sums.hours("t", self.model.now - 7_200_000, self.model.now))
         t = totals([fields for hour in hours for fields in hour.fields])
         billed, spent, wasted = (

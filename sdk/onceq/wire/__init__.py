@@ -27,6 +27,7 @@ from onceq.wire.jobs import (
     Waiting,
 )
 from onceq.wire.keys import ApiKeyInfo, ApiKeyList, NewApiKey
+from onceq.wire.ledger import LedgerPage
 from onceq.wire.phases import PHASES, VERDICTS, Phases, Verdict
 from onceq.wire.reports import (
     CostDimension,
@@ -130,6 +131,7 @@ __all__ = [
     "LaneInfo",
     "Lanes",
     "LedgerEntry",
+    "LedgerPage",
     "Message",
     "ModelName",
     "Name",

@@ -161,7 +161,11 @@ class Stats(Answer):
 
 
 class LedgerEntry(Answer):
-    """One try, as booked. `outcome` is `ok` or the error code; `billed`: the provider may charge for it."""
+    """One try, as booked. `outcome` is `ok` or the error code; `billed`: the provider may charge for it.
+
+    `id` orders a tenant's rows and is a cursor. `restated_nano_usd` is what the tokens would cost at the prices of the
+    time that was asked for (null: not asked for, or no price then); cache writes count as other input in it.
+    """
 
     at: datetime
     job: str
@@ -180,6 +184,14 @@ class LedgerEntry(Answer):
     waste_reason: str | None
     price_version: str
     simulated: bool
+    id: str = ""
+    team: str = ""
+    key: str = ""
+    user: str = ""
+    labels: dict[str, str] = Field(default_factory=dict[str, str])
+    band: str = ""
+    restated_nano_usd: int | None = None
+    restated_price_version: str | None = None
 
 
 class Health(Answer):

@@ -21,6 +21,7 @@ from onceq_service.api.auth import Doorkeeper
 from onceq_service.api.cache import TenantCache
 from onceq_service.api.catalog import Catalog
 from onceq_service.api.logs import without_words
+from onceq_service.pricing import Tariff
 from onceq_service.settings import Settings
 from onceq_service.store import Retention, Seal, ServerFacts, Store, StoreError, open_store
 from onceq_service.store.server import FULL_AT
@@ -44,6 +45,7 @@ class Service:
         self.settings = settings
         file = settings.file()
         self.catalog = Catalog(file.aliases, settings.providers())
+        self.tariff = Tariff(settings.providers(), file.prices)
         self.defaults = Defaults(
             settings.deadline_s,
             settings.max_calls,

@@ -9,7 +9,7 @@ import typer
 
 import onceq
 from onceq.errors import OnceqError
-from onceq_service.cli import ask, demo, doctor, jobs, keys, lanes, serve, up
+from onceq_service.cli import ask, demo, doctor, export, jobs, keys, lanes, serve, up
 from onceq_service.cli.output import fail
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ up.add_to(app)
 demo.add_to(app)
 ask.add_to(app)
 jobs.add_to(app)
+export.add_to(app)
 lanes.add_to(app)
 doctor.add_to(app)
 keys.add_to(app)

@@ -18,6 +18,7 @@ from onceq_service.store.gauges import Gauges
 from onceq_service.store.jobs import Admission, Filter, Jobs, new_job_id
 from onceq_service.store.keys import Keys
 from onceq_service.store.lanes import Lanes
+from onceq_service.store.ledger import Ledger
 from onceq_service.store.retention import Retention
 from onceq_service.store.secrets import Purpose, Seal, open_seal, replace_secret
 from onceq_service.store.server import ServerFacts
@@ -25,7 +26,7 @@ from onceq_service.store.stats import Sums
 
 __all__ = [
     "Admission", "ApiKey", "ApiKeys", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost",
-    "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums",
+    "Ledger", "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums",
     "new_job_id", "open_store",
 ]  # fmt: skip
 
@@ -38,6 +39,7 @@ class Store:
     engine: Engine
     events: EventLog
     sums: Sums
+    ledger: Ledger
     keys: ApiKeys
     lanes: Lanes
     gauges: Gauges
@@ -91,6 +93,7 @@ async def open_store(url: str, queue: str = "main", retention: Retention | None 
             engine=Engine(pipe, keys, kept, blocking),
             events=events,
             sums=Sums(pipe, keys),
+            ledger=Ledger(pipe, keys),
             keys=ApiKeys(pipe, keys),
             lanes=Lanes(pipe, keys),
             gauges=Gauges(pipe, keys),

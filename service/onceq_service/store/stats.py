@@ -196,15 +196,18 @@ def group_of(dims: bytes, by: Sequence[Dimension]) -> Group:
 def ledger_rows(fields: Fields) -> list[LedgerEntry]:
     """A job's ledger rows, from its hash, in the order of its tries."""
     rows = [cast("dict[str, str]", msgspec.json.decode(v)) for k, v in fields.items() if k.startswith("row:")]
-    return [_entry(row) for row in sorted(rows, key=lambda r: int(r["try_no"]))]
+    return [entry_of(row) for row in sorted(rows, key=lambda r: int(r["try_no"]))]
 
 
-def _entry(r: dict[str, str]) -> LedgerEntry:
+def entry_of(r: dict[str, str]) -> LedgerEntry:
+    """A ledger row, as `book` in lua/_money.lua writes it."""
     return LedgerEntry(
         at=cast("datetime", at(int(r["at"]))), job=r["job"], try_no=int(r["try_no"]), call=int(r["call"]),
         model=r["model"], outcome=r["outcome"], billed=r["billed"] == "1", estimated=r["estimated"] == "1",
         input_tokens=int(r["input"]), output_tokens=int(r["output"]), cached_tokens=int(r["cached"]),
         reasoning_tokens=int(r["reasoning"]), spent_nano_usd=int(r["spent"]) if r["spent"] else None,
         wasted_nano_usd=int(r["wasted"]), waste_reason=r["reason"] or None, price_version=r["price_version"],
-        simulated=r["simulated"] == "1",
+        simulated=r["simulated"] == "1", id=r.get("id", ""), team=r.get("team", ""), key=r.get("key_id", ""),
+        user=r.get("user", ""), labels=cast("dict[str, str]", msgspec.json.decode(r.get("labels") or "{}")),
+        band=r.get("band", ""),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from onceq.errors import ConfigurationError
 from onceq_service.cli.serve import need_dashboard
 from tests.service.cli.conftest import Shell
 
-COMMANDS = ("up", "demo", "ask", "doctor", "api", "worker", "dashboard", "simulator", "jobs", "keys")
+COMMANDS = ("up", "demo", "ask", "doctor", "api", "worker", "dashboard", "simulator", "jobs", "keys", "export")
 
 
 def test_help_lists_every_command_in_a_line(shell: Shell) -> None:

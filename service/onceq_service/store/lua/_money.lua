@@ -1,6 +1,19 @@
 -- Ledger rows and rollups; what a lost call is taken to have cost.
 
 local HOUR_TTL, DAY_TTL = 35 * 86400, 400 * 86400
+local LEDGER_ROWS, LEDGER_TTL = 500000, 400 * 86400 -- of each tenant: a busy one pushes out nobody else's rows
+
+-- Adds a row to its tenant's ledger, which leaves again by number or age; returns its id, which begins with the time.
+local function keep_row(row, now)
+  local flat = {}
+  for name, value in pairs(row) do flat[#flat + 1] = name; flat[#flat + 1] = value end
+  local key = k_ledger(row.tenant)
+  local id = redis.pcall('XADD', key, 'MAXLEN', '~', LEDGER_ROWS, row.at .. '-*', unpack(flat))
+  if type(id) == 'table' then id = redis.call('XADD', key, '*', unpack(flat)) end -- the clock went back
+  redis.call('XTRIM', key, 'MINID', '~', int(math.max(0, now - LEDGER_TTL * 1000)))
+  redis.call('EXPIRE', key, LEDGER_TTL)
+  return id
+end
 
 local function roll_into(span, bucket, ttl, tenant, dims, sums)
   local index, key = k_rolls(span, bucket, tenant), k_roll(span, bucket, tenant, dims)
@@ -58,9 +71,7 @@ local function book(id, job, now, t)
     wasted = int(wasted), reason = (t.billed == 1 and t.kept ~= 1) and t.reason or '', reserved = '0',
     price_version = job.price_version or '', simulated = job.simulated or '0',
   }
-  local flat = {}
-  for name, value in pairs(row) do flat[#flat + 1] = name; flat[#flat + 1] = value end
-  redis.call('XADD', k_ledger(), 'MAXLEN', '~', 500000, '*', unpack(flat))
+  row.id = keep_row(row, now)
   redis.call('HSET', k_job(id), 'row:' .. (job.tries or '0'), cjson.encode(row))
   if t.billed == 1 then job.used_in, job.used_out = t.input, t.output end
   job.spent = (tonumber(job.spent) or 0) + spent

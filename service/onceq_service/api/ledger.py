@@ -1,0 +1,115 @@
+"""GET /v1/ledger and /v1/ledger.csv: a tenant's rows by time, in pages; the same range gives the same bytes again.
+
+Parquet is not written here: `onceq export` makes it from these pages, where it is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from onceq.export import csv_text
+from onceq.wire import LedgerEntry, LedgerPage
+from onceq_service.api import documented as doc
+from onceq_service.api.auth import Reader
+from onceq_service.api.problems import invalid_field
+from onceq_service.api.service import In, Service
+from onceq_service.api.stats import time_of
+from onceq_service.pricing import Tariff, cost_at
+from onceq_service.store import ApiKey
+
+MOST: Final = 1_000
+"""Rows of one page."""
+
+router = APIRouter(tags=["costs"])
+
+
+class LedgerQuery(BaseModel):
+    """Rows booked from `since` (else the oldest) up to, not with, `until` (else now).
+
+    `cursor` is the `next_cursor` of the page before, or the id of any row: rows behind it. `restated_at` adds what a
+    row's tokens would cost at the prices of that time; what was booked stays as it is.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    cursor: Annotated[str | None, Field(max_length=40)] = None
+    limit: Annotated[int, Field(ge=1, le=MOST)] = MOST
+    restated_at: AwareDatetime | None = None
+
+
+Asked = Annotated[LedgerQuery, Query()]
+CSV: Final[doc.Responses] = {
+    200: {
+        "description": "Rows as CSV. The first page begins with the names of the columns; the pages put together are "
+        "one file.",
+        "content": {"text/csv": {"schema": {"type": "string"}}},
+        "headers": {"Link": {"schema": {"type": "string"}, "description": 'The next page, rel="next".'}},
+    }
+}
+
+
+@router.get("/v1/ledger", responses=doc.problems(401, 403, 422, 503))
+async def get_rows(service: In, key: Reader, query: Asked) -> LedgerPage:
+    """What the caller's tenant paid, one row a try, oldest first. Texts are as they were sent."""
+    return await _page(service, key, query)
+
+
+@router.get("/v1/ledger.csv", response_class=Response, responses=CSV | doc.problems(401, 403, 422, 503))
+async def get_csv(service: In, key: Reader, query: Asked) -> Response:
+    """The same as CSV. A text that a spreadsheet would run as a formula has an apostrophe before it."""
+    page = await _page(service, key, query)
+    headers = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="ledger.csv"'}
+    if page.next_cursor is not None:
+        rest = query.model_copy(update={"cursor": page.next_cursor, "until": page.until})
+        asked = urlencode(rest.model_dump(mode="json", exclude_none=True))
+        headers["Link"] = f'</v1/ledger.csv?{asked}>; rel="next"'
+    return Response(csv_text(page.entries, head=query.cursor is None), 200, headers, media_type="text/csv")
+
+
+async def _page(service: Service, key: ApiKey, query: LedgerQuery) -> LedgerPage:
+    now = time_of(await service.store.sums.now_ms())
+    since, until = query.since, min(query.until or now, now)
+    if since is not None and since > until:
+        raise invalid_field("query.since", "lies behind until: nothing was asked for")
+    try:
+        found = await service.store.ledger.page(
+            key.tenant, _ms(since) if since else 0, _ms(until), query.cursor, query.limit
+        )
+    except ValueError as exc:
+        raise invalid_field("query.cursor", "not a next_cursor of a page before, nor the id of a row") from exc
+    entries = found.entries
+    if query.restated_at is not None:
+        entries = await asyncio.to_thread(restated, entries, service.tariff, query.restated_at)
+    return LedgerPage(
+        since=since, until=until, entries=entries, next_cursor=entries[-1].id if found.more else None,
+        kept_since=None if found.kept_since_ms is None else time_of(found.kept_since_ms),
+    )  # fmt: skip
+
+
+def restated(entries: list[LedgerEntry], tariff: Tariff, at: datetime) -> list[LedgerEntry]:
+    """The rows with what their tokens would cost at a time; null for a model that has no price then."""
+    return [_restated(entry, tariff, at) for entry in entries]
+
+
+def _restated(entry: LedgerEntry, tariff: Tariff, at: datetime) -> LedgerEntry:
+    if not entry.billed:
+        return entry.model_copy(update={"restated_nano_usd": 0})
+    units = tariff.unit_prices(entry.model, at, input_tokens=entry.input_tokens)
+    nano = cost_at(
+        units, input_tokens=entry.input_tokens, cached_tokens=entry.cached_tokens, output_tokens=entry.output_tokens
+    )
+    version = None if nano is None else units.version
+    return entry.model_copy(update={"restated_nano_usd": nano, "restated_price_version": version})
+
+
+def _ms(at: datetime) -> int:
+    """Milliseconds, rounded up: a row is booked at a whole one."""
+    return -(-int((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000) // 1000)

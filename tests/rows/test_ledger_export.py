@@ -1,0 +1,262 @@
+"""R31 and N11: what was paid leaves as CSV and Parquet, each row once; a price change moves no booked row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from onceq import Client, LedgerEntry
+from onceq.export import COLUMNS, csv_text
+from onceq_service.cli.export_file import last_csv_row, update
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from tests.stack import Stack, running_stack
+
+MODEL = "openai/gpt-4o-mini"
+PRICES = """
+[[prices]]
+model = "openai/gpt-4o-mini"
+from = 2026-01-01
+input = {usd_in}
+output = 2
+
+[[prices]]
+model = "openai/gpt-4o-mini"
+from = 2026-06-01
+input = 10
+output = 20
+"""
+
+
+def pay(client: Client, *, tokens: int = 5, **more: Any) -> str:
+    """A job that was answered and paid."""
+    prompt = f"{uuid4().hex} [[sim tokens={tokens} tps=0 ttft_ms=0]]"
+    return client.result(client.submit(prompt, model=MODEL, **more).id, timeout_s=60).id
+
+
+@pytest.fixture
+def tenant() -> str:
+    return f"t{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def client(stack: Stack, tenant: str) -> Generator[Client]:
+    with Client(stack.url, stack.key(tenant)) as opened:
+        yield opened
+
+
+def onceq(stack: Stack, tenant: str, *arguments: str) -> str:
+    """What `onceq export` prints, run by somebody who may only read."""
+    env = {"ONCEQ_BASE_URL": stack.url, "ONCEQ_API_KEY": stack.key(tenant, "read"), "PATH": "/usr/bin"}
+    done = subprocess.run(
+        [sys.executable, "-m", "onceq_service", "export", *arguments],
+        env=env,
+        capture_output=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq  # pyright: ignore[reportMissingTypeStubs]
+
+    return pq.read_table(path).to_pylist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
+@settings(
+    max_examples=4,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(answers=st.lists(st.tuples(st.integers(1, 40), st.sampled_from(["red", "blue"])), min_size=1, max_size=5),
+       page_size=st.integers(1, 4))  # fmt: skip
+def test_the_rows_exported_are_the_ledgers_rows_and_the_providers_bill(
+    stack: Stack, answers: list[tuple[int, str]], page_size: int
+) -> None:
+    with Client(stack.url, stack.key(f"t{uuid4().hex[:12]}")) as client:
+        jobs = [pay(client, tokens=tokens, team=team) for tokens, team in answers]
+        exported = [row for page in client.ledger_pages(page_size=page_size) for row in page.entries]
+        assert exported == [row for job in jobs for row in client.ledger(job)]
+        assert [row.id for row in exported] == sorted({row.id for row in exported}, key=lambda i: int(i.split("-")[0]))
+        metered = [(call["job"], call["nano_usd"]) for job in jobs for call in stack.meter(job)]
+        assert [(row.job, row.spent_nano_usd) for row in exported if not row.estimated] == metered
+        assert [row.team for row in exported] == [team for _, team in answers]
+        spent = sum(row.spent_nano_usd or 0 for row in exported)
+        assert spent == sum(point.totals.spent_nano_usd for point in client.costs(interval="total").points)
+
+
+class Cutting(httpx2.HTTPTransport):
+    """Breaks the connection after each second request was answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        answer = super().handle_request(request)
+        self.asked += 1
+        if self.asked % 2:
+            answer.close()
+            raise httpx2.ReadError("cut", request=request)
+        return answer
+
+
+def test_an_export_over_connections_that_break_has_every_row_once(client: Client, stack: Stack, tenant: str) -> None:
+    jobs = [pay(client) for _ in range(5)]
+    with Client(stack.url, stack.key(tenant), transport=Cutting()) as shaky:
+        rows = [row for page in shaky.ledger_pages(page_size=2) for row in page.entries]
+    assert [row.job for row in rows] == jobs
+
+
+def test_the_same_range_gives_the_same_bytes_once_it_has_passed(client: Client, stack: Stack, tenant: str) -> None:
+    for _ in range(3):
+        pay(client)
+    end = client.stats().at
+    asked = {"since": (end - timedelta(hours=1)).isoformat(), "until": end.isoformat(), "limit": "2"}
+    headers = {"authorization": f"Bearer {stack.key(tenant, 'read')}"}
+
+    def export() -> bytes:
+        with httpx2.Client(base_url=stack.url, headers=headers) as http:
+            answer = http.get("/v1/ledger.csv", params=asked)
+            body = answer.content
+            while (link := answer.links.get("next")) is not None:
+                answer = http.get(str(link["url"]))
+                body += answer.content
+            return body
+
+    before = export()
+    pay(client)
+    assert export() == before
+    assert len(rows_of(before.decode())) == 3
+    assert onceq(stack, tenant, "--since", asked["since"], "--until", asked["until"]).encode() == before
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_second_export_into_a_file_adds_what_is_new_and_nothing_twice(
+    client: Client, stack: Stack, tenant: str, tmp_path: Path, kind: str
+) -> None:
+    out = tmp_path / f"ledger.{kind}"
+
+    def exported() -> list[str]:
+        onceq(stack, tenant, "--out", str(out))
+        rows: list[dict[str, Any]] = rows_of(out.read_text()) if kind == "csv" else read_parquet(out)
+        return [row["job_id"] for row in rows]
+
+    assert exported() == []
+    jobs = [pay(client), pay(client)]
+    assert exported() == jobs
+    bytes_before = out.read_bytes()
+    assert exported() == jobs
+    assert out.read_bytes() == bytes_before
+    jobs.append(pay(client))
+    assert exported() == jobs
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_export_that_was_killed_goes_on_where_it_was(client: Client, tmp_path: Path) -> None:
+    jobs = [pay(client) for _ in range(4)]
+    whole, out = tmp_path / "whole.csv", tmp_path / "ledger.csv"
+    update(whole, lambda after: client.ledger_pages(after=after))
+    torn = whole.read_bytes()[:-40]
+    (tmp_path / "ledger.csv.part").write_bytes(torn)
+    asked: list[str | None] = []
+
+    def pages(after: str | None) -> Any:
+        asked.append(after)
+        return client.ledger_pages(after=after)
+
+    assert update(out, pages).added == 1
+    assert asked == [rows_of(whole.read_text())[2]["row_id"]]
+    assert out.read_bytes() == whole.read_bytes()
+    assert [row["job_id"] for row in rows_of(out.read_text())] == jobs
+
+
+def test_another_tenants_rows_are_never_there(client: Client, stack: Stack) -> None:
+    pay(client)
+    [mine] = client.ledger_rows()
+    with Client(stack.url, stack.key("a-stranger")) as stranger:
+        assert list(stranger.ledger_rows()) == []
+        assert list(stranger.ledger_rows(after=mine.id)) == []
+        pay(stranger)
+        assert mine.job not in {row.job for row in stranger.ledger_rows()}
+    assert [row.id for row in client.ledger_rows()] == [mine.id]
+
+
+@pytest.mark.parametrize("words", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe(client: Client, words: str) -> None:
+    pay(client, user=f"{words.strip()}x", labels={"note": words.strip()})
+    [row] = client.ledger_rows()
+    hostile = row.model_copy(update={"team": words, "user": f"{words}\r\nsecond line", "outcome": words})
+    [cells] = rows_of(csv_text([hostile]))
+    assert (cells["team"], cells["outcome"]) == (f"'{words}", f"'{words}")
+    assert not [cell for cell in cells.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert cells["user"].endswith("second line"), "a line's end inside of a cell stays inside"
+
+
+def test_a_file_with_line_ends_in_its_cells_is_read_to_its_last_row(tmp_path: Path) -> None:
+    entry = LedgerEntry(
+        id="1700000000000-0", at=datetime(2026, 1, 1, tzinfo=UTC), job="job_1", try_no=1, call=1, model=MODEL,
+        outcome="ok", billed=True, estimated=False, input_tokens=1, output_tokens=1, cached_tokens=0,
+        reasoning_tokens=0, spent_nano_usd=1, wasted_nano_usd=0, waste_reason=None, price_version="p", simulated=False,
+        user='a "quoted"\r\nsecond, line',
+    )  # fmt: skip
+    path, text = tmp_path / "a.csv", csv_text([entry])
+    path.write_text(text + "1700000000001-0,2026", newline="")
+    last = last_csv_row(path)
+    assert (last.id, last.size) == (entry.id, len(text.encode()))
+    assert rows_of(text)[0]["spent_usd"] == "0.000000001"
+    assert list(rows_of(text)[0]) == list(COLUMNS)
+
+
+def test_a_question_that_makes_no_sense_is_refused(stack: Stack, tenant: str) -> None:
+    headers = {"authorization": f"Bearer {stack.key(tenant)}"}
+    with httpx2.Client(base_url=stack.url, headers=headers) as http:
+        for wrong in ({"cursor": "x"}, {"limit": "1001"}, {"since": "2026-11-24T00:00:00"}, {"colour": "red"},
+                      {"since": "2026-11-24T00:00:00Z", "until": "2026-11-23T00:00:00Z"}):  # fmt: skip
+            assert http.get("/v1/ledger", params=wrong).status_code == 422, wrong
+
+
+def test_a_price_change_leaves_what_was_booked_and_moves_what_is_restated(
+    redis_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    config = tmp_path / "onceq.toml"
+    config.write_text(PRICES.format(usd_in="1"))
+    with running_stack(redis_server, workers=1, config=str(config)) as stack:
+        with Client(stack.url, stack.api_key) as client:
+            pay(client)
+            [booked] = client.ledger_rows()
+        assert booked.price_version == "local:2026-06-01"
+        assert booked.spent_nano_usd == booked.input_tokens * 10_000 + booked.output_tokens * 20_000
+        early = restated(stack, datetime(2026, 3, 1, tzinfo=UTC))
+        assert early.restated_nano_usd == booked.input_tokens * 1_000 + booked.output_tokens * 2_000
+        assert restated(stack, datetime(2026, 7, 1, tzinfo=UTC)).restated_nano_usd == booked.spent_nano_usd
+        config.write_text(PRICES.format(usd_in="3"))
+        stack.restart_api()
+        moved = restated(stack, datetime(2026, 3, 1, tzinfo=UTC))
+        assert moved.restated_nano_usd == booked.input_tokens * 3_000 + booked.output_tokens * 2_000
+        assert moved.spent_nano_usd == booked.spent_nano_usd
+        assert moved.restated_price_version == "local:2026-01-01"
+
+
+def restated(stack: Stack, at: datetime) -> LedgerEntry:
+    with Client(stack.url, stack.api_key) as client:
+        [row] = client.ledger_rows(restated_at=at)
+        return row
