@@ -65,6 +65,8 @@ class Expect:
     abandoned: frozenset[str] = frozenset()
     """Readers that go away on purpose: what they got must be right, but need not be all."""
     calls_made: bool = True
+    unjudged: frozenset[str] = frozenset()
+    """Rules that need what this run can't have."""
 
 
 @dataclass(frozen=True)

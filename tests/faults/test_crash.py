@@ -188,12 +188,15 @@ async def test_a_job_that_kills_its_workers_is_given_up_and_its_neighbours_are_d
     reading = asyncio.create_task(trial.read(job_id))
     trap = house.proxy.trap(scripts.DISPATCH, "asked", job=job_id)
     house.proxy.mend()
+    beside: list[list[str]] = []
     async with trial.busy(per_s=1, tokens=20):
         for _ in range(6):
             await trap.sprung()
+            beside.append([held for held in await trial.held_by(victim) if held != job_id])
             trap = house.proxy.trap(scripts.DISPATCH, "asked", job=job_id)
             await trial.kill_worker(victim)
     await reading
+    assert beside[2:] == [[], [], [], []], "after two deaths it runs alone"
     ends = frozenset({"succeeded", "failed"})
     figures = await trial.judge(replace(CALM, statuses=ends, extra_calls=20, max_calls=7, recovers=False))
     job = await trial.store.jobs.get(job_id, trial.tenant)

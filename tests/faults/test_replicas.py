@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from onceq.wire import MAX_BODY_BYTES
+from onceq.wire import MAX_BODY_BYTES, Job
+from tests.faults.collect import meter_rows
 from tests.faults.house import LEASE_S, House, Node
 from tests.faults.run import Expect
 from tests.faults.trial import Trial
@@ -21,6 +26,9 @@ full = pytest.mark.faults_full
 CALM = Expect(lease_s=LEASE_S)
 STUCK_S = 30.0
 """api.events.SEND_TIMEOUT_S: how long a reader may take nothing."""
+STORM_MB = 150
+"""What a replica may keep after a storm: 500 readers at once make it grow, and an allocator gives little back."""
+GRACE_S = 3
 REDIS_CONNECTIONS = 24
 """What a replica keeps open to Redis after a storm: its three pools, whatever the number of readers was."""
 
@@ -42,6 +50,57 @@ async def test_each_replica_is_killed_twice_while_readers_follow(trial: Trial, h
             trial.fault("kill -9", node.name)
             await asyncio.to_thread(house.mend)
     await trial.judge(CALM)
+
+
+@full
+async def test_a_replica_is_frozen_for_ten_seconds_while_readers_follow(trial: Trial, house: House) -> None:
+    """Its readers go on at the other replica, which alone looks after leases meanwhile; no job is taken for lost."""
+    async with trial.busy():
+        await trial.streaming(house.workers[0], 2)
+        house.apis[0].send(signal.SIGSTOP)
+        trial.fault("SIGSTOP", house.apis[0].name)
+        await asyncio.sleep(10)  # the fault itself: how long it does not answer
+        house.apis[0].send(signal.SIGCONT)
+    figures = await trial.judge(CALM)
+    assert figures.calls == figures.jobs, "nothing was called again"
+
+
+@full
+async def test_readers_vanish_and_a_job_that_wants_it_is_cancelled_after_its_grace(trial: Trial, house: House) -> None:
+    """One replica dies in the grace. Who stays, there or at the other one, keeps the job that it follows."""
+    prompt = "[[sim tokens=600 tps=40 ttft_ms=20]]"
+    wish: dict[str, Any] = {"on_disconnect": "cancel", "disconnect_grace_s": GRACE_S}
+    left = [await trial.post(f"left {n} {prompt}", **wish) for n in range(6)]
+    kept = [asyncio.create_task(trial.ask(f"kept {n} {prompt}", **wish)) for n in range(4)]
+    gone = [await trial.leave(job_id, 20, n % 2) for n, job_id in enumerate(left)]
+    last_seen = {r.job: r.t for r in trial.history.read() if r.frame and r.who in gone}
+    await asyncio.to_thread(house.apis[0].kill)
+    trial.fault("kill -9", house.apis[0].name)
+    jobs = [await ended(trial, job_id) for job_id in left]
+    for job in jobs:
+        assert job.finished_at is not None
+        assert job.error is not None
+        assert (job.status, job.error.code) == ("cancelled", "disconnected")
+        unseen_s = job.finished_at.timestamp() - last_seen[job.id]
+        assert GRACE_S <= unseen_s + 0.001 < GRACE_S + 2, "to the millisecond in which Redis writes it down"
+        assert job.receipt is not None
+        assert 0 < job.receipt.output_tokens < 600
+        assert (job.receipt.spent_nano_usd, job.receipt.may_still_bill) == (job.cost.nano_usd, True)
+    await asyncio.gather(*kept)
+    for task in kept:
+        assert (await ended(trial, task.result())).status == "succeeded"
+    calls = {row.job: row for row in await meter_rows(house, set(left))}
+    assert {row.status for row in calls.values()} == {"aborted"}
+    statuses = frozenset({"succeeded", "cancelled"})
+    await trial.judge(replace(CALM, statuses=statuses, abandoned=frozenset(gone)))
+
+
+async def ended(trial: Trial, job_id: str) -> Job:
+    async def look() -> Job | None:
+        job = await trial.store.jobs.get(job_id, trial.tenant)
+        return job if job is not None and job.finished_at is not None else None
+
+    return await until(look, f"the end of {job_id}", timeout_s=60)
 
 
 async def test_readers_drop_at_random_and_come_back_to_the_other_replica(trial: Trial) -> None:
@@ -68,7 +127,7 @@ async def test_a_stream_of_two_thousand_events_is_gapless(trial: Trial) -> None:
 
 @full
 async def test_a_thousand_readers_come_at_once_and_leave_nothing_behind(trial: Trial, house: House) -> None:
-    files = [open_files(node) for node in house.apis]
+    files, memory = [open_files(node) for node in house.apis], [memory_mb(node) for node in house.apis]
     await trial.ask("storm [[sim tokens=100 tps=20 ttft_ms=1000]]", readers=1000, drop=0.01)
     await trial.judge(CALM)
     await trial.hang_up()
@@ -79,6 +138,8 @@ async def test_a_thousand_readers_come_at_once_and_leave_nothing_behind(trial: T
         )
 
     await until(calm_again, "the replicas to close what the readers had open", timeout_s=30)
+    for node, before in zip(house.apis, memory, strict=True):
+        assert memory_mb(node) < before + STORM_MB, f"{node.name} had {before:.0f} MB before"
 
 
 @full
@@ -103,3 +164,9 @@ async def test_a_reader_that_never_reads_is_cut_and_can_come_back(trial: Trial, 
 def open_files(node: Node) -> int:
     """Files and connections that a process has open."""
     return len(list(Path(f"/proc/{node.running.popen.pid}/fd").iterdir()))
+
+
+def memory_mb(node: Node) -> float:
+    """What a process has in memory (resident), in MB."""
+    pages = int(Path(f"/proc/{node.running.popen.pid}/statm").read_text("ascii").split()[1])
+    return pages * resource.getpagesize() / 1e6

@@ -11,7 +11,7 @@ import random
 import signal
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -98,6 +98,17 @@ class Trial:
             api ^= 1
             await asyncio.sleep(self.rng.uniform(0, 0.1))
         self.history.write("read", "fail", who=who, job=job_id, seq=after)
+
+    async def leave(self, job_id: str, events: int, api: int) -> str:
+        """Follows a job for so many events, and goes away for good; the reader's name."""
+        self._readers += 1
+        who = f"reader{self._readers}"
+        self.history.write("read", "invoke", who=who, job=job_id, api=api)
+        async with aclosing(self._follow(who, job_id, 0, api)) as following:
+            async for seq, _ in following:
+                if seq == events:
+                    break
+        return who
 
     async def _follow(self, who: str, job_id: str, after: int, api: int) -> AsyncGenerator[tuple[int, str]]:
         headers = self._auth | {"Last-Event-ID": str(after)}

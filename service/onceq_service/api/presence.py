@@ -30,7 +30,14 @@ async def watched(service: Service, job_id: str, fields: Fields) -> AsyncGenerat
 
 
 async def _renew(service: Service, job_id: str, grace_s: float) -> None:
-    while True:
-        with suppress(StoreError):  # while Redis is away nothing is cancelled either
-            await service.store.jobs.watch(job_id)
-        await asyncio.sleep(grace_s / RENEWALS)
+    try:
+        while True:
+            await _watch(service, job_id)
+            await asyncio.sleep(grace_s / RENEWALS)
+    finally:
+        await _watch(service, job_id)  # the grace begins when the follower leaves, not at its last sign of life
+
+
+async def _watch(service: Service, job_id: str) -> None:
+    with suppress(StoreError):  # while Redis is away nothing is cancelled either
+        await service.store.jobs.watch(job_id)
