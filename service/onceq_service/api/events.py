@@ -64,7 +64,9 @@ class Events:
         try:
             follow = partial(service.store.events.follow, job_id)
             async with watched(service, job_id, fields):
-                await Stream(follow, after, scope, receive, send, service.settings.keep_alive_s).run()
+                stream = Stream(follow, after, scope, receive, send, service.settings.keep_alive_s)
+                with service.readers.following(job_id, stream.blocked_s):
+                    await stream.run()
         finally:
             service.streams -= 1
 
@@ -118,6 +120,11 @@ class Stream:
         self._keep_alive_s = keep_alive_s
         self._sent_at = time.monotonic()
         self._sending_since: float | None = None
+        self._blocked_s = 0.0
+
+    def blocked_s(self) -> float:
+        """Seconds that writes have waited for this reader in all, the present one included."""
+        return self._blocked_s + (0.0 if self._sending_since is None else time.monotonic() - self._sending_since)
 
     async def run(self) -> None:
         """Until the log's end, the client's leaving, the server's stop, or a reader that is stuck."""
@@ -162,7 +169,9 @@ class Stream:
     async def _write(self, chunk: bytes) -> None:
         self._sending_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        self._sent_at, self._sending_since = time.monotonic(), None
+        self._sent_at = time.monotonic()
+        self._blocked_s += self._sent_at - self._sending_since
+        self._sending_since = None
 
     async def _watch(self) -> None:
         while True:

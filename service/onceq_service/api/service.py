@@ -21,6 +21,7 @@ from onceq_service.api.auth import Doorkeeper
 from onceq_service.api.cache import TenantCache
 from onceq_service.api.catalog import Catalog
 from onceq_service.api.logs import without_words
+from onceq_service.api.readers import STUCK_S, Readers
 from onceq_service.pricing import Tariff
 from onceq_service.settings import Settings
 from onceq_service.store import Retention, Seal, ServerFacts, Store, StoreError, open_store
@@ -59,6 +60,7 @@ class Service:
         self.full = False
         self.workers: list[WorkerInfo] = []
         self.streams = 0
+        self.readers = Readers()
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self.stats = TenantCache(STATS_S)
         self._seal: Seal | None = None
@@ -124,8 +126,15 @@ class Service:
         self._seal = await self.store.seal()
         return self._seal
 
+    async def tell_of_stuck_readers(self) -> None:
+        """Tells jobs whose readers do not read; raises StoreUnavailable."""
+        await self.readers.report(self.store.jobs)
+
     def _chores(self) -> tuple[tuple[Callable[[], Awaitable[object]], float], ...]:
-        return ((self.tend, TEND_S), (self.see_workers, WORKERS_S), (self.say_api, API_S), (self.inspect, INSPECT_S))
+        return (
+            (self.tend, TEND_S), (self.see_workers, WORKERS_S), (self.say_api, API_S), (self.inspect, INSPECT_S),
+            (self.tell_of_stuck_readers, STUCK_S),
+        )  # fmt: skip
 
 
 async def repeat(what: Callable[[], Awaitable[object]], every_s: float) -> None:

@@ -39,11 +39,11 @@ def load(name: str, argv: str) -> Script:
         raise RuntimeError(f"{name}.lua takes {found and found[1]!r}, its caller says {argv!r}")
     shebang, rest = body.split("\n", 1)
     shared = "\n".join([lua_builders(), *((folder / f"{part}.lua").read_text("utf-8") for part in SHARED)])
-    text = "\n".join([shebang, "local P = KEYS[1]", _needed(shared, rest), rest])
+    text = "\n".join([shebang, "local P = KEYS[1]", needed(shared, rest), rest])
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), argv)
 
 
-def _needed(shared: str, body: str) -> str:
+def needed(shared: str, body: str) -> str:
     """The shared definitions that a script uses, directly or through another, in their order.
 
     Redis builds every function of a script anew at each run, so what is not used is left out.

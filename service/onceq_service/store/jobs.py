@@ -167,6 +167,10 @@ class Jobs:
         """Says that somebody follows the job now: `on_disconnect: cancel` waits for its grace from here."""
         await self._pipe.script(scripts.WATCH, self._keys.root, [job_id])
 
+    async def stuck(self, job_id: str, blocked_s: float) -> None:
+        """Says how long a reader of the job has kept its stream waiting; a job that has ended takes no notice."""
+        await self._pipe.script(scripts.STUCK, self._keys.root, [job_id, round(blocked_s * 1000)])
+
     async def list(self, tenant: str, where: Filter, *, cursor: str | None, limit: int) -> JobPage:
         """Newest first. Bounded work: a page looks at no more than ten times its size; it may be short, not wrong."""
         found: list[Job] = []

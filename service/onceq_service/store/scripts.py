@@ -33,9 +33,11 @@ BEAT: Final = load("beat", "worker, info, lease_ms, (id, fence)...")
 CANCEL: Final = load("cancel", "id, tenant, result_ttl_s")
 TEND: Final = load("tend", "lease_ms, result_ttl_s, events_ttl_s")
 WATCH: Final = load("watch", "id")
+STUCK: Final = load("stuck", "id, ms")
 LEARN: Final = load("learn", "lane, limits, requests_used, brake_ms")
 PAUSE: Final = load("pause", "kind (lane | band), name, word (pause | resume)")
 
 ALL: Final[tuple[Script, ...]] = (
-    ADMIT, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, RELEASE, BEAT, CANCEL, TEND, WATCH, LEARN, PAUSE,
+    ADMIT, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, RELEASE, BEAT, CANCEL, TEND, WATCH, STUCK, LEARN,
+    PAUSE,
 )  # fmt: skip
