@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 TRACEPARENT: Final[ContextVar[str]] = ContextVar("traceparent", default="")
 """What the jobs that are admitted now carry to their workers; empty without tracing."""
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+CLOSE_S: Final = 3.0
 _W3C: Final = TraceContextTextMapPropagator()
 
 log = logging.getLogger("onceq.tracing")
@@ -30,14 +32,16 @@ log = logging.getLogger("onceq.tracing")
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
-    """A process's tracer; `close` sends what is left, for at most the exporter's own timeout."""
+    """A process's tracer."""
 
     tracer: Tracer
-    _shutdown: Callable[[], None]
+    _shutdown: Callable[[], object]
 
     async def close(self) -> None:
-        """Sends what is left and ends."""
-        await asyncio.to_thread(self._shutdown)
+        """Sends what is left and ends; a collector that does not answer holds the stop up for three seconds at most."""
+        sender = threading.Thread(target=self._shutdown, name="last-spans", daemon=True)
+        sender.start()
+        await asyncio.to_thread(sender.join, CLOSE_S)
 
 
 def open_tracing(name: str, env: Mapping[str, str]) -> Tracing | None:

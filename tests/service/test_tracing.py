@@ -18,11 +18,12 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import NoOpTracer
 
 import onceq
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import open_store
-from onceq_service.tracing import TRACEPARENT, context_of, open_tracing
+from onceq_service.tracing import TRACEPARENT, Tracing, context_of, open_tracing
 from tests.service.api.kit import JOBS, MODEL, SECRET, Http, ask, http
 from tests.stack import Stack, running_stack
 from tests.waiting import wait_until
@@ -298,3 +299,13 @@ def test_an_endpoint_without_the_extra_is_told_in_the_log_and_stops_nothing(
     with caplog.at_level(logging.WARNING):
         assert open_tracing("x", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}) is None
     assert "onceq[otel]" in caplog.text
+
+
+async def test_a_collector_that_does_not_answer_does_not_keep_a_process_from_stopping() -> None:
+    answered = threading.Event()
+    try:
+        async with asyncio.timeout(30):
+            await Tracing(NoOpTracer(), answered.wait).close()
+        assert not answered.is_set()
+    finally:
+        answered.set()
