@@ -510,3 +510,21 @@ def test_a_worker_that_lets_hear_of_itself_keeps_its_job(machine: Scripts, how: 
         machine.beat(held) if how == "beat" else machine.append(held, 1, "a", lost=False)
     machine.every_job_is_what_the_model_says()
     assert machine.job(held).phase == ("dispatched" if how == "beat" else "streaming")
+
+
+def test_a_waiting_job_ends_at_its_deadline(machine: Scripts) -> None:
+    machine.admit(**wish(deadline_s=2.0))
+    machine.admit(**wish())
+    machine.time_passes(3)
+    assert [job.state for job in machine.model.jobs.values()] == ["expired", "queued"]
+
+
+def test_a_try_that_was_refused_is_no_call_and_is_counted_as_none(machine: Scripts) -> None:
+    machine.admit(**wish(max_calls=1))
+    for n in range(2):
+        machine.claim("w0", 1, lost=False)
+        machine.dispatch(machine.helds[n], 9, lost=False)
+        machine.requeue(machine.helds[n], "refused", 0.0, lost=True)
+    machine.every_job_is_what_the_model_says()
+    [job] = machine.model.jobs.values()
+    assert (job.calls, len(job.ledger)) == (0, 2)
