@@ -384,11 +384,20 @@ def row_of(entry: LedgerEntry) -> LedgerRow:
     )  # fmt: skip
 
 
+def whole(timings: dict[str, Any]) -> dict[str, Any]:
+    """Timings whose phases are the whole time, to the millisecond; which is which has tests of its own."""
+    spent_s = sum(timings["phases"].values())
+    assert round(1000 * spent_s) == round(1000 * timings["total_s"])
+    return {name: value for name, value in timings.items() if name not in ("phases", "verdict")}
+
+
 def shown(event: LogEvent) -> Event:
     """An event without what every event has, and of its error the code alone."""
     data = {name: value for name, value in event.data.items() if name not in ("job", "seq", "call")}
     if "error" in data:
         data["error"] = data["error"]["code"]
+    if "timings" in data:
+        data["timings"] = whole(data["timings"])
     return Event(event.name, event.data["call"], data)
 
 
