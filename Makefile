@@ -13,7 +13,7 @@ ALL := $(VENV)/.installed-all
 RUN := $(if $(wildcard $(ALL)),$(ALL),$(VENV)/.installed-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test setup lint fmt types pytest faults mutants bench lock clean
+.PHONY: help demo up test setup lint fmt types pytest faults mutants blame bench lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,9 @@ faults: $(ALL) ## Runs the whole fault matrix, ten minutes, and prints its figur
 
 mutants: $(ALL) ## Seeds defects into a copy of the sources, one after the other; the tests must find each
 	$(BIN)/python -m tests.faults.mutate $(MUTANTS)
+
+blame: $(ALL) ## Mixes faults over a running house, and prints who was blamed for what
+	ONCEQ_BLAME_JOBS=14 $(BIN)/python -m pytest tests/rows/test_blame.py
 
 bench: $(ALL) ## Measures speed, ten minutes on a quiet machine; BENCH="posts --quick" for a part of it
 	$(BIN)/python -m benchmarks $(BENCH)

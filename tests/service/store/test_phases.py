@@ -130,6 +130,7 @@ async def test_a_stuck_reader_is_known_to_a_job_that_lives_and_to_no_other(store
     await store.engine.finish(claim, success(seq + 1))
     await store.jobs.stuck(other, 9.0)
     assert (await ended(store, other))[0].timings.verdict is None
+    assert "reader_ms" not in (await store.jobs.fields(other, "t") or {})
 
 
 async def test_phases_and_verdicts_are_in_the_sums(store: Store) -> None:
