@@ -10,7 +10,7 @@ import streamlit as st
 from onceq_dashboard import signin
 from onceq_dashboard.options import STYLE
 from onceq_dashboard.source import Door
-from onceq_dashboard.views import cost, failures, jobs, overview
+from onceq_dashboard.views import cost, failures, jobs, latency, overview
 
 HERE = Path(__file__).parent
 
@@ -25,6 +25,7 @@ def main() -> None:
             st.Page(_overview, title="Overview", url_path="overview", icon=":material/monitoring:", default=True),
             st.Page(_jobs, title="Jobs", url_path="jobs", icon=":material/list_alt:"),
             st.Page(_failures, title="Failures", url_path="failures", icon=":material/report:"),
+            st.Page(_latency, title="Latency", url_path="latency", icon=":material/speed:"),
             st.Page(_cost, title="Cost", url_path="cost", icon=":material/payments:"),
         ],
         position="top",
@@ -42,6 +43,10 @@ def _jobs() -> None:
 
 def _failures() -> None:
     _guarded(failures.show)
+
+
+def _latency() -> None:
+    _guarded(latency.show)
 
 
 def _cost() -> None:

@@ -26,7 +26,7 @@ _PROVIDER: Final = re.compile(r"[\w-]+/")
 TOP_GROUPS: Final = 12
 _ROW_PX: Final = 30
 _AROUND_PX: Final = 72
-_PADDING: Final = {"left": 2, "right": 8, "top": 0, "bottom": 0}
+PADDING: Final = {"left": 2, "right": 8, "top": 0, "bottom": 0}
 
 
 def outcomes(frame: pd.DataFrame) -> alt.Chart:
@@ -35,9 +35,9 @@ def outcomes(frame: pd.DataFrame) -> alt.Chart:
     return chart.encode(
         x=_hour_bars(),
         y=alt.Y("sum(jobs):Q", title=None, axis=_counts()),
-        color=alt.Color("outcome:N", scale=_scale(OUTCOMES, OUTCOME_COLOURS), sort=list(OUTCOMES), legend=_legend()),
-        tooltip=[_hour_tip(), alt.Tooltip("outcome:N"), alt.Tooltip("jobs:Q", format=",d")],
-    ).properties(height=HEIGHT_PX, padding=_PADDING)
+        color=alt.Color("outcome:N", scale=scale(OUTCOMES, OUTCOME_COLOURS), sort=list(OUTCOMES), legend=legend()),
+        tooltip=[hour_tip(), alt.Tooltip("outcome:N"), alt.Tooltip("jobs:Q", format=",d")],
+    ).properties(height=HEIGHT_PX, padding=PADDING)
 
 
 def ttft(frame: pd.DataFrame) -> alt.Chart:
@@ -49,11 +49,11 @@ def ttft(frame: pd.DataFrame) -> alt.Chart:
         point=alt.OverlayMarkDef(filled=True, size=36), strokeWidth=2, invalid="break-paths-filter-domains"
     )
     return chart.encode(
-        x=alt.X("hour:T", title=None, axis=_hour_axis()),
+        x=alt.X("hour:T", title=None, axis=hour_axis()),
         y=alt.Y("seconds:Q", title=None, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5, labelFlush=False)),
-        color=alt.Color("quantile:N", scale=_scale(("p50", "p95"), (P50, P95)), legend=_legend()),
-        tooltip=[_hour_tip(), alt.Tooltip("quantile:N"), alt.Tooltip("seconds:Q", format=".3~f")],
-    ).properties(height=HEIGHT_PX, padding=_PADDING)
+        color=alt.Color("quantile:N", scale=scale(("p50", "p95"), (P50, P95)), legend=legend()),
+        tooltip=[hour_tip(), alt.Tooltip("quantile:N"), alt.Tooltip("seconds:Q", format=".3~f")],
+    ).properties(height=HEIGHT_PX, padding=PADDING)
 
 
 def spend(frame: pd.DataFrame) -> alt.Chart:
@@ -63,9 +63,9 @@ def spend(frame: pd.DataFrame) -> alt.Chart:
     return chart.encode(
         x=_hour_bars(),
         y=alt.Y("sum(usd):Q", title=None, axis=_dollars()),
-        color=alt.Color("model:N", scale=_scale(models, PALETTE), sort=models, legend=_model_legend(models)),
-        tooltip=[_hour_tip(), alt.Tooltip("model:N"), alt.Tooltip("usd:Q", format="$.6~f", title="US dollars")],
-    ).properties(height=HEIGHT_PX, padding=_PADDING)
+        color=alt.Color("model:N", scale=scale(models, PALETTE), sort=models, legend=_model_legend(models)),
+        tooltip=[hour_tip(), alt.Tooltip("model:N"), alt.Tooltip("usd:Q", format="$.6~f", title="US dollars")],
+    ).properties(height=HEIGHT_PX, padding=PADDING)
 
 
 def causes(frame: pd.DataFrame, top: int = 7) -> alt.Chart:
@@ -75,9 +75,9 @@ def causes(frame: pd.DataFrame, top: int = 7) -> alt.Chart:
     return chart.encode(
         x=alt.X("jobs:Q", title=None, axis=_counts()),
         y=alt.Y("code:N", title=None, sort=list(shown["code"]), axis=_names(), scale=_rows()),
-        color=alt.Color("blame:N", scale=_blames(shown), legend=_legend()),
+        color=alt.Color("blame:N", scale=_blames(shown), legend=legend(2)),
         tooltip=[alt.Tooltip("code:N", title="error"), alt.Tooltip("blame:N"), alt.Tooltip("jobs:Q", format=",d")],
-    ).properties(height=HEIGHT_PX, padding=_PADDING)
+    ).properties(height=HEIGHT_PX, padding=PADDING)
 
 
 def spend_by_group(frame: pd.DataFrame, title: str) -> alt.Chart:
@@ -91,16 +91,17 @@ def spend_by_group(frame: pd.DataFrame, title: str) -> alt.Chart:
     return chart.encode(
         x=alt.X("sum(usd):Q", title=None, axis=_dollars()),
         y=alt.Y("group:N", title=None, sort=list(shown["group"]), axis=_names(), scale=_rows()),
-        color=alt.Color("part:N", scale=_scale(("used", "wasted"), (USED, WASTED)), legend=_legend()),
+        color=alt.Color("part:N", scale=scale(("used", "wasted"), (USED, WASTED)), legend=legend()),
         tooltip=[
             alt.Tooltip("group:N", title=title),
             "part:N",
             alt.Tooltip("usd:Q", format="$.6~f", title="US dollars"),
         ],
-    ).properties(height=_ROW_PX * len(shown) + _AROUND_PX, padding=_PADDING)
+    ).properties(height=_ROW_PX * len(shown) + _AROUND_PX, padding=PADDING)
 
 
-def _scale(names: list[str] | tuple[str, ...], colours: tuple[str, ...]) -> alt.Scale:
+def scale(names: list[str] | tuple[str, ...], colours: tuple[str, ...]) -> alt.Scale:
+    """Names in these colours, in order."""
     return alt.Scale(domain=list(names), range=list(colours[: max(1, len(names))]))
 
 
@@ -127,19 +128,22 @@ def _names() -> alt.Axis:
 
 
 def _hour_bars() -> alt.X:
-    return alt.X("hour:T", timeUnit="yearmonthdatehours", title=None, axis=_hour_axis())
+    return alt.X("hour:T", timeUnit="yearmonthdatehours", title=None, axis=hour_axis())
 
 
-def _hour_axis() -> alt.Axis:
-    return alt.Axis(format="%H:%M", labelOverlap=True, grid=False, tickCount=8)
+def hour_axis(days: int = 1) -> alt.Axis:
+    """Hours of a day, or the days of a longer time."""
+    return alt.Axis(format="%H:%M" if days == 1 else "%a %d", labelOverlap=True, grid=False, tickCount=8)
 
 
-def _hour_tip() -> alt.Tooltip:
+def hour_tip() -> alt.Tooltip:
+    """Which hour a mark stands for."""
     return alt.Tooltip("hour:T", format="%a %d %b, %H:%M", title="hour from")
 
 
-def _legend() -> alt.Legend:
-    return alt.Legend(title=None, orient="top", columns=4, labelLimit=160, offset=8, padding=0)
+def legend(columns: int = 4) -> alt.Legend:
+    """Above the chart; two columns where names are long: a phone is narrow."""
+    return alt.Legend(title=None, orient="top", columns=columns, labelLimit=160, offset=8, padding=0)
 
 
 def _model_legend(models: list[str]) -> alt.Legend:

@@ -43,10 +43,10 @@ def added(points: Sequence[CostPoint]) -> Totals:
     return Totals.model_validate(sums | {"bill_amplification": ratio})
 
 
-def hours(points: Sequence[CostPoint], at: datetime) -> list[datetime]:
-    """The starts of the 24 hours up to the one that holds `at`, and of older ones that have points, oldest first."""
+def hours(points: Sequence[CostPoint], at: datetime, count: int = 24) -> list[datetime]:
+    """The starts of the `count` hours up to that of `at`, and of older ones that have points, oldest first."""
     last = at.replace(minute=0, second=0, microsecond=0)
-    first = min([last - 23 * HOUR, *(p.at for p in points)])
+    first = min([last - (count - 1) * HOUR, *(p.at for p in points)])
     return [first + n * HOUR for n in range((last - first) // HOUR + 1)]
 
 
@@ -58,7 +58,7 @@ def outcomes_by_hour(points: Sequence[CostPoint], at: datetime) -> pd.DataFrame:
             sums[p.at, outcome] += getattr(p.totals, outcome)
     cells = [(hour, outcome) for hour in hours(points, at) for outcome in OUTCOMES]
     frame = pd.DataFrame({
-        "hour": _times([h for h, _ in cells]), "outcome": [o for _, o in cells], "jobs": [sums[c] for c in cells],
+        "hour": times([h for h, _ in cells]), "outcome": [o for _, o in cells], "jobs": [sums[c] for c in cells],
     })  # fmt: skip
     return frame.astype({"jobs": "int64"})
 
@@ -73,7 +73,7 @@ def ttft_by_hour(points: Sequence[CostPoint], at: datetime) -> pd.DataFrame:
         hour: [p.totals.ttft for p in points if p.at == hour and p.totals.ttft.count] for hour in hours(points, at)
     }
     return pd.DataFrame({
-        "hour": _times(list(by_hour)),
+        "hour": times(list(by_hour)),
         "p50_s": pd.Series([mixed(q, 0.5) for q in by_hour.values()], dtype="float64"),
         "p95_s": pd.Series([mixed(q, 0.95) for q in by_hour.values()], dtype="float64"),
         "tokens_seen": pd.Series([sum(q.count for q in part) for part in by_hour.values()], dtype="int64"),
@@ -90,7 +90,7 @@ def spend_by_hour(points: Sequence[CostPoint], at: datetime, top: int = 6) -> pd
     shown = [*names, OTHER] if any(model == OTHER for _, model in spent) else names
     cells = [(hour, model) for hour in hours(points, at) for model in shown]
     return pd.DataFrame({
-        "hour": _times([h for h, _ in cells]),
+        "hour": times([h for h, _ in cells]),
         "model": pd.Series([m for _, m in cells], dtype="str"),
         "usd": pd.Series([spent[c] / NANO for c in cells], dtype="float64"),
     })  # fmt: skip
@@ -186,7 +186,8 @@ COST_COLUMNS: Final[dict[str, Callable[[CostPoint], object]]] = {
 }
 
 
-def _times(values: Sequence[datetime]) -> pd.Series[pd.Timestamp]:
+def times(values: Sequence[datetime]) -> pd.Series[pd.Timestamp]:
+    """A column of times."""
     return pd.to_datetime(pd.Series(list(values), dtype="object"), utc=True).astype("datetime64[us, UTC]")
 
 
@@ -237,7 +238,7 @@ def ledger_table(rows: Sequence[LedgerEntry]) -> pd.DataFrame:
     `output_tokens`, `spent_usd` (NaN while unpriced), `wasted_usd`, `waste_reason` (empty without), `price_version`.
     """
     frame = pd.DataFrame({
-        "at": _times([r.at for r in rows]),
+        "at": times([r.at for r in rows]),
         "try": pd.Series([r.try_no for r in rows], dtype="int64"),
         "call": pd.Series([r.call for r in rows], dtype="int64"),
         "model": pd.Series([r.model for r in rows], dtype="str"),

@@ -119,6 +119,11 @@ def costs(door: Door, days: int) -> list[CostPoint]:
     return _told(_costs(door, days))
 
 
+def latency(door: Door, days: int) -> list[CostPoint]:
+    """Sums by hour, model and band of the last `days` times 24 hours, this one included."""
+    return _told(_latency(door, days))
+
+
 def lanes(door: Door) -> Lanes:
     """What limits and brakes the models."""
     return _told(_lanes(door))
@@ -228,6 +233,13 @@ def _costs(door: Door, days: int) -> list[CostPoint] | Trouble:
     else:
         since, interval = now - timedelta(days=days - 1), "day"
     return _tried(door, lambda: _client(door).costs(group_by=DIMENSIONS, interval=interval, since=since).points)
+
+
+@st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
+def _latency(door: Door, days: int) -> list[CostPoint] | Trouble:
+    since = datetime.now(UTC) - timedelta(hours=24 * days - 1)
+    by: tuple[CostDimension, ...] = ("model", "band")
+    return _tried(door, lambda: _client(door).costs(group_by=by, interval="hour", since=since).points)
 
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)

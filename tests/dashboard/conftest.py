@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from tests.dashboard import worlds
 from tests.dashboard.fake_api import KEY, FakeApi, serving
 
-Page = Literal["overview", "jobs", "failures", "cost"]
+Page = Literal["overview", "jobs", "failures", "latency", "cost"]
 Open = Callable[..., AppTest]
 
 

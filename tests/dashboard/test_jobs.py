@@ -108,7 +108,7 @@ def test_a_job_shows_what_it_took_cost_and_said(api: FakeApi, open_page: Open) -
         "Tokens out": "304", "Reasoning": "0",
     }  # fmt: skip
     assert page.code[0].value == "The answer of job 1."
-    assert tables(page)[0]["spent_usd"].tolist() == [0.00030435]
+    assert tables(page)[-1]["spent_usd"].tolist() == [0.00030435]
 
 
 def test_a_job_that_runs_shows_its_text_so_far_and_what_is_unknown_as_a_dash(api: FakeApi, open_page: Open) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, overload
 
@@ -27,6 +28,7 @@ from onceq.wire import (
     Usage,
     WorkerInfo,
 )
+from onceq.wire.phases import Phases
 from onceq_dashboard.quantiles import mixed
 from tests.dashboard.fake_api import World
 
@@ -39,6 +41,12 @@ HOSTILE = (
     ":tada: :material/bolt: :blue-badge[b] a -> b <- c www.evil.example a@evil.example &amp; ~~gone~~ [^1]"
 )
 OK = Health(status="ok", durability="strict", version="0.1.0")
+
+
+PHASE_S = {
+    "accept": 0.002, "queue": 0.3, "limiter": 0.2, "backoff": 0.1, "worker": 0.01, "connect": 0.05,
+    "provider_ttft": 0.7, "generation": 6.9, "stalls": 0.12, "delivery": 0.018,
+}  # fmt: skip
 
 
 def now() -> datetime:
@@ -61,7 +69,8 @@ def make_job(n: int = 1, status: Status = "succeeded", **update: Any) -> Job:
         "output": Output(text=f"The answer of job {n}.", finish_reason="stop") if status == "succeeded" else None,
         "usage": Usage(input_tokens=812, output_tokens=304, cached_tokens=128) if status == "succeeded" else None,
         "cost": Cost(nano_usd=304_350, usd="0.00030435") if ended else Cost(),
-        "timings": Timings(queue_s=0.4, ttft_s=1.12, provider_ttft_s=0.72, generation_s=7.28, total_s=8.4)
+        "timings": Timings(queue_s=0.4, ttft_s=1.12, provider_ttft_s=0.72, generation_s=7.28, total_s=8.4,
+                           phases=Phases(**{f"{n}_s": s for n, s in PHASE_S.items()}), verdict="provider_slow")
         if ended else Timings(queue_s=0.4 if began else None),
         "calls": int(began), "tries": int(began) + (n % 4 == 0), "error": error if status == "failed" else None,
         "urls": Urls(self=f"/v1/jobs/{job_id(n)}", events="/e", cancel="/c"), "labels": {"step": "summary"},
@@ -90,6 +99,8 @@ def make_totals(jobs: int = 100, scale: float = 1.0, **update: Any) -> Totals:
         "avoided_nano_usd": int(3_043_500 * scale) * (jobs // 4), "bill_amplification": 1.0 if jobs else None,
         "causes": {"provider_overloaded": failed // 2, "stream_broken": failed - failed // 2, "cancelled": cancelled},
         "ttft": Quantiles(p50=round(0.6 * scale, 3), p95=round(2.1 * scale, 3), count=jobs),
+        "phases": {n: round(s * scale * jobs, 3) for n, s in PHASE_S.items()},
+        "verdicts": {"provider_slow": jobs // 12, "queue": jobs // 20, "provider_throttled": failed},
         "total": Quantiles(p50=round(7.1 * scale, 3), p95=round(31.0 * scale, 3), count=jobs),
     }  # fmt: skip
     return Totals(**fields | update)
@@ -100,12 +111,21 @@ def add(points: list[CostPoint]) -> Totals:
     names = [n for n, f in Totals.model_fields.items() if f.annotation is int]
     sums: dict[str, Any] = {n: sum(getattr(p.totals, n) for p in points) for n in names}
     codes = {code for p in points for code in p.totals.causes}
+    for name in ("phases", "verdicts"):
+        sums[name] = summed(getattr(p.totals, name) for p in points)
     sums["causes"] = {code: sum(p.totals.causes.get(code, 0) for p in points) for code in codes}
     if not points:
         return Totals()
     amplification = sums["calls"] / sums["jobs"] if sums["jobs"] else None
     ttft, total = together([p.totals.ttft for p in points]), together([p.totals.total for p in points])
     return Totals.model_validate(sums | {"bill_amplification": amplification, "ttft": ttft, "total": total})
+
+
+def summed(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    sums = Counter[str]()
+    for part in parts:
+        sums.update(part)  # pyright: ignore[reportArgumentType] - a Counter of seconds
+    return dict(sums)
 
 
 def together(groups: list[Quantiles]) -> Quantiles:

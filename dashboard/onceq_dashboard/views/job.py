@@ -12,7 +12,7 @@ import streamlit as st
 
 from onceq import Job
 from onceq.wire import TERMINAL, CancelReceipt, Output, Status, Usage
-from onceq_dashboard import estimate, frames, source
+from onceq_dashboard import estimate, frames, latency, latency_charts, source
 from onceq_dashboard.format import DASH, age, code_span, count, duration, literal, usd
 from onceq_dashboard.source import Door, SourceError
 from onceq_dashboard.views import parts
@@ -82,6 +82,7 @@ def _live(door: Door, job_id: str, ended: bool) -> None:
     _receipt(job.receipt)
     parts.tiles(_took(job) + _cost(job))
     _answer(job)
+    _phases(job)
     _facts(job)
     _ledger(door, job)
 
@@ -150,6 +151,19 @@ def _cost(job: Job) -> list[Tile]:
         Tile("Tokens out", about + count(usage.output_tokens) if known else DASH, "Reasoning tokens included."),
         Tile("Reasoning", about + count(usage.reasoning_tokens) if known else DASH, "Part of the tokens out."),
     ]
+
+
+def _phases(job: Job) -> None:
+    if job.status not in TERMINAL:
+        return
+    frame, verdict = latency.waterfall(job), job.timings.verdict
+    blame = f" What made it slow or fail: **{latency.VERDICT_WORDS[verdict]}**." if verdict else ""
+    with parts.card("Where the time went", f"seconds by phase, all tries added up.{blame}"):
+        if frame.empty:
+            st.caption("This job tells no phases: it ended under an older onceq.")
+            return
+        parts.chart(latency_charts.waterfall(frame), "chart_waterfall", "The job's phases one after the other")
+        parts.as_data(frame, "data_waterfall")
 
 
 def _answer(job: Job) -> None:
