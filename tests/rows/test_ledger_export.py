@@ -234,6 +234,17 @@ def test_a_question_that_makes_no_sense_is_refused(stack: Stack, tenant: str) ->
             assert http.get("/v1/ledger", params=wrong).status_code == 422, wrong
 
 
+@pytest.mark.parametrize("until", ["0", "1969-07-20T20:17:40Z", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00.001Z"])
+def test_a_range_that_ends_before_there_was_anything_is_an_empty_page(
+    client: Client, stack: Stack, tenant: str, until: str
+) -> None:
+    pay(client)
+    headers = {"authorization": f"Bearer {stack.key(tenant)}"}
+    for since in ({}, {"since": "0001-01-01T00:00:00Z"}):
+        found = httpx2.get(f"{stack.url}/v1/ledger", params={"until": until} | since, headers=headers)
+        assert (found.status_code, found.json()["entries"], found.json()["next_cursor"]) == (200, [], None)
+
+
 def test_a_price_change_leaves_what_was_booked_and_moves_what_is_restated(
     redis_server: EmbeddedRedis, tmp_path: Path
 ) -> None:

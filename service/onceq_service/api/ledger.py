@@ -111,5 +111,5 @@ def _restated(entry: LedgerEntry, tariff: Tariff, at: datetime) -> LedgerEntry:
 
 
 def _ms(at: datetime) -> int:
-    """Milliseconds, rounded up: a row is booked at a whole one."""
-    return -(-int((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000) // 1000)
+    """Milliseconds, rounded up: a row is booked at a whole one, and none before 1970."""
+    return max(0, -(-int((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000) // 1000))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 from collections import Counter
 from collections.abc import Generator
+from http.client import HTTPConnection
 from pathlib import Path
 from uuid import uuid4
 
@@ -68,11 +70,30 @@ def fleet(shared: Stack) -> Generator[Fleet]:
 
 
 def serving_pids(fleet: Fleet, key: str) -> set[int]:
-    """The processes that answer when asked on many connections."""
-    found: set[int] = set()
-    for _ in range(20):
-        answer = httpx2.get(f"{fleet.url}/metrics", headers={"authorization": f"Bearer {key}", "connection": "close"})
-        found |= {int(line.split('pid="')[1].split('"')[0]) for line in answer.text.splitlines() if 'pid="' in line}
+    """The processes that answer when asked on many connections: those that hold the other ends of them."""
+    where = httpx2.URL(fleet.url)
+    with contextlib.ExitStack() as opened:
+        for _ in range(20):
+            conn = HTTPConnection(where.host, where.port or 80, timeout=10)
+            opened.callback(conn.close)
+            conn.request("GET", "/v1/keys/self", headers={"authorization": f"Bearer {key}"})
+            assert conn.getresponse().read()
+        return {pid for pid in fleet.servers() if served_by(pid, where.port or 80)}
+
+
+def served_by(pid: int, port: int) -> bool:
+    """Whether a process holds an accepted connection on a port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"}
+    return not inodes.isdisjoint(_files(pid))
+
+
+def _files(pid: int) -> set[str]:
+    found: set[str] = set()
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(str(entry.readlink()))
     return found
 
 
