@@ -1,20 +1,26 @@
 """Usage to money: integer nano-USD by genai-prices' offline tables, never the network.
 
 `price` for what a provider reported, `estimate` where it did not report, `unit_prices` for a script that has to settle
-what a killed worker spent. A model that the tables do not know has no price (None), never the price 0.
+what a killed worker spent, `call_bound` and `cost_bounds` for what a request may cost at most. A model that the tables
+do not know has no price (None), never the price 0.
 """
 
+from onceq_service.pricing.bounds import CallBound, CostBounds, call_bound, cost_bounds
 from onceq_service.pricing.price import Priced, Tokens, estimate, estimated_tokens, price
 from onceq_service.pricing.tables import Priceable, UnitPrices, price_version, unit_prices
 from onceq_service.pricing.tariff import Tariff, cost_at, local_units
 
 __all__ = [
+    "CallBound",
+    "CostBounds",
     "Priceable",
     "Priced",
     "Tariff",
     "Tokens",
     "UnitPrices",
+    "call_bound",
     "cost_at",
+    "cost_bounds",
     "estimate",
     "estimated_tokens",
     "local_units",

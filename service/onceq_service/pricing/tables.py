@@ -84,7 +84,7 @@ def unit_prices(
 
 def find(provider: Priceable, model_id: str) -> tuple[Table, ModelInfo] | None:
     """The table and the model in it; None for a model that it does not know."""
-    return _find(provider.price_provider, provider.price_url, model_id)
+    return look_up(provider.price_provider, provider.price_url, model_id)
 
 
 def to_nano(usd: Decimal) -> int:
@@ -113,13 +113,14 @@ def _at(prices: ModelPrice, input_tokens: int) -> UnitPrices:
 def _prices(
     table: str, url: str | None, model_id: str, context: tuple[tuple[str, str], ...], period: int
 ) -> ModelPrice | None:
-    found = _find(table, url, model_id)
+    found = look_up(table, url, model_id)
     at = datetime.fromtimestamp(period * _PERIOD_S, UTC)
     return None if found is None else found[1].get_prices(at, dict(context) or None)
 
 
 @lru_cache(maxsize=4096)
-def _find(table: str, url: str | None, model_id: str) -> tuple[Table, ModelInfo] | None:
+def look_up(table: str, url: str | None, model_id: str) -> tuple[Table, ModelInfo] | None:
+    """As `find`, by the names of the table and of the host."""
     from genai_prices.data_snapshot import get_snapshot
 
     snapshot = get_snapshot()

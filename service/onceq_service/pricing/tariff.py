@@ -7,11 +7,12 @@ request may cost at most: so no provider client is imported here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from typing import Final
 
 from onceq_service.pricing import tables
+from onceq_service.pricing.ceilings import LIFE, Ceilings, ceilings, highest, local_ceilings
 from onceq_service.pricing.tables import MTOK, UnitPrices
 from onceq_service.settings import PriceConfig, ProviderConfig, ProviderKind
 
@@ -28,6 +29,7 @@ class Configured:
     price_provider: str
     price_url: str | None
     api_flavor: str
+    kind: ProviderKind
 
 
 class Tariff:
@@ -61,11 +63,36 @@ class Tariff:
             return UnitPrices()
         return tables.unit_prices(source, model_id, input_tokens=input_tokens, at=at)
 
+    def kind(self, model: str) -> ProviderKind | None:
+        """The wire format that the model's provider speaks; None for a provider that is not configured."""
+        source = self._sources.get(model.partition("/")[0])
+        return source.kind if source else None
+
+    def ceilings(self, model: str) -> Ceilings | None:
+        """The highest prices that may hold for the model while a job lives; None where the price is not known.
+
+        The first look imports the tables, which takes a second: not in an event loop.
+        """
+        provider, _, model_id = model.partition("/")
+        source, local = self._sources.get(provider), self._local_ones(model)
+        tabled = ceilings(source, model_id) if source else None
+        own = [local_ceilings(price) for price in local]
+        if self.local(model) is None and tabled is not None:
+            own.append(tabled)
+        found = highest(own)
+        return replace(found, window=tabled.window) if found and tabled else found
+
+    def _local_ones(self, model: str) -> list[PriceConfig]:
+        """Those of onceq.toml's prices that hold now or begin while a job lives."""
+        now, last = self.local(model), (datetime.now(UTC) + LIFE).date()
+        begun = now.since if now else date.min
+        return [price for price in self._local.get(model, ()) if begun <= price.since <= last]
+
 
 def configured(config: ProviderConfig) -> Configured:
     """Where a configured provider's prices are."""
     table, flavor = TABLES[config.kind]
-    return Configured(table, None if config.kind == "bedrock" else config.base_url, flavor)
+    return Configured(table, None if config.kind == "bedrock" else config.base_url, flavor, config.kind)
 
 
 def local_units(price: PriceConfig) -> UnitPrices:

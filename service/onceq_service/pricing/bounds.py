@@ -1,0 +1,149 @@
+"""What a request may cost at most, before anything is sent: a bound that the provider's bill never passes.
+
+Input: a token stands for at least one byte of text, so there are no more tokens than bytes of the request, plus what
+providers add around messages, tools and images. Output: `max_tokens`, which includes reasoning with all three. Both at
+the dearest price that may hold (ceilings.py). Where one of these is not known there is no bound, never a guess.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from onceq.wire import ImagePart, JobRequest
+from onceq_service.pricing.ceilings import Ceilings
+from onceq_service.pricing.tables import MTOK
+from onceq_service.pricing.tariff import Tariff
+from onceq_service.settings import ProviderKind
+
+Why = Literal["unpriced_model", "unbounded_cost"]
+
+MESSAGE_TOKENS: Final = 16
+"""Around one turn: its role and separators (OpenAI's cookbook counts 3 to 5), an item of a tool call or result."""
+REQUEST_TOKENS: Final = 64
+TOOLS_TOKENS: Final = 2_048
+"""The provider's own instructions, once a request has tools or a schema: Anthropic's table of tool use tells 264 to 804
+tokens by model."""
+TOOL_TOKENS: Final = 128
+"""Around one tool, beside twice its bytes: how a provider writes a schema into the prompt is its own business."""
+IMAGE_TOKENS: Final[dict[ProviderKind, int]] = {"openai": 50_000, "anthropic": 8_000, "bedrock": 8_000}
+"""One image in full detail. OpenAI: 48,169 with gpt-4o-mini (2,833 + 8 tiles of 5,667), the others less. Anthropic:
+4,784. Bedrock: Claude's, and four tiles of 1,601 with Llama."""
+DEFAULT_MAX_TOKENS: Final = 4_096
+"""What we send to Anthropic where a request has no `max_tokens` (providers/_anthropic_request.py), beside thinking."""
+HARMLESS_PARAMS: Final[frozenset[str]] = frozenset({
+    "top_p", "topP", "top_k", "topK", "min_p", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty",
+    "logit_bias", "logprobs", "top_logprobs", "parallel_tool_calls", "reasoning_effort", "reasoning", "verbosity",
+    "thinking", "service_tier", "speed", "cache_control", "prompt_cache_key", "prompt_cache_retention", "user",
+    "metadata", "requestMetadata", "safety_identifier", "additionalModelResponseFieldPaths", "truncation",
+})  # fmt: skip
+"""Of `params`, those that add no tokens beyond the request's own and no price beyond the model's. Others may: a search,
+a stored prompt, audio, a guardrail, a limit of the model's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallBound:
+    """The most that one call of a model may use and cost; `nano_usd` None: it has no bound, `why` and `detail` say why.
+
+    `detail` is a sentence that says what to do. `output_tokens` is None where the length of the answer has no limit.
+    """
+
+    model: str
+    input_tokens: int
+    output_tokens: int | None
+    nano_usd: int | None
+    why: Why | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CostBounds:
+    """A job's: one call of each of its models, in their order, and how many calls it may make of any of them."""
+
+    calls: tuple[CallBound, ...]
+    max_calls: int
+
+    @property
+    def call(self) -> CallBound:
+        """The dearest of the models; one without a bound before all others."""
+        return max(self.calls, key=lambda call: (call.nano_usd is None, call.nano_usd or 0))
+
+    @property
+    def nano_usd(self) -> int | None:
+        """All calls that the job may make, each at the dearest; None without a bound."""
+        return None if self.call.nano_usd is None else self.call.nano_usd * self.max_calls
+
+
+def cost_bounds(tariff: Tariff, models: Sequence[str], request: JobRequest, body: bytes, max_calls: int) -> CostBounds:
+    """Bounds of a job that may be answered by any of `models` (`<provider>/<model id>`, at least one).
+
+    `body` is the request as JSON, as the store keeps it.
+    """
+    return CostBounds(tuple(call_bound(tariff, model, request, body) for model in models), max_calls)
+
+
+def call_bound(tariff: Tariff, model: str, request: JobRequest, body: bytes) -> CallBound:
+    """The bound of one call. The first look at a model imports the price tables, which takes a second."""
+    kind = tariff.kind(model) or "openai"
+    prices, given = tariff.ceilings(model), input_tokens(request, body, kind)
+    wanted = _output_tokens(request, kind, prices)
+    if prices is None:
+        return CallBound(model, given, wanted, None, "unpriced_model", _unpriced(model))
+    strange = sorted(set(request.params or {}) - HARMLESS_PARAMS)
+    if strange:
+        return CallBound(model, given, wanted, None, "unbounded_cost", _strange(strange))
+    if wanted is None:
+        return CallBound(model, given, None, None, "unbounded_cost", _endless(model))
+    step = prices.at(given)
+    return CallBound(model, given, wanted, -(-(given * step.input + wanted * step.output) // MTOK))
+
+
+def input_tokens(request: JobRequest, body: bytes, kind: ProviderKind) -> int:
+    """No provider counts more input for this request. Images count by number, not by the bytes of their data."""
+    images = [part for turn in request.messages or () for part in turn.content or () if isinstance(part, ImagePart)]
+    text = _bytes(body) - sum(len(image.data or "") for image in images)
+    turns = MESSAGE_TOKENS * sum(1 + len(turn.tool_calls or ()) for turn in request.turns())
+    return REQUEST_TOKENS + text + turns + _structure_tokens(request) + IMAGE_TOKENS[kind] * len(images)
+
+
+def _bytes(body: bytes) -> int:
+    """UTF-8 bytes; some tokenizers write compatibility characters out first (NFKC), and one may become many."""
+    if body.isascii():
+        return len(body)
+    text = body.decode()
+    if unicodedata.is_normalized("NFKC", text):
+        return len(body)
+    return max(len(body), sum(len(unicodedata.normalize("NFKC", letter).encode()) for letter in text))
+
+
+def _structure_tokens(request: JobRequest) -> int:
+    shape = request.response_format
+    if request.tools is None and (shape is None or shape.type == "text"):
+        return 0
+    parts = [*(request.tools or ()), *([shape] if shape else ())]
+    return TOOLS_TOKENS + sum(TOOL_TOKENS + len(part.model_dump_json()) for part in parts)
+
+
+def _output_tokens(request: JobRequest, kind: ProviderKind, prices: Ceilings | None) -> int | None:
+    """Without `max_tokens` an answer ends at the latest where the model's context does."""
+    if request.max_tokens is not None:
+        return request.max_tokens
+    if kind == "anthropic":
+        thinking = (request.params or {}).get("thinking")
+        budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+        return DEFAULT_MAX_TOKENS + (budget if isinstance(budget, int) else 0)
+    return prices.window if prices else None
+
+
+def _unpriced(model: str) -> str:
+    return f"The price of {model} is not known. Give it one under [[prices]] in onceq.toml, or ask another model."
+
+
+def _strange(names: Sequence[str]) -> str:
+    return f"What params {', '.join(names)} may cost is not known. Leave them out."
+
+
+def _endless(model: str) -> str:
+    return f"An answer of {model} has no known longest length. Set max_tokens."
