@@ -26,6 +26,7 @@ BLAMES: Final[dict[Blame, tuple[str, ...]]] = {
         "provider_too_large",
         "content_refused",
         "unsupported_input",
+        "max_cost_exceeded",
     ),
     "access": ("provider_auth", "provider_forbidden", "provider_key_missing"),
     "our side": ("deadline_exceeded", "queue_timeout", "worker_lost", "poison", "cancelled", "disconnected"),

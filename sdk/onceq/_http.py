@@ -29,6 +29,7 @@ from onceq.errors import (
     ConnectionFailed,
     IdempotencyKeyReused,
     NotFoundError,
+    PaymentRequiredError,
     PermissionDeniedError,
     RateLimitError,
     ServiceUnavailableError,
@@ -205,6 +206,7 @@ def refusal(
 _BY_STATUS: Final[dict[int, type[APIError]]] = {
     400: BadRequestError,
     401: AuthenticationError,
+    402: PaymentRequiredError,
     403: PermissionDeniedError,
     404: NotFoundError,
     409: ConflictError,

@@ -61,6 +61,7 @@ class JobOptions(TypedDict, total=False):
     not_before: datetime | None
     timeouts: Timeouts | Mapping[str, float] | None
     max_calls: int | None
+    max_cost_usd: float | None
     on_crash: Literal["retry", "fail", "resume"] | None
     on_break: Literal["retry", "fail"] | None
     on_disconnect: Literal["continue", "cancel"] | None

@@ -6,6 +6,7 @@ OnceqError                        the root: `code` is stable, the message says w
 │   ├── BadRequestError           400, 413, 415, 422: the request is wrong as it stands
 │   │   └── IdempotencyKeyReused  422: the same Idempotency-Key was used before with another body
 │   ├── AuthenticationError       401: no key, or one that is not known
+│   ├── PaymentRequiredError      402: it may cost more than is allowed, by the job's own limit or a budget
 │   ├── PermissionDeniedError     403: the key lacks the scope
 │   ├── NotFoundError             404: no such job for this key
 │   ├── ConflictError             409
@@ -64,6 +65,10 @@ class IdempotencyKeyReused(BadRequestError):  # noqa: N818 - the field's word
 
 class AuthenticationError(APIError):
     """401: no API key, or one that is not known."""
+
+
+class PaymentRequiredError(APIError):
+    """402: it may cost more than is allowed, by the job's own `max_cost_usd` or by a budget; nothing was stored."""
 
 
 class PermissionDeniedError(APIError):

@@ -112,6 +112,16 @@ MUTANTS: Sequence[Mutant] = (
         ("tests/faults/test_mutants.py::test_a_fence_can_not_be_guessed",),
     ),
     Mutant(
+        "G7 no call that could pass max_cost_usd", f"{LUA}/dispatch.lua",
+        "if over_max_cost(job) then return answer('max_cost') end", "",
+        ("tests/service/store/test_max_cost.py",),
+    ),
+    Mutant(
+        "G7 a call that nobody reported counts with its bound", f"{LUA}/_money.lua",
+        "(tonumber(job.unsure) or 0) + bound", "bound",
+        ("tests/service/store/test_max_cost.py",),
+    ),
+    Mutant(
         "G4 no call after cancel", f"{LUA}/dispatch.lua",
         "if job.cancel then return answer('cancel') end", "",
     ),

@@ -127,8 +127,10 @@ class JobRequest(Request):
     then stores); where that can't be gone on with, the job fails, and is never paid twice.
 
     `model` may be a list: when the provider of the first is down, braked or fails, the job goes on with the next,
-    never after the request itself or its content was refused. `not_before` delays the start. With `on_disconnect:
-    cancel` the job is cancelled once nobody has followed, polled or posted it for `disconnect_grace_s` seconds.
+    never after the request itself or its content was refused. `max_cost_usd` is what all calls of the job may cost
+    together, and hard: no call is made that could pass it; it needs a model with a price and an answer of known length.
+    `not_before` delays the start. With `on_disconnect: cancel` the job is cancelled once nobody has followed, polled or
+    posted it for `disconnect_grace_s` seconds.
     """
 
     model: ModelName | Annotated[list[ModelName], Field(min_length=1, max_length=8)]
@@ -148,6 +150,7 @@ class JobRequest(Request):
     not_before: AwareDatetime | None = None
     timeouts: Timeouts | None = None
     max_calls: Annotated[int, Field(ge=1, le=20)] | None = None
+    max_cost_usd: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
     on_crash: Literal["retry", "fail", "resume"] | None = None
     on_break: Literal["retry", "fail"] | None = None
     on_disconnect: Literal["continue", "cancel"] | None = None

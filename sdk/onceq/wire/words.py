@@ -42,13 +42,14 @@ ErrorCode = Literal[
     "bad_request", "invalid_request", "malformed_json", "malformed_idempotency_key", "malformed_last_event_id",
     "last_event_id_ahead", "unauthorized", "forbidden", "job_not_found", "job_not_ended", "not_found",
     "method_not_allowed", "idempotency_key_reused", "payload_too_large", "unsupported_media_type", "unknown_model",
-    "provider_not_served", "rate_limited", "store_unavailable", "store_full", "internal_error",
+    "provider_not_served", "unpriced_model", "unbounded_cost", "rate_limited", "store_unavailable", "store_full",
+    "internal_error",
     # the job, in Job.error
     "provider_bad_request", "provider_auth", "provider_forbidden", "model_not_found", "provider_too_large",
     "content_refused", "provider_rate_limited", "provider_overloaded", "provider_error", "provider_unreachable",
     "provider_timeout", "provider_stalled", "stream_broken", "stream_garbage", "stream_ended_early",
     "unsupported_input", "provider_key_missing", "deadline_exceeded", "queue_timeout", "resume_refused", "worker_lost",
-    "poison", "cancelled", "disconnected",
+    "poison", "cancelled", "max_cost_exceeded", "disconnected",
     # the client
     "connection_failed", "stream_lost", "wait_timeout", "not_configured",
 ]  # fmt: skip

@@ -11,13 +11,15 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
 import msgspec
 
-from onceq.wire import IDEMPOTENCY_KEY_PATTERN, JobRequest, Message
+from onceq.wire import IDEMPOTENCY_KEY_PATTERN, NANO, JobRequest, Message
 from onceq_service.api.catalog import Resolved
 from onceq_service.api.problems import Refused, invalid_field
+from onceq_service.pricing import CostBounds
 from onceq_service.settings import LaneLimits, limits_of
 from onceq_service.store import Admission, ApiKey, Seal, new_job_id
 from onceq_service.tracing import TRACEPARENT
@@ -41,6 +43,21 @@ class Defaults:
     label_keys: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request, the JSON that its worker will read, and what it may cost."""
+
+    request: JobRequest
+    body: bytes
+    bounds: CostBounds
+
+    @property
+    def max_cost(self) -> int | None:
+        """Nano-USD that all calls together may cost, never more than was said."""
+        limit = self.request.max_cost_usd
+        return None if limit is None else int((Decimal(repr(limit)) * NANO).to_integral_value(rounding=ROUND_FLOOR))
+
+
 def idempotency_key(sent: bytes | None) -> str | None:
     """The header's value; raises Refused (400) unless it is 1 to 255 visible ASCII characters."""
     if sent is None:
@@ -53,7 +70,7 @@ def idempotency_key(sent: bytes | None) -> str | None:
 
 
 def admission(
-    request: JobRequest,
+    wanted: Wanted,
     key: ApiKey,
     idem_key: str | None,
     models: Sequence[Resolved],
@@ -62,10 +79,10 @@ def admission(
     retry_of: str = "",
 ) -> Admission:
     """Everything that the store needs to decide; raises Refused (422) for numbers that JSON does not have."""
+    request, body, free = wanted.request, wanted.body, free_form(wanted.request)
     if request.on_crash == "resume" and not all(m.can_resume for m in models):
         raise invalid_field("on_crash", "resume needs OpenAI's Responses API behind each of the models")
     tenant, (model, *others) = key.tenant.encode(), models
-    free, body = free_form(request), request.model_dump_json(exclude_none=True, by_alias=True).encode()
     deadline_s = request.deadline_s or defaults.deadline_s
     window_s = dedupe_window_s(request, idem_key, defaults.dedupe_window_s)
     return Admission(
@@ -83,7 +100,9 @@ def admission(
         window_s=window_s,
         fresh=request.fresh,
         deadline_s=deadline_s,
-        max_calls=request.max_calls or defaults.max_calls,
+        max_calls=wanted.bounds.max_calls,
+        max_cost=wanted.max_cost,
+        call_bound=wanted.bounds.call.nano_usd,
         on_crash=request.on_crash or "retry",
         on_break=request.on_break or "retry",
         simulated=model.simulated,

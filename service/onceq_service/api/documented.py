@@ -17,6 +17,7 @@ Responses = dict[int | str, dict[str, Any]]
 _WHY: Final[dict[int, str]] = {
     400: "Malformed: `malformed_json`, `malformed_idempotency_key`, `malformed_last_event_id`, `last_event_id_ahead`.",
     401: "No API key, or one that is not known.",
+    402: "May cost too much, or nobody knows how much: `max_cost_exceeded`, `unpriced_model`, `unbounded_cost`.",
     403: "The API key lacks the scope.",
     404: "No such thing for this API key (another tenant's looks the same).",
     409: "The job is not in a state for this: `job_not_ended`.",
@@ -85,7 +86,7 @@ IdempotencyKey = Annotated[
 @routes.post(
     "/v1/jobs",
     status_code=202,
-    responses=_ACCEPTED | problems(400, 401, 403, 413, 415, 422, 503),
+    responses=_ACCEPTED | problems(400, 401, 402, 403, 413, 415, 422, 503),
     openapi_extra={"requestBody": {"content": {"application/json": {"examples": _EXAMPLES}}}},
 )
 async def submit_job(job: JobRequest, idempotency_key: IdempotencyKey = None) -> SubmittedJob:

@@ -21,7 +21,8 @@ log = structlog.get_logger("onceq.api")
 MEDIA_TYPE: Final = b"application/problem+json"
 STATUS: Final[dict[ErrorCode, int]] = {
     "bad_request": 400, "malformed_json": 400, "malformed_idempotency_key": 400, "malformed_last_event_id": 400,
-    "last_event_id_ahead": 400, "unauthorized": 401, "forbidden": 403, "job_not_found": 404, "not_found": 404,
+    "last_event_id_ahead": 400, "unauthorized": 401, "unpriced_model": 402, "unbounded_cost": 402,
+    "max_cost_exceeded": 402, "forbidden": 403, "job_not_found": 404, "not_found": 404,
     "method_not_allowed": 405, "job_not_ended": 409, "payload_too_large": 413, "unsupported_media_type": 415,
     "invalid_request": 422, "idempotency_key_reused": 422, "unknown_model": 422, "provider_not_served": 422,
     "rate_limited": 429, "internal_error": 500, "store_unavailable": 503, "store_full": 503,

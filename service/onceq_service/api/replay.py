@@ -30,7 +30,7 @@ _ACCEPTED: doc.Responses = {202: {"model": SubmittedJob, "description": "The new
     "/v1/jobs/{job_id}/replay",
     response_model=SubmittedJob,
     status_code=202,
-    responses=_ACCEPTED | doc.problems(400, 401, 403, 404, 409, 422, 503),
+    responses=_ACCEPTED | doc.problems(400, 401, 402, 403, 404, 409, 422, 503),
 )
 async def replay_job(request: Request, service: In, key: Submitter, job_id: str) -> Response:
     """Asks an ended job's question again: a new job with `retry_of`, a new sample, a new bill."""

@@ -22,7 +22,7 @@ from onceq_service.api.cache import TenantCache
 from onceq_service.api.catalog import Catalog
 from onceq_service.api.logs import without_words
 from onceq_service.api.readers import STUCK_S, Readers
-from onceq_service.pricing import Tariff
+from onceq_service.pricing import Tariff, load_tables
 from onceq_service.settings import Settings
 from onceq_service.store import Retention, Seal, ServerFacts, Store, StoreError, open_store
 from onceq_service.store.server import FULL_AT
@@ -41,6 +41,7 @@ class Service:
 
     store: Store
     doorkeeper: Doorkeeper
+    _tables: asyncio.Task[None]
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -73,6 +74,7 @@ class Service:
         kept = Retention(s.result_ttl_s, s.events_ttl_s, s.idempotency_ttl_s, s.lease_s)
         async with open_store(s.redis_url, s.queue, kept) as self.store:
             self.doorkeeper = Doorkeeper(self.store.keys)
+            self._tables = asyncio.create_task(asyncio.to_thread(load_tables), name="api-price-tables")
             chores = [
                 asyncio.create_task(repeat(what, every_s), name=f"api-{what.__name__}")
                 for what, every_s in self._chores()
@@ -81,8 +83,14 @@ class Service:
                 yield
             finally:
                 await cancel_all(chores)
+                await self._tables
                 with suppress(StoreError):
                     await self.store.gauges.forget_api(self._name)
+
+    async def prices(self) -> None:
+        """Waits until the price tables are there: they are loaded beside the start, in about a second."""
+        if not self._tables.done():
+            await asyncio.shield(self._tables)
 
     async def seal(self) -> Seal:
         """The queue's HMAC. No job is admitted before Redis has been looked at once; raises StoreUnavailable."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from starlette.types import Receive
 
 from onceq.wire import JobRequest, SubmittedJob
-from onceq_service.api import receipt
+from onceq_service.api import bounds, receipt
 from onceq_service.api.admission import admission, idempotency_key
 from onceq_service.api.auth import require
 from onceq_service.api.body import Heads, parse, read_json
 from onceq_service.api.problems import store_full
 from onceq_service.api.replies import JSON, Reply
 from onceq_service.api.service import Service
-from onceq_service.store import ApiKey, Seal
+from onceq_service.store import ApiKey, CostTooHigh, Seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,15 @@ async def admit(
     for model in models:
         if not await service.serves(model.provider):
             raise service.catalog.not_served(model.provider)
-    wanted = admission(request, key, idem_key, models, seal, service.defaults, retry_of)
+    await service.prices()
+    wanted = bounds.wanted(service.tariff, request, models, service.defaults.max_calls)
+    asked = admission(wanted, key, idem_key, models, seal, service.defaults, retry_of)
     jobs = service.store.jobs
-    admitted = await jobs.admit(wanted, read_at=read_at)
+    try:
+        admitted = await jobs.admit(asked, read_at=read_at)
+    except CostTooHigh as exc:
+        raise bounds.too_dear(wanted) from exc
     if admitted.disposition == "created":
-        return Accepted(admitted.id, "created", receipt.created(wanted, admitted.created_ms, jobs.durability))
+        return Accepted(admitted.id, "created", receipt.created(asked, admitted.created_ms, jobs.durability))
     known: SubmittedJob = await jobs.submitted(admitted)
     return Accepted(admitted.id, admitted.disposition, known.model_dump_json().encode())

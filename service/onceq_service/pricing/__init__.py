@@ -7,7 +7,7 @@ do not know has no price (None), never the price 0.
 
 from onceq_service.pricing.bounds import CallBound, CostBounds, call_bound, cost_bounds
 from onceq_service.pricing.price import Priced, Tokens, estimate, estimated_tokens, price
-from onceq_service.pricing.tables import Priceable, UnitPrices, price_version, unit_prices
+from onceq_service.pricing.tables import Priceable, UnitPrices, load_tables, price_version, unit_prices
 from onceq_service.pricing.tariff import Tariff, cost_at, local_units
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "cost_bounds",
     "estimate",
     "estimated_tokens",
+    "load_tables",
     "local_units",
     "price",
     "price_version",

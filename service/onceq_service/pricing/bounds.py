@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from onceq.wire import ImagePart, JobRequest
-from onceq_service.pricing.ceilings import Ceilings
+from onceq_service.pricing.ceilings import Ceilings, Step
 from onceq_service.pricing.tables import MTOK
 from onceq_service.pricing.tariff import Tariff
 from onceq_service.settings import ProviderKind
@@ -56,6 +56,13 @@ class CallBound:
     nano_usd: int | None
     why: Why | None = None
     detail: str = ""
+    prices: Step | None = None
+
+    def longest(self, nano_usd: int) -> int:
+        """Output tokens for which that much money is enough, 0 where the input alone may cost more."""
+        if self.prices is None or self.prices.output == 0:
+            return 0
+        return max(0, (nano_usd * MTOK - self.input_tokens * self.prices.input) // self.prices.output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +104,15 @@ def call_bound(tariff: Tariff, model: str, request: JobRequest, body: bytes) -> 
     if wanted is None:
         return CallBound(model, given, None, None, "unbounded_cost", _endless(model))
     step = prices.at(given)
-    return CallBound(model, given, wanted, -(-(given * step.input + wanted * step.output) // MTOK))
+    nano = -(-(given * step.input + wanted * step.output) // MTOK)
+    return CallBound(model, given, wanted, nano, prices=step)
 
 
 def input_tokens(request: JobRequest, body: bytes, kind: ProviderKind) -> int:
     """No provider counts more input for this request. Images count by number, not by the bytes of their data."""
     images = [part for turn in request.messages or () for part in turn.content or () if isinstance(part, ImagePart)]
     text = _bytes(body) - sum(len(image.data or "") for image in images)
-    turns = MESSAGE_TOKENS * sum(1 + len(turn.tool_calls or ()) for turn in request.turns())
+    turns = MESSAGE_TOKENS * (sum(1 + len(turn.tool_calls or ()) for turn in request.messages or ()) or 1)
     return REQUEST_TOKENS + text + turns + _structure_tokens(request) + IMAGE_TOKENS[kind] * len(images)
 
 

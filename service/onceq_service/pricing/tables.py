@@ -65,6 +65,13 @@ def price_version() -> str:
     return f"genai-prices {version('genai-prices')}"
 
 
+def load_tables() -> None:
+    """Imports the tables, which takes a second; what looks up a price would do it else."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    get_snapshot()
+
+
 def unit_prices(
     provider: Priceable,
     model_id: str,

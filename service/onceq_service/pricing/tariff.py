@@ -76,6 +76,8 @@ class Tariff:
         provider, _, model_id = model.partition("/")
         source, local = self._sources.get(provider), self._local_ones(model)
         tabled = ceilings(source, model_id) if source else None
+        if not local:
+            return tabled
         own = [local_ceilings(price) for price in local]
         if self.local(model) is None and tabled is not None:
             own.append(tabled)

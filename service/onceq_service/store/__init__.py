@@ -12,7 +12,7 @@ from onceq_service.store import control, lifetimes, server
 from onceq_service.store._pipe import Pipe, connect
 from onceq_service.store.apikeys import ApiKey, ApiKeys
 from onceq_service.store.engine import Engine
-from onceq_service.store.errors import KeyReused, LeaseLost, StoreError, StoreFull, StoreUnavailable
+from onceq_service.store.errors import CostTooHigh, KeyReused, LeaseLost, StoreError, StoreFull, StoreUnavailable
 from onceq_service.store.events import EventLog
 from onceq_service.store.gauges import Gauges
 from onceq_service.store.jobs import Admission, Filter, Jobs, new_job_id
@@ -25,9 +25,9 @@ from onceq_service.store.server import ServerFacts
 from onceq_service.store.stats import Sums
 
 __all__ = [
-    "Admission", "ApiKey", "ApiKeys", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost",
-    "Ledger", "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums",
-    "new_job_id", "open_store",
+    "Admission", "ApiKey", "ApiKeys", "CostTooHigh", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys",
+    "Lanes", "LeaseLost", "Ledger", "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable",
+    "Sums", "new_job_id", "open_store",
 ]  # fmt: skip
 
 

@@ -62,7 +62,7 @@ class Dispatched:
     Times are Redis's, in ms; `seq` is the log's last number.
     """
 
-    word: Literal["ok", "resume", "cancel", "deadline", "max_calls"]
+    word: Literal["ok", "resume", "cancel", "deadline", "max_calls", "max_cost"]
     now_ms: int
     seq: int
     call: int

@@ -23,6 +23,10 @@ class StoreFull(StoreError):  # noqa: N818 - the field's word
     code = "store_full"
 
 
+class CostTooHigh(StoreError):  # noqa: N818 - reads as what happened
+    """A new job whose first call may cost more than the job's own limit; nothing was stored."""
+
+
 class KeyReused(OnceqError):  # noqa: N818 - the field's word
     """The Idempotency-Key was used before with another body; `job_id` is the job that it made."""
 

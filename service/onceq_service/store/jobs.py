@@ -13,7 +13,7 @@ from typing import Literal, cast
 from onceq.wire import TERMINAL, Disposition, Durability, Job, JobPage, Status, SubmittedJob, Waiting
 from onceq_service.store import scripts
 from onceq_service.store._pipe import Arg, Pipe
-from onceq_service.store.errors import KeyReused
+from onceq_service.store.errors import CostTooHigh, KeyReused
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
 from onceq_service.store.views import SHOWN, Fields, at, fields_of, fold_frames, job_view, submitted
@@ -74,6 +74,10 @@ class Admission:
     """The job that this one replays."""
     traceparent: str = ""
     """Where its trace goes on, as W3C writes it; empty without tracing."""
+    max_cost: int | None = None
+    """nano-USD that all of its calls together may cost."""
+    call_bound: int | None = None
+    """nano-USD that no call of any of its models can pass; None where there is no such bound."""
     in_est: int = 0
     out_est: int = 0
     """Tokens that the job is taken to need while it waits for its lane; corrected by what it used."""
@@ -120,7 +124,7 @@ class Jobs:
         """What a 202 promises; set by whoever inspects the server (Store.inspect)."""
 
     async def admit(self, a: Admission, *, read_at: float | None = None) -> Admitted:
-        """Creates, joins or replays, in one step; raises KeyReused, StoreUnavailable, StoreFull.
+        """Creates, joins or replays, in one step; raises KeyReused, CostTooHigh, StoreUnavailable, StoreFull.
 
         `read_at`: when the request had been read (time.monotonic); the job's life begins there.
         """
@@ -132,6 +136,8 @@ class Jobs:
         word, job_id = cast("bytes", reply[0]).decode(), cast("bytes", reply[1]).decode()
         if word == "reused":
             raise KeyReused(job_id)
+        if word == "max_cost":
+            raise CostTooHigh("a call may cost more than max_cost_usd allows")
         created_ms = int(cast("bytes", reply[3]))
         return Admitted(job_id, cast("Disposition", word), created_ms, fields_of(cast("list[bytes]", reply[2])))
 
@@ -259,6 +265,10 @@ def _limits(a: Admission) -> str:
     return " ".join(f"{lane}={limits}" for lane, limits in ((a.lane, a.limits), *a.chain))
 
 
+def _known(number: int | None) -> Arg:
+    return "" if number is None else number
+
+
 def _ms(seconds: float | None) -> Arg:
     return "" if seconds is None else round(seconds * 1000)
 
@@ -271,7 +281,7 @@ def _fields(a: Admission, retention: Retention) -> list[Arg]:
         "result_ttl_s": retention.result_s, "in_est": a.in_est or "", "out_est": a.out_est or "",
         "chain": " ".join(model for model, _ in a.chain), "retry_of": a.retry_of, "group": a.group,
         "not_before_ms": a.not_before_ms or "", "queue_ms": _ms(a.queue_s), "grace_ms": _ms(a.grace_s),
-        "traceparent": a.traceparent,
+        "traceparent": a.traceparent, "max_cost": _known(a.max_cost), "call_bound": _known(a.call_bound),
     }  # fmt: skip
     return [x for pair in pairs.items() if pair[1] not in ("", b"") for x in pair]
 

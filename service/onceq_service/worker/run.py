@@ -256,14 +256,27 @@ class Runner:
                 await self._end(claim, "cancelled")
             case "deadline":
                 await self._end(claim, "expired", error=_too_late(claim))
+            case "max_cost":
+                said = await until_stored(f"job {claim.id}", lambda: self.engine.said(claim))
+                await self._end(claim, "failed", error=_too_dear(claim), said=said)
             case _:
                 message = f"job {claim.id} has used its {claim.number('max_calls')} calls; replay it to try anew"
                 await self._end(claim, "failed", error=JobError(code="worker_lost", message=message, retryable=True))
 
-    async def _end(self, claim: Claim, state: EndState, t: Try | None = None, error: JobError | None = None) -> None:
-        """Ends the job with its last text; sends again what a restarted Redis lost before."""
+    async def _end(
+        self,
+        claim: Claim,
+        state: EndState,
+        t: Try | None = None,
+        error: JobError | None = None,
+        said: Output | None = None,
+    ) -> None:
+        """Ends the job with its last text; sends again what a restarted Redis lost before.
+
+        `said` is what its readers have of it where it ends without a try.
+        """
         receipt = t.receipt() if t else None
-        output = t.call.output(t.heard.finish_reason) if t else Output()
+        output = t.call.output(t.heard.finish_reason) if t else said or Output()
         usage = settlement.usage_of(receipt) if receipt and receipt.billed else None
         cancelled = settlement.cancelled(receipt, t.heard, t.request.max_tokens, t.prices) if t else CancelReceipt()
         members = rest(
@@ -347,6 +360,14 @@ def _no_key(claim: Claim) -> JobError:
     name = claim.text("provider")
     message = f"this worker serves no provider {name!r}; give its key to the workers and replay job {claim.id}"
     return JobError(code="provider_key_missing", message=message, retryable=True)
+
+
+def _too_dear(claim: Claim) -> JobError:
+    message = (
+        f"another call could make job {claim.id} cost more than its max_cost_usd, after what the calls before it "
+        "cost or may have cost; post it again with a higher max_cost_usd or a lower max_tokens"
+    )
+    return JobError(code="max_cost_exceeded", message=message, retryable=True)
 
 
 def _too_late(claim: Claim) -> JobError:

@@ -78,9 +78,22 @@ local function book(id, job, now, t)
   job.wasted = (tonumber(job.wasted) or 0) + wasted
   job.unpriced = (tonumber(job.unpriced) or 0) + (priced and 0 or 1)
   redis.call('HSET', k_job(id), 'spent', int(job.spent), 'wasted', int(job.wasted), 'unpriced', int(job.unpriced))
+  if t.billed == 1 and t.estimated == 1 and job.call_bound then
+    job.unsure = (tonumber(job.unsure) or 0) + math.max(0, tonumber(job.call_bound) - spent)
+    redis.call('HSET', k_job(id), 'unsure', int(job.unsure))
+  end
   roll(now, job, {'tries', 1, 'calls', t.billed, 'in', t.billed * t.input, 'out', t.billed * t.output,
     'cached', t.billed * t.cached, 'reasoning', t.billed * t.reasoning, 'spent', spent, 'wasted', wasted,
     'unpriced', priced and 0 or 1})
+end
+
+-- Whether another call could make a job cost more than it may. A call whose usage nobody reported counts with all that
+-- it may have cost; without a bound, or after a call without a price, there is no telling.
+local function over_max_cost(job)
+  if not job.max_cost then return false end
+  local bound = tonumber(job.call_bound)
+  if not bound or (tonumber(job.unpriced) or 0) > 0 then return true end
+  return (tonumber(job.spent) or 0) + (tonumber(job.unsure) or 0) + bound > tonumber(job.max_cost)
 end
 
 -- What a call is taken to have cost when nobody can ask any more: bytes / 3 is our estimate of tokens.

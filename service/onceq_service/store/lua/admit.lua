@@ -4,7 +4,7 @@
 -- KEYS: root
 -- ARGV: id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, idem_ttl_s, limits, fields...
 -- `limits` are `<lane>=<limits>` for each of the job's models, with a space between.
--- Returns: {disposition | 'reused', job id, the job's hash as a flat list (empty when it was created), created_ms}
+-- Returns: {disposition | 'reused' | 'max_cost', job id, the job's hash as a flat list (empty when it was created), created_ms}
 
 local id, tenant, idem, body_hash, fp = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local window_s, fresh = ARGV[6], ARGV[7]
@@ -52,6 +52,7 @@ end
 
 local job = {tenant = tenant, seq = '1'}
 for n = 11, #ARGV, 2 do job[ARGV[n]] = ARGV[n + 1] end
+if over_max_cost(job) then return {'max_cost', id, {}, int(now)} end
 local deadline, created = now + tonumber(ARGV[8]), now - (tonumber(job.accept_ms) or 0) -- when the API had read it
 job.created_ms, job.deadline_ms, job.mark_ms, job.phases = int(created), int(deadline), int(now), int(now - created)
 redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '', 'seq', '1', 'tenant', tenant,

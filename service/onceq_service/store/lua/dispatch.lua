@@ -3,7 +3,7 @@
 -- try's number, so that a repeated call (its reply was lost) changes nothing.
 -- KEYS: root
 -- ARGV: id, fence, expected_try, lease_ms, in_bytes, price_in, price_out, price_version
--- Returns: {'ok' | 'resume' | 'lost' | 'cancel' | 'deadline' | 'max_calls', now_ms, seq, call, deadline_ms}
+-- Returns: {'ok' | 'resume' | 'lost' | 'cancel' | 'deadline' | 'max_calls' | 'max_cost', now_ms, seq, call, deadline_ms}
 
 local id, fence = ARGV[1], ARGV[2]
 local now = time_ms()
@@ -23,6 +23,7 @@ if job.tries == ARGV[3] and job.phase ~= 'claimed' then return answer('ok') end
 if job.cancel then return answer('cancel') end
 if now >= tonumber(job.deadline_ms) then return answer('deadline') end
 if tonumber(job.calls) >= tonumber(job.max_calls) then return answer('max_calls') end
+if over_max_cost(job) then return answer('max_cost') end
 
 spend(job, 'worker', now)
 save_phases(id, job)
