@@ -44,6 +44,7 @@ from onceq.wire import (
     LedgerEntry,
     LedgerPage,
     NewApiKey,
+    Quote,
     Scope,
     Stats,
     Status,
@@ -118,6 +119,14 @@ class Client:
         packs = prepare_batch(items, model or self._model, options)
         answers = self._driver.run(_flows.submit_batch(packs, self._backoff))
         return [JobHandle(self._driver, a) if isinstance(a, SubmittedJob) else a for a in answers]
+
+    def quote(self, prompt: Prompt, *, model: Models | None = None, **options: Unpack[JobOptions]) -> Quote:
+        """What a job would cost at most, and when it would start, without making one; takes what `submit` takes.
+
+        `quote.cost.upper_nano_usd` is never passed, by all of its calls together; null where nothing bounds it.
+        """
+        submission = prepare(prompt, model or self._model, None, options)
+        return self._driver.run(_flows.ask_quote(submission, self._backoff))
 
     def stream(
         self,

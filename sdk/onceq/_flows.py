@@ -39,6 +39,7 @@ from onceq.wire import (
     LedgerPage,
     NewApiKey,
     Problem,
+    Quote,
     ReplayAnswer,
     ReplayRequest,
     Request,
@@ -57,6 +58,11 @@ POLL_PACE_S: Final = 0.5
 def submit(submission: Submission, backoff: Backoff) -> Flow[SubmittedJob]:
     """Post the job; every retry carries the same key, so there is one job however many posts arrive."""
     return read(SubmittedJob.model_validate_json, (yield from exchange(submission.call, backoff)))
+
+
+def ask_quote(submission: Submission, backoff: Backoff) -> Flow[Quote]:
+    """Ask what the job would cost and when it would start; nothing is created."""
+    return read(Quote.model_validate_json, (yield from exchange(submission.quote_call, backoff)))
 
 
 def get(job_id: str, backoff: Backoff) -> Flow[Job]:

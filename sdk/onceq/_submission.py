@@ -86,6 +86,11 @@ class Submission:
         headers = {"idempotency-key": self.key, "content-type": "application/json"}
         return Call("POST", "/v1/jobs", headers=headers, content=self.body)
 
+    @property
+    def quote_call(self) -> Call:
+        """`POST /v1/quote` with the same body."""
+        return Call("POST", "/v1/quote", headers={"content-type": "application/json"}, content=self.body)
+
 
 def prepare(prompt: Prompt, model: Models | None, key: str | None, options: JobOptions) -> Submission:
     """Check a request before it is sent. Raises BadRequestError; ConfigurationError when there is no model.

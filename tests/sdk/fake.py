@@ -153,6 +153,7 @@ async def _body(data: bytes, cut: int | None) -> AsyncIterator[bytes]:
 
 ROUTES = (
     "POST /v1/jobs",
+    "POST /v1/quote",
     "POST /v1/jobs/batch",
     "GET /v1/jobs",
     "GET /v1/jobs/{id}",

@@ -36,6 +36,15 @@ def test_submit_sends_the_request_with_a_key_of_its_own_and_the_dedupe_window(fa
     assert (handle.id, handle.disposition, handle.job.status) == (JOB_ID, "created", "queued")
 
 
+def test_a_quote_asks_with_the_same_body_and_makes_nothing(fake: FakeService, client: Any) -> None:
+    fake.on("POST /v1/quote", answer({"cost": {"upper_nano_usd": 7, "upper_usd": "0.000000007"}, "jobs_ahead": 2}))
+    told = client.quote("Hi", max_tokens=3, max_cost_usd=0.5)
+    assert (told.cost.upper_nano_usd, told.jobs_ahead, told.expected_start_at) == (7, 2, None)
+    (sent,) = fake.seen
+    assert (sent.json["prompt"], sent.json["max_tokens"], sent.json["max_cost_usd"]) == ("Hi", 3, 0.5)
+    assert "idempotency-key" not in sent.headers
+
+
 def test_two_submits_carry_two_keys(fake: FakeService, client: Any) -> None:
     fake.on(SUBMIT, accepted())
     client.submit("Hi")

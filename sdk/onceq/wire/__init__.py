@@ -29,6 +29,7 @@ from onceq.wire.jobs import (
 from onceq.wire.keys import ApiKeyInfo, ApiKeyList, NewApiKey
 from onceq.wire.ledger import LedgerPage
 from onceq.wire.phases import PHASES, VERDICTS, Phases, Verdict
+from onceq.wire.quote import CostQuote, Quote
 from onceq.wire.reports import (
     CostDimension,
     CostPoint,
@@ -111,6 +112,7 @@ __all__ = [
     "Cost",
     "CostDimension",
     "CostPoint",
+    "CostQuote",
     "Costs",
     "DeltaKind",
     "Depth",
@@ -141,6 +143,7 @@ __all__ = [
     "Phases",
     "Problem",
     "Quantiles",
+    "Quote",
     "ReplayAnswer",
     "ReplayRequest",
     "Request",

@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from onceq.wire.phases import Phases, Verdict
+from onceq.wire.quote import Quote
 from onceq.wire.requests import ToolCall
 from onceq.wire.words import Answer, Band, Disposition, Durability, FinishReason, Status
 
@@ -146,9 +147,13 @@ class Job(Answer):
 
 
 class SubmittedJob(Job):
-    """The 202's body: the job, and what this post did (`created` it, `joined` it, or `replayed` a finished one)."""
+    """The 202's body: the job, and what this post did (`created` it, `joined` it, or `replayed` a finished one).
+
+    `quote` is what a new job may cost and when it may start; null for one that was there, as the post costs nothing.
+    """
 
     disposition: Disposition
+    quote: Quote | None = None
 
 
 class StreamToken(Answer):

@@ -110,7 +110,7 @@ def admission(
         team=request.team or "",
         labels=_ENCODE(request.labels) if request.labels else b"{}",
         limits=_limits(model, defaults),
-        in_est=len(body) // BYTES_PER_TOKEN + 1,
+        in_est=likely_input_tokens(body),
         out_est=request.max_tokens or OUTPUT_TOKENS,
         chain=[(other.model, _limits(other, defaults)) for other in others],
         not_before_ms=not_before_ms(request, deadline_s),
@@ -120,6 +120,11 @@ def admission(
         group=_group(request, defaults.label_keys),
         grace_s=request.disconnect_grace_s if request.on_disconnect == "cancel" else None,
     )
+
+
+def likely_input_tokens(body: bytes) -> int:
+    """Input tokens that a request is taken to have until its provider has counted them."""
+    return len(body) // BYTES_PER_TOKEN + 1
 
 
 def not_before_ms(request: JobRequest, deadline_s: float) -> int | None:

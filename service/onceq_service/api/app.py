@@ -17,7 +17,20 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from onceq.errors import ConfigurationError, OnceqError
-from onceq_service.api import costs, documented, health, jobs, keys, lanes, ledger, metrics, models, replay, stats
+from onceq_service.api import (
+    costs,
+    documented,
+    health,
+    jobs,
+    keys,
+    lanes,
+    ledger,
+    metrics,
+    models,
+    quote,
+    replay,
+    stats,
+)
 from onceq_service.api.batch import submit_batch
 from onceq_service.api.door import Door, Handler
 from onceq_service.api.events import events_route
@@ -33,7 +46,7 @@ HOT: dict[tuple[str, str], Handler] = {("POST", "/v1/jobs"): submit, ("POST", "/
 PUBLIC = ("/livez", "/readyz")
 NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own would write down exceptions with their words; traced.py has our spans."""
-PARTS = tuple(part.router for part in (replay, jobs, lanes, stats, costs, ledger, models, keys, health, metrics))
+PARTS = tuple(part.router for part in (replay, jobs, lanes, stats, costs, quote, ledger, models, keys, health, metrics))
 
 
 class Api(FastAPI):

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from onceq.wire import SubmittedJob, Urls
+from onceq.wire import Quote, SubmittedJob, Urls
 from onceq_service.store import Admission
 
 _ENCODE: Final = msgspec.json.Encoder().encode
@@ -26,7 +26,7 @@ def _template() -> str:
     text = job.replace("%", "%%").replace(_ID, "%(id)s")
     for name in _TEXTS:
         text = text.replace(f'"{name}"', f"%({name[1:-1]})s")
-    text = text.replace('["<fallbacks>"]', "%(fallbacks)s")
+    text = text.replace('"quote":null', '"quote":%(quote)s').replace('["<fallbacks>"]', "%(fallbacks)s")
     text = text.replace('{"<":"labels"}', "%(labels)s").replace('"1970-01-01T00:00:00Z"', '"%(created_at)s"')
     text = text.replace('"band":"standard"', '"band":"%(band)s"').replace(
         '"simulated":false', '"simulated":%(simulated)s'
@@ -37,7 +37,7 @@ def _template() -> str:
 TEMPLATE: Final = _template()
 
 
-def created(a: Admission, created_ms: int, durability: str) -> bytes:
+def created(a: Admission, created_ms: int, durability: str, quote: Quote) -> bytes:
     """The 202's body."""
     return (
         TEMPLATE
@@ -54,6 +54,7 @@ def created(a: Admission, created_ms: int, durability: str) -> bytes:
             "band": a.band,
             "simulated": "true" if a.simulated else "false",
             "durability": durability,
+            "quote": quote.model_dump_json(),
         }
     ).encode()
 

@@ -15,16 +15,16 @@ from typing import Annotated, Final
 import structlog
 from fastapi import Depends, Request
 
-from onceq.wire import WorkerInfo
+from onceq.wire import JobRequest, WorkerInfo
 from onceq_service.api.admission import Defaults
 from onceq_service.api.auth import Doorkeeper
-from onceq_service.api.cache import TenantCache
-from onceq_service.api.catalog import Catalog
+from onceq_service.api.cache import Kept
+from onceq_service.api.catalog import Catalog, Resolved
 from onceq_service.api.logs import without_words
 from onceq_service.api.readers import STUCK_S, Readers
 from onceq_service.pricing import Tariff, load_tables
 from onceq_service.settings import Settings
-from onceq_service.store import Retention, Seal, ServerFacts, Store, StoreError, open_store
+from onceq_service.store import Pace, Retention, Seal, ServerFacts, Store, StoreError, open_store
 from onceq_service.store.server import FULL_AT
 
 TEND_S: Final = 1.0
@@ -32,6 +32,7 @@ WORKERS_S: Final = 2.0
 API_S: Final = 2.0
 INSPECT_S: Final = 5.0
 STATS_S: Final = 1.0
+PACE_S: Final = 1.0
 
 log = structlog.get_logger("onceq.api")
 
@@ -63,7 +64,8 @@ class Service:
         self.streams = 0
         self.readers = Readers()
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self.stats = TenantCache(STATS_S)
+        self.stats = Kept[bytes](STATS_S)
+        self._paces = Kept[Pace](PACE_S)
         self._seal: Seal | None = None
         self._stream_seal: Seal | None = None
 
@@ -101,6 +103,22 @@ class Service:
         if self._stream_seal is None:
             self._stream_seal = await self.store.seal("stream")
         return self._stream_seal
+
+    async def models_of(self, request: JobRequest) -> list[Resolved]:
+        """The models that may answer a request, at least one; raises Refused (422) for one unknown or not served."""
+        models = self.catalog.chain(request.models())
+        for model in models:
+            if not await self.serves(model.provider):
+                raise self.catalog.not_served(model.provider)
+        return models
+
+    async def pace(self, lane: str) -> Pace:
+        """The lane's queue as it was at most a second ago; raises StoreUnavailable."""
+        return await self._paces.get(lane, lambda: self.store.paces.get(lane))
+
+    def free_slots(self, provider: str) -> int:
+        """How many jobs the workers that serve a provider could take at once, by their last beat."""
+        return sum(max(0, w.capacity - w.running) for w in self.workers if provider in w.providers)
 
     async def serves(self, provider: str) -> bool:
         """Whether a live worker serves it; with no worker at all, one may come. Looks again before it says no."""

@@ -13,6 +13,7 @@ from onceq_service.api.admission import admission, idempotency_key
 from onceq_service.api.auth import require
 from onceq_service.api.body import Heads, parse, read_json
 from onceq_service.api.problems import store_full
+from onceq_service.api.quote import quote
 from onceq_service.api.replies import JSON, Reply
 from onceq_service.api.service import Service
 from onceq_service.store import ApiKey, CostTooHigh, Seal
@@ -42,12 +43,11 @@ async def admit(
     service: Service, key: ApiKey, idem_key: str | None, request: JobRequest, seal: Seal, *, retry_of: str = ""
 ) -> Accepted:
     """Creates, joins or replays one job; raises Refused, StoreError. `retry_of`: the job whose question it asks."""
-    read_at, models = time.monotonic(), service.catalog.chain(request.models())
+    read_at = time.monotonic()
     if service.full:
         raise store_full()
-    for model in models:
-        if not await service.serves(model.provider):
-            raise service.catalog.not_served(model.provider)
+    models = await service.models_of(request)
+    pace = await service.pace(models[0].model)
     await service.prices()
     wanted = bounds.wanted(service.tariff, request, models, service.defaults.max_calls)
     asked = admission(wanted, key, idem_key, models, seal, service.defaults, retry_of)
@@ -57,6 +57,7 @@ async def admit(
     except CostTooHigh as exc:
         raise bounds.too_dear(wanted) from exc
     if admitted.disposition == "created":
-        return Accepted(admitted.id, "created", receipt.created(asked, admitted.created_ms, jobs.durability))
+        told = quote(wanted, models[0], pace, service.free_slots(models[0].provider))
+        return Accepted(admitted.id, "created", receipt.created(asked, admitted.created_ms, jobs.durability, told))
     known: SubmittedJob = await jobs.submitted(admitted)
     return Accepted(admitted.id, admitted.disposition, known.model_dump_json().encode())

@@ -7,9 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
-from onceq import Client, ConfigurationError, JobOptions, JobStream, Reset
+from onceq import Client, ConfigurationError, JobOptions, JobStream, Quote, Reset
 from onceq_service.cli.options import AsJson
-from onceq_service.cli.output import hint, say, summary
+from onceq_service.cli.output import hint, say, summary, usd
 
 DEFAULT_MODELS: Final = {
     "openai": "openai/gpt-4o-mini",
@@ -32,6 +32,10 @@ def ask(
     system: Annotated[str | None, typer.Option("--system", "-s", help="System prompt.")] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Longest answer.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="A new answer, even to a question asked before.")] = False,
+    max_cost: Annotated[float | None, typer.Option("--max-cost", help="Most that it may cost, in USD.")] = None,
+    quote: Annotated[
+        bool, typer.Option("--quote", help="Say what it may cost and when it starts; ask nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask a model and stream its answer.
@@ -46,11 +50,29 @@ def ask(
         options["system"] = system
     if max_tokens is not None:
         options["max_tokens"] = max_tokens
+    if max_cost is not None:
+        options["max_cost_usd"] = max_cost
     if fresh:
         options["fresh"] = True
     with Client() as client:
+        if quote:
+            _tell(client.quote(text, model=model or default_model(client), **options), as_json=as_json)
+            return
         stream = client.stream(text, model=model or default_model(client), **options)
         _show(stream, quiet=as_json)
+
+
+def _tell(told: Quote, *, as_json: bool) -> None:
+    if as_json:
+        say(told.model_dump_json(indent=2))
+        return
+    cost = told.cost
+    say(f"at most    {usd(cost.upper_nano_usd) if cost.upper_nano_usd is not None else f'unknown: {cost.unbounded}'}")
+    say(f"expected   {usd(cost.expected_nano_usd) if cost.expected_nano_usd is not None else 'unknown'}")
+    say(f"ahead      {told.jobs_ahead if told.jobs_ahead is not None else 'too many to count'}")
+    say(f"starts     {told.expected_start_at.isoformat(timespec='seconds') if told.expected_start_at else 'unknown'}")
+    if told.refused:
+        hint(f"a post would be refused: {told.refused}")
 
 
 def default_model(client: Client) -> str:

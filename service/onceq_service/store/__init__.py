@@ -19,6 +19,7 @@ from onceq_service.store.jobs import Admission, Filter, Jobs, new_job_id
 from onceq_service.store.keys import Keys
 from onceq_service.store.lanes import Lanes
 from onceq_service.store.ledger import Ledger
+from onceq_service.store.pace import Pace, Paces
 from onceq_service.store.retention import Retention
 from onceq_service.store.secrets import Purpose, Seal, open_seal, replace_secret
 from onceq_service.store.server import ServerFacts
@@ -26,8 +27,8 @@ from onceq_service.store.stats import Sums
 
 __all__ = [
     "Admission", "ApiKey", "ApiKeys", "CostTooHigh", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys",
-    "Lanes", "LeaseLost", "Ledger", "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable",
-    "Sums", "new_job_id", "open_store",
+    "Lanes", "LeaseLost", "Ledger", "Pace", "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull",
+    "StoreUnavailable", "Sums", "new_job_id", "open_store",
 ]  # fmt: skip
 
 
@@ -42,6 +43,7 @@ class Store:
     ledger: Ledger
     keys: ApiKeys
     lanes: Lanes
+    paces: Paces
     gauges: Gauges
     names: Keys
     retention: Retention
@@ -96,6 +98,7 @@ async def open_store(url: str, queue: str = "main", retention: Retention | None 
             ledger=Ledger(pipe, keys),
             keys=ApiKeys(pipe, keys),
             lanes=Lanes(pipe, keys),
+            paces=Paces(pipe, keys),
             gauges=Gauges(pipe, keys),
             names=keys,
             retention=kept,

@@ -52,6 +52,7 @@ KEYS: Final[dict[str, Key]] = {
         "8 d after the last change",
     ),
     "window": Key("window:%s", "hash", "what a lane started in each of the last 60 s", "2 min after the last start"),
+    "pace": Key("pace:%s:%s", "string", "how many jobs of a lane ended in a minute", "3 min"),
     "lanes": Key("lanes", "zset", "lanes by last start", "newest 1,000", permanent=True),
     "watched": Key(
         "watched",

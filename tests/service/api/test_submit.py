@@ -39,7 +39,7 @@ def test_the_202_of_a_new_job_is_the_job_as_it_is_read_back(client: Http) -> Non
     created = client.submit(body)
     again = client.submit(body)
     client.post(created["urls"]["cancel"])
-    changing = {"disposition", "status", "started_at", "timings", "calls", "tries", "output"}
+    changing = {"disposition", "quote", "status", "started_at", "timings", "calls", "tries", "output"}
     assert {k: v for k, v in created.items() if k not in changing} == {
         k: v for k, v in again.items() if k not in changing
     }

@@ -35,6 +35,16 @@ def test_ask_reads_a_long_question_from_a_pipe(user: Shell) -> None:
     assert job["usage"]["output_tokens"] == 7
 
 
+def test_a_quote_says_what_it_may_cost_and_asks_nothing(user: Shell) -> None:
+    before = user.output("jobs")
+    said = user.output("ask", "What would this cost?", "--quote", "--max-tokens", "50")
+    assert [line.split()[0] for line in said.splitlines()[:1]] == ["at"]
+    assert "$" in said.splitlines()[0]
+    assert user.output("jobs") == before
+    told = json.loads(user.output("ask", "And this?", "--quote", "--max-cost", "0.5", "--json"))
+    assert told["cost"]["upper_nano_usd"] <= 500_000_000
+
+
 def test_an_empty_question_is_refused_before_anything_is_sent(user: Shell) -> None:
     done = user("ask", "-", stdin=" \n")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

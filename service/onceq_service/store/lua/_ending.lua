@@ -74,7 +74,10 @@ local function finish(id, job, now, e)
   redis.call('ZREM', k_leases(), id)
   if job.grace_ms then redis.call('ZREM', k_watched(), id) end
   if from == 'queued' then unqueue(id, job) end
-  if from == 'running' then leave_lane(id, job) end
+  if from == 'running' then
+    leave_lane(id, job)
+    note_ended(job.lane, now)
+  end
   move(id, job, from, e.state)
   trim_index(job.tenant, e.state)
   redis.call('EXPIRE', k_job(id), e.result_ttl)

@@ -170,6 +170,12 @@ local function note_failure(lane, now, reason)
   brake(lane, now, now + math.min(60000, 2000 * 2 ^ math.min(10, opened - 1)), reason)
 end
 
+-- How fast the lane goes: what a new job's expected start is reckoned from.
+local function note_ended(lane, now)
+  local key = k_pace(lane, int(math.floor(now / 60000)))
+  if redis.call('INCR', key) == 1 then redis.call('EXPIRE', key, 180) end
+end
+
 local function note_success(lane, now)
   if redis.call('HEXISTS', k_lane(lane), 'fails') == 0 then return end
   redis.call('HDEL', k_lane(lane), 'fails', 'opened', 'half', 'probe')

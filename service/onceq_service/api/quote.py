@@ -1,0 +1,101 @@
+"""What a job may cost and when it may start: POST /v1/quote, which creates nothing, and in the 202 of a new job.
+
+In a 202 it costs a look into memory: the bounds are known already, a lane's queue is looked at once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+from fastapi import APIRouter, Request
+
+from onceq.wire import CostQuote, JobRequest, Quote
+from onceq_service.api import bounds
+from onceq_service.api import documented as doc
+from onceq_service.api.admission import Wanted, likely_input_tokens
+from onceq_service.api.auth import Submitter
+from onceq_service.api.body import parse, read_json
+from onceq_service.api.catalog import Resolved
+from onceq_service.api.door import HEADS
+from onceq_service.api.service import In, Service
+from onceq_service.pricing import Tariff, cost_at
+from onceq_service.store import Pace
+from onceq_service.store.stats import Group, totals
+from onceq_service.store.views import at, usd
+
+RECENT_MS: Final = round(timedelta(hours=24).total_seconds() * 1000)
+
+router = APIRouter(tags=["costs"])
+
+
+@router.post(
+    "/v1/quote",
+    responses=doc.problems(400, 401, 403, 413, 415, 422, 503),
+    openapi_extra=doc.body_of(JobRequest),
+)
+async def get_quote(request: Request, service: In, key: Submitter) -> Quote:
+    """What a post of the same body may cost, and when its job may start. Creates nothing, and promises no place."""
+    asked = parse(JobRequest, await read_json(request.scope[HEADS], request.receive))
+    models = await service.models_of(asked)
+    await service.prices()
+    wanted = bounds.wanted(service.tariff, asked, models, service.defaults.max_calls)
+    pace = await service.pace(models[0].model)
+    expected = await _expected(service, key.tenant, models[0], wanted)
+    return quote(wanted, models[0], pace, service.free_slots(models[0].provider), expected=expected)
+
+
+def quote(wanted: Wanted, model: Resolved, pace: Pace, free: int, *, expected: int | None = None) -> Quote:
+    """The quote of a request whose first model's lane goes at this pace."""
+    request, start_ms = wanted.request, pace.start_ms(wanted.request.band, free)
+    if start_ms is not None and request.not_before is not None:
+        start_ms = max(start_ms, round(request.not_before.timestamp() * 1000))
+    return Quote(
+        cost=_cost(wanted, expected),
+        jobs_ahead=pace.ahead(request.band),
+        expected_start_at=at(start_ms),
+        refused=_refused(wanted),
+    )
+
+
+def _cost(wanted: Wanted, expected: int | None) -> CostQuote:
+    upper, limit = wanted.bounds.nano_usd, wanted.max_cost
+    if limit is not None and upper is not None:
+        upper = min(upper, limit)
+    return CostQuote(
+        expected_nano_usd=expected if upper is None or expected is None else min(expected, upper),
+        call_upper_nano_usd=wanted.bounds.call.nano_usd,
+        upper_nano_usd=upper,
+        upper_usd=None if upper is None else usd(upper),
+        unbounded=wanted.bounds.call.detail or None,
+    )
+
+
+def _refused(wanted: Wanted) -> str | None:
+    call, limit = wanted.bounds.call, wanted.max_cost
+    if limit is None or (call.nano_usd is not None and call.nano_usd <= limit):
+        return None
+    return bounds.too_dear(wanted).code
+
+
+async def _expected(service: Service, tenant: str, model: Resolved, wanted: Wanted) -> int | None:
+    """A call with the mean output of the tenant's last day on the model; None where it had none, or no price."""
+    sums = service.store.sums
+    now_ms = await sums.now_ms()
+    found = await sums.spans(tenant, "h", now_ms - RECENT_MS, now_ms, ("model",))
+    alike = Group(model.simulated, (("model", model.model),), ())
+    recent = totals([fields for one in found if one.group == alike for fields in one.fields])
+    if recent.calls == 0:
+        return None
+    tokens = -(-recent.output_tokens // recent.calls)
+    return await asyncio.to_thread(_likely_cost, service.tariff, model.model, wanted, tokens)
+
+
+def _likely_cost(tariff: Tariff, model: str, wanted: Wanted, output_tokens: int) -> int | None:
+    """What a call of so many output tokens comes to, its input counted as lanes count it."""
+    given, most = likely_input_tokens(wanted.body), wanted.bounds.calls[0].output_tokens
+    answer = output_tokens if most is None else min(output_tokens, most)
+    return cost_at(
+        tariff.unit_prices(model, input_tokens=given), input_tokens=given, cached_tokens=0, output_tokens=answer
+    )
