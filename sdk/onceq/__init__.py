@@ -5,6 +5,7 @@ their results. The values they hand out are in `onceq.wire`, the errors they rai
 """
 
 from importlib.metadata import version
+from typing import Any
 
 from onceq._async_client import AsyncClient
 from onceq._async_handles import AsyncJobHandle, AsyncJobStream
@@ -54,6 +55,14 @@ from onceq.wire import (
 )
 
 __version__ = version("onceq")
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """What `%load_ext onceq` calls: adds the magics `%llm` and `%%llm` to the notebook."""
+    from onceq.notebook.magics import register
+
+    register(shell)
+
 
 __all__ = [
     "APIError",

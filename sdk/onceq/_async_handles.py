@@ -102,6 +102,23 @@ class AsyncJobStream:
     def __repr__(self) -> str:
         return f"AsyncJobStream({self.job_id or 'not started'}, at event {self.position})"
 
+    async def show(self) -> Job:
+        """Show the answer while it is written, then what it took; the ended job, well or not.
+
+        In a notebook the cell is live (Markdown, updated in place), elsewhere it is plain text. A stream that is the
+        last value of a cell is shown like this by itself, while other cells run. An interrupt detaches: the job goes
+        on, and the cell says how to come back. Raises what an iteration raises, but not JobError: that is shown.
+        """
+        from onceq.notebook.live import ashow  # what no service needs, no service imports
+
+        return await ashow(self)
+
+    def _ipython_display_(self) -> None:
+        from onceq.notebook.live import show_in_background
+
+        if not show_in_background(self):
+            print(repr(self))  # noqa: T201 - the value of a line in an IPython without a loop
+
     def _repr_html_(self) -> str:
         return _display.output_html(self.output, self._job)
 
@@ -153,3 +170,6 @@ class AsyncJobHandle:
 
     def _repr_html_(self) -> str:
         return _display.job_html(self._job)
+
+    def _repr_markdown_(self) -> str:
+        return _display.job_markdown(self._job)

@@ -1,31 +1,71 @@
-"""How jobs and answers look in a notebook. Pure: values in, HTML out; every text is escaped."""
+"""How jobs and answers look, in a notebook and in a terminal. Pure: values in; HTML, Markdown or plain text out."""
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING
+
+from onceq._markdown import fenced, safe_html
 
 if TYPE_CHECKING:
     from onceq.wire import Job, Output
 
-_TEXT = "white-space:pre-wrap"
 _QUIET = "color:gray;font-size:smaller"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def job_html(job: Job) -> str:
     """The answer so far, or why there is none, above a quiet line with what it took."""
-    return _block(job.text, _error(job), footer(job))
+    return answer_html(job.text, footer(job), problem(job))
+
+
+def job_markdown(job: Job) -> str:
+    """The same for exporters that know Markdown alone; model text is a code block, so that none of it is markup."""
+    parts = [fenced(job.text) if job.text else "", fenced(problem(job)) if job.error else "", f"`{footer(job)}`"]
+    return "\n\n".join(part for part in parts if part)
+
+
+def job_plain(job: Job) -> str:
+    """The same for terminals."""
+    return plain("\n".join(part for part in (job.text, problem(job), footer(job)) if part))
 
 
 def output_html(output: Output, job: Job | None) -> str:
     """What has arrived of a stream."""
-    return _block(output.text, _error(job) if job else "", footer(job) if job else "not started")
+    return answer_html(output.text, footer(job), problem(job)) if job else answer_html(output.text, "not started")
+
+
+def answer_html(text: str, foot: str, error: str = "") -> str:
+    """A text as Markdown, what went wrong in bold, and a quiet line below; all of it escaped."""
+    body = safe_html(text) if text else ""
+    wrong = f"<div><b>{escape(error)}</b></div>" if error else ""
+    return f'<div>{body}{wrong}<div style="{_QUIET}">{escape(foot)}</div></div>'
+
+
+def plain(text: str) -> str:
+    """The text without control characters, which could move a terminal's cursor or rename its window."""
+    return _CONTROL.sub("", text)
 
 
 def footer(job: Job) -> str:
     """One line: model, state, tokens, cost, time to first token, id; what is not known is left out."""
     parts = [job.model, job.status, *_tokens(job), *_cost(job), *_ttft(job), job.id]
     return " · ".join([*parts, "simulated"] if job.simulated else parts)
+
+
+def problem(job: Job) -> str:
+    """Why the job has no answer; empty where it has one, or may still get one."""
+    return f"{job.error.message} [{job.error.code}]" if job.error else ""
+
+
+def detached(job_id: str | None, *, awaited: bool) -> str:
+    """What an interrupted cell says: what goes on, how to come back to it, how to end it."""
+    if job_id is None:
+        return "Interrupted before the job had its number: run the cell again, the same request joins the same job."
+    back = f"await client.follow({job_id!r}).show()" if awaited else f"client.follow({job_id!r}).show()"
+    end = f"{'await ' if awaited else ''}client.cancel({job_id!r})"
+    return f"Detached: the job goes on, and is paid once. Come back: {back} - or end it: {end}"
 
 
 def _tokens(job: Job) -> list[str]:
@@ -44,13 +84,3 @@ def _cost(job: Job) -> list[str]:
 def _ttft(job: Job) -> list[str]:
     ttft_s = job.timings.ttft_s
     return [] if ttft_s is None else [f"ttft {ttft_s:.2f} s"]
-
-
-def _error(job: Job) -> str:
-    return f"{job.error.message} [{job.error.code}]" if job.error else ""
-
-
-def _block(text: str, error: str, foot: str) -> str:
-    body = f'<div style="{_TEXT}">{escape(text)}</div>' if text else ""
-    problem = f"<div><b>{escape(error)}</b></div>" if error else ""
-    return f'<div>{body}{problem}<div style="{_QUIET}">{escape(foot)}</div></div>'

@@ -99,6 +99,20 @@ class JobStream:
     def __repr__(self) -> str:
         return f"JobStream({self.job_id or 'not started'}, at event {self.position})"
 
+    def show(self) -> Job:
+        """Show the answer while it is written, then what it took; the ended job, well or not.
+
+        In a notebook the cell is live (Markdown, updated in place), elsewhere it is plain text. A stream that is the
+        last value of a cell is shown like this by itself. An interrupt detaches: the job goes on, and the cell says
+        how to come back. Raises what an iteration raises, but not JobError: how the job ended is shown.
+        """
+        from onceq.notebook.live import show  # what no service needs, no service imports
+
+        return show(self)
+
+    def _ipython_display_(self) -> None:
+        self.show()
+
     def _repr_html_(self) -> str:
         return _display.output_html(self.output, self._job)
 
@@ -150,3 +164,6 @@ class JobHandle:
 
     def _repr_html_(self) -> str:
         return _display.job_html(self._job)
+
+    def _repr_markdown_(self) -> str:
+        return _display.job_markdown(self._job)

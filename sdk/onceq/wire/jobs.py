@@ -145,6 +145,11 @@ class Job(Answer):
 
         return job_html(self)
 
+    def _repr_markdown_(self) -> str:
+        from onceq._display import job_markdown
+
+        return job_markdown(self)
+
 
 class SubmittedJob(Job):
     """The 202's body: the job, and what this post did (`created` it, `joined` it, or `replayed` a finished one).

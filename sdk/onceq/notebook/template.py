@@ -1,0 +1,32 @@
+"""A prompt with holes: `{name}` is filled from a namespace, `{{` and `}}` are braces. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+_HOLE: Final = re.compile(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}")
+
+
+class MissingNames(LookupError):  # noqa: N818 - reads as what happened
+    """Names that the prompt uses and the namespace lacks, in `names`."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"the prompt uses {', '.join(names)}, which this notebook has not defined.")
+        self.names = names
+
+
+def fill(template: str, namespace: Mapping[str, object]) -> str:
+    """The prompt with every `{name}` replaced by `str(namespace[name])`; other braces stay. Raises MissingNames.
+
+    Names alone are filled in, not expressions: a text with braces, such as JSON, is a prompt like any other.
+    """
+    missing = [name for name in _names(template) if name not in namespace]
+    if missing:
+        raise MissingNames(missing)
+    return _HOLE.sub(lambda hole: str(namespace[hole[1]]) if hole[1] else hole[0][0], template)
+
+
+def _names(template: str) -> list[str]:
+    return list(dict.fromkeys(hole[1] for hole in _HOLE.finditer(template) if hole[1]))

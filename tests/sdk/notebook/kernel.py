@@ -1,0 +1,102 @@
+"""A real kernel that runs cells one by one, and what a frontend would show for each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import nbformat
+
+from tests.stack import Stack
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of the kernel's own packages, at import
+    from jupyter_client.manager import KernelManager
+    from nbclient import NotebookClient
+
+Output = dict[str, Any]
+SETUP = """
+import onceq
+client = onceq.AsyncClient(model='openai/gpt-4o-mini')
+plain = onceq.Client(model='openai/gpt-4o-mini')
+"""
+
+
+def reader_folder(stack: Stack, home: Path, tenant: str) -> Path:
+    """A folder in which onceq is found as `onceq up` leaves it, for a tenant of its own."""
+    folder = home / ".onceq"
+    folder.mkdir()
+    (folder / "url").write_text(stack.url)
+    (folder / "api-key").write_text(stack.key(tenant=tenant))
+    return home
+
+
+def notebook_of(*sources: str) -> Any:
+    """A notebook with these code cells."""
+    made: Any = nbformat.v4
+    return made.new_notebook(cells=[made.new_code_cell(source) for source in sources])
+
+
+def executed(notebook: Any, home: Path, **options: Any) -> Any:
+    """The notebook, run from top to bottom in a kernel whose working directory is `home`."""
+    NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(home)}}, **options
+    ).execute()
+    return notebook
+
+
+def run(home: Path, *sources: str, **options: Any) -> list[list[Output]]:
+    """The outputs of each cell, after a first one that connects."""
+    notebook = executed(notebook_of(SETUP, *sources), home, **options)
+    return [[dict(output) for output in cell.outputs] for cell in notebook.cells[1:]]
+
+
+def html(outputs: list[Output]) -> str:
+    """The one HTML output of a cell."""
+    [shown] = [output for output in outputs if "text/html" in output.get("data", {})]
+    return str(shown["data"]["text/html"])
+
+
+class Kernel:
+    """A kernel that is asked, listened to and interrupted by hand."""
+
+    def __init__(self, manager: Any, client: Any) -> None:
+        self.manager, self.client = manager, client
+
+    def start(self, source: str) -> str:
+        """Begins a cell."""
+        return str(self.client.execute(source))
+
+    def messages(self, timeout_s: float = 60.0) -> Generator[tuple[str, dict[str, Any]]]:
+        """What the kernel publishes, until it is idle: type and content."""
+        while True:
+            try:
+                message = self.client.get_iopub_msg(timeout=timeout_s)
+            except Empty:
+                raise AssertionError(f"the kernel said nothing for {timeout_s} s") from None
+            kind, content = str(message["msg_type"]), dict(message["content"])
+            yield kind, content
+            if kind == "status" and content["execution_state"] == "idle":
+                return
+
+
+@contextmanager
+def running_kernel(home: Path) -> Generator[Kernel]:
+    """A kernel in `home`, stopped at the end."""
+    manager: Any = KernelManager(kernel_name="python3")
+    manager.start_kernel(cwd=str(home))
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        kernel = Kernel(manager, client)
+        kernel.start(SETUP)
+        list(kernel.messages())
+        yield kernel
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

@@ -1,0 +1,83 @@
+"""`%load_ext onceq`, `%llm` and `%%llm` in a real kernel; what is wrong is one sentence, without a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from IPython.core.error import UsageError
+
+from onceq.notebook.magics import read, request
+from onceq.notebook.template import MissingNames, fill
+from tests.sdk.notebook.kernel import Output, html, run
+
+QUICK = "[[sim tokens=12 tps=0 ttft_ms=0]]"
+LOAD = "%load_ext onceq"
+
+
+def test_a_cell_asks_fills_in_variables_and_binds_the_job(home: Path) -> None:
+    _, asked, bound = run(
+        home,
+        f"{LOAD}\ntopic = 'queues'",
+        f"%%llm --model openai/gpt-4o-mini --as about --max-tokens 50\nWrite about {{topic}}. {QUICK}",
+        "print(about.status, about.usage.output_tokens)\n"
+        f"same = plain.submit('Write about queues. {QUICK}', max_tokens=50)\n"
+        "print(same.disposition, same.id == about.id)",
+    )
+    assert "12 tokens" in html(asked)
+    assert printed(bound) == "succeeded 12\nreplayed True\n"
+
+
+def test_a_line_asks_with_the_model_named_last(home: Path) -> None:
+    [*_, asked, bound] = run(
+        home,
+        LOAD,
+        f"%llm --model openai/gpt-4o-mini First. {QUICK}",
+        f"%llm What's $5 in a 'queue'? {QUICK}",
+        f"same = plain.submit(\"What's $5 in a 'queue'? {QUICK}\")\nprint(same.id == answer.id)",
+    )
+    assert "openai/gpt-4o-mini" in html(asked)
+    assert printed(bound) == "True\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("%%llm\nHello", "name a model once"),
+        ("%%llm --model openai/gpt-4o-mini\nHello {nobody}", "uses nobody, which this notebook has not defined"),
+        ("%%llm --model nowhere/at-all\nHello", "unknown_model"),
+        ("%%llm --modle x\nHello", "unrecognized arguments"),
+        ("%%llm --model openai/gpt-4o-mini\nNo. [[sim fault=400]]", "provider_bad_request"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(home: Path, cell: str, says: str) -> None:
+    _, outputs = run(home, LOAD, cell, allow_errors=True)
+    told = [output["text"] for output in outputs if output["output_type"] == "stream"]
+    assert len(told) == 1
+    assert says in told[0]
+    assert "Traceback" not in told[0]
+
+
+def printed(outputs: list[Output]) -> str:
+    return "".join(output.get("text", "") for output in outputs)
+
+
+def test_options_end_where_the_prompt_begins() -> None:
+    options, prompt = read("--fresh -m a/b --system 'Be brief.' --param seed=7 --param tier=flex Don't --panic", None)
+    assert (options.model, prompt) == ("a/b", "Don't --panic")
+    assert request(options) == {"system": "Be brief.", "params": {"seed": 7, "tier": "flex"}, "fresh": True}
+
+
+@pytest.mark.parametrize(
+    ("line", "cell"), [("", ""), ("--model", "x"), ("words", "x"), ("--max-tokens ten", "x"), ("--as 1st", "x")]
+)
+def test_a_line_that_makes_no_sense_is_a_usage_error(line: str, cell: str) -> None:
+    with pytest.raises(UsageError):
+        read(line, cell)
+
+
+def test_a_template_fills_names_and_leaves_other_braces() -> None:
+    assert fill('{a} {{b}} {"json": 1} {a.b}', {"a": 1, "b": 2}) == '1 {b} {"json": 1} {a.b}'
+    with pytest.raises(MissingNames) as missing:
+        fill("{x} {y} {x}", {})
+    assert missing.value.names == ["x", "y"]
