@@ -13,7 +13,7 @@ ALL := $(VENV)/.installed-all
 RUN := $(if $(wildcard $(ALL)),$(ALL),$(VENV)/.installed-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test setup lint fmt types pytest faults mutants blame bench lock clean
+.PHONY: help demo up test setup lint fmt types pytest faults mutants blame bench docs lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ blame: $(ALL) ## Mixes faults over a running house, and prints who was blamed fo
 
 bench: $(ALL) ## Measures speed, ten minutes on a quiet machine; BENCH="posts --quick" for a part of it
 	$(BIN)/python -m benchmarks $(BENCH)
+
+docs: $(ALL) ## Builds the SDK's API reference from its docstrings; open build/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 fmt: $(ALL) ## Formats, and mends what can be mended
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,68 @@
+"""onceq as a user's type checker sees it: read by basedpyright, strict, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import assert_type
+
+import onceq
+from onceq.testing import PrivateOnceq, private_onceq
+
+
+def blocking(client: onceq.Client) -> None:
+    """The calls of a script."""
+    handle = client.submit("Hello", model="openai/gpt-4o-mini", max_tokens=10, labels={"run": "7"})
+    assert_type(handle, onceq.JobHandle)
+    assert_type(handle.result(timeout_s=5), onceq.Job)
+    stream = client.stream([{"role": "user", "content": "Hello"}])
+    for piece in stream:
+        assert_type(piece, str)
+    assert_type(stream.show(), onceq.Job)
+    assert_type(stream.job, onceq.Job | None)
+    assert_type(client.list(status="failed"), Iterator[onceq.Job])
+    for made in client.submit_batch(["One", "Two"]):
+        assert_type(made, onceq.JobHandle | onceq.OnceqError)
+
+
+async def awaiting(client: onceq.AsyncClient) -> None:
+    """The same for code that awaits."""
+    handle = await client.submit("Hello", temperature=0.5)
+    assert_type(handle, onceq.AsyncJobHandle)
+    async for event in handle.events():
+        assert_type(event, onceq.StreamEvent)
+        assert_type(event.data, onceq.Event)
+    assert_type(await client.stream("Hello").show(), onceq.Job)
+    assert_type(client.list(), AsyncIterator[onceq.Job])
+
+
+def values(job: onceq.Job) -> None:
+    """What is null until it is known has to be asked for."""
+    assert_type(job.text, str)
+    assert_type(job.cost.nano_usd, int | None)
+    assert_type(job.usage, onceq.Usage | None)
+    assert_type(job.timings.ttft_s, float | None)
+
+
+def refused(client: onceq.Client) -> None:
+    """What a type checker must say no to; an ignore that is not needed is an error too."""
+    client.submit("Hello", max_token=10)  # pyright: ignore[reportCallIssue]
+    client.submit(42)  # pyright: ignore[reportArgumentType]
+    client.list(status="done")  # pyright: ignore[reportArgumentType]
+
+
+def errors(client: onceq.Client) -> onceq.Job | None:
+    """An ended job is in the error."""
+    try:
+        return client.result("job_1")
+    except onceq.JobError as failed:
+        assert_type(failed.job, onceq.Job)
+    except onceq.RateLimitError as slow:
+        assert_type(slow.retry_after_s, float | None)
+    return None
+
+
+def testing() -> None:
+    """A private onceq."""
+    with private_onceq(workers=2) as server:
+        assert_type(server, PrivateOnceq)
+        assert_type(server.billed_calls(), int)
