@@ -19,7 +19,9 @@ class Kept(Generic[T]):
 
     async def get(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What was made for the name not long ago, else what `make` gives now; raises what it raises."""
-        now = time.monotonic()
+        now, known = time.monotonic(), self._made.get(name)
+        if known is not None and now - known[0] <= self._keep_s and known[1].done():
+            return known[1].result()  # as most callers find it: no waiting, no future
         self._made = {n: made for n, made in self._made.items() if now - made[0] <= self._keep_s}
         if name not in self._made:
             self._made[name] = (now, asyncio.create_task(make(), name=f"make-{name}"))

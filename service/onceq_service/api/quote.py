@@ -9,6 +9,7 @@ import asyncio
 from datetime import timedelta
 from typing import Final
 
+import msgspec
 from fastapi import APIRouter, Request
 
 from onceq.wire import CostQuote, JobRequest, Quote
@@ -19,6 +20,7 @@ from onceq_service.api.auth import Submitter
 from onceq_service.api.body import parse, read_json
 from onceq_service.api.catalog import Resolved
 from onceq_service.api.door import HEADS
+from onceq_service.api.receipt import rfc3339
 from onceq_service.api.service import In, Service
 from onceq_service.pricing import Tariff, cost_at
 from onceq_service.store import Pace
@@ -26,6 +28,8 @@ from onceq_service.store.stats import Group, totals
 from onceq_service.store.views import at, usd
 
 RECENT_MS: Final = round(timedelta(hours=24).total_seconds() * 1000)
+
+_ENCODE: Final = msgspec.json.Encoder().encode
 
 router = APIRouter(tags=["costs"])
 
@@ -43,26 +47,33 @@ async def get_quote(request: Request, service: In, key: Submitter) -> Quote:
     wanted = bounds.wanted(service.tariff, asked, models, service.defaults.max_calls)
     pace = await service.pace(models[0].model)
     expected = await _expected(service, key.tenant, models[0], wanted)
-    return quote(wanted, models[0], pace, service.free_slots(models[0].provider), expected=expected)
+    return quote(wanted, pace, service.free_slots(models[0].provider), expected=expected)
 
 
-def quote(wanted: Wanted, model: Resolved, pace: Pace, free: int, *, expected: int | None = None) -> Quote:
-    """The quote of a request whose first model's lane goes at this pace."""
-    request, start_ms = wanted.request, pace.start_ms(wanted.request.band, free)
-    if start_ms is not None and request.not_before is not None:
-        start_ms = max(start_ms, round(request.not_before.timestamp() * 1000))
+def quote(wanted: Wanted, pace: Pace, free: int, *, expected: int | None = None) -> Quote:
+    """The quote of a request whose first model's lane goes at this pace, with so many slots free."""
     return Quote(
         cost=_cost(wanted, expected),
-        jobs_ahead=pace.ahead(request.band),
-        expected_start_at=at(start_ms),
+        jobs_ahead=pace.ahead(wanted.request.band),
+        expected_start_at=at(_start_ms(wanted, pace, free)),
         refused=_refused(wanted),
     )
 
 
-def _cost(wanted: Wanted, expected: int | None) -> CostQuote:
+def _start_ms(wanted: Wanted, pace: Pace, free: int) -> int | None:
+    request, start_ms = wanted.request, pace.start_ms(wanted.request.band, free)
+    if start_ms is None or request.not_before is None:
+        return start_ms
+    return max(start_ms, round(request.not_before.timestamp() * 1000))
+
+
+def _upper(wanted: Wanted) -> int | None:
     upper, limit = wanted.bounds.nano_usd, wanted.max_cost
-    if limit is not None and upper is not None:
-        upper = min(upper, limit)
+    return upper if upper is None or limit is None else min(upper, limit)
+
+
+def _cost(wanted: Wanted, expected: int | None) -> CostQuote:
+    upper = _upper(wanted)
     return CostQuote(
         expected_nano_usd=expected if upper is None or expected is None else min(expected, upper),
         call_upper_nano_usd=wanted.bounds.call.nano_usd,
@@ -77,6 +88,32 @@ def _refused(wanted: Wanted) -> str | None:
     if limit is None or (call.nano_usd is not None and call.nano_usd <= limit):
         return None
     return bounds.too_dear(wanted).code
+
+
+def in_a_receipt(wanted: Wanted, pace: Pace, free: int) -> str:
+    """The quote of an admitted request as JSON, from a template: a model would cost a post a tenth of its time."""
+    start_ms, ahead = _start_ms(wanted, pace, free), pace.ahead(wanted.request.band)
+    upper, call = _upper(wanted), wanted.bounds.call
+    return TEMPLATE % (
+        _number(call.nano_usd), _number(upper), "null" if upper is None else f'"{usd(upper)}"',
+        _ENCODE(call.detail).decode() if call.detail else "null", _number(ahead),
+        "null" if start_ms is None else f'"{rfc3339(start_ms)}"',
+    )  # fmt: skip
+
+
+def _number(value: int | None) -> str:
+    return "null" if value is None else str(value)
+
+
+def _template() -> str:
+    """Quote's own JSON with a `%s` for what differs, so that it grows with the model."""
+    text = Quote(cost=CostQuote()).model_dump_json()
+    for name in ("call_upper_nano_usd", "upper_nano_usd", "upper_usd", "unbounded", "jobs_ahead", "expected_start_at"):
+        text = text.replace(f'"{name}":null', f'"{name}":%s')
+    return text
+
+
+TEMPLATE: Final = _template()
 
 
 async def _expected(service: Service, tenant: str, model: Resolved, wanted: Wanted) -> int | None:

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from onceq.wire import Quote, SubmittedJob, Urls
+from onceq.wire import SubmittedJob, Urls
 from onceq_service.store import Admission
 
 _ENCODE: Final = msgspec.json.Encoder().encode
@@ -37,8 +37,8 @@ def _template() -> str:
 TEMPLATE: Final = _template()
 
 
-def created(a: Admission, created_ms: int, durability: str, quote: Quote) -> bytes:
-    """The 202's body."""
+def created(a: Admission, created_ms: int, durability: str, quote: str) -> bytes:
+    """The 202's body; `quote` as JSON."""
     return (
         TEMPLATE
         % {
@@ -54,7 +54,7 @@ def created(a: Admission, created_ms: int, durability: str, quote: Quote) -> byt
             "band": a.band,
             "simulated": "true" if a.simulated else "false",
             "durability": durability,
-            "quote": quote.model_dump_json(),
+            "quote": quote,
         }
     ).encode()
 

@@ -5,6 +5,7 @@ refreshed in the background, so that no request waits for it. Nothing here is st
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import time
@@ -76,7 +77,7 @@ class Service:
         kept = Retention(s.result_ttl_s, s.events_ttl_s, s.idempotency_ttl_s, s.lease_s)
         async with open_store(s.redis_url, s.queue, kept) as self.store:
             self.doorkeeper = Doorkeeper(self.store.keys)
-            self._tables = asyncio.create_task(asyncio.to_thread(load_tables), name="api-price-tables")
+            self._tables = asyncio.create_task(asyncio.to_thread(_load_prices), name="api-price-tables")
             chores = [
                 asyncio.create_task(repeat(what, every_s), name=f"api-{what.__name__}")
                 for what, every_s in self._chores()
@@ -161,6 +162,17 @@ class Service:
             (self.tend, TEND_S), (self.see_workers, WORKERS_S), (self.say_api, API_S), (self.inspect, INSPECT_S),
             (self.tell_of_stuck_readers, STUCK_S),
         )  # fmt: skip
+
+
+def _load_prices() -> None:
+    """Loads the tables and takes what is there now out of the garbage collector's sight.
+
+    The tables are some hundred thousand objects that live as long as the process: looking through them again and again
+    cost each post 30 us, and now and then one of them 50 ms.
+    """
+    load_tables()
+    gc.collect()
+    gc.freeze()
 
 
 async def repeat(what: Callable[[], Awaitable[object]], every_s: float) -> None:

@@ -13,7 +13,7 @@ from onceq_service.api.admission import admission, idempotency_key
 from onceq_service.api.auth import require
 from onceq_service.api.body import Heads, parse, read_json
 from onceq_service.api.problems import store_full
-from onceq_service.api.quote import quote
+from onceq_service.api.quote import in_a_receipt
 from onceq_service.api.replies import JSON, Reply
 from onceq_service.api.service import Service
 from onceq_service.store import ApiKey, CostTooHigh, Seal
@@ -57,7 +57,7 @@ async def admit(
     except CostTooHigh as exc:
         raise bounds.too_dear(wanted) from exc
     if admitted.disposition == "created":
-        told = quote(wanted, models[0], pace, service.free_slots(models[0].provider))
+        told = in_a_receipt(wanted, pace, service.free_slots(models[0].provider))
         return Accepted(admitted.id, "created", receipt.created(asked, admitted.created_ms, jobs.durability, told))
     known: SubmittedJob = await jobs.submitted(admitted)
     return Accepted(admitted.id, admitted.disposition, known.model_dump_json().encode())

@@ -75,6 +75,8 @@ class CostBounds:
     @property
     def call(self) -> CallBound:
         """The dearest of the models; one without a bound before all others."""
+        if len(self.calls) == 1:
+            return self.calls[0]
         return max(self.calls, key=lambda call: (call.nano_usd is None, call.nano_usd or 0))
 
     @property
@@ -98,7 +100,7 @@ def call_bound(tariff: Tariff, model: str, request: JobRequest, body: bytes) -> 
     wanted = _output_tokens(request, kind, prices)
     if prices is None:
         return CallBound(model, given, wanted, None, "unpriced_model", _unpriced(model))
-    strange = sorted(set(request.params or {}) - HARMLESS_PARAMS)
+    strange = sorted(set(request.params) - HARMLESS_PARAMS) if request.params else ()
     if strange:
         return CallBound(model, given, wanted, None, "unbounded_cost", _strange(strange))
     if wanted is None:
@@ -110,9 +112,11 @@ def call_bound(tariff: Tariff, model: str, request: JobRequest, body: bytes) -> 
 
 def input_tokens(request: JobRequest, body: bytes, kind: ProviderKind) -> int:
     """No provider counts more input for this request. Images count by number, not by the bytes of their data."""
-    images = [part for turn in request.messages or () for part in turn.content or () if isinstance(part, ImagePart)]
+    if request.messages is None:
+        return REQUEST_TOKENS + MESSAGE_TOKENS + _bytes(body) + _structure_tokens(request)
+    images = [part for turn in request.messages for part in turn.content or () if isinstance(part, ImagePart)]
     text = _bytes(body) - sum(len(image.data or "") for image in images)
-    turns = MESSAGE_TOKENS * (sum(1 + len(turn.tool_calls or ()) for turn in request.messages or ()) or 1)
+    turns = MESSAGE_TOKENS * sum(1 + len(turn.tool_calls or ()) for turn in request.messages)
     return REQUEST_TOKENS + text + turns + _structure_tokens(request) + IMAGE_TOKENS[kind] * len(images)
 
 

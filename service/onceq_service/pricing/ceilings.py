@@ -51,7 +51,11 @@ class Ceilings:
 
     def at(self, input_tokens: int) -> Step:
         """What holds at most for a call of up to that many input tokens."""
-        return max((step for step in self.steps if step.above < input_tokens), key=_above, default=self.steps[0])
+        found = self.steps[0]
+        for step in self.steps[1:]:
+            if step.above < input_tokens:
+                found = step
+        return found
 
 
 def ceilings(provider: Priceable, model_id: str) -> Ceilings | None:
@@ -121,7 +125,3 @@ def _tiers(price: Price | None) -> Sequence[Tier]:
 
 def _nano(usd: Decimal) -> int:
     return int((usd * NANO).to_integral_value(rounding=ROUND_CEILING))
-
-
-def _above(step: Step) -> int:
-    return step.above
