@@ -102,8 +102,8 @@ class AsyncJobStream:
     def __repr__(self) -> str:
         return f"AsyncJobStream({self.job_id or 'not started'}, at event {self.position})"
 
-    async def show(self) -> Job:
-        """Show the answer while it is written, then what it took; the ended job, well or not.
+    async def show(self) -> None:
+        """Show the answer while it is written, then what it took; afterwards `job` is the ended job, well or not.
 
         In a notebook the cell is live (Markdown, updated in place), elsewhere it is plain text. A stream that is the
         last value of a cell is shown like this by itself, while other cells run. An interrupt detaches: the job goes
@@ -111,7 +111,7 @@ class AsyncJobStream:
         """
         from onceq.notebook.live import ashow  # what no service needs, no service imports
 
-        return await ashow(self)
+        await ashow(self)
 
     def _ipython_display_(self) -> None:
         from onceq.notebook.live import show_in_background

@@ -99,8 +99,8 @@ class JobStream:
     def __repr__(self) -> str:
         return f"JobStream({self.job_id or 'not started'}, at event {self.position})"
 
-    def show(self) -> Job:
-        """Show the answer while it is written, then what it took; the ended job, well or not.
+    def show(self) -> None:
+        """Show the answer while it is written, then what it took; afterwards `job` is the ended job, well or not.
 
         In a notebook the cell is live (Markdown, updated in place), elsewhere it is plain text. A stream that is the
         last value of a cell is shown like this by itself. An interrupt detaches: the job goes on, and the cell says
@@ -108,7 +108,7 @@ class JobStream:
         """
         from onceq.notebook.live import show  # what no service needs, no service imports
 
-        return show(self)
+        show(self)
 
     def _ipython_display_(self) -> None:
         self.show()

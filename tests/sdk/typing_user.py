@@ -17,7 +17,7 @@ def blocking(client: onceq.Client) -> None:
     stream = client.stream([{"role": "user", "content": "Hello"}])
     for piece in stream:
         assert_type(piece, str)
-    assert_type(stream.show(), onceq.Job)
+    stream.show()
     assert_type(stream.job, onceq.Job | None)
     assert_type(client.list(status="failed"), Iterator[onceq.Job])
     for made in client.submit_batch(["One", "Two"]):
@@ -31,7 +31,7 @@ async def awaiting(client: onceq.AsyncClient) -> None:
     async for event in handle.events():
         assert_type(event, onceq.StreamEvent)
         assert_type(event.data, onceq.Event)
-    assert_type(await client.stream("Hello").show(), onceq.Job)
+    await client.stream("Hello").show()
     assert_type(client.list(), AsyncIterator[onceq.Job])
 
 

@@ -14,6 +14,7 @@ from IPython.core.magic import no_var_expand
 from onceq import _flows
 from onceq._client import Client
 from onceq.errors import ConfigurationError, OnceqError
+from onceq.notebook.live import show
 from onceq.notebook.template import MissingNames, fill
 
 DEFAULT_NAME: Final = "answer"
@@ -50,7 +51,7 @@ class Asker:
         try:
             options, prompt = read(line, cell)
             asked = fill(prompt, self._shell.user_ns)
-            job = self._connected().stream(asked, model=self._model_of(options), **request(options)).show()
+            job = show(self._connected().stream(asked, model=self._model_of(options), **request(options)))
             self._shell.user_ns[options.name] = job
             _flows.succeeded(job)
         except (OnceqError, MissingNames) as exc:

@@ -35,7 +35,7 @@ def test_a_stream_as_a_cells_last_value_is_shown_with_model_tokens_cost_ttft_and
 def test_a_stream_is_shown_in_a_running_loop_awaited_and_in_the_background(home: Path) -> None:
     awaited, left, later = run(
         home,
-        f"job = await client.stream('Two. {QUICK}').show(); print(job.status)",
+        f"await client.stream('Two. {QUICK}').show()",
         f"behind = client.stream('Three. {QUICK}')\nbehind",
         "import asyncio\nwhile behind.job is None or behind.job.status != 'succeeded': await asyncio.sleep(0.05)\n"
         "await asyncio.sleep(0.3); print('ended')",
@@ -93,7 +93,7 @@ def interrupted(kernel: Kernel, source: str) -> str:
 
 
 def test_a_job_that_failed_says_why_below_what_had_come(home: Path) -> None:
-    [outputs] = run(home, "job = plain.stream('No. [[sim fault=400]]').show()")
+    [outputs] = run(home, "plain.stream('No. [[sim fault=400]]').show()")
     assert "[provider_bad_request]" in html(outputs)
     assert "failed" in html(outputs)
     assert [output["output_type"] for output in outputs] == ["display_data"], "told, not raised"

@@ -1,0 +1,69 @@
+"""A notebook of 500 rows whose kernel is killed at 40 % and that is run again: 500 calls are paid, no row is missing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from uuid import uuid4
+
+import httpx2
+
+from onceq import Client
+from tests.sdk.notebook.kernel import executed, notebook_of, reader_folder, running_kernel
+from tests.stack import Stack
+from tests.waiting import wait_until
+
+ROWS = 500
+CELL = f"""
+import onceq
+import pandas as pd
+
+reviews = pd.DataFrame({{"text": [f"Review {{n}}: it was fine." for n in range({ROWS})]}})
+prompts = ("Summarise: " + reviews["text"] + " [[sim tokens=8 tps=0 ttft_ms=250]]").tolist()
+with onceq.Client(model="openai/gpt-4o-mini") as client:
+    jobs = client.submit_batch(prompts)
+    done = [job.result() for job in jobs]
+reviews["summary"] = [job.text for job in done]
+reviews["cost_nano_usd"] = [job.cost.nano_usd for job in done]
+reviews.to_json("summaries.json")
+"""
+
+
+def test_a_kernel_that_is_killed_at_two_fifths_costs_no_call_more(home: Path, stack: Stack, tmp_path: Path) -> None:
+    with Client(stack.url, (home / ".onceq" / "api-key").read_text()) as client:
+        with running_kernel(home) as kernel:
+            kernel.start(CELL)
+            wait_until(lambda: ended(client) >= 0.4 * ROWS, "two fifths of the rows", timeout_s=120)
+            kernel.manager.shutdown_kernel(now=True)
+        assert not (home / "summaries.json").exists(), "the kernel was lost before the frame was complete"
+        executed(notebook_of(CELL), home)
+        jobs = {job.id for job in client.list(page_size=200)}
+    assert len(jobs) == ROWS
+    assert billed(stack, jobs) == dict.fromkeys(jobs, 1), "the simulator's meter: one call a row"
+    assert frame(home) == frame(uninterrupted(stack, tmp_path))
+
+
+def ended(client: Client) -> int:
+    return client.stats().last_24h_simulated.jobs
+
+
+def billed(stack: Stack, jobs: set[str]) -> dict[str, int]:
+    """How many calls the simulator would have billed for each of the jobs."""
+    calls = httpx2.get(f"{stack.simulator}/meter").json()["calls"]
+    return dict(Counter(call["job"] for call in calls if call["job"] in jobs))
+
+
+def uninterrupted(stack: Stack, tmp_path: Path) -> Path:
+    """The folder of another tenant, where the same notebook was run in one go."""
+    other = tmp_path / "other"
+    other.mkdir()
+    executed(notebook_of(CELL), reader_folder(stack, other, f"reader-{uuid4().hex[:8]}"))
+    return other
+
+
+def frame(folder: Path) -> dict[str, dict[str, object]]:
+    """The frame that the notebook kept."""
+    kept: dict[str, dict[str, object]] = json.loads((folder / "summaries.json").read_text())
+    assert len(kept["summary"]) == ROWS
+    return kept

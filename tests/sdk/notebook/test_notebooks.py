@@ -1,0 +1,60 @@
+"""The notebooks run from top to bottom against the real service, found as a reader's would find it: by the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from tests.sdk.notebook.kernel import executed
+
+NOTEBOOKS = sorted((Path(__file__).parents[3] / "notebooks").glob("*.ipynb"))
+PRINTED = {
+    "01_first_stream": ("nothing missing, nothing twice", "bill amplification: 1.0"),
+    "03_resume_cancel_crash": ("asked twice, 1 billed call", "nothing missing, nothing twice", "of which wasted"),
+    "04_costs": ("60 jobs, 60 billed calls", "{'replayed': 60}", "bill amplification: 1.0"),
+    "05_compare_models": ("36 answers", "{'replayed': 36}", "bill amplification: 1.0"),
+}
+"""What a reader is shown at the points where a notebook keeps its word."""
+PLOTS = {"03_resume_cancel_crash": 2, "04_costs": 1, "05_compare_models": 1}
+
+
+def read(path: Path) -> Any:
+    reader: Any = nbformat  # it has no annotations
+    return reader.read(path, as_version=4)
+
+
+def outputs(notebook: Any) -> list[Any]:
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def printed(notebook: Any) -> str:
+    """All that the cells have printed."""
+    return "".join(output["text"] for output in outputs(notebook) if output["output_type"] == "stream")
+
+
+def plots(notebook: Any) -> int:
+    return sum("image/png" in output.get("data", {}) for output in outputs(notebook))
+
+
+def test_every_notebook_has_a_word_to_keep() -> None:
+    assert {path.stem for path in NOTEBOOKS} == PRINTED.keys()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
+    cells = [cell for cell in read(path).cells if cell.cell_type == "code"]
+    assert cells
+    assert [cell.source for cell in cells if cell.outputs or cell.execution_count] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_shows_what_it_says(path: Path, home: Path) -> None:
+    notebook = executed(read(path), home)
+    for words in PRINTED[path.stem]:
+        assert words in printed(notebook)
+    assert plots(notebook) == PLOTS.get(path.stem, 0)
+    warned = [o["text"] for o in outputs(notebook) if o["output_type"] == "stream" and o["name"] == "stderr"]
+    assert warned == []
