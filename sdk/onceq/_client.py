@@ -296,13 +296,15 @@ class Client:
         interval: Literal["hour", "day", "total"] = "day",
         since: datetime | None = None,
         until: datetime | None = None,
+        restated_at: datetime | None = None,
     ) -> Costs:
         """What your tenant spent, wasted and avoided, by hour or day (UTC) and group.
 
         Without `since` it is the last 30 days, or 24 hours by hour. `labels` groups by the labels that the service
-        sums up (`ONCEQ_LABEL_KEYS`). Times without a zone are local time.
+        sums up (`ONCEQ_LABEL_KEYS`). `restated_at` adds what the tokens would cost at the prices of that time. Times
+        without a zone are local time.
         """
-        query = _flows.cost_query(group_by, interval, since, until)
+        query = _flows.cost_query(group_by, interval, since, until, restated_at)
         return self._driver.run(_flows.costs(query, self._backoff))
 
     def health(self) -> Health:

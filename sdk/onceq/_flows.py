@@ -154,10 +154,14 @@ def costs(query: Mapping[str, str | Sequence[str]], backoff: Backoff) -> Flow[Co
 
 
 def cost_query(
-    group_by: Sequence[CostDimension], interval: str, since: datetime | None, until: datetime | None
+    group_by: Sequence[CostDimension],
+    interval: str,
+    since: datetime | None,
+    until: datetime | None,
+    restated_at: datetime | None,
 ) -> dict[str, str | Sequence[str]]:
     """The query of costs; times without a zone are local time."""
-    times = {"since": since, "until": until}
+    times = {"since": since, "until": until, "restated_at": restated_at}
     given = {name: at.astimezone().isoformat() for name, at in times.items() if at is not None}
     return {"interval": interval, "group_by": list(group_by), **given}
 

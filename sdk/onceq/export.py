@@ -39,6 +39,7 @@ COLUMNS: Final[dict[str, Callable[[LedgerEntry], Cell]]] = {
     "simulated": lambda e: e.simulated,
     "input_tokens": lambda e: e.input_tokens,
     "cached_tokens": lambda e: e.cached_tokens,
+    "cache_write_tokens": lambda e: e.cache_write_tokens,
     "output_tokens": lambda e: e.output_tokens,
     "reasoning_tokens": lambda e: e.reasoning_tokens,
     "spent_nano_usd": lambda e: e.spent_nano_usd,

@@ -33,6 +33,8 @@ class Quantiles(Answer):
 class Totals(Answer):
     """Sums over a period. Real and simulated work are never in one sum.
 
+    `cached_tokens` and `cache_write_tokens` are input that was read from a provider's cache and written to it.
+    `wasted_by_reason` is `wasted_nano_usd` by why the output is in no answer: a cause, or `cancelled`.
     `avoided_nano_usd` is what the jobs that joined or replayed an answer would have cost. `causes`: how many jobs ended
     with each error code. `phases` is seconds by phase, over the jobs that ended; `verdicts` how many of them have each
     verdict.
@@ -51,6 +53,7 @@ class Totals(Answer):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     spent_nano_usd: int = 0
     wasted_nano_usd: int = 0
@@ -58,6 +61,7 @@ class Totals(Answer):
     unpriced_calls: int = 0
     bill_amplification: float | None = None
     causes: dict[str, int] = Field(default_factory=dict[str, int])
+    wasted_by_reason: dict[str, int] = Field(default_factory=dict[str, int])
     verdicts: dict[Verdict, int] = Field(default_factory=dict[Verdict, int])
     phases: dict[str, float] = Field(default_factory=dict[str, float])
     ttft: Quantiles = Field(default_factory=Quantiles)
@@ -71,6 +75,9 @@ class CostPoint(Answer):
     """One group's totals in one hour or day (UTC), or over all of the time asked for.
 
     A dimension that was not asked for is empty, as is a team that was not given. Simulated work is always apart.
+    `restated_nano_usd` is what the billed tokens would cost at the prices of the time that was asked for, by each
+    model's price for short prompts (the ledger's rows have it by their own length); null: not asked for, or a model
+    has none.
     """
 
     at: datetime
@@ -82,6 +89,7 @@ class CostPoint(Answer):
     labels: dict[str, str] = Field(default_factory=dict[str, str])
     simulated: bool = False
     totals: Totals
+    restated_nano_usd: int | None = None
 
 
 class Costs(Answer):
@@ -164,7 +172,7 @@ class LedgerEntry(Answer):
     """One try, as booked. `outcome` is `ok` or the error code; `billed`: the provider may charge for it.
 
     `id` orders a tenant's rows and is a cursor. `restated_nano_usd` is what the tokens would cost at the prices of the
-    time that was asked for (null: not asked for, or no price then); cache writes count as other input in it.
+    time that was asked for (null: not asked for, or no price then), cache writes by the price of the short cache.
     """
 
     at: datetime
@@ -190,6 +198,7 @@ class LedgerEntry(Answer):
     user: str = ""
     labels: dict[str, str] = Field(default_factory=dict[str, str])
     band: str = ""
+    cache_write_tokens: int = 0
     restated_nano_usd: int | None = None
     restated_price_version: str | None = None
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
@@ -14,7 +17,8 @@ from onceq_service.api.auth import Reader
 from onceq_service.api.problems import invalid_field
 from onceq_service.api.service import In
 from onceq_service.api.stats import time_of
-from onceq_service.store.stats import Group, Span, Sum
+from onceq_service.pricing import Tariff, cost_at
+from onceq_service.store.stats import Group, Span, Sum, totals
 from onceq_service.store.views import Fields
 
 KEPT: Final[dict[Span, timedelta]] = {"h": timedelta(days=35), "d": timedelta(days=400)}
@@ -25,7 +29,10 @@ router = APIRouter(tags=["costs"])
 
 
 class CostQuery(BaseModel):
-    """Which costs: repeat `group_by` for several dimensions. Without `since` it is the last 24 hours, or 30 days."""
+    """Which costs: repeat `group_by` for several dimensions. Without `since` it is the last 24 hours, or 30 days.
+
+    `restated_at` adds what the same tokens would cost at the prices of that time; what was booked stays.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -33,6 +40,7 @@ class CostQuery(BaseModel):
     until: AwareDatetime | None = None
     interval: Literal["hour", "day", "total"] = "day"
     group_by: Annotated[list[CostDimension], Field(max_length=6)] = []
+    restated_at: AwareDatetime | None = None
 
 
 @router.get("/v1/costs", responses=doc.problems(401, 403, 422, 503))
@@ -43,11 +51,14 @@ async def get_costs(service: In, key: Reader, query: Annotated[CostQuery, Query(
     span: Span = "h" if query.interval == "hour" else "d"
     since, until = _reach(query, span, now)
     by = list(dict.fromkeys(query.group_by))
-    found = await sums.spans(key.tenant, span, _ms(since), _ms(until), by)
-    points = _totals(found, since) if query.interval == "total" else found
-    return Costs(
-        since=since, until=until, interval=query.interval, group_by=by, points=[point.point() for point in points]
-    )
+    finer: list[CostDimension] = by if query.restated_at is None or "model" in by else [*by, "model"]
+    found = await sums.spans(key.tenant, span, _ms(since), _ms(until), finer)
+    found = _totals(found, since) if query.interval == "total" else found
+    points = [one.point() for one in coarser(found, by)]
+    if query.restated_at is not None:
+        again = await asyncio.to_thread(restated, found, by, service.tariff, query.restated_at)
+        points = [p.model_copy(update={"restated_nano_usd": nano}) for p, nano in zip(points, again, strict=True)]
+    return Costs(since=since, until=until, interval=query.interval, group_by=by, points=points)
 
 
 def _reach(query: CostQuery, span: Span, now: datetime) -> tuple[datetime, datetime]:
@@ -64,6 +75,39 @@ def _totals(found: list[Sum], since: datetime) -> list[Sum]:
     for one in found:
         groups.setdefault(one.group, []).extend(one.fields)
     return [Sum(since, group, fields) for group, fields in groups.items()]
+
+
+def coarser(found: Iterable[Sum], by: Sequence[CostDimension]) -> list[Sum]:
+    """Sums by fewer dimensions, in the order in which their groups come first."""
+    return [Sum(at, group, [f for one in sums for f in one.fields]) for (at, group), sums in _places(found, by).items()]
+
+
+def restated(found: Iterable[Sum], by: Sequence[CostDimension], tariff: Tariff, at: datetime) -> list[int | None]:
+    """What each of the coarser sums would cost at the prices of a time; `found` must be by model too."""
+    return [_together([_restated(one, tariff, at) for one in sums]) for sums in _places(found, by).values()]
+
+
+def _places(found: Iterable[Sum], by: Sequence[CostDimension]) -> dict[tuple[datetime, Group], list[Sum]]:
+    places: dict[tuple[datetime, Group], list[Sum]] = {}
+    for one in found:
+        names = tuple((name, value) for name, value in one.group.names if name in by)
+        places.setdefault((one.at, replace(one.group, names=names)), []).append(one)
+    return places
+
+
+def _restated(one: Sum, tariff: Tariff, at: datetime) -> int | None:
+    sums = totals(one.fields)
+    if not (sums.input_tokens or sums.output_tokens):
+        return 0
+    return cost_at(
+        tariff.unit_prices(dict(one.group.names)["model"], at), input_tokens=sums.input_tokens,
+        cached_tokens=sums.cached_tokens, output_tokens=sums.output_tokens, cache_write_tokens=sums.cache_write_tokens,
+    )  # fmt: skip
+
+
+def _together(costs: Sequence[int | None]) -> int | None:
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
 
 
 def _ms(at: datetime) -> int:

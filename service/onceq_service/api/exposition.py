@@ -96,14 +96,17 @@ def _work(counted: Counted) -> Iterable[Metric]:
     yield _counter("onceq_jobs_ended", "Jobs that reached their end.", counted, "state", states)
     yield _counter("onceq_tries", "Requests to providers.", counted, "", {"tries": ""})
     yield _counter("onceq_calls", "Tries that may be billed.", counted, "", {"calls": ""})
-    kinds = {"in": "input", "out": "output", "cached": "cached", "reasoning": "reasoning"}
-    yield _counter("onceq_tokens", "Tokens of billed calls; cached are input, reasoning are output too.",
+    kinds = {"in": "input", "out": "output", "cached": "cached", "cwrite": "cache_write", "reasoning": "reasoning"}
+    yield _counter("onceq_tokens", "Tokens of billed calls; cached and cache_write are input too, reasoning output.",
                    counted, "kind", kinds)  # fmt: skip
     for name, says in (
         ("spent", "What calls cost."), ("wasted", "What was spent on output that is in no answer."),
         ("avoided", "What joined and replayed posts would have cost."),
     ):  # fmt: skip
         yield _counter(f"onceq_{name}_usd", f"{says} In US dollars.", counted, "", {name: ""}, 1 / NANO)
+    why = {name: name[2:] for sums in counted.values() for name in sorted(sums) if name.startswith("w:")}
+    yield _counter("onceq_wasted_by_reason_usd", "The same waste by its reason. In US dollars.",
+                   counted, "reason", why, 1 / NANO)  # fmt: skip
     yield _counter("onceq_unpriced_calls", "Billed calls without a known price.", counted, "", {"unpriced": ""})
     codes = {name: name[2:] for sums in counted.values() for name in sorted(sums) if name.startswith("e:")}
     yield _counter("onceq_job_errors", "Jobs that ended with an error.", counted, "code", codes)

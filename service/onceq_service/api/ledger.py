@@ -104,7 +104,11 @@ def _restated(entry: LedgerEntry, tariff: Tariff, at: datetime) -> LedgerEntry:
         return entry.model_copy(update={"restated_nano_usd": 0})
     units = tariff.unit_prices(entry.model, at, input_tokens=entry.input_tokens)
     nano = cost_at(
-        units, input_tokens=entry.input_tokens, cached_tokens=entry.cached_tokens, output_tokens=entry.output_tokens
+        units,
+        input_tokens=entry.input_tokens,
+        cached_tokens=entry.cached_tokens,
+        output_tokens=entry.output_tokens,
+        cache_write_tokens=entry.cache_write_tokens,
     )
     version = None if nano is None else units.version
     return entry.model_copy(update={"restated_nano_usd": nano, "restated_price_version": version})

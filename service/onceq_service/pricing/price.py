@@ -21,12 +21,13 @@ of emoji and hex. The bytes themselves are a hard ceiling."""
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Input includes cached, output includes reasoning."""
+    """Input includes what was read from the provider's cache and written to it, output includes reasoning."""
 
     input: int = 0
     output: int = 0
     cached: int = 0
     reasoning: int = 0
+    cache_write: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def _local_money(local: PriceConfig, usage: Usage) -> int:
 
 def _tokens(usage: Usage) -> Tokens:
     """`reported_value` is 0 for what the provider does not tell: Bedrock counts no reasoning apart."""
-    names = ("input_tokens", "output_tokens", "cache_read_tokens", "output_reasoning_tokens")
+    names = ("input_tokens", "output_tokens", "cache_read_tokens", "output_reasoning_tokens", "cache_write_tokens")
     return Tokens(*(int(usage.reported_value(name)) for name in names))
 
 

@@ -110,14 +110,19 @@ def local_units(price: PriceConfig) -> UnitPrices:
     )
 
 
-def cost_at(units: UnitPrices, *, input_tokens: int, cached_tokens: int, output_tokens: int) -> int | None:
+def cost_at(
+    units: UnitPrices, *, input_tokens: int, cached_tokens: int, output_tokens: int, cache_write_tokens: int = 0
+) -> int | None:
     """Nano-USD of tokens by unit prices, rounded once, half up; None where a price is not known.
 
-    `input_tokens` includes the cached ones. The ledger does not tell cache writes apart: they count as other input.
+    `input_tokens` includes those read from the cache and those written to it.
     """
     if units.input is None or units.output is None:
         return None
     cached_price = units.input if units.cached_input is None else units.cached_input
+    write_price = units.input if units.cache_write is None else units.cache_write
     cached = min(cached_tokens, input_tokens)
-    micro = (input_tokens - cached) * units.input + cached * cached_price + output_tokens * units.output
+    written = min(cache_write_tokens, input_tokens - cached)
+    micro = (input_tokens - cached - written) * units.input + cached * cached_price + written * write_price
+    micro += output_tokens * units.output
     return (2 * micro + MTOK) // (2 * MTOK)

@@ -104,6 +104,8 @@ class Receipt:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     spent_nano_usd: int | None = 0
+    cache_write_tokens: int = 0
+    """Of the input, those written to the provider's cache; not in `argv`, the scripts take them last."""
 
     def argv(self) -> list[Arg]:
         """As the scripts take it."""
@@ -212,7 +214,7 @@ class Engine:
         reason = "" if end.kept else receipt.outcome
         argv: list[Arg] = [claim.id, claim.fence, end.state, end.first_seq, len(end.frames), end.rest, end.output]
         argv += [*receipt.argv(), int(end.kept), reason, ttft, int(end.receipt is not None)]
-        argv += [r.result_s, r.events_s, end.out_bytes, end.measured, *end.frames]
+        argv += [r.result_s, r.events_s, end.out_bytes, end.measured, receipt.cache_write_tokens, *end.frames]
         word, last = cast("list[bytes]", await self._run(scripts.FINISH, argv))
         if word == b"lost":
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")
@@ -224,7 +226,7 @@ class Engine:
     ) -> None:  # fmt: skip
         """Books the try and queues the job again after a delay; `brake_s` holds the whole lane back for all workers."""
         argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason, round(brake_s * 1000), fallback]
-        argv += [*receipt.argv(), measured]
+        argv += [*receipt.argv(), measured, receipt.cache_write_tokens]
         word, _ = cast("list[bytes]", await self._run(scripts.REQUEUE, argv))
         if word == b"lost":
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")

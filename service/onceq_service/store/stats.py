@@ -24,7 +24,8 @@ BUCKETS = 96
 _NAMES = {
     "jobs": "jobs", "joined": "joined", "replayed": "replayed", "succeeded": "succeeded", "failed": "failed",
     "cancelled": "cancelled", "expired": "expired", "calls": "calls", "tries": "tries", "retries": "retries",
-    "in": "input_tokens", "out": "output_tokens", "cached": "cached_tokens", "reasoning": "reasoning_tokens",
+    "in": "input_tokens", "out": "output_tokens", "cached": "cached_tokens", "cwrite": "cache_write_tokens",
+    "reasoning": "reasoning_tokens",
     "spent": "spent_nano_usd", "wasted": "wasted_nano_usd", "avoided": "avoided_nano_usd", "unpriced": "unpriced_calls",
 }  # fmt: skip
 
@@ -81,6 +82,7 @@ def totals(sums: Iterable[Fields]) -> Totals:
         | {
             "bill_amplification": round(named["calls"] / jobs, 4) if jobs else None,
             "causes": {name[2:]: count for name, count in sorted(added.items()) if name.startswith("e:")},
+            "wasted_by_reason": {name[2:]: nano for name, nano in sorted(added.items()) if name.startswith("w:")},
             "verdicts": {who: added[f"v:{who}"] for who in VERDICTS if added.get(f"v:{who}")},
             "phases": {phase: added.get(f"p:{phase}", 0) / 1000 for phase in PHASES},
             "ttft": _quantiles(added, "t"),
@@ -209,5 +211,5 @@ def entry_of(r: dict[str, str]) -> LedgerEntry:
         wasted_nano_usd=int(r["wasted"]), waste_reason=r["reason"] or None, price_version=r["price_version"],
         simulated=r["simulated"] == "1", id=r.get("id", ""), team=r.get("team", ""), key=r.get("key_id", ""),
         user=r.get("user", ""), labels=cast("dict[str, str]", msgspec.json.decode(r.get("labels") or "{}")),
-        band=r.get("band", ""),
+        band=r.get("band", ""), cache_write_tokens=int(r.get("cache_write", 0)),
     )  # fmt: skip

@@ -97,4 +97,5 @@ def _receipt(outcome: str, p: Priced) -> Receipt:
     return Receipt(
         outcome, billed=True, estimated=p.estimated, input_tokens=t.input, output_tokens=t.output,
         cached_tokens=t.cached, reasoning_tokens=t.reasoning, spent_nano_usd=p.nano_usd,
+        cache_write_tokens=t.cache_write,
     )  # fmt: skip

@@ -48,6 +48,65 @@ def test_joined_posts_count_what_they_avoid_at_the_end(client: Http) -> None:
     )
 
 
+CACHING = [
+    ("anthropic/claude-haiku-4-5", 30, 40), ("bedrock/amazon.nova-lite-v1:0", 30, 0), ("openai/gpt-4o-mini", 9, 0),
+]  # fmt: skip
+"""A model, input tokens that it read from its cache, and those that it wrote to it."""
+
+
+@pytest.mark.parametrize(("model", "cached", "written"), CACHING)
+def test_a_row_has_every_kind_of_token_of_the_meter_and_comes_to_its_money_by_them(
+    client: Http, shared: Stack, model: str, cached: int, written: int
+) -> None:
+    long = "a word and " * 40
+    job = client.done(ask(long, tokens=7, cached=cached, cache_write=written) | {"model": model})
+    (call,) = shared.meter(job.id)
+    page = client.get("/v1/ledger", params={"restated_at": datetime.now(UTC).isoformat()}).json()
+    (row,) = [entry for entry in page["entries"] if entry["job"] == job.id]
+    kinds = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens")
+    assert {kind: row[kind] for kind in kinds} == {kind: call[kind] for kind in kinds}
+    assert (call["cached_tokens"], call["cache_write_tokens"]) == (cached, written)
+    assert row["spent_nano_usd"] == row["restated_nano_usd"] == call["nano_usd"]
+
+
+def test_restated_sums_are_what_was_booked_while_prices_hold_in_every_grouping(client: Http) -> None:
+    models = ("anthropic/claude-haiku-4-5", "openai/gpt-4o-mini", "anthropic/claude-haiku-4-5")
+    asked = [ask("more " * 30, tokens=n + 1, cached=5, cache_write=6 * n) for n in range(3)]
+    jobs = [client.done(asked[n] | {"model": models[n], "team": f"t{n % 2}"}) for n in range(3)]
+    booked, now = sum(job.cost.nano_usd or 0 for job in jobs), datetime.now(UTC).isoformat()
+    for by in ([], ["team"], ["model"], ["provider", "key"], ["band"]):
+        points = costs(client, group_by=by, interval="total", restated_at=now).points
+        assert sum(point.restated_nano_usd or 0 for point in points) == booked
+        plain = costs(client, group_by=by, interval="total").points
+        assert [point.totals for point in points] == [point.totals for point in plain]
+        assert {point.restated_nano_usd for point in plain} == {None}
+    before = costs(client, restated_at="2019-01-01T00:00:00Z").points
+    assert [point.totals.spent_nano_usd for point in before] == [booked], "what was booked stays"
+
+
+def test_a_group_with_a_model_that_has_no_price_is_not_restated(client: Http) -> None:
+    client.done(ask() | {"model": "openai/nobody-knows-me"})
+    job = client.done(ask())
+    now = datetime.now(UTC).isoformat()
+    [whole] = costs(client, restated_at=now).points
+    assert (whole.restated_nano_usd, whole.totals.unpriced_calls) == (None, 1)
+    by_model = {p.model: p.restated_nano_usd for p in costs(client, restated_at=now, group_by=["model"]).points}
+    assert by_model == {"openai/nobody-knows-me": None, "openai/gpt-4o-mini": job.cost.nano_usd}
+
+
+def test_waste_by_reason_is_in_the_costs_and_in_the_metrics(client: Http, shared: Stack) -> None:
+    job = client.done(ask(tokens=20, fault="cut", after=5, times=1))
+    assert job.cost.wasted_nano_usd > 0
+    [point] = costs(client).points
+    assert point.totals.wasted_by_reason == {"stream_broken": job.cost.wasted_nano_usd}
+    with Http(shared.url, shared.key("default", "operator")) as operator:
+        said = operator.get("/metrics").text
+    lines = [line for line in said.splitlines() if line.startswith("onceq_wasted_by_reason_usd_total")]
+    assert any('reason="stream_broken"' in line for line in lines)
+    whole = [line for line in said.splitlines() if line.startswith("onceq_wasted_usd_total")]
+    assert sum(float(line.split()[-1]) for line in lines) == pytest.approx(sum(float(w.split()[-1]) for w in whole))
+
+
 def test_another_tenants_costs_are_not_there(client: Http, shared: Stack) -> None:
     client.done(ask("walled"))
     with Http(shared.url, shared.key("nobody-else")) as stranger:

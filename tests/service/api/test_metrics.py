@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 FACTS = ServerFacts("8", True, "always", 1_000, "noeviction", 250, 0, "master")
-LABELS = {"band", "provider", "simulated", "disposition", "state", "kind", "code", "le"}
+LABELS = {"band", "provider", "simulated", "disposition", "state", "kind", "code", "reason", "le"}
 PASSING = ("onceq_oldest_queued_seconds", "onceq_redis_memory_bytes", "onceq_api_streams")
 """What changes between two scrapes of a queue in which nothing happens."""
 

@@ -57,7 +57,7 @@ def test_anthropics_input_is_counted_with_its_cache() -> None:
         "output_tokens": 20,
     }
     got = priced(ANTHROPIC, "claude-haiku-4-5", usage)
-    assert got.tokens == pricing.Tokens(input=124, output=20, cached=100)
+    assert got.tokens == pricing.Tokens(input=124, output=20, cached=100, cache_write=10)
     assert got.nano_usd == 14 * 1000 + 10 * 1250 + 100 * 100 + 20 * 5000
 
 

@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from onceq_service.store import Store
 from onceq_service.store.engine import Receipt
 from onceq_service.store.stats import Dimension, Sum, totals
@@ -95,3 +97,54 @@ async def test_a_ledger_row_names_the_key_and_the_labels(store: Store) -> None:
     assert fields is not None
     row = json.loads(fields["row:2"])
     assert (row["key_id"], row["labels"]) == ("k9", '{"project":"p"}')
+
+
+DIMENSIONS: tuple[Dimension, ...] = ("team", "model", "provider", "band", "key", "labels")
+
+
+async def mixed_work(store: Store) -> None:
+    """Jobs that differ in every dimension; each has wasted one call and kept one."""
+    for n, (team, model, band, key, group) in enumerate((
+        ("red", "openai/m", "batch", "k1", b'{"project":"p"}'), ("red", "openai/n", "standard", "k2", b""),
+        ("", "openai/m", "interactive", "k1", b'{"project":"q"}'), ("blue", "openai/n", "standard", "k1", b""),
+    )):  # fmt: skip
+        changes = {"team": team, "model": model, "lane": model, "band": band, "key_id": key, "group": group}
+        await answer(store, prompt=str(n), **changes)
+
+
+@pytest.mark.parametrize("by", [*((one,) for one in DIMENSIONS), DIMENSIONS])
+async def test_every_grouping_sums_to_the_same_total(store: Store, by: tuple[Dimension, ...]) -> None:
+    await mixed_work(store)
+    [whole] = await sums(store)
+    groups = await sums(store, *by)
+    assert len(groups) > 1 or by == ("provider",)
+    assert totals([fields for one in groups for fields in one.fields]) == totals(whole.fields)
+    assert sum(totals(one.fields).spent_nano_usd for one in groups) == 4 * 11_000
+
+
+async def test_waste_is_told_by_its_reason_and_its_parts_sum_to_it(store: Store) -> None:
+    await answer(store)
+    await store.jobs.admit(admission(prompt="cancelled"))
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    gone = Receipt("cancelled", billed=True, estimated=True, output_tokens=1, spent_nano_usd=900)
+    await store.engine.finish(claim, replace(success(3, receipt=gone), state="cancelled", kept=False))
+    [one] = await sums(store)
+    found = totals(one.fields)
+    assert found.wasted_by_reason == {"cancelled": 900, "stream_broken": 4_000}
+    assert sum(found.wasted_by_reason.values()) == found.wasted_nano_usd
+
+
+async def test_what_was_written_to_a_cache_is_in_the_row_and_in_the_sums(store: Store) -> None:
+    broken = replace(BROKEN, cache_write_tokens=2)
+    await store.jobs.admit(admission())
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    await store.engine.requeue(claim, broken, delay_s=0, reason="stream_broken")
+    again = await claim_one(store)
+    sent = await dispatch(store, again, 2)
+    await store.engine.finish(again, success(sent.seq + 1, receipt=replace(PAID, cache_write_tokens=3)))
+    rows = (await store.ledger.page("t", 0, await store.sums.now_ms() + 1, None, 10)).entries
+    assert [row.cache_write_tokens for row in rows] == [2, 3]
+    [one] = await sums(store)
+    assert totals(one.fields).cache_write_tokens == 5

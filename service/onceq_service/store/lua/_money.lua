@@ -57,7 +57,8 @@ local function bucket(ms)
 end
 
 -- Books one try: its ledger row, the job's sums, the rollups. `t` has outcome, billed, estimated (0 or 1), input,
--- output, cached, reasoning, spent (nano-USD, or nil when unpriced), kept (1 when its output is the answer), reason.
+-- output, cached, cache_write (or nil), reasoning, spent (nano-USD, or nil when unpriced), kept (1 when its output is
+-- the answer), reason.
 local function book(id, job, now, t)
   local priced = t.spent ~= nil or t.billed == 0
   local spent = t.spent or 0
@@ -67,7 +68,7 @@ local function book(id, job, now, t)
     user = job.user or '', labels = job.labels or '{}', model = job.model, provider = job.provider, lane = job.lane,
     band = job.band, try_no = job.tries or '0', call = job.call or '0', outcome = t.outcome,
     billed = int(t.billed), estimated = int(t.estimated), input = int(t.input), output = int(t.output),
-    cached = int(t.cached), reasoning = int(t.reasoning), spent = priced and int(spent) or '',
+    cached = int(t.cached), cache_write = int(t.cache_write or 0), reasoning = int(t.reasoning), spent = priced and int(spent) or '',
     wasted = int(wasted), reason = (t.billed == 1 and t.kept ~= 1) and t.reason or '', reserved = '0',
     price_version = job.price_version or '', simulated = job.simulated or '0',
   }
@@ -84,7 +85,7 @@ local function book(id, job, now, t)
   end
   roll(now, job, {'tries', 1, 'calls', t.billed, 'in', t.billed * t.input, 'out', t.billed * t.output,
     'cached', t.billed * t.cached, 'reasoning', t.billed * t.reasoning, 'spent', spent, 'wasted', wasted,
-    'unpriced', priced and 0 or 1})
+    'unpriced', priced and 0 or 1, 'cwrite', t.billed * (t.cache_write or 0), 'w:' .. row.reason, wasted})
 end
 
 -- Whether another call could make a job cost more than it may. A call whose usage nobody reported counts with all that

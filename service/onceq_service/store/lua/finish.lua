@@ -2,7 +2,7 @@
 -- Ends a running job: last text, result, usage, cost, ledger row, rollups and terminal event in one step. A repeat
 -- with the same fence (its reply was lost) changes nothing.
 -- KEYS: root
--- ARGV: id, fence, state, first_seq, frames, rest, output, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, kept, reason, provider_ttft_ms, booked, result_ttl_s, events_ttl_s, out_bytes, measured, frame...
+-- ARGV: id, fence, state, first_seq, frames, rest, output, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, kept, reason, provider_ttft_ms, booked, result_ttl_s, events_ttl_s, out_bytes, measured, cache_write, frame...
 -- Returns: {'ok' | 'lost' | 'gap', the log's last number}
 
 local id, fence, state = ARGV[1], ARGV[2], ARGV[3]
@@ -15,7 +15,7 @@ local seq = tonumber(ARGV[4])
 if seq > tonumber(job.seq) + 1 then return {'gap', job.seq} end
 for n = 1, tonumber(ARGV[5]) do
   if seq == tonumber(job.seq) + 1 then
-    log(id, seq, ARGV[23 + n])
+    log(id, seq, ARGV[24 + n])
     job.seq, job.first_ms = int(seq), job.first_ms or int(now)
   end
   seq = seq + 1
@@ -24,7 +24,8 @@ end
 if ARGV[19] == '1' then
   book(id, job, now, {outcome = ARGV[8], billed = tonumber(ARGV[9]), estimated = tonumber(ARGV[10]),
     input = tonumber(ARGV[11]), output = tonumber(ARGV[12]), cached = tonumber(ARGV[13]),
-    reasoning = tonumber(ARGV[14]), spent = tonumber(ARGV[15]), kept = tonumber(ARGV[16]), reason = ARGV[17]})
+    reasoning = tonumber(ARGV[14]), spent = tonumber(ARGV[15]), kept = tonumber(ARGV[16]), reason = ARGV[17],
+    cache_write = tonumber(ARGV[24])})
   if ARGV[9] == '0' then
     job.calls = int(tonumber(job.calls) - 1)
     redis.call('HSET', k_job(id), 'calls', job.calls)

@@ -2,7 +2,7 @@
 -- Books a try that did not end the job and puts the job back into the queue, not before a delay. A refused try is not
 -- a call: its record is taken back (G3). It may go on with the next of its models (`fallback`: next | drop). Optionally brakes the lane for all workers. Repeats change nothing.
 -- KEYS: root
--- ARGV: id, fence, delay_ms, reason, brake_ms, fallback, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, measured
+-- ARGV: id, fence, delay_ms, reason, brake_ms, fallback, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, measured, cache_write
 -- Returns: {'ok' | 'lost', not_before_ms}
 
 local id, fence = ARGV[1], ARGV[2]
@@ -14,7 +14,8 @@ if job.fence ~= fence then
 end
 book(id, job, now, {outcome = ARGV[7], billed = tonumber(ARGV[8]), estimated = tonumber(ARGV[9]),
   input = tonumber(ARGV[10]), output = tonumber(ARGV[11]), cached = tonumber(ARGV[12]),
-  reasoning = tonumber(ARGV[13]), spent = tonumber(ARGV[14]), kept = 0, reason = ARGV[4]})
+  reasoning = tonumber(ARGV[13]), spent = tonumber(ARGV[14]), kept = 0, reason = ARGV[4],
+  cache_write = tonumber(ARGV[16])})
 if ARGV[8] == '0' then redis.call('HINCRBY', k_job(id), 'calls', -1) end
 roll(now, job, {'retries', 1})
 note_failure(job.lane, now, ARGV[4])
