@@ -57,7 +57,8 @@ def asked(draw: st.DrawFn) -> dict[str, Any]:
         cached=draw(st.sampled_from([0, 5, 10_000])), cache_write=draw(st.sampled_from([0, 7, 10_000])),
     )  # fmt: skip
     image = {"type": "image", "data": PIXEL, "media_type": "image/png"}
-    said = [{"type": "text", "text": f"{directive} {draw(TEXTS)}"}, *draw(st.sampled_from([[], [image]]))]
+    words = draw(TEXTS) * draw(st.sampled_from([1, 1, 50]))
+    said = [{"type": "text", "text": f"{directive} {words}"}, *draw(st.sampled_from([[], [image]]))]
     turns = [{"role": "user", "content": draw(TEXTS)}, {"role": "assistant", "content": draw(TEXTS)}]
     fields: dict[str, Any] = {"messages": [*draw(st.sampled_from([[], turns])), {"role": "user", "content": said}]}
     fields |= draw(st.sampled_from([{}, {"system": "Be short. Ünï 東京."}]))
