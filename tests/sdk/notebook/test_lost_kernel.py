@@ -1,4 +1,4 @@
-"""A notebook of 500 rows whose kernel is killed at 40 % and that runs again: 500 calls are paid, no row is missing."""
+"""A notebook of 500 rows whose kernel is killed at 40 %, and run again: 500 calls are paid, and no row is missing."""
 
 from __future__ import annotations
 
