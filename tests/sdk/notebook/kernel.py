@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -41,11 +42,16 @@ def notebook_of(*sources: str) -> Any:
     return made.new_notebook(cells=[made.new_code_cell(source) for source in sources])
 
 
+def environment() -> dict[str, str]:
+    """A reader's: without the plot backend that Streamlit sets for its own process, where the dashboard's tests ran."""
+    return {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+
+
 def executed(notebook: Any, home: Path, **options: Any) -> Any:
     """The notebook, run from top to bottom in a kernel whose working directory is `home`."""
     NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(home)}}, **options
-    ).execute()
+    ).execute(env=environment())
     return notebook
 
 
@@ -88,7 +94,7 @@ class Kernel:
 def running_kernel(home: Path) -> Generator[Kernel]:
     """A kernel in `home`, stopped at the end."""
     manager: Any = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(home))
+    manager.start_kernel(cwd=str(home), env=environment())
     client = manager.client()
     client.start_channels()
     try:
