@@ -40,6 +40,7 @@ from onceq.wire import (
     Costs,
     Health,
     Job,
+    JobRequest,
     Lanes,
     LedgerEntry,
     LedgerPage,
@@ -149,6 +150,10 @@ class Client:
     def get(self, job_id: str) -> Job:
         """The job as it stands. Raises NotFoundError."""
         return self._driver.run(_flows.get(job_id, self._backoff))
+
+    def request(self, job_id: str) -> JobRequest:
+        """What the job was asked, as it is stored: prompt or messages, and parameters. Raises NotFoundError."""
+        return self._driver.run(_flows.request(job_id, self._backoff))
 
     def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
         """Wait until the job has ended, well or not, and return it; restarts of the service are waited out.

@@ -34,6 +34,7 @@ from onceq.wire import (
     Health,
     Job,
     JobPage,
+    JobRequest,
     Lanes,
     LedgerEntry,
     LedgerPage,
@@ -120,6 +121,12 @@ def create_key(wanted: ApiKeyRequest) -> Flow[NewApiKey]:
 def revoke_key(key_id: str, backoff: Backoff) -> Flow[None]:
     """Take a key back."""
     yield from exchange(Call("DELETE", f"/v1/keys/{quote(key_id, safe='')}"), backoff)
+
+
+def request(job_id: str, backoff: Backoff) -> Flow[JobRequest]:
+    """What the job was asked."""
+    call = Call("GET", job_path(job_id, "request"))
+    return read(JobRequest.model_validate_json, (yield from exchange(call, backoff)))
 
 
 def ledger(job_id: str, backoff: Backoff) -> Flow[Ledger]:

@@ -99,6 +99,8 @@ def test_lists_stats_ledger_and_batch_are_what_the_service_says(stack: Stack, co
     assert {job.id for job in listed[:5]} == {handle.id for handle in handles}
     assert [job.created_at for job in listed] == sorted((job.created_at for job in listed), reverse=True)
     assert [row.outcome for row in client.ledger(handles[0].id)] == ["ok"]
+    asked = client.request(handles[0].id)
+    assert (asked.prompt, asked.team) == (f"0 {tag}", "blue")
     assert client.stats().last_24h_simulated.succeeded >= 5
     assert client.health().status == "ok"
 

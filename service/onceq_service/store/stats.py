@@ -58,6 +58,11 @@ def edge_s(bucket: int) -> float:
     return (2 ** (bucket / 4) - 1) / 1000
 
 
+def edge_nano_usd(bucket: int) -> int:
+    """The same of a bucket of micro-USD, in nano-USD."""
+    return round((2 ** (bucket / 4) - 1) * 1000)
+
+
 def quantile(counts: Sequence[int], q: float) -> float | None:
     """The q-quantile of a histogram in seconds, interpolated within its bucket; None when it is empty."""
     rank, seen = q * sum(counts), 0
@@ -87,6 +92,7 @@ def totals(sums: Iterable[Fields]) -> Totals:
             "phases": {phase: added.get(f"p:{phase}", 0) / 1000 for phase in PHASES},
             "ttft": _quantiles(added, "t"),
             "total": _quantiles(added, "d"),
+            "job_costs": {edge_nano_usd(n + 1): added[f"c{n}"] for n in range(BUCKETS) if added.get(f"c{n}")},
         }
     )
 

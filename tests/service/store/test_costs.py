@@ -148,3 +148,16 @@ async def test_what_was_written_to_a_cache_is_in_the_row_and_in_the_sums(store: 
     assert [row.cache_write_tokens for row in rows] == [2, 3]
     [one] = await sums(store)
     assert totals(one.fields).cache_write_tokens == 5
+
+
+async def test_what_each_job_cost_is_a_histogram_without_those_of_unknown_price(store: Store) -> None:
+    for n in range(3):
+        await answer(store, prompt=str(n))
+    await store.jobs.admit(admission(prompt="unpriced"))
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    await store.engine.finish(claim, success(3, receipt=replace(PAID, spent_nano_usd=None)))
+    [one] = await sums(store)
+    [(at_most, jobs)] = totals(one.fields).job_costs.items()
+    assert jobs == 3
+    assert 11_000 <= at_most <= 11_000 * 1.2 + 200

@@ -95,6 +95,9 @@ local function finish(id, job, now, e)
   if e.state == 'succeeded' and job.joins then
     sums[#sums + 1] = 'avoided'; sums[#sums + 1] = tonumber(job.joins) * (answer_cost(job) or 0)
   end
+  if (tonumber(job.unpriced) or 0) == 0 then
+    sums[#sums + 1] = 'c' .. bucket((tonumber(job.spent) or 0) / 1000); sums[#sums + 1] = 1
+  end
   if job.code then sums[#sums + 1] = 'e:' .. job.code; sums[#sums + 1] = 1 end
   if job.verdict then sums[#sums + 1] = 'v:' .. job.verdict; sums[#sums + 1] = 1 end
   for phase, ms in pairs(job.took) do sums[#sums + 1] = 'p:' .. phase; sums[#sums + 1] = ms end

@@ -51,9 +51,9 @@ local function answer_cost(job)
   return (tonumber(job.spent) or 0) - (tonumber(job.wasted) or 0)
 end
 
--- A histogram's bucket for a number of milliseconds: a quarter of an octave wide, 0..95.
-local function bucket(ms)
-  return math.min(95, math.max(0, math.floor(4 * math.log(math.max(ms, 0) + 1) / math.log(2))))
+-- A histogram's bucket for a number of milliseconds, or of micro-USD: a quarter of an octave wide, 0..95.
+local function bucket(number)
+  return math.min(95, math.max(0, math.floor(4 * math.log(math.max(number, 0) + 1) / math.log(2))))
 end
 
 -- Books one try: its ledger row, the job's sums, the rollups. `t` has outcome, billed, estimated (0 or 1), input,
