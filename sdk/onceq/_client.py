@@ -7,7 +7,7 @@ There is no event loop in here, so it works in scripts, threads and inside a not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Literal, Self, Unpack
@@ -25,6 +25,8 @@ from onceq._submission import (
     JobOptions,
     Models,
     Prompt,
+    budget_change,
+    budget_request,
     checked_key,
     key_request,
     prepare,
@@ -36,6 +38,9 @@ from onceq.errors import OnceqError
 from onceq.wire import (
     ApiKeyInfo,
     Band,
+    BudgetMode,
+    BudgetPeriod,
+    BudgetStatus,
     CostDimension,
     Costs,
     Health,
@@ -250,6 +255,59 @@ class Client:
     def revoke_key(self, key_id: str) -> None:
         """Take an API key back, at once or within 5 s. Needs `admin`. Raises NotFoundError."""
         self._driver.run(_flows.revoke_key(key_id, self._backoff))
+
+    def budgets(self) -> Sequence[BudgetStatus]:
+        """Your tenant's budgets by name, each with what is spent, reserved and left; an operator sees all tenants'."""
+        return self._driver.run(_flows.budgets(self._backoff))
+
+    def budget(self, budget_id: str) -> BudgetStatus:
+        """One budget as it stands. Raises NotFoundError."""
+        return self._driver.run(_flows.budget(budget_id, self._backoff))
+
+    def create_budget(
+        self,
+        name: str,
+        limit_usd: float,
+        *,
+        period: BudgetPeriod = "month",
+        mode: BudgetMode = "hard",
+        time_zone: str = "UTC",
+        team: str | None = None,
+        key: str | None = None,
+        model: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        alerts: Sequence[float] = (0.5, 0.8, 1.0),
+        tenant: str | None = None,
+    ) -> BudgetStatus:
+        """Make a budget over the jobs that fit all of team, key (an API key's id), model and labels. Needs `admin`.
+
+        It counts jobs that are posted from now on. A hard one refuses a post that may not fit (PaymentRequiredError), a
+        soft one only counts and alerts. `alerts` are shares of the limit. Raises ConflictError when the name is taken.
+        """
+        wanted = budget_request(
+            name=name, limit_usd=limit_usd, period=period, mode=mode, time_zone=time_zone, team=team, key=key,
+            model=model, labels=dict(labels or {}), alerts=list(alerts), tenant=tenant,
+        )  # fmt: skip
+        return self._driver.run(_flows.create_budget(wanted))
+
+    def change_budget(
+        self,
+        budget_id: str,
+        *,
+        limit_usd: float | None = None,
+        mode: BudgetMode | None = None,
+        alerts: Sequence[float] | None = None,
+    ) -> BudgetStatus:
+        """Change what is given, at once; what was spent stays counted. Needs `admin`. Raises NotFoundError.
+
+        A budget of the configuration file is changed there: ConflictError.
+        """
+        change = budget_change(limit_usd=limit_usd, mode=mode, alerts=None if alerts is None else list(alerts))
+        return self._driver.run(_flows.change_budget(budget_id, change, self._backoff))
+
+    def delete_budget(self, budget_id: str) -> None:
+        """Take a budget away, and what it has counted. Needs `admin`. Raises NotFoundError, ConflictError."""
+        self._driver.run(_flows.delete_budget(budget_id, self._backoff))
 
     def ledger(self, job_id: str) -> Ledger:
         """What was booked for the job: one row a try, oldest first. Raises NotFoundError."""

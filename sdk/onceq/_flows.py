@@ -29,6 +29,10 @@ from onceq.wire import (
     ApiKeyList,
     ApiKeyRequest,
     BatchAnswer,
+    BudgetChange,
+    BudgetList,
+    BudgetRequest,
+    BudgetStatus,
     CostDimension,
     Costs,
     Health,
@@ -98,9 +102,9 @@ def switch(word: Literal["pause", "resume"], what: Switch, backoff: Backoff) -> 
     return read(Lanes.model_validate_json, (yield from exchange(_post(f"/v1/lanes/{word}", what), backoff)))
 
 
-def _post(path: str, body: Request) -> Call:
+def _post(path: str, body: Request, method: Literal["POST", "PATCH"] = "POST") -> Call:
     content = body.model_dump_json(exclude_none=True).encode()
-    return Call("POST", path, headers={"content-type": "application/json"}, content=content)
+    return Call(method, path, headers={"content-type": "application/json"}, content=content)
 
 
 def whoami(backoff: Backoff) -> Flow[ApiKeyInfo]:
@@ -127,6 +131,36 @@ def request(job_id: str, backoff: Backoff) -> Flow[JobRequest]:
     """What the job was asked."""
     call = Call("GET", job_path(job_id, "request"))
     return read(JobRequest.model_validate_json, (yield from exchange(call, backoff)))
+
+
+def budgets(backoff: Backoff) -> Flow[list[BudgetStatus]]:
+    """The tenant's budgets as they stand."""
+    return read(BudgetList.model_validate_json, (yield from exchange(Call("GET", "/v1/budgets"), backoff))).budgets
+
+
+def budget(budget_id: str, backoff: Backoff) -> Flow[BudgetStatus]:
+    """One budget as it stands."""
+    return read(BudgetStatus.model_validate_json, (yield from exchange(Call("GET", _budget(budget_id)), backoff)))
+
+
+def create_budget(wanted: BudgetRequest) -> Flow[BudgetStatus]:
+    """Make a budget; sent once, as a second post of the same name is refused."""
+    return read(BudgetStatus.model_validate_json, (yield from exchange(_post("/v1/budgets", wanted), Backoff(0))))
+
+
+def change_budget(budget_id: str, change: BudgetChange, backoff: Backoff) -> Flow[BudgetStatus]:
+    """Change a budget; it stands as it does then."""
+    call = _post(_budget(budget_id), change, "PATCH")
+    return read(BudgetStatus.model_validate_json, (yield from exchange(call, backoff)))
+
+
+def delete_budget(budget_id: str, backoff: Backoff) -> Flow[None]:
+    """Take a budget away."""
+    yield from exchange(Call("DELETE", _budget(budget_id)), backoff)
+
+
+def _budget(budget_id: str) -> str:
+    return f"/v1/budgets/{quote(budget_id, safe='')}"
 
 
 def ledger(job_id: str, backoff: Backoff) -> Flow[Ledger]:

@@ -21,6 +21,8 @@ from onceq.wire import (
     ApiKeyRequest,
     Band,
     BatchItem,
+    BudgetChange,
+    BudgetRequest,
     JobRequest,
     Message,
     ReplayRequest,
@@ -176,6 +178,16 @@ def switch(lane: str | None, band: Band | None) -> Switch:
 def key_request(name: str, scopes: Sequence[Scope], tenant: str | None) -> ApiKeyRequest:
     """Which API key to make. Raises BadRequestError."""
     return _made(ApiKeyRequest, {"name": name, "scopes": list(scopes), "tenant": tenant})
+
+
+def budget_request(**fields: Any) -> BudgetRequest:
+    """Which budget to make. Raises BadRequestError."""
+    return _made(BudgetRequest, fields)
+
+
+def budget_change(**fields: Any) -> BudgetChange:
+    """What to change of a budget. Raises BadRequestError when it is nothing."""
+    return _made(BudgetChange, fields)
 
 
 def _made(kind: type[Made], fields: Mapping[str, Any]) -> Made:

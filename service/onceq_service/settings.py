@@ -11,13 +11,16 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from onceq.errors import ConfigurationError
-from onceq.wire import LabelKey
+from onceq.wire import BudgetRequest, LabelKey
 
+DEFAULT_TENANT = "default"
+"""Whose a budget of the file is that names no tenant: that of `onceq up` and of `onceq keys create`."""
 ProviderKind = Literal["openai", "anthropic", "bedrock"]
 
 
@@ -100,8 +103,18 @@ class PriceConfig(BaseModel):
         return f"local:{self.since.isoformat()}"
 
 
+class AlertsConfig(BaseModel):
+    """The `[alerts]` table: where budgets' alerts are posted, and which variable holds the secret that signs them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    webhook_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2_000)] | None = None
+    secret_env: str = "ONCEQ_WEBHOOK_SECRET"  # noqa: S105 - a name
+
+
 class FileConfig(BaseModel):
-    """`onceq.toml`: providers by name, aliases for models (one, or a list of fallbacks), lanes, tenants, own prices."""
+    """`onceq.toml`: providers by name, aliases for models (one, or a list of fallbacks), lanes, tenants, own prices,
+    budgets, and where their alerts go."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -112,6 +125,8 @@ class FileConfig(BaseModel):
     lanes: dict[str, LaneLimits] = Field(default_factory=dict[str, LaneLimits])
     tenants: dict[str, TenantConfig] = Field(default_factory=dict[str, TenantConfig])
     prices: list[PriceConfig] = Field(default_factory=list[PriceConfig])
+    budgets: list[BudgetRequest] = Field(default_factory=list[BudgetRequest], max_length=1_000)
+    alerts: AlertsConfig = AlertsConfig()
 
     @model_validator(mode="after")
     def one_price_a_day(self) -> Self:
@@ -120,6 +135,17 @@ class FileConfig(BaseModel):
         twice = next((name for name in named if named.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"[[prices]] has two prices of {twice[0]} from {twice[1]}: leave one")
+        return self
+
+    @model_validator(mode="after")
+    def usable_budgets(self) -> Self:
+        """A budget is known by its tenant and name, and its days begin in a zone that exists."""
+        named = [(budget.tenant or DEFAULT_TENANT, budget.name) for budget in self.budgets]
+        twice = next((name for name in named if named.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"[[budgets]] has two of tenant {twice[0]} named {twice[1]!r}: rename one")
+        for budget in self.budgets:
+            zone(budget.time_zone)
         return self
 
 
@@ -170,6 +196,14 @@ class Settings(BaseSettings):
         if self.simulator_url is None:
             return providers
         return {name: on_simulator(p, self.simulator_url) for name, p in providers.items()}
+
+
+def zone(name: str) -> ZoneInfo:
+    """A time zone by its IANA name; raises ValueError where there is none of that name."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+        raise ValueError(f"there is no time zone {name!r}: use a name like UTC or Europe/Berlin") from exc
 
 
 def limits_of(lane: str, lanes: Mapping[str, LaneLimits]) -> LaneLimits | None:

@@ -6,6 +6,17 @@ the client wrote. Requests forbid unknown fields; answers and events may grow, s
 Units: money is integer nano-USD (1 USD = 1,000,000,000), durations are seconds (`_s`), times are RFC 3339 in UTC.
 """
 
+from onceq.wire.budgets import (
+    MAX_BUDGET_USD,
+    BudgetChange,
+    BudgetList,
+    BudgetMode,
+    BudgetPeriod,
+    BudgetRefusal,
+    BudgetRequest,
+    BudgetStatus,
+    BudgetUse,
+)
 from onceq.wire.events import Event
 from onceq.wire.jobs import (
     BatchAnswer,
@@ -93,6 +104,7 @@ __all__ = [
     "JOB_ID_PATTERN",
     "MAX_BATCH",
     "MAX_BODY_BYTES",
+    "MAX_BUDGET_USD",
     "NANO",
     "PHASES",
     "RESERVED_PARAMS",
@@ -108,6 +120,14 @@ __all__ = [
     "BatchAnswerItem",
     "BatchItem",
     "BatchRequest",
+    "BudgetChange",
+    "BudgetList",
+    "BudgetMode",
+    "BudgetPeriod",
+    "BudgetRefusal",
+    "BudgetRequest",
+    "BudgetStatus",
+    "BudgetUse",
     "CancelReceipt",
     "Cost",
     "CostDimension",

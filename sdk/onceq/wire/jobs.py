@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from onceq.wire.budgets import BudgetRefusal
 from onceq.wire.phases import Phases, Verdict
 from onceq.wire.quote import Quote
 from onceq.wire.requests import ToolCall
@@ -187,7 +188,10 @@ class FieldError(Answer):
 
 
 class Problem(Answer):
-    """An error answer, `application/problem+json` (RFC 9457), with a stable `code`."""
+    """An error answer, `application/problem+json` (RFC 9457), with a stable `code`.
+
+    `budget` says which one it was, with the code `budget_exceeded`.
+    """
 
     type: str = "about:blank"
     title: str
@@ -196,6 +200,7 @@ class Problem(Answer):
     detail: str
     instance: str | None = None
     errors: list[FieldError] | None = None
+    budget: BudgetRefusal | None = None
 
 
 class BatchAnswerItem(Answer):

@@ -42,7 +42,8 @@ ErrorCode = Literal[
     "bad_request", "invalid_request", "malformed_json", "malformed_idempotency_key", "malformed_last_event_id",
     "last_event_id_ahead", "unauthorized", "forbidden", "job_not_found", "job_not_ended", "not_found",
     "method_not_allowed", "idempotency_key_reused", "payload_too_large", "unsupported_media_type", "unknown_model",
-    "provider_not_served", "unpriced_model", "unbounded_cost", "rate_limited", "store_unavailable", "store_full",
+    "provider_not_served", "unpriced_model", "unbounded_cost", "budget_exceeded", "budget_exists", "budget_read_only",
+    "too_many_budgets", "rate_limited", "store_unavailable", "store_full",
     "internal_error",
     # the job, in Job.error
     "provider_bad_request", "provider_auth", "provider_forbidden", "model_not_found", "provider_too_large",

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from onceq.errors import ConfigurationError, OnceqError
 from onceq_service.api import (
+    budgets,
     costs,
     documented,
     health,
@@ -46,7 +47,9 @@ HOT: dict[tuple[str, str], Handler] = {("POST", "/v1/jobs"): submit, ("POST", "/
 PUBLIC = ("/livez", "/readyz")
 NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own would write down exceptions with their words; traced.py has our spans."""
-PARTS = tuple(part.router for part in (replay, jobs, lanes, stats, costs, quote, ledger, models, keys, health, metrics))
+PARTS = tuple(
+    part.router for part in (replay, jobs, lanes, stats, costs, quote, budgets, ledger, models, keys, health, metrics)
+)
 
 
 class Api(FastAPI):
@@ -104,7 +107,7 @@ def _allow_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     return CORSMiddleware(
         app,
         allow_origins=origins,
-        allow_methods=("GET", "POST", "DELETE"),
+        allow_methods=("GET", "POST", "PATCH", "DELETE"),
         allow_headers=documented.REQUEST_HEADERS,
         expose_headers=documented.ANSWER_HEADERS,
     )

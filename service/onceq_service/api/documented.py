@@ -17,10 +17,11 @@ Responses = dict[int | str, dict[str, Any]]
 _WHY: Final[dict[int, str]] = {
     400: "Malformed: `malformed_json`, `malformed_idempotency_key`, `malformed_last_event_id`, `last_event_id_ahead`.",
     401: "No API key, or one that is not known.",
-    402: "May cost too much, or nobody knows how much: `max_cost_exceeded`, `unpriced_model`, `unbounded_cost`.",
+    402: "May cost too much, or nobody knows how much: `max_cost_exceeded`, `budget_exceeded` "
+    "(`budget` says which, what is left, when it renews), `unpriced_model`, `unbounded_cost`.",
     403: "The API key lacks the scope.",
     404: "No such thing for this API key (another tenant's looks the same).",
-    409: "The job is not in a state for this: `job_not_ended`.",
+    409: "Not in a state for this: `job_not_ended`; `budget_exists`, `budget_read_only`, `too_many_budgets`.",
     413: "The body is too large.",
     415: "The body is not sent as application/json.",
     422: "Not valid: `errors` says where. Or `unknown_model`, `provider_not_served`, `idempotency_key_reused`.",

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from onceq.errors import OnceqError
-from onceq.wire import ErrorCode, FieldError, Problem
+from onceq.wire import BudgetRefusal, ErrorCode, FieldError, Problem
 from onceq_service.api.logs import without_words
 from onceq_service.api.replies import Headers, Reply
 from onceq_service.store import KeyReused, StoreFull, StoreUnavailable
@@ -22,8 +22,9 @@ MEDIA_TYPE: Final = b"application/problem+json"
 STATUS: Final[dict[ErrorCode, int]] = {
     "bad_request": 400, "malformed_json": 400, "malformed_idempotency_key": 400, "malformed_last_event_id": 400,
     "last_event_id_ahead": 400, "unauthorized": 401, "unpriced_model": 402, "unbounded_cost": 402,
-    "max_cost_exceeded": 402, "forbidden": 403, "job_not_found": 404, "not_found": 404,
-    "method_not_allowed": 405, "job_not_ended": 409, "payload_too_large": 413, "unsupported_media_type": 415,
+    "max_cost_exceeded": 402, "budget_exceeded": 402, "forbidden": 403, "job_not_found": 404, "not_found": 404,
+    "method_not_allowed": 405, "job_not_ended": 409, "budget_exists": 409, "budget_read_only": 409,
+    "too_many_budgets": 409, "payload_too_large": 413, "unsupported_media_type": 415,
     "invalid_request": 422, "idempotency_key_reused": 422, "unknown_model": 422, "provider_not_served": 422,
     "rate_limited": 429, "internal_error": 500, "store_unavailable": 503, "store_full": 503,
 }  # fmt: skip
@@ -43,10 +44,11 @@ class Refused(OnceqError):  # noqa: N818 - reads as what happened
         errors: Sequence[FieldError] = (),
         retry_after_s: int | None = None,
         headers: Headers = (),
+        budget: BudgetRefusal | None = None,
     ) -> None:
         super().__init__(detail)
         self.code, self.detail, self.errors = code, detail, list(errors) or None
-        self.status = STATUS[code]
+        self.status, self.budget = STATUS[code], budget
         retry = [(b"retry-after", b"%d" % retry_after_s)] if retry_after_s is not None else []
         self.headers: Headers = [*retry, *headers]
 
@@ -54,8 +56,9 @@ class Refused(OnceqError):  # noqa: N818 - reads as what happened
         """The answer's body; `path` is what was asked for."""
         title = self.code.replace("_", " ").capitalize()
         return Problem(
-            title=title, status=self.status, code=self.code, detail=self.detail, instance=path, errors=self.errors
-        )
+            title=title, status=self.status, code=self.code, detail=self.detail, instance=path, errors=self.errors,
+            budget=self.budget,
+        )  # fmt: skip
 
     def reply(self, path: str | None = None) -> Reply:
         """The whole answer."""

@@ -19,6 +19,7 @@ from fastapi import Depends, Request
 from onceq.wire import JobRequest, WorkerInfo
 from onceq_service.api.admission import Defaults
 from onceq_service.api.auth import Doorkeeper
+from onceq_service.api.book import Book
 from onceq_service.api.cache import Kept
 from onceq_service.api.catalog import Catalog, Resolved
 from onceq_service.api.logs import without_words
@@ -26,6 +27,7 @@ from onceq_service.api.readers import STUCK_S, Readers
 from onceq_service.pricing import Tariff, load_tables
 from onceq_service.settings import Settings
 from onceq_service.store import Pace, Retention, Seal, ServerFacts, Store, StoreError, open_store
+from onceq_service.store.budgets import of_file
 from onceq_service.store.server import FULL_AT
 
 TEND_S: Final = 1.0
@@ -34,6 +36,7 @@ API_S: Final = 2.0
 INSPECT_S: Final = 5.0
 STATS_S: Final = 1.0
 PACE_S: Final = 1.0
+BUDGETS_S: Final = 1.0
 
 log = structlog.get_logger("onceq.api")
 
@@ -50,6 +53,7 @@ class Service:
         file = settings.file()
         self.catalog = Catalog(file.aliases, settings.providers())
         self.tariff = Tariff(settings.providers(), file.prices)
+        self.book = Book(of_file(file.budgets))
         self.defaults = Defaults(
             settings.deadline_s,
             settings.max_calls,
@@ -149,9 +153,14 @@ class Service:
         """What kind of Redis this is now; it may have been replaced, so its secret is read again too."""
         self.facts = await self.store.inspect()
         await self.store.lanes.set_weights(self.weights)
+        await self.see_budgets()
         self._stream_seal = await self.store.seal("stream")
         self._seal = await self.store.seal()
         return self._seal
+
+    async def see_budgets(self) -> None:
+        """Reads which budgets hold."""
+        await self.book.read(self.store)
 
     async def tell_of_stuck_readers(self) -> None:
         """Tells jobs whose readers do not read; raises StoreUnavailable."""
@@ -160,7 +169,7 @@ class Service:
     def _chores(self) -> tuple[tuple[Callable[[], Awaitable[object]], float], ...]:
         return (
             (self.tend, TEND_S), (self.see_workers, WORKERS_S), (self.say_api, API_S), (self.inspect, INSPECT_S),
-            (self.tell_of_stuck_readers, STUCK_S),
+            (self.see_budgets, BUDGETS_S), (self.tell_of_stuck_readers, STUCK_S),
         )  # fmt: skip
 
 

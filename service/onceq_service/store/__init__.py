@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from onceq_service.store import control, lifetimes, server
 from onceq_service.store._pipe import Pipe, connect
 from onceq_service.store.apikeys import ApiKey, ApiKeys
+from onceq_service.store.budgets import Budgets
 from onceq_service.store.engine import Engine
 from onceq_service.store.errors import CostTooHigh, KeyReused, LeaseLost, StoreError, StoreFull, StoreUnavailable
 from onceq_service.store.events import EventLog
@@ -26,9 +27,9 @@ from onceq_service.store.server import ServerFacts
 from onceq_service.store.stats import Sums
 
 __all__ = [
-    "Admission", "ApiKey", "ApiKeys", "CostTooHigh", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys",
-    "Lanes", "LeaseLost", "Ledger", "Pace", "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull",
-    "StoreUnavailable", "Sums", "new_job_id", "open_store",
+    "Admission", "ApiKey", "ApiKeys", "Budgets", "CostTooHigh", "Engine", "EventLog", "Filter", "Jobs", "KeyReused",
+    "Keys", "Lanes", "LeaseLost", "Ledger", "Pace", "Retention", "Seal", "ServerFacts", "Store", "StoreError",
+    "StoreFull", "StoreUnavailable", "Sums", "new_job_id", "open_store",
 ]  # fmt: skip
 
 
@@ -42,6 +43,7 @@ class Store:
     sums: Sums
     ledger: Ledger
     keys: ApiKeys
+    budgets: Budgets
     lanes: Lanes
     paces: Paces
     gauges: Gauges
@@ -97,6 +99,7 @@ async def open_store(url: str, queue: str = "main", retention: Retention | None 
             sums=Sums(pipe, keys),
             ledger=Ledger(pipe, keys),
             keys=ApiKeys(pipe, keys),
+            budgets=Budgets(pipe, keys),
             lanes=Lanes(pipe, keys),
             paces=Paces(pipe, keys),
             gauges=Gauges(pipe, keys),

@@ -98,6 +98,16 @@ KEYS: Final[dict[str, Key]] = {
     "index": Key("jobs:%s:%s", "zset", "job ids of tenant, status by creation time", "trimmed", permanent=True),
     "dead": Key("dead:%s", "zset", "failed job ids of a tenant that nobody replayed, by their end", "result_ttl_s"),
     "buried": Key("buried", "zset", "the dead letters of all tenants, by their end", "result_ttl_s"),
+    "budgets": Key("budgets", "hash", "budgets made through the API, by id", "permanent", permanent=True),
+    "spend": Key(
+        "spend:%s:%s:%s",
+        "hash",
+        "what a budget has spent and reserved in a period (real, simulated)",
+        "90 d after the last change",
+    ),
+    "spend_total": Key(
+        "spent:%s:%s", "hash", "the same of a budget over all time", "until it is deleted", permanent=True
+    ),
     "ledger": Key("ledger:%s", "stream", "a tenant's ledger, one row a try, by time", "400 d, newest 500,000"),
     "roll": Key("roll:%s:%s:%s:%s", "hash", "sums of an hour or day of tenant, dimensions", "35 d or 400 d"),
     "rolls": Key("rolls:%s:%s:%s", "set", "the dimensions that have sums in that hour or day", "35 d or 400 d"),

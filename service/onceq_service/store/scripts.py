@@ -36,8 +36,9 @@ WATCH: Final = load("watch", "id")
 STUCK: Final = load("stuck", "id, ms")
 LEARN: Final = load("learn", "lane, limits, requests_used, brake_ms")
 PAUSE: Final = load("pause", "kind (lane | band), name, word (pause | resume)")
+BUDGET: Final = load("budget", "id, account, before, value")
 
 ALL: Final[tuple[Script, ...]] = (
     ADMIT, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, RELEASE, BEAT, CANCEL, TEND, WATCH, STUCK, LEARN,
-    PAUSE,
+    PAUSE, BUDGET,
 )  # fmt: skip

@@ -1,0 +1,44 @@
+"""The budgets that hold: those of the file and those made through the API, as an API process sees them.
+
+They are read again every second, so that no post waits for them, and after each change made here. A script that is
+told of a budget which has changed since says so, and the post looks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from onceq_service.store import Store
+from onceq_service.store.budgets import Budget, unpacked
+
+
+class Book:
+    """Budgets by tenant; nothing is known of those in Redis before the first `read`."""
+
+    def __init__(self, of_file: Sequence[Budget]) -> None:
+        self._file = {budget.id: budget for budget in of_file}
+        self._made: Mapping[str, bytes] = {}
+        self._of: dict[str, list[Budget]] = _by_tenant(self._file.values())
+
+    async def read(self, store: Store) -> None:
+        """Looks at Redis again; raises StoreUnavailable."""
+        made = await store.budgets.made()
+        if made != self._made:
+            self._made = made
+            found = {budget_id: unpacked(value) for budget_id, value in made.items()}
+            self._of = _by_tenant((found | self._file).values())
+
+    def of(self, tenant: str) -> Sequence[Budget]:
+        """A tenant's budgets by name."""
+        return self._of.get(tenant, ())
+
+    def all(self) -> Sequence[Budget]:
+        """Those of all tenants, by tenant and name."""
+        return [budget for tenant in sorted(self._of) for budget in self._of[tenant]]
+
+
+def _by_tenant(budgets: Iterable[Budget]) -> dict[str, list[Budget]]:
+    found: dict[str, list[Budget]] = {}
+    for budget in sorted(budgets, key=lambda one: one.name):
+        found.setdefault(budget.tenant, []).append(budget)
+    return found

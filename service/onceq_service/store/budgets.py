@@ -1,0 +1,175 @@
+"""Budgets: which there are, what each has come to, and how a script is told which of them a job falls under.
+
+Those of `onceq.toml` are in the configuration of each process, those made through the API in Redis. What either has
+spent and reserved is in Redis alone, an account a budget and period, written by the scripts (lua/_budget.lua).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from decimal import ROUND_FLOOR, Decimal
+from typing import Any, Final, Literal, cast
+
+import msgspec
+
+from onceq.wire import NANO, BudgetChange, BudgetMode, BudgetPeriod, BudgetRequest, BudgetStatus, BudgetUse
+from onceq_service.settings import DEFAULT_TENANT
+from onceq_service.store import scripts
+from onceq_service.store._pipe import Pipe
+from onceq_service.store.keys import Keys
+from onceq_service.store.periods import present, starts
+from onceq_service.store.views import at, fields_of, usd
+
+MOST_OF_A_TENANT: Final = 1_000
+MOST_OF_A_JOB: Final = 16
+"""Budgets that one job may fall under: each is a few steps of the script that admits it."""
+_FORECAST_FROM: Final = 0.05
+_COUNTS: Final = ("spent", "reserved", "unsure", "unpriced", "since")
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """One budget. `limit` is nano-USD; `made_ms` is 0 for one of the file; `rev` changes with each change of it."""
+
+    id: str
+    name: str
+    tenant: str
+    source: Literal["file", "api"]
+    limit: int
+    period: BudgetPeriod
+    mode: BudgetMode
+    time_zone: str
+    team: str | None
+    key: str | None
+    model: str | None
+    labels: dict[str, str]
+    alerts: tuple[float, ...]
+    made_ms: int = 0
+    rev: int = 0
+
+    @property
+    def account(self) -> str:
+        """What its accounts are called: one that is made anew under the name of another begins anew."""
+        return f"{self.id}.{self.made_ms}"
+
+    def fits(self, team: str, key: str, models: Collection[str], labels: Mapping[str, str]) -> bool:
+        """Whether a job falls under it."""
+        return (
+            self.team in (None, team)
+            and self.key in (None, key)
+            and (self.model is None or any(model_fits(self.model, model) for model in models))
+            and all(labels.get(name) == value for name, value in self.labels.items())
+        )
+
+    def changed(self, change: BudgetChange) -> Budget:
+        """The budget after a change."""
+        said: dict[str, Any] = {
+            "limit": None if change.limit_usd is None else nano_of(change.limit_usd),
+            "mode": change.mode,
+            "alerts": None if change.alerts is None else tuple(sorted(set(change.alerts))),
+        }
+        given = {name: value for name, value in said.items() if value is not None}
+        return msgspec.structs.replace(self, rev=self.rev + 1, **given)
+
+
+def model_fits(pattern: str, model: str) -> bool:
+    """Whether a budget's model (`<provider>/<model id>` or `<provider>/*`) is this one; as `covers` in _budget.lua."""
+    return model.startswith(pattern[:-1]) if pattern.endswith("/*") else model == pattern
+
+
+def nano_of(limit_usd: float) -> int:
+    """Nano-USD of a limit, never more than was said."""
+    return int((Decimal(repr(limit_usd)) * NANO).to_integral_value(rounding=ROUND_FLOOR))
+
+
+def budget_of(wanted: BudgetRequest, tenant: str, source: Literal["file", "api"], made_ms: int = 0) -> Budget:
+    """The budget that a request or a table of the file asks for."""
+    name = f"{tenant}\0{wanted.name}".encode()
+    return Budget(
+        id=f"bud_{hashlib.sha256(name).hexdigest()[:20]}", name=wanted.name, tenant=tenant, source=source,
+        limit=nano_of(wanted.limit_usd), period=wanted.period, mode=wanted.mode, time_zone=wanted.time_zone,
+        team=wanted.team, key=wanted.key, model=wanted.model, labels=dict(wanted.labels),
+        alerts=tuple(sorted(set(wanted.alerts))), made_ms=made_ms,
+    )  # fmt: skip
+
+
+def of_file(tables: Iterable[BudgetRequest]) -> list[Budget]:
+    """The budgets of `onceq.toml`."""
+    return [budget_of(table, table.tenant or DEFAULT_TENANT, "file") for table in tables]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Budget).decode
+
+
+def packed(budget: Budget) -> bytes:
+    """As Redis keeps it: what scripts look at is before the JSON."""
+    return f"{budget.rev} {budget.mode} {budget.limit} ".encode() + _encode(budget)
+
+
+def unpacked(value: bytes) -> Budget:
+    """What `packed` wrote."""
+    return _decode(value.split(b" ", 3)[3])
+
+
+class Budgets:
+    """Reads and writes budgets made through the API, and reads the accounts of all."""
+
+    def __init__(self, pipe: Pipe, keys: Keys) -> None:
+        self._pipe, self._keys = pipe, keys
+
+    async def made(self) -> dict[str, bytes]:
+        """Those made through the API by id, packed."""
+        return fields_of(await self._pipe.command("HGETALL", self._keys("budgets")))
+
+    async def put(self, budget: Budget, instead_of: Budget | None) -> bool:
+        """Writes a new budget or a change of one; False when another has been there, or has changed it, before."""
+        return await self._swap(budget, instead_of, packed(budget))
+
+    async def remove(self, budget: Budget) -> bool:
+        """Takes one away, and what it counted; False when it was changed or removed before."""
+        return await self._swap(budget, budget, b"")
+
+    async def _swap(self, budget: Budget, known: Budget | None, value: bytes) -> bool:
+        before = b"" if known is None else packed(known)
+        reply = await self._pipe.script(scripts.BUDGET, self._keys.root, [budget.id, budget.account, before, value])
+        return reply == b"ok"
+
+    async def status(self, budgets: Sequence[Budget], now_ms: int) -> list[BudgetStatus]:
+        """How each stands now."""
+        return await asyncio.gather(*(self._status(budget, now_ms) for budget in budgets))
+
+    async def _status(self, budget: Budget, now_ms: int) -> BudgetStatus:
+        start, renews = present(starts(budget.period, budget.time_zone, now_ms), now_ms)
+        real, simulated = await asyncio.gather(
+            *(self._pipe.command("HMGET", self._account(budget, flag, start), *_COUNTS) for flag in ("0", "1"))
+        )
+        elapsed = None if renews is None else (now_ms - start) / (renews - start)
+        counts = [cast("list[bytes | None]", row) for row in (real, simulated)]
+        since = min((int(row[4]) for row in counts if row[4] is not None), default=None)
+        return BudgetStatus(
+            id=budget.id, name=budget.name, tenant=budget.tenant, source=budget.source, mode=budget.mode,
+            period=budget.period, time_zone=budget.time_zone, team=budget.team, key=budget.key, model=budget.model,
+            labels=budget.labels, alerts=list(budget.alerts), limit_nano_usd=budget.limit, limit_usd=usd(budget.limit),
+            period_start=None if renews is None else at(start), renews_at=at(renews), counting_since=at(since),
+            use=_use(budget, counts[0], elapsed), simulated_use=_use(budget, counts[1], elapsed),
+        )  # fmt: skip
+
+    def _account(self, budget: Budget, simulated: str, start: int) -> str:
+        if budget.period == "total":
+            return self._keys("spend_total", budget.account, simulated)
+        return self._keys("spend", budget.account, simulated, f"{budget.period}{start}")
+
+
+def _use(budget: Budget, counts: Sequence[bytes | None], elapsed: float | None) -> BudgetUse:
+    spent, reserved, unsure, unpriced = (int(count or 0) for count in counts[:4])
+    paced = elapsed is not None and elapsed >= _FORECAST_FROM
+    return BudgetUse(
+        spent_nano_usd=spent,
+        reserved_nano_usd=reserved,
+        unsure_nano_usd=unsure,
+        left_nano_usd=budget.limit - spent - reserved - unsure,
+        unpriced_calls=unpriced,
+        forecast_nano_usd=round(spent / elapsed) if paced and elapsed else None,
+    )

@@ -1,0 +1,195 @@
+"""Budgets through the API: listed for readers, made and changed by admins, those of the file read only."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from onceq import BadRequestError, Client, ConflictError, NotFoundError, PermissionDeniedError
+from onceq.wire import BudgetStatus
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from tests.service.api.kit import Http, http, problem_of
+from tests.stack import Stack, running_stack
+
+FILE = """
+[[budgets]]
+name = "everything"
+limit_usd = 500
+time_zone = "Europe/Berlin"
+
+[[budgets]]
+name = "search by hour"
+tenant = "acme"
+team = "search"
+period = "hour"
+mode = "soft"
+limit_usd = 0.5
+alerts = [0.9]
+"""
+PATH = "/v1/budgets"
+
+
+@pytest.fixture(scope="module")
+def stack(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
+    file = tmp_path_factory.mktemp("config") / "onceq.toml"
+    file.write_text(FILE)
+    with running_stack(redis_server, workers=1, config=str(file)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def admin(stack: Stack) -> Generator[Client]:
+    with Client(base_url=stack.url, api_key=stack.key("acme", "admin", "read")) as client:
+        yield client
+
+
+def named(budgets: Any) -> dict[str, BudgetStatus]:
+    return {budget.name: budget for budget in budgets}
+
+
+def test_a_tenant_sees_its_budgets_of_the_file_and_no_others(stack: Stack, admin: Client) -> None:
+    found = named(admin.budgets())["search by hour"]
+    assert (found.source, found.mode, found.period, found.team) == ("file", "soft", "hour", "search")
+    assert (found.limit_nano_usd, found.limit_usd, found.alerts) == (500_000_000, "0.5", [0.9])
+    assert found.use.left_nano_usd == found.limit_nano_usd
+    assert "everything" not in named(admin.budgets())
+    with Client(base_url=stack.url, api_key=stack.key("default", "read")) as client:
+        mine = named(client.budgets())
+    assert list(mine) == ["everything"]
+    assert mine["everything"].period_start is not None
+    assert mine["everything"].period_start.utcoffset() is not None
+    assert mine["everything"].period_start.hour in (22, 23), "midnight in Berlin, said in UTC"
+
+
+def test_an_operator_sees_those_of_all_tenants(stack: Stack) -> None:
+    with Client(base_url=stack.url, api_key=stack.key("default", "operator")) as client:
+        assert {"everything", "search by hour"} <= set(named(client.budgets()))
+
+
+def test_a_budget_is_made_changed_and_taken_away(admin: Client) -> None:
+    made = admin.create_budget("nightly", 12.5, period="day", team="search", labels={"project": "x"}, alerts=[1, 0.5])
+    assert (made.source, made.tenant, made.limit_nano_usd, made.alerts) == ("api", "acme", 12_500_000_000, [0.5, 1.0])
+    assert admin.budget(made.id) == made
+    changed = admin.change_budget(made.id, limit_usd=20, mode="soft")
+    assert (changed.limit_usd, changed.mode, changed.alerts, changed.team) == ("20", "soft", [0.5, 1.0], "search")
+    assert named(admin.budgets())["nightly"] == changed
+    admin.delete_budget(made.id)
+    assert "nightly" not in named(admin.budgets())
+    for gone in (admin.budget, admin.delete_budget):
+        with pytest.raises(NotFoundError, match="/v1/budgets"):
+            gone(made.id)
+
+
+def test_a_name_is_taken_once_in_a_tenant(admin: Client, stack: Stack) -> None:
+    made = admin.create_budget("one of a kind", 1)
+    for name in ("one of a kind", "search by hour"):
+        with pytest.raises(ConflictError) as refused:
+            admin.create_budget(name, 1)
+        assert refused.value.code == "budget_exists"
+    with Client(base_url=stack.url, api_key=stack.key("other", "admin")) as client:
+        assert client.create_budget("one of a kind", 1).id != made.id
+
+
+def test_a_budget_of_the_file_is_changed_in_the_file(admin: Client) -> None:
+    fixed = named(admin.budgets())["search by hour"]
+    with pytest.raises(ConflictError, match=r"onceq\.toml") as refused:
+        admin.change_budget(fixed.id, limit_usd=1)
+    assert refused.value.code == "budget_read_only"
+    with pytest.raises(ConflictError, match=r"onceq\.toml"):
+        admin.delete_budget(fixed.id)
+
+
+def test_a_reader_changes_nothing_and_nobody_reaches_another_tenants_budget(stack: Stack, admin: Client) -> None:
+    made = admin.create_budget("behind a wall", 1)
+    with Client(base_url=stack.url, api_key=stack.key("acme", "read", "submit")) as reader:
+        assert reader.budget(made.id).id == made.id
+        for change in (lambda: reader.change_budget(made.id, limit_usd=9), lambda: reader.delete_budget(made.id)):
+            with pytest.raises(PermissionDeniedError, match="scope admin"):
+                change()
+        with pytest.raises(PermissionDeniedError, match="scope admin"):
+            reader.create_budget("mine", 1)
+    with Client(base_url=stack.url, api_key=stack.key("other", "admin")) as stranger:
+        for reach in (stranger.budget, stranger.delete_budget, lambda it: stranger.change_budget(it, limit_usd=9)):
+            with pytest.raises(NotFoundError):
+                reach(made.id)
+        with pytest.raises(PermissionDeniedError, match="operator"):
+            stranger.create_budget("theirs", 1, tenant="acme")
+    assert admin.budget(made.id).limit_usd == "1"
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"limit_usd": 1}, "name"),
+    ({"name": "x"}, "limit_usd"),
+    ({"name": "x", "limit_usd": 0}, "limit_usd"),
+    ({"name": "x", "limit_usd": -1}, "limit_usd"),
+    ({"name": "x", "limit_usd": 1e12}, "limit_usd"),
+    ({"name": "x", "limit_usd": "1"}, "limit_usd"),
+    ({"name": "x", "limit_usd": 1, "period": "week"}, "period"),
+    ({"name": "x", "limit_usd": 1, "mode": "firm"}, "mode"),
+    ({"name": "x", "limit_usd": 1, "time_zone": "Mars/Olympus"}, "time_zone"),
+    ({"name": "x", "limit_usd": 1, "time_zone": "../../etc/passwd"}, "time_zone"),
+    ({"name": "x", "limit_usd": 1, "alerts": [0]}, "alerts"),
+    ({"name": "x", "limit_usd": 1, "labels": {"1": "y"}}, "labels"),
+    ({"name": "x\n", "limit_usd": 1}, "name"),
+    ({"name": "x", "limit_usd": 1, "webhook_url": "https://example.com"}, "webhook_url"),
+]
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack) -> Generator[Http]:
+    with http(stack, "acme", "admin") as found:
+        yield found
+
+
+@pytest.mark.parametrize(("body", "where"), WRONG, ids=range(len(WRONG)))
+def test_a_wrong_budget_is_refused_with_the_place(client: Http, body: dict[str, Any], where: str) -> None:
+    before = client.get(PATH).json()["budgets"]
+    problem = problem_of(client.post(PATH, json=body), 422, "invalid_request")
+    assert any(where in error.loc for error in problem.errors or []), problem
+    assert len(client.get(PATH).json()["budgets"]) == len(before)
+
+
+def test_infinite_money_and_a_change_of_nothing_are_refused(client: Http, admin: Client) -> None:
+    answer = client.post(PATH, content=b'{"name":"x","limit_usd":1e999}', headers={"content-type": "application/json"})
+    problem_of(answer, 422, "invalid_request")
+    made = admin.create_budget("unchanged", 1)
+    with pytest.raises(BadRequestError, match="limit_usd, mode or alerts"):
+        admin.change_budget(made.id)
+    problem_of(client.patch(f"{PATH}/{made.id}", json={"name": "other"}), 422, "invalid_request")
+
+
+def test_a_budget_that_is_made_says_where_it_is(client: Http) -> None:
+    answer = client.post(PATH, json={"name": "located", "limit_usd": 1})
+    assert answer.status_code == 201
+    assert client.get(answer.headers["location"]).json()["id"] == answer.json()["id"]
+
+
+@pytest.mark.parametrize("tail", ["bud_" + "0" * 20, "x", "%00", "{}", "x" * 4_000])
+def test_a_budget_that_is_not_there_is_a_404(client: Http, tail: str) -> None:
+    for method in ("GET", "DELETE"):
+        problem_of(client.request(method, f"{PATH}/{tail}"), 404, "not_found")
+
+
+def test_the_file_is_refused_at_the_start_when_a_budget_in_it_is_wrong(tmp_path: Path) -> None:
+    from onceq.errors import ConfigurationError
+    from onceq_service.settings import read_config
+
+    file = tmp_path / "onceq.toml"
+    for text, says in (
+        ('[[budgets]]\nname="a"\nlimit_usd=1\n[[budgets]]\nname="a"\nlimit_usd=2\n', "two of tenant default named 'a'"),
+        ('[[budgets]]\nname="a"\nlimit_usd=1\ntime_zone="Nowhere/Land"\n', "no time zone"),
+        ('[[budgets]]\nname="a"\n', "limit_usd"),
+        ('[alerts]\nwebhook_url="ftp://x"\n', "webhook_url"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigurationError, match=says):
+            read_config(file)
+
+
+def test_no_route_of_budgets_is_open_without_a_key(stack: Stack) -> None:
+    for method, path in (("GET", PATH), ("POST", PATH), ("PATCH", f"{PATH}/x"), ("DELETE", f"{PATH}/x")):
+        problem_of(httpx2.request(method, stack.url + path), 401, "unauthorized")
