@@ -55,7 +55,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G2 a key that joined a job replays that job", f"{LUA}/admit.lua",
-        "redis.call('SET', k_idem(idem), other .. ' ' .. body_hash, 'PX', int(left + tonumber(ARGV[9]) * 1000))",
+        "redis.call('SET', k_idem(idem), other .. ' ' .. body_hash, 'PX', int(left + idem_ms))",
         "local _ = left",
         (JOINED,),
     ),
@@ -66,7 +66,16 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G2 a post whose answer was lost makes one job", f"{LUA}/admit.lua",
-        "if redis.call('EXISTS', k_job(id)) == 1 then return", "if id == '' then return",
+        "redis.call('EXISTS', k_job(id)) == 1 and", "id == '' and",
+    ),
+    Mutant(
+        "G1 every job of a turn has its place in the queue, not only the first", f"{LUA}/admit.lua",
+        "redis.call('ZADD', key, unpack(rows))", "redis.call('ZADD', key, rows[1], rows[2])",
+        ("tests/service/store/test_admissions.py",),
+    ),
+    Mutant(
+        "G5 sums count every job of a turn", f"{LUA}/admit.lua",
+        "{'jobs', group.jobs}", "{'jobs', 1}", ("tests/service/store/test_admissions.py",),
     ),
     Mutant(
         "G2 cancel cancels a running job: its worker is told", f"{LUA}/append.lua",

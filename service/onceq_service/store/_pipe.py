@@ -144,7 +144,7 @@ class Pipe:
         except BaseException as exc:  # noqa: BLE001 - every waiter must hear of it, whatever it is
             replies = [exc] * len(batch)
         for (_, future, _), reply in zip(batch, replies, strict=True):
-            _settle(future, reply)
+            settle(future, reply)
 
     async def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         async with self.client.pipeline(transaction=False) as pipe:
@@ -162,7 +162,8 @@ class Pipe:
         await self.client.aclose()
 
 
-def _settle(future: asyncio.Future[Any], reply: object) -> None:
+def settle(future: asyncio.Future[Any], reply: object) -> None:
+    """Gives a waiter its reply, or the error that it is, in our words."""
     if future.done():
         return
     if isinstance(reply, asyncio.CancelledError):

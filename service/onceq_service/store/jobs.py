@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 from onceq.wire import TERMINAL, Disposition, Durability, Job, JobPage, Status, SubmittedJob, Waiting
 from onceq_service.store import scripts
+from onceq_service.store._admissions import Admissions
 from onceq_service.store._pipe import Arg, Pipe
 from onceq_service.store.errors import CostTooHigh, KeyReused
 from onceq_service.store.keys import Keys
@@ -120,6 +121,7 @@ class Jobs:
 
     def __init__(self, pipe: Pipe, keys: Keys, retention: Retention) -> None:
         self._pipe, self._keys, self._retention = pipe, keys, retention
+        self._admissions = Admissions(pipe, keys.root, retention.idempotency_s)
         self.durability: Durability = "strict"
         """What a 202 promises; set by whoever inspects the server (Store.inspect)."""
 
@@ -129,10 +131,10 @@ class Jobs:
         `read_at`: when the request had been read (time.monotonic); the job's life begins there.
         """
         argv: list[Arg] = [a.id, a.tenant, a.idem, a.body_hash, a.fp, a.window_s, int(a.fresh)]
-        argv += [round(a.deadline_s * 1000), self._retention.idempotency_s, _limits(a), *_fields(a, self._retention)]
+        argv += [round(a.deadline_s * 1000), _limits(a), *_fields(a, self._retention)]
         if read_at is not None:
             argv += ["accept_ms", max(0, round((time.monotonic() - read_at) * 1000))]
-        reply = cast("list[object]", await self._pipe.script(scripts.ADMIT, self._keys.root, argv))
+        reply = await self._admissions.put(argv)
         word, job_id = cast("bytes", reply[0]).decode(), cast("bytes", reply[1]).decode()
         if word == "reused":
             raise KeyReused(job_id)

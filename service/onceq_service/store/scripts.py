@@ -17,7 +17,8 @@ _REQUEUE = (
 )
 
 ADMIT: Final = load(
-    "admit", "id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, idem_ttl_s, limits, fields..."
+    "admit",
+    "idem_ttl_s, (size, id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits, fields...)...",
 )
 NEXT: Final = load(
     "next", "worker, nonce, want, running, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)"

@@ -9,11 +9,18 @@ local function log(id, seq, frame)
   publish(id, seq, frame)
 end
 
+local function frame_of(seq, name, data) return 'id: ' .. int(seq) .. '\nevent: ' .. name .. '\ndata: ' .. data .. '\n\n' end
+
 -- Writes one event made here; `rest` is '' or JSON members that begin with a comma. Returns the event's data.
 local function emit(id, seq, name, call, rest)
   local data = '{"job":"' .. id .. '","seq":' .. int(seq) .. ',"call":' .. int(call) .. rest .. '}'
-  log(id, seq, 'id: ' .. int(seq) .. '\nevent: ' .. name .. '\ndata: ' .. data .. '\n\n')
+  log(id, seq, frame_of(seq, name, data))
   return data
+end
+
+-- Writes the first event of a new job, which nobody can listen to yet: nobody knows its id.
+local function log_unheard(id, name)
+  redis.call('XADD', k_events(id), '1-0', 'f', frame_of(1, name, '{"job":"' .. id .. '","seq":1,"call":0}'))
 end
 
 local function rfc3339(ms) -- days to civil date, after H. Hinnant's chrono algorithms

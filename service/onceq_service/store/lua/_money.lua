@@ -35,11 +35,16 @@ local function tally(job, sums)
   end
 end
 
--- Adds {name, number, name, number, ...} to the hour and the day of `now`. At least one number is not 0.
-local function roll(now, job, sums)
-  local dims = cjson.encode({
+-- By what sums are told apart, as JSON.
+local function dims_of(job)
+  return cjson.encode({
     job.team or '', job.model, job.band, job.simulated or '0', job.key_id or '', job.group or '',
   })
+end
+
+-- Adds {name, number, name, number, ...} to the hour and the day of `now`. At least one number is not 0.
+local function roll(now, job, sums)
+  local dims = dims_of(job)
   roll_into('h', int(math.floor(now / 3600000)), HOUR_TTL, job.tenant, dims, sums)
   roll_into('d', int(math.floor(now / 86400000)), DAY_TTL, job.tenant, dims, sums)
   tally(job, sums)

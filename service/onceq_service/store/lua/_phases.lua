@@ -56,10 +56,14 @@ local function held_so_far(lane, now)
   return {up_to('limiter'), up_to('backoff')}
 end
 
+local function held_at(lane, ms)
+  local held = held_so_far(lane, ms)
+  return int(held[1]) .. ' ' .. int(held[2])
+end
+
 -- A job joins a lane's queue: what the lane was held for before is not this job's wait.
 local function wait_begins(id, job)
-  local held = held_so_far(job.lane, tonumber(job.mark_ms or job.created_ms))
-  job.held = int(held[1]) .. ' ' .. int(held[2])
+  job.held = held_at(job.lane, tonumber(job.mark_ms or job.created_ms))
   redis.call('HSET', k_job(id), 'held', job.held)
 end
 

@@ -1,11 +1,27 @@
 -- Where jobs wait: by band, lane and tenant; and which state index they are in.
 
-local function wake()
-  if redis.call('LLEN', k_wake()) < 64 then redis.call('RPUSH', k_wake(), '1') end
+-- Wakes workers that wait, as many as there are new jobs (`n`, 1 when it is nil).
+local function wake(n)
+  local ones = {}
+  for k = 1, math.min(n or 1, 64 - redis.call('LLEN', k_wake())) do ones[k] = '1' end
+  if ones[1] then redis.call('RPUSH', k_wake(), unpack(ones)) end
 end
 
--- Puts a job where `next` finds it. A tenant that comes back starts at the lane's present virtual time. A job whose
--- workers died twice waits apart, so that a third worker has nothing else to lose.
+-- Gives a lane its turn and a tenant its share of it, where they have none: a tenant that comes back starts at the
+-- lane's present virtual time.
+local function take_part(band, lane, tenant)
+  local fair = k_fair(band, lane)
+  if not redis.call('ZSCORE', fair, tenant) then
+    local first = redis.call('ZRANGE', fair, 0, 0, 'WITHSCORES')
+    redis.call('ZADD', fair, first[2] or 0, tenant)
+  end
+  if not redis.call('ZSCORE', k_blocked(), band .. '|' .. lane) then
+    redis.call('ZADD', k_ready(band), 'NX', redis.call('HGET', k_turns(), 'n') or 0, lane)
+  end
+end
+
+-- Puts a job where `next` finds it. A job whose workers died twice waits apart, so that a third worker has nothing else
+-- to lose.
 local function enqueue(id, job)
   wait_begins(id, job)
   if (tonumber(job.crashes) or 0) >= 2 then
@@ -13,16 +29,8 @@ local function enqueue(id, job)
     wake()
     return
   end
-  local fair = k_fair(job.band, job.lane)
   redis.call('ZADD', k_wait(job.band, job.lane, job.tenant), job.created_ms, id)
-  if not redis.call('ZSCORE', fair, job.tenant) then
-    local first = redis.call('ZRANGE', fair, 0, 0, 'WITHSCORES')
-    redis.call('ZADD', fair, first[2] or 0, job.tenant)
-  end
-  local place = job.band .. '|' .. job.lane
-  if not redis.call('ZSCORE', k_blocked(), place) then
-    redis.call('ZADD', k_ready(job.band), 'NX', redis.call('HGET', k_turns(), 'n') or 0, job.lane)
-  end
+  take_part(job.band, job.lane, job.tenant)
   wake()
 end
 
@@ -59,11 +67,13 @@ local function delay(id, at)
   wake() -- a waiting worker learns the new earliest time
 end
 
+-- When (ms) a queued job could have started.
+local function startable(job) return int(math.max(tonumber(job.created_ms), tonumber(job.not_before_ms) or 0)) end
+
 -- What waits in the whole queue: how many jobs of a band, and since when each could have started.
 local function note_queued(id, job)
   redis.call('HINCRBY', k_totals(), job.band, 1)
-  local since = math.max(tonumber(job.created_ms), tonumber(job.not_before_ms) or 0)
-  redis.call('ZADD', k_queued(job.band), int(since), id)
+  redis.call('ZADD', k_queued(job.band), startable(job), id)
 end
 
 local function move(id, job, from, to)

@@ -1,15 +1,35 @@
 #!lua
--- Admits one request: replays, joins, or creates a job with its first event and its place in the queue, in one step.
+-- Admits requests: each one replays, joins, or creates a job with its first event and its place in the queue, all in one
+-- step. Posts of one moment come together, and what they share is done once for all of them: the time, their lanes'
+-- limits and turns, sums, one ZADD an index. A request sees the jobs that those before it made.
 -- A second run with the same job id (its reply was lost) changes nothing and answers the same.
 -- KEYS: root
--- ARGV: id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, idem_ttl_s, limits, fields...
--- `limits` are `<lane>=<limits>` for each of the job's models, with a space between.
--- Returns: {disposition | 'reused' | 'max_cost', job id, the job's hash as a flat list (empty when it was created), created_ms}
+-- ARGV: idem_ttl_s, (size, id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits, fields...)...
+-- `size` is how many values of this request follow. `limits` are `<lane>=<limits>` for each of the job's models, with a
+-- space between.
+-- Returns, for each: {disposition | 'reused' | 'max_cost', job id, the job's hash as a flat list (empty when it was
+-- created), created_ms}
 
-local id, tenant, idem, body_hash, fp = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local window_s, fresh = ARGV[6], ARGV[7]
 local now = time_ms()
-local idem_px = int(tonumber(ARGV[8]) + tonumber(ARGV[9]) * 1000)
+local idem_ms = tonumber(ARGV[1]) * 1000
+local indexes = {} -- by key: score, job id, ... to be added
+local bands, groups = {}, {} -- how many jobs were created in each, by name
+local parts = {} -- what `once` has made, by name
+local woken = 0
+
+local function index(key, score, id)
+  local rows = indexes[key]
+  if not rows then rows = {}; indexes[key] = rows end
+  rows[#rows + 1] = score
+  rows[#rows + 1] = id
+end
+
+-- What `make` gives for a name, made once.
+local function once(name, make, ...)
+  local known = parts[name]
+  if known == nil then known = make(...) or true; parts[name] = known end
+  return known
+end
 
 local function answer(disposition, other)
   return {disposition, other, redis.call('HGETALL', k_job(other)), int(now)}
@@ -26,57 +46,98 @@ local function already(other, state)
   return answer('joined', other)
 end
 
-if redis.call('EXISTS', k_job(id)) == 1 then return answer('created', id) end
-
-if idem ~= '' then
-  local known = redis.call('GET', k_idem(idem))
-  if known then
-    local other, hash = string.match(known, '^(.-) (.*)$')
-    local state = redis.call('HGET', k_job(other), 'state')
-    if state and hash ~= body_hash then return {'reused', other, {}, int(now)} end
-    if state then return already(other, state) end
-  end
-end
-
-if fp ~= '' and fresh == '0' then
-  local other = redis.call('GET', k_fp(fp))
-  local state = other and redis.call('HGET', k_job(other), 'state')
-  if state and (not terminal(state) or state == 'succeeded') then
-    if idem ~= '' then
-      local left = math.max(0, tonumber(redis.call('HGET', k_job(other), 'deadline_ms')) - now)
-      redis.call('SET', k_idem(idem), other .. ' ' .. body_hash, 'PX', int(left + tonumber(ARGV[9]) * 1000))
+-- The answer to a request whose key or question is known; nil for a new one.
+local function known(tenant, idem, body_hash, fp, fresh)
+  if idem ~= '' then
+    local found = redis.call('GET', k_idem(idem))
+    if found then
+      local other, hash = string.match(found, '^(.-) (.*)$')
+      local state = redis.call('HGET', k_job(other), 'state')
+      if state and hash ~= body_hash then return {'reused', other, {}, int(now)} end
+      if state then return already(other, state) end
     end
-    return already(other, state)
+  end
+  if fp ~= '' and fresh == '0' then
+    local other = redis.call('GET', k_fp(fp))
+    local state = other and redis.call('HGET', k_job(other), 'state')
+    if state and (not terminal(state) or state == 'succeeded') then
+      if idem ~= '' then
+        local left = math.max(0, tonumber(redis.call('HGET', k_job(other), 'deadline_ms')) - now)
+        redis.call('SET', k_idem(idem), other .. ' ' .. body_hash, 'PX', int(left + idem_ms))
+      end
+      return already(other, state)
+    end
   end
 end
 
-local job = {tenant = tenant, seq = '1'}
-for n = 11, #ARGV, 2 do job[ARGV[n]] = ARGV[n + 1] end
-if over_max_cost(job) then return {'max_cost', id, {}, int(now)} end
-local deadline, created = now + tonumber(ARGV[8]), now - (tonumber(job.accept_ms) or 0) -- when the API had read it
-job.created_ms, job.deadline_ms, job.mark_ms, job.phases = int(created), int(deadline), int(now), int(now - created)
-redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '', 'seq', '1', 'tenant', tenant,
-  'created_ms', job.created_ms, 'mark_ms', job.mark_ms, 'phases', job.phases,
-  'deadline_ms', int(deadline), 'calls', '0', 'call', '0', 'tries', '0', 'fp', fp, 'window_s', window_s,
-  unpack(ARGV, 11))
-if idem ~= '' then redis.call('SET', k_idem(idem), id .. ' ' .. body_hash, 'PX', idem_px) end
-if fp ~= '' then redis.call('SET', k_fp(fp), id, 'PX', idem_px) end
-emit(id, 1, 'queued', 0, '')
-redis.call('ZADD', k_index(tenant, 'queued'), job.created_ms, id)
-redis.call('ZADD', k_deadlines(), int(start_by(job)), id)
-if job.grace_ms then redis.call('ZADD', k_watched(), int(now + tonumber(job.grace_ms)), id) end
-if job.retry_of and redis.call('HGET', k_job(job.retry_of), 'tenant') == tenant then -- it may have lapsed
-  redis.call('HSET', k_job(job.retry_of), 'replayed_by', id)
-  redis.call('ZREM', k_dead(tenant), job.retry_of)
-  redis.call('ZREM', k_buried(), job.retry_of)
+local function mark_replayed(id, tenant, of)
+  if redis.call('HGET', k_job(of), 'tenant') ~= tenant then return end -- it may have lapsed
+  redis.call('HSET', k_job(of), 'replayed_by', id)
+  redis.call('ZREM', k_dead(tenant), of)
+  redis.call('ZREM', k_buried(), of)
 end
-note_queued(id, job)
-for lane, limits in string.gmatch(ARGV[10], '(%S+)=([%d,]*)') do configure_lane(lane, limits) end
-roll(now, job, {'jobs', 1})
-local at = tonumber(job.not_before_ms) or 0
-if at > now then delay(id, at)
-else
-  route(id, job, now)
-  enqueue(id, job)
+
+-- Counts a new job in its band and in the sums of its group, which are written once for all.
+local function tell(job)
+  bands[job.band] = (bands[job.band] or 0) + 1
+  local name = table.concat({job.tenant, job.model, job.band, job.team or '', job.simulated or '', job.key_id or '',
+    job.group or ''}, '\n')
+  local group = groups[name]
+  if not group then
+    group = {tenant = job.tenant, model = job.model, band = job.band, team = job.team, simulated = job.simulated,
+      key_id = job.key_id, group = job.group, jobs = 0}
+    groups[name] = group
+  end
+  group.jobs = group.jobs + 1
 end
-return {'created', id, {}, job.created_ms}
+
+local function create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, limits, first, last)
+  local job = {tenant = tenant, seq = '1'}
+  for n = first, last, 2 do job[ARGV[n]] = ARGV[n + 1] end
+  if over_max_cost(job) then return {'max_cost', id, {}, int(now)} end
+  local deadline, created = now + tonumber(deadline_ms), now - (tonumber(job.accept_ms) or 0) -- when the API had read it
+  job.created_ms, job.deadline_ms, job.mark_ms, job.phases = int(created), int(deadline), int(now), int(now - created)
+  for lane, own in string.gmatch(limits, '(%S+)=([%d,]*)') do once('limits ' .. lane, configure_lane, lane, own) end
+  local delayed = (tonumber(job.not_before_ms) or 0) > now
+  job.held = delayed and '' or once('held ' .. job.lane, held_at, job.lane, now)
+  redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '', 'seq', '1', 'tenant', tenant,
+    'created_ms', job.created_ms, 'mark_ms', job.mark_ms, 'phases', job.phases, 'held', job.held,
+    'deadline_ms', job.deadline_ms, 'calls', '0', 'call', '0', 'tries', '0', 'fp', fp, 'window_s', window_s,
+    unpack(ARGV, first, last))
+  local idem_px = int(tonumber(deadline_ms) + idem_ms)
+  if idem ~= '' then redis.call('SET', k_idem(idem), id .. ' ' .. body_hash, 'PX', idem_px) end
+  if fp ~= '' then redis.call('SET', k_fp(fp), id, 'PX', idem_px) end
+  log_unheard(id, 'queued')
+  index(k_index(tenant, 'queued'), job.created_ms, id)
+  index(k_deadlines(), int(start_by(job)), id)
+  index(k_queued(job.band), startable(job), id)
+  if job.grace_ms then index(k_watched(), int(now + tonumber(job.grace_ms)), id) end
+  if job.retry_of then mark_replayed(id, tenant, job.retry_of) end
+  tell(job)
+  if delayed then delay(id, tonumber(job.not_before_ms))
+  else
+    local lane = job.lane
+    route(id, job, now)
+    if job.lane ~= lane then wait_begins(id, job) end
+    index(k_wait(job.band, job.lane, tenant), job.created_ms, id)
+    once(table.concat({'part', job.band, job.lane, tenant}, '\n'), take_part, job.band, job.lane, tenant)
+    woken = woken + 1
+  end
+  return {'created', id, {}, job.created_ms}
+end
+
+local out, at = {}, 2
+while at < #ARGV do
+  local last = at + tonumber(ARGV[at])
+  local id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits = unpack(ARGV, at + 1, at + 9)
+  out[#out + 1] = redis.call('EXISTS', k_job(id)) == 1 and answer('created', id)
+    or known(tenant, idem, body_hash, fp, fresh)
+    or create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, limits, at + 10, last)
+  at = last + 1
+end
+
+for key, rows in pairs(indexes) do redis.call('ZADD', key, unpack(rows)) end
+for band, jobs in pairs(bands) do redis.call('HINCRBY', k_totals(), band, jobs) end
+for _, group in pairs(groups) do roll(now, group, {'jobs', group.jobs}) end
+if woken > 0 then wake(woken) end
+return out

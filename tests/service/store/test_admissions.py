@@ -1,0 +1,100 @@
+"""Posts of one moment are admitted together; nobody can tell from what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.store import Admission, KeyReused, Store, open_store
+from onceq_service.store._pipe import connect
+from tests.service.store.driver import admission
+
+LIMITS = "100,0,0,0"
+CLOCK = {b"created_ms", b"mark_ms", b"deadline_ms", b"phases"}
+"""Fields of a job that tell the time."""
+Outcome = tuple[str, str] | type[Exception]
+
+
+def requests() -> Sequence[Admission]:
+    """Some of each kind: new, known by key, by question, reused, limited, delayed, of other tenants, bands, lanes."""
+    first = admission("a", idem="i", fp="f")
+    return [
+        first,
+        admission("b", idem="i", fp="f"),
+        admission("c", idem="i", body_hash="other"),
+        admission("d", idem="j", fp="f"),
+        admission("e", tenant="u", band="batch", team="x", group=b'{"p":"q"}'),
+        admission("f", lane="openai/n", model="openai/n", limits=LIMITS),
+        admission("g", lane="openai/n", model="openai/n", limits=LIMITS, chain=[("openai/o", "")]),
+        admission("h", not_before_ms=32_503_680_000_000, grace_s=5.0),
+        admission("i", max_cost=1, call_bound=2),
+        admission("j", retry_of=first.id, queue_s=9.0),
+        *(admission(str(n)) for n in range(40)),
+    ]
+
+
+async def outcome(store: Store, a: Admission) -> Outcome:
+    try:
+        made = await store.jobs.admit(a)
+    except Exception as exc:  # noqa: BLE001 - the kind is what is compared
+        return type(exc)
+    return made.disposition, made.id
+
+
+async def test_a_turns_posts_leave_redis_as_the_same_posts_one_by_one(redis_server: EmbeddedRedis, queue: str) -> None:
+    asked = requests()
+    async with open_store(redis_server.url, f"{queue}-together") as store:
+        together = await asyncio.gather(*(outcome(store, a) for a in asked))
+    async with open_store(redis_server.url, f"{queue}-alone") as store:
+        alone = [await outcome(store, a) for a in asked]
+    assert together == alone
+    assert together[0] == ("created", asked[0].id)
+    assert together[1] == together[3] == ("joined", asked[0].id)
+    assert together[2] is KeyReused
+    left = await everything(redis_server.url, f"{queue}-together")
+    assert len(left) > 2 * len(asked)
+    assert left == await everything(redis_server.url, f"{queue}-alone")
+
+
+async def test_a_turn_wakes_as_many_workers_as_it_has_jobs_to_start(redis_server: EmbeddedRedis, queue: str) -> None:
+    async with open_store(redis_server.url, queue) as store:
+        await asyncio.gather(*(store.jobs.admit(admission(str(n))) for n in range(5)))
+    assert (await everything(redis_server.url, queue))["wake"] == [b"1"] * 5
+
+
+async def everything(url: str, queue: str) -> Mapping[str, object]:
+    """All keys of a queue with what they hold, without what tells the time."""
+    redis = cast("Any", connect(url, connections=1))  # untyped arguments
+    root = f"onceq:{{{queue}}}:"
+    names = await redis.execute_command("KEYS", root.replace("{", "[{]") + "*")
+    try:
+        return {timeless(n.decode().removeprefix(root)): await value(redis, n) for n in sorted(names)}
+    finally:
+        await redis.aclose()
+
+
+def timeless(name: str) -> str:
+    """The name of a key without its hour or day."""
+    return re.sub(r"^(rolls?:[hd]:)\d+", r"\1", name)
+
+
+async def value(redis: Any, name: bytes) -> object:
+    kind = await redis.execute_command("TYPE", name)
+    match kind:
+        case b"hash":
+            flat = await redis.execute_command("HGETALL", name)
+            fields = {flat[n]: flat[n + 1] for n in range(0, len(flat), 2)}
+            return {field: told for field, told in fields.items() if field not in CLOCK}
+        case b"zset":
+            return sorted(await redis.execute_command("ZRANGE", name, 0, -1))
+        case b"stream":
+            return await redis.execute_command("XRANGE", name, "-", "+")
+        case b"list":
+            return await redis.execute_command("LRANGE", name, 0, -1)
+        case b"set":
+            return sorted(await redis.execute_command("SMEMBERS", name))
+        case _:
+            return await redis.execute_command("GET", name)
