@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Literal, Self, Unpack
+from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 import httpx2
 
-from onceq import _flows
+from onceq import _flows, frames
 from onceq._config import discover
 from onceq._drive import Driver
 from onceq._flows import Ledger
@@ -56,6 +56,9 @@ from onceq.wire import (
     Status,
     SubmittedJob,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Submitted = list[JobHandle | OnceqError]
 """What became of the items of a batch, in order."""
@@ -369,6 +372,44 @@ class Client:
         """
         query = _flows.cost_query(group_by, interval, since, until, restated_at)
         return self._driver.run(_flows.costs(query, self._backoff))
+
+    def jobs_frame(
+        self,
+        *,
+        status: Status | None = None,
+        team: str | None = None,
+        model: str | None = None,
+        since: datetime | None = None,
+        error: str | None = None,
+        replayed: bool | None = None,
+        labels: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """Your tenant's jobs as a frame, newest first, one row a job under its id; takes the filters of `list`.
+
+        Columns, dtypes and units: `onceq.frames.jobs_frame`, the same for no job at all. `labels` names the labels
+        that become columns (`label_<key>`; None: those that occur). At most `limit` jobs, 10,000 without one, and then
+        a warning says where there are more. Only what the service still keeps is there (24 h after its end, as a rule).
+        """
+        wanted = _flows.filters(status, team, model, since, error, replayed, None)
+        return frames.jobs_frame(self._driver.run(_flows.newest(wanted, limit, self._backoff)), labels=labels)
+
+    def costs_frame(
+        self,
+        *,
+        group_by: Sequence[CostDimension] = (),
+        interval: Literal["hour", "day", "total"] = "day",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        restated_at: datetime | None = None,
+    ) -> pd.DataFrame:
+        """What your tenant spent, wasted and avoided as a frame with one row an hour or day and group.
+
+        Takes what `costs` takes. Columns, dtypes and units: `onceq.frames.costs_frame`. Rows of simulated work are
+        apart (`simulated`).
+        """
+        query = _flows.cost_query(group_by, interval, since, until, restated_at)
+        return frames.costs_frame(self._driver.run(_flows.costs(query, self._backoff)))
 
     def health(self) -> Health:
         """Whether the service is ready, and what is wrong with it; asked once. Raises ConnectionFailed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal
@@ -58,6 +59,11 @@ Ledger = list[LedgerEntry]
 LONGEST_POLL_S: Final = 30.0
 POLL_PACE_S: Final = 0.5
 """A service that answers a long poll at once is asked again after this many seconds, not in a busy loop."""
+
+MAX_PAGE: Final = 200
+"""Most jobs that the service puts into one page of a list."""
+FRAME_ROWS: Final = 10_000
+"""Jobs in a frame that was asked for without a limit: fifty pages, some seconds, some ten megabytes."""
 
 
 def submit(submission: Submission, backoff: Backoff) -> Flow[SubmittedJob]:
@@ -180,8 +186,13 @@ def ledger_query(
 ) -> dict[str, str]:
     """The query of ledger rows; times without a zone are local time."""
     times = {"since": since, "until": until, "restated_at": restated_at}
-    given = {name: at.astimezone().isoformat() for name, at in times.items() if at is not None}
+    given = {name: _rfc3339(at) for name, at in times.items() if at is not None}
     return given | ({"limit": str(page_size)} if page_size else {})
+
+
+def _rfc3339(at: datetime) -> str:
+    # unbound: a pandas Timestamp is a datetime too, and its own method can't do without a zone
+    return datetime.astimezone(at).isoformat(timespec="microseconds")
 
 
 def stats(backoff: Backoff) -> Flow[Stats]:
@@ -203,7 +214,7 @@ def cost_query(
 ) -> dict[str, str | Sequence[str]]:
     """The query of costs; times without a zone are local time."""
     times = {"since": since, "until": until, "restated_at": restated_at}
-    given = {name: at.astimezone().isoformat() for name, at in times.items() if at is not None}
+    given = {name: _rfc3339(at) for name, at in times.items() if at is not None}
     return {"interval": interval, "group_by": list(group_by), **given}
 
 
@@ -267,6 +278,22 @@ def page(filters: Mapping[str, str], cursor: str | None, backoff: Backoff) -> Fl
     return read(JobPage.model_validate_json, (yield from exchange(Call("GET", "/v1/jobs", params=params), backoff)))
 
 
+def newest(filters: Mapping[str, str], limit: int | None, backoff: Backoff) -> Flow[list[Job]]:
+    """At most `limit` jobs, newest first, in pages; None: FRAME_ROWS, and a warning where that left some out."""
+    most = FRAME_ROWS if limit is None else limit
+    jobs: list[Job] = []
+    cursor: str | None = None
+    while len(jobs) < most:
+        found = yield from page({**filters, "limit": str(min(MAX_PAGE, most - len(jobs)))}, cursor, backoff)
+        jobs += found.jobs
+        cursor = found.next_cursor
+        if cursor is None:
+            return jobs
+    if limit is None:
+        warnings.warn(f"these are the newest {most} jobs of more: filter them, or pass limit=.", stacklevel=4)
+    return jobs[:most]
+
+
 def filters(
     status: str | None,
     team: str | None,
@@ -281,7 +308,7 @@ def filters(
         "status": status,
         "team": team,
         "model": model,
-        "since": since.astimezone().isoformat() if since else None,
+        "since": _rfc3339(since) if since else None,
         "error": error,
         "replayed": None if replayed is None else str(replayed).lower(),
         "limit": str(page_size) if page_size else None,

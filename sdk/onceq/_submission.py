@@ -167,7 +167,7 @@ def checked_key(key: str | None) -> str:
 def replay_request(**fields: Any) -> ReplayRequest:
     """Which jobs to replay; a `since` without a zone is local time. Raises BadRequestError."""
     since: datetime | None = fields.pop("since")
-    return _made(ReplayRequest, {**fields, "since": since.astimezone() if since else None})
+    return _made(ReplayRequest, {**fields, "since": datetime.astimezone(since) if since else None})
 
 
 def switch(lane: str | None, band: Band | None) -> Switch:

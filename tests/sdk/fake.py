@@ -161,6 +161,7 @@ ROUTES = (
     "GET /v1/jobs/{id}/ledger",
     "POST /v1/jobs/{id}/cancel",
     "GET /v1/stats",
+    "GET /v1/costs",
     "GET /readyz",
 )
 

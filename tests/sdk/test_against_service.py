@@ -103,6 +103,11 @@ def test_lists_stats_ledger_and_batch_are_what_the_service_says(stack: Stack, co
     assert (asked.prompt, asked.team) == (f"0 {tag}", "blue")
     assert client.stats().last_24h_simulated.succeeded >= 5
     assert client.health().status == "ok"
+    frame = client.jobs_frame(team="blue", status="succeeded")
+    assert frame.loc[[job.id for job in done], "text"].tolist() == [job.text for job in done]
+    booked = client.costs_frame(group_by=["team"], interval="total")
+    assert booked["spent_nano_usd"].sum() == frame["cost_nano_usd"].sum() == sum(job.cost.nano_usd for job in listed)
+    assert booked["simulated"].all()
 
 
 def test_the_services_refusals_are_typed(stack: Stack, connect: Callable[..., Any]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import assert_type
 
+import pandas as pd
+
 import onceq
 from onceq.testing import PrivateOnceq, private_onceq
 
@@ -41,6 +43,12 @@ def values(job: onceq.Job) -> None:
     assert_type(job.cost.nano_usd, int | None)
     assert_type(job.usage, onceq.Usage | None)
     assert_type(job.timings.ttft_s, float | None)
+
+
+async def frames(client: onceq.Client, other: onceq.AsyncClient) -> None:
+    """Frames are pandas' own."""
+    assert_type(client.jobs_frame(status="failed", limit=50), pd.DataFrame)
+    assert_type(await other.costs_frame(group_by=["team"]), pd.DataFrame)
 
 
 def refused(client: onceq.Client) -> None:

@@ -34,6 +34,7 @@ class Cell:
     def __init__(self) -> None:
         self._handle: Any = None  # IPython's DisplayHandle
         self._not_before = 0.0
+        _display.answer_html("-", "")  # imports the renderer while the model thinks, or the first drawing is a slow one
 
     def update(self, text: str, foot: str) -> None:
         """Show the text, unless the cell was drawn a moment ago."""

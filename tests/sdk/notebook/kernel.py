@@ -42,16 +42,17 @@ def notebook_of(*sources: str) -> Any:
     return made.new_notebook(cells=[made.new_code_cell(source) for source in sources])
 
 
-def environment() -> dict[str, str]:
+def environment(home: Path) -> dict[str, str]:
     """A reader's: without the plot backend that Streamlit sets for its own process, where the dashboard's tests ran."""
-    return {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    kept = {name: value for name, value in os.environ.items() if name != "MPLBACKEND" and not name.startswith("ONCEQ_")}
+    return {**kept, "IPYTHONDIR": str(home / "ipython")}
 
 
 def executed(notebook: Any, home: Path, **options: Any) -> Any:
     """The notebook, run from top to bottom in a kernel whose working directory is `home`."""
     NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(home)}}, **options
-    ).execute(env=environment())
+    ).execute(env=environment(home))
     return notebook
 
 
@@ -94,7 +95,7 @@ class Kernel:
 def running_kernel(home: Path) -> Generator[Kernel]:
     """A kernel in `home`, stopped at the end."""
     manager: Any = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(home), env=environment())
+    manager.start_kernel(cwd=str(home), env=environment(home))
     client = manager.client()
     client.start_channels()
     try:

@@ -1,14 +1,19 @@
-"""The notebooks run from top to bottom against the real service, found as a reader's would find it: by the folder."""
+"""The notebooks run from top to bottom against the real service, found as a reader's would find it: by the folder.
+
+One after the other for one reader, so that each keeps its word after those before it too.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import nbformat
 import pytest
 
-from tests.sdk.notebook.kernel import executed
+from tests.sdk.notebook.kernel import executed, reader_folder
+from tests.stack import Stack
 
 NOTEBOOKS = sorted((Path(__file__).parents[3] / "notebooks").glob("*.ipynb"))
 PRINTED = {
@@ -19,6 +24,12 @@ PRINTED = {
 }
 """What a reader is shown at the points where a notebook keeps its word."""
 PLOTS = {"03_resume_cancel_crash": 2, "04_costs": 1, "05_compare_models": 1}
+
+
+@pytest.fixture(scope="module")
+def reader(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of somebody who goes through all of them."""
+    return reader_folder(stack, tmp_path_factory.mktemp("reader"), f"reader-{uuid4().hex[:8]}")
 
 
 def read(path: Path) -> Any:
@@ -51,8 +62,8 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_shows_what_it_says(path: Path, home: Path) -> None:
-    notebook = executed(read(path), home)
+def test_a_notebook_runs_and_shows_what_it_says(path: Path, reader: Path) -> None:
+    notebook = executed(read(path), reader)
     for words in PRINTED[path.stem]:
         assert words in printed(notebook)
     assert plots(notebook) == PLOTS.get(path.stem, 0)
