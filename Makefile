@@ -13,7 +13,7 @@ ALL := $(VENV)/.installed-all
 RUN := $(if $(wildcard $(ALL)),$(ALL),$(VENV)/.installed-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test setup lint fmt types pytest faults mutants blame bench docs lock clean
+.PHONY: help demo up showroom test setup lint fmt types pytest faults mutants blame bench docs lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,9 @@ demo: $(RUN) ## Shows the product in half a minute: streams, resumes, and pays o
 
 up: $(RUN) ## Starts all of it on this machine and stays; Ctrl-C stops it
 	@$(BIN)/onceq up
+
+showroom: $(RUN) ## Opens the dashboard on a month of made-up traffic; SHOWROOM="--jobs 100000" for more
+	@$(BIN)/onceq showroom $(SHOWROOM)
 
 setup: $(ALL) ## Installs everything into .venv, tests included
 

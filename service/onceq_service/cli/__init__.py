@@ -9,7 +9,7 @@ import typer
 
 import onceq
 from onceq.errors import OnceqError
-from onceq_service.cli import ask, demo, doctor, export, jobs, keys, lanes, serve, up
+from onceq_service.cli import ask, demo, doctor, export, jobs, keys, lanes, serve, showroom, up
 from onceq_service.cli.output import fail
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 
 up.add_to(app)
 demo.add_to(app)
+showroom.add_to(app)
 ask.add_to(app)
 jobs.add_to(app)
 export.add_to(app)

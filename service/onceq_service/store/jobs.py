@@ -119,9 +119,9 @@ class Filter:
 class Jobs:
     """The jobs of a queue, as the API sees them."""
 
-    def __init__(self, pipe: Pipe, keys: Keys, retention: Retention) -> None:
+    def __init__(self, pipe: Pipe, keys: Keys, retention: Retention, admissions: Admissions | None = None) -> None:
         self._pipe, self._keys, self._retention = pipe, keys, retention
-        self._admissions = Admissions(pipe, keys.root, retention.idempotency_s)
+        self._admissions = admissions or Admissions(pipe, keys.root, retention.idempotency_s)
         self.durability: Durability = "strict"
         """What a 202 promises; set by whoever inspects the server (Store.inspect)."""
 

@@ -115,6 +115,8 @@ KEYS: Final[dict[str, Key]] = {
     "control": Key("ctl", "channel", "job ids whose workers must look at them now", "Pub/Sub"),
     "apikeys": Key("apikeys", "hash", "SHA-256 of an API key -> its record", "permanent", permanent=True),
     "secrets": Key("secrets", "hash", "HMAC secrets, made once", "permanent", permanent=True),
+    "clock": Key("clock", "string", "the time that a queue is told while its past is written", "until then", True),
+    "lapses": Key("lapses", "zset", "keys of that past by when they lapse", "until then", True),
 }
 
 

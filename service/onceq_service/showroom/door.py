@@ -1,0 +1,42 @@
+"""How a post of the showroom gets in: through the API's own thinking, with an id of its own time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from onceq.wire import JobRequest
+from onceq_service.api.admission import Defaults, admission
+from onceq_service.api.bounds import wanted
+from onceq_service.api.catalog import Catalog
+from onceq_service.pricing import Tariff
+from onceq_service.showroom.plan import Post
+from onceq_service.store import Admission, ApiKey, Seal
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the API knows when a post comes; `keys` by the application that has them."""
+
+    catalog: Catalog
+    tariff: Tariff
+    defaults: Defaults
+    seal: Seal
+    keys: Mapping[str, ApiKey]
+    rng: random.Random
+
+    def admission(self, post: Post, at_ms: int) -> Admission:
+        """The post as the store takes it."""
+        return self._admission(post.request, self.keys[post.app.name], at_ms, "")
+
+    def replay(self, job_id: str, post: Post, at_ms: int) -> Admission:
+        """The same question again, for a job that failed."""
+        fresh = post.request.model_copy(update={"fresh": True})
+        return self._admission(fresh, self.keys[post.app.name], at_ms, job_id)
+
+    def _admission(self, request: JobRequest, key: ApiKey, at_ms: int, retry_of: str) -> Admission:
+        models = self.catalog.chain(request.models())
+        known = wanted(self.tariff, request, models, self.defaults.max_calls)
+        asked = admission(known, key, None, models, self.seal, self.defaults, retry_of)
+        return replace(asked, id=f"job_{at_ms:012x}{self.rng.getrandbits(80):020x}")

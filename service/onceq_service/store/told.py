@@ -1,0 +1,130 @@
+"""A queue that hears the time from its caller, to be filled with a past: for the showroom and tests alone.
+
+The scripts as they are shipped have no way to be told the time: here a prelude goes before them (lua/_told.lua), and
+what comes out are other scripts with other SHAs. Redis runs them only on a queue that carries the key `clock`. Only a
+queue that no process of onceq has ever used gets it; `close` takes it away, and then the queue is one like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from onceq.errors import ConfigurationError
+from onceq_service.store import scripts
+from onceq_service.store._admissions import Admissions
+from onceq_service.store._lua import Script, load
+from onceq_service.store._pipe import Arg, Pipe, connect
+from onceq_service.store.apikeys import ApiKeys
+from onceq_service.store.engine import Engine
+from onceq_service.store.jobs import Jobs
+from onceq_service.store.keys import Keys, lua_builders
+from onceq_service.store.retention import Retention
+from onceq_service.store.secrets import Seal, open_seal
+
+OPEN: Final = load("told_open", "now_ms")
+CLOSE: Final = load("told_close", "most")
+_BUILDERS: Final = ("local function k_clock(", "local function k_lapses(")
+MOST: Final = 1_000
+"""Keys that one run of `told_close` looks at."""
+
+
+@cache
+def told(script: Script) -> Script:
+    """The same script with its time as one more argument, the last."""
+    shebang, root, rest = script.text.split("\n", 2)
+    builders = [line for line in lua_builders().splitlines() if line.startswith(_BUILDERS)]
+    prelude = (files("onceq_service.store") / "lua" / "_told.lua").read_text("utf-8")
+    text = "\n".join([shebang, root, *builders, prelude, rest])
+    return replace(script, text=text, sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class ToldPipe(Pipe):
+    """A pipe whose scripts live at `now_ms`, which is read when a script is sent."""
+
+    def __init__(self, client: Redis, now_ms: int) -> None:
+        super().__init__(client)
+        self.now_ms = now_ms
+
+    def script(self, script: Script, root: str, args: Sequence[Arg]) -> Awaitable[Any]:
+        """One script, told the time."""
+        return super().script(told(script), root, [*args, self.now_ms])
+
+
+class OneByOne(Admissions):
+    """Sends each post at its own time, not together with those behind it."""
+
+    def put(self, argv: Sequence[Arg]) -> asyncio.Future[list[object]]:
+        """One request as `admit.lua` takes it; sent before this returns."""
+        sent = self._pipe.script(scripts.ADMIT, self._root, [self._idem_ttl_s, len(argv), *argv])
+        return asyncio.ensure_future(_first(sent))
+
+
+async def _first(answers: Awaitable[list[list[object]]]) -> list[object]:
+    return (await answers)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ToldStore:
+    """What fills a queue. `frail` is an engine whose leases are short, for workers that will be lost."""
+
+    jobs: Jobs
+    engine: Engine
+    frail: Engine
+    keys: ApiKeys
+    names: Keys
+    lease_ms: int
+    """How long a lease of `frail` is."""
+    _pipe: ToldPipe
+
+    def tell(self, now_ms: int) -> None:
+        """It is this late from now on; it must not go back."""
+        self._pipe.now_ms = now_ms
+
+    async def seal(self) -> Seal:
+        """The queue's HMAC for keys and fingerprints."""
+        return await open_seal(self._pipe, self.names, "hmac")
+
+    async def close(self) -> None:
+        """Every key gets the lifetime that it was told; the queue lives by the clock of Redis from here on."""
+        while await Pipe.script(self._pipe, CLOSE, self.names.root, [MOST]):
+            pass
+
+
+@asynccontextmanager
+async def open_told_store(
+    url: str, queue: str, now_ms: int, retention: Retention | None = None, *, lease_s: float = 3_600.0
+) -> AsyncGenerator[ToldStore]:
+    """Opens a queue that nothing has used yet; raises ConfigurationError where something has.
+
+    `lease_s` is how long a claim of `engine` lasts without a beat; leases of `frail` are as `retention` has them.
+    """
+    keys, kept = Keys(queue), retention or Retention()
+    pipe, blocking = ToldPipe(connect(url, connections=1), now_ms), connect(url, connections=1, retries=0)
+    try:
+        if not await Pipe.script(pipe, OPEN, keys.root, [now_ms]):
+            raise ConfigurationError(
+                f"the queue {queue} has been used: only a new one can be filled with a past. Nothing was written."
+            )
+        for script in scripts.ALL:  # one that had to be loaded in between would run behind those that came after it
+            await pipe.command("SCRIPT", "LOAD", told(script).text)
+        yield ToldStore(
+            jobs=Jobs(pipe, keys, kept, OneByOne(pipe, keys.root, kept.idempotency_s)),
+            engine=Engine(pipe, keys, replace(kept, lease_s=lease_s), blocking),
+            frail=Engine(pipe, keys, kept, blocking),
+            keys=ApiKeys(pipe, keys),
+            names=keys,
+            lease_ms=kept.lease_ms,
+            _pipe=pipe,
+        )
+    finally:
+        await pipe.close()
+        await blocking.aclose()

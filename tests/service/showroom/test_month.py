@@ -1,0 +1,154 @@
+"""The showroom's month is what the product would have written: its sums, its lifetimes, and who may write a past."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from onceq.errors import ConfigurationError
+from onceq.wire import LedgerEntry, Totals
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.settings import Settings, load_settings
+from onceq_service.showroom.fill import Filled, fill
+from onceq_service.store import Filter, Retention, Store, StoreError, open_store, scripts
+from onceq_service.store.stats import totals
+from onceq_service.store.told import open_told_store, told
+from tests.conftest import check_lifetimes
+from tests.service.store.driver import admission
+
+JOBS, TENANT = 250, "default"
+DAY = timedelta(days=1)
+
+
+def _settings(redis: EmbeddedRedis) -> Settings:
+    return load_settings(
+        redis_url=redis.url, queue=f"m{uuid4().hex[:10]}", simulator_url="http://127.0.0.1:9", result_ttl_s=20 * 86_400,
+        label_keys=["prompt", "version"],
+    )  # fmt: skip
+
+
+def _fill(settings: Settings, until: datetime) -> Filled:
+    return asyncio.run(fill(settings, JOBS, 3, until, lambda posts, at: None))
+
+
+@pytest.fixture(scope="module")
+def until() -> datetime:
+    return datetime.now(UTC) - timedelta(minutes=3)
+
+
+@pytest.fixture(scope="module")
+def month(redis_server: EmbeddedRedis, until: datetime) -> Settings:
+    settings = _settings(redis_server)
+    filled = _fill(settings, until)
+    assert filled.posts > JOBS * 0.8
+    return settings
+
+
+async def _ledger(store: Store) -> list[LedgerEntry]:
+    rows: list[LedgerEntry] = []
+    after, more = None, True
+    while more:
+        page = await store.ledger.page(TENANT, 0, 10**14, after, 1_000)
+        rows, more = [*rows, *page.entries], page.more
+        after = rows[-1].id
+    return rows
+
+
+async def _totals(store: Store, *by: str) -> Totals:
+    now_ms = await store.sums.now_ms()
+    spans = await store.sums.spans(TENANT, "d", now_ms - 32 * 86_400_000, now_ms, by)  # pyright: ignore[reportArgumentType] - by is names
+    return totals(fields for span in spans for fields in span.fields)
+
+
+async def test_the_ledger_of_the_month_sums_up_to_its_rollups(month: Settings) -> None:
+    async with open_store(month.redis_url, month.queue) as store:
+        rows, sums = await _ledger(store), await _totals(store)
+    assert sum(row.spent_nano_usd or 0 for row in rows) == sums.spent_nano_usd > 0
+    assert sum(row.wasted_nano_usd for row in rows) == sums.wasted_nano_usd == sum(sums.wasted_by_reason.values())
+    assert sum(row.billed for row in rows) == sums.calls
+    assert len(rows) == sums.tries
+    assert sum(row.output_tokens for row in rows if row.billed) == sums.output_tokens
+    assert {row.simulated for row in rows} == {True}
+
+
+async def test_every_job_of_the_month_has_ended_and_stands_in_the_list_of_its_state(month: Settings) -> None:
+    async with open_store(month.redis_url, month.queue, Retention(month.result_ttl_s)) as store:
+        sums, depth = await _totals(store), await store.sums.depth(TENANT)
+        page = await store.jobs.list(TENANT, Filter(), cursor=None, limit=200)
+    assert depth.queued == depth.running == 0
+    assert sums.succeeded + sums.failed + sums.cancelled + sums.expired == sums.jobs
+    for job in page.jobs:
+        assert job.timings.phases is not None
+        phases = job.timings.phases.model_dump()
+        assert sum(round(1000 * s) for s in phases.values()) == round(1000 * (job.timings.total_s or 0)), job.id
+
+
+async def test_jobs_older_than_their_results_have_lapsed_and_what_they_cost_has_not(
+    month: Settings, until: datetime
+) -> None:
+    async with open_store(month.redis_url, month.queue) as store:
+        rows = await _ledger(store)
+        kept = until - timedelta(seconds=month.result_ttl_s)
+        found = {row.job: await store.jobs.get(row.job, TENANT) for row in rows}
+    old = [row for row in rows if row.at < kept - DAY]
+    assert old
+    assert all(found[row.job] is None for row in old)
+    assert all(found[row.job] is not None for row in rows if row.at > kept + DAY)
+
+
+async def test_every_key_of_the_month_has_its_lifetime(month: Settings) -> None:
+    async with open_store(month.redis_url, month.queue) as store:
+        await check_lifetimes(store)
+
+
+async def test_the_month_has_something_of_everything(month: Settings) -> None:
+    async with open_store(month.redis_url, month.queue) as store:
+        rows, sums = await _ledger(store), await _totals(store)
+    assert {row.model.partition("/")[0] for row in rows} == {"openai", "anthropic", "bedrock"}
+    assert len({row.team for row in rows}) == 6
+    assert len({row.key for row in rows}) == 6
+    assert sums.retries
+    assert sums.joined + sums.replayed
+    assert Counter(row.outcome for row in rows)["provider_error"] > 0
+
+
+async def test_the_same_seed_and_times_make_the_same_month(
+    redis_server: EmbeddedRedis, month: Settings, until: datetime
+) -> None:
+    again = _settings(redis_server)
+    await asyncio.to_thread(_fill, again, until)
+    async with open_store(month.redis_url, month.queue) as one, open_store(again.redis_url, again.queue) as other:
+        assert (await _totals(one)).model_dump() == (await _totals(other)).model_dump()
+
+
+async def test_nobody_can_tell_the_time_to_a_queue_that_has_been_used(
+    redis_server: EmbeddedRedis, store: Store
+) -> None:
+    await store.seal()  # as every process of the API begins
+    with pytest.raises(ConfigurationError, match="has been used"):
+        async with open_told_store(redis_server.url, store.names.root[7:-2], 1):
+            raise AssertionError("it was opened")
+
+
+async def test_a_told_script_does_nothing_on_a_queue_that_is_not_told_the_time(store: Store) -> None:
+    pipe, last_year = store._pipe, 1_700_000_000_000  # pyright: ignore[reportPrivateUsage] - what an intruder would do
+    for script in scripts.ALL:
+        with pytest.raises(StoreError, match="hears the time from nobody"):
+            await pipe.script(told(script), store.names.root, ["x", "y", last_year])
+    assert await pipe.command("KEYS", store.names.root + "*") == []
+
+
+async def test_a_queue_is_told_the_time_no_longer_when_its_past_is_written(redis_server: EmbeddedRedis) -> None:
+    queue = f"m{uuid4().hex[:10]}"
+    async with open_told_store(redis_server.url, queue, 1_700_000_000_000) as past:
+        await past.jobs.admit(admission())
+        await past.close()
+        with pytest.raises(StoreError, match="hears the time from nobody"):
+            await past.jobs.admit(admission("again"))
+    with pytest.raises(ConfigurationError, match="has been used"):
+        async with open_told_store(redis_server.url, queue, 1_700_000_000_000):
+            raise AssertionError("it was opened again")
