@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from anthropic.resources.messages import AsyncMessages
-
 from onceq.wire import JobRequest, Message, Part, ResponseFormat, TextPart, Tool, ToolChoice
 from onceq_service.providers._errors import UNSUPPORTED, error
-from onceq_service.providers._shape import ANY_OBJECT, EMPTY_SCHEMA, WHOLE_ANSWER, by_signature, json_object
+from onceq_service.providers._shape import ANY_OBJECT, EMPTY_SCHEMA, WHOLE_ANSWER, given, json_object
 from onceq_service.providers.base import CallSpec
 
 DEFAULT_MAX_TOKENS: Final = 4096
@@ -20,8 +18,8 @@ DEFAULT_MAX_TOKENS: Final = 4096
 models overview), so every model takes it; an answer cut by it says `finish_reason: length`."""
 
 
-def to_create(spec: CallSpec) -> dict[str, Any]:
-    """The arguments of `messages.create`; raises ProviderError `unsupported_input` or `provider_bad_request`."""
+def to_body(spec: CallSpec) -> dict[str, Any]:
+    """The body of a message; raises ProviderError `unsupported_input` or `provider_bad_request`."""
     request = spec.request
     wanted: dict[str, Any] = {
         "model": spec.model_id,
@@ -33,11 +31,10 @@ def to_create(spec: CallSpec) -> dict[str, Any]:
         "tools": [_tool(tool) for tool in request.tools or ()] or None,
         "tool_choice": _tool_choice(request.tool_choice),
         "output_config": _output_config(request.response_format),
-        "extra_headers": {"X-Client-Request-Id": spec.client_request_id},
         "stream": True,
     }
     forced = _forced_tool(spec) if answers_by_tool(request) else {}
-    return by_signature(AsyncMessages.create, wanted | forced | (request.params or {}))
+    return given(wanted | forced | (request.params or {}))
 
 
 def answers_by_tool(request: JobRequest) -> bool:

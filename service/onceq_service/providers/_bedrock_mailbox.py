@@ -61,14 +61,15 @@ class Mailbox:
             await self._wait()
         return self._headers
 
-    async def read(self) -> bytes | None:
+    async def read(self, by: float) -> bytes | None:
         """All that came since the last read (_stream.Source)."""
         while not self._chunks:
             if self._failure is not None:
                 raise CutError from self._failure
             if self._ended:
                 return None
-            await self._wait()
+            async with asyncio.timeout_at(by):
+                await self._wait()
         chunks = [self._chunks.popleft() for _ in range(len(self._chunks))]
         return b"".join(chunks)
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from openai.resources.chat.completions import AsyncCompletions
-
 from onceq.wire import ImagePart, JobRequest, Message, Part, ResponseFormat, TextPart, Tool, ToolChoice
 from onceq_service.providers._errors import UNSUPPORTED, error
-from onceq_service.providers._shape import EMPTY_SCHEMA, by_signature
+from onceq_service.providers._shape import EMPTY_SCHEMA, given
 from onceq_service.providers.base import CallSpec
 
 
-def to_create(spec: CallSpec, base_url: str) -> dict[str, Any]:
-    """The arguments of `chat.completions.create`; raises ProviderError `unsupported_input`."""
+def to_body(spec: CallSpec, base_url: str) -> dict[str, Any]:
+    """The body of a chat completion; raises ProviderError `unsupported_input`."""
     request = spec.request
     wanted: dict[str, Any] = {
         "model": spec.model_id,
@@ -28,11 +26,10 @@ def to_create(spec: CallSpec, base_url: str) -> dict[str, Any]:
         "tools": [_tool(tool) for tool in request.tools or ()] or None,
         "tool_choice": _tool_choice(request),
         "response_format": _response_format(request.response_format),
-        "extra_headers": {"X-Client-Request-Id": spec.client_request_id},
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    return by_signature(AsyncCompletions.create, wanted | (request.params or {}))
+    return given(wanted | (request.params or {}))
 
 
 def _limit_name(base_url: str) -> str:

@@ -6,17 +6,19 @@ OpenAI streams a background response again for about five minutes after it was m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final
+from urllib.parse import quote
 
+import httpx2
 import msgspec
 import openai
 
 from onceq.wire import FinishReason
 from onceq_service.providers import _errors as errors
-from onceq_service.providers._http import OpenResponse, Translate, open_stream
-from onceq_service.providers._responses_request import to_create
+from onceq_service.providers._http import OpenCall, Translate, open_stream, unread
+from onceq_service.providers._responses_request import to_body
 from onceq_service.providers._responses_wire import Response, ResponsesDecoder, tail
 from onceq_service.providers._sse import SseDecoder
 from onceq_service.providers._stream import AnswerStream
@@ -45,18 +47,20 @@ class BackgroundResponses:
         """Stops generating; a response that has ended stays as it is. Raises openai.APIError."""
         await self._client.responses.cancel(response, timeout=ABANDON_S)
 
-    def _stream(self, spec: CallSpec, opening: Any) -> AbstractAsyncContextManager[AnswerStream]:
+    def _stream(self, spec: CallSpec, opening: OpenCall) -> AbstractAsyncContextManager[AnswerStream]:
         decoder = SseDecoder(ResponsesDecoder(spec, self._provider))
         return open_stream(spec, self._provider, opening, decoder, self._translate, FLAVOR)
 
-    def _create(self, spec: CallSpec) -> AbstractAsyncContextManager[OpenResponse]:
-        create: Any = self._client.responses.with_streaming_response.create
-        return cast("AbstractAsyncContextManager[OpenResponse]", create(**to_create(spec)))
+    def _create(self, spec: CallSpec) -> Awaitable[httpx2.Response]:
+        return unread(self._client.post, "/responses", to_body(spec), spec)
 
-    def _retrieve(self, resume: Resume) -> AbstractAsyncContextManager[OpenResponse]:
-        retrieve: Any = self._client.responses.with_streaming_response.retrieve
+    def _retrieve(self, resume: Resume) -> Awaitable[httpx2.Response]:
         after = {"starting_after": resume.at} if resume.at >= 0 else {}
-        return cast("AbstractAsyncContextManager[OpenResponse]", retrieve(resume.response, stream=True, **after))
+        get: Any = self._client.get
+        return get(
+            f"/responses/{quote(resume.response, safe='')}", cast_to=httpx2.Response, stream=True,
+            options={"params": {"stream": True, **after}},
+        )  # fmt: skip
 
     @asynccontextmanager
     async def _resumed(self, spec: CallSpec, resume: Resume) -> AsyncGenerator[CallStream]:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from openai.resources.responses import AsyncResponses
-
 from onceq.wire import ImagePart, JobRequest, Message, Part, ResponseFormat, TextPart, Tool, ToolChoice
 from onceq_service.providers._errors import UNSUPPORTED, error
-from onceq_service.providers._shape import EMPTY_SCHEMA, by_signature
+from onceq_service.providers._shape import EMPTY_SCHEMA, given
 from onceq_service.providers.base import CallSpec
 
 
-def to_create(spec: CallSpec) -> dict[str, Any]:
-    """The arguments of `responses.create`; raises ProviderError `unsupported_input`."""
+def to_body(spec: CallSpec) -> dict[str, Any]:
+    """The body of a response; raises ProviderError `unsupported_input`."""
     request = spec.request
     if request.stop:
         raise error(spec, "openai", UNSUPPORTED, said="a response that can be resumed takes no stop sequences")
@@ -30,12 +28,11 @@ def to_create(spec: CallSpec) -> dict[str, Any]:
         "tools": [_tool(tool) for tool in request.tools or ()] or None,
         "tool_choice": _tool_choice(request),
         "text": _text(request.response_format),
-        "extra_headers": {"X-Client-Request-Id": spec.client_request_id},
         "background": True,
         "store": True,
         "stream": True,
     }
-    return by_signature(AsyncResponses.create, wanted | (request.params or {}))
+    return given(wanted | (request.params or {}))
 
 
 def _items(spec: CallSpec, turn: Message) -> list[dict[str, Any]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -19,15 +17,9 @@ ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object", "additionalProperties"
 WHOLE_ANSWER: Final = "Give the whole answer as one JSON object."
 
 
-def by_signature(create: Callable[..., object], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments for an SDK's `create`: those it knows by name, the others in the body as they are.
-
-    Which names an SDK knows changes with its version (Anthropic's has lost `temperature`), the host takes them still.
-    """
-    given = {name: value for name, value in arguments.items() if value is not None}
-    unknown = given.keys() - _names(create)
-    known = {name: value for name, value in given.items() if name not in unknown}
-    return known | ({"extra_body": {name: given[name] for name in sorted(unknown)}} if unknown else {})
+def given(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A request's body without what was not asked for."""
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def json_object(spec: CallSpec, provider: str, arguments: str) -> dict[str, Any]:
@@ -36,8 +28,3 @@ def json_object(spec: CallSpec, provider: str, arguments: str) -> dict[str, Any]
         return msgspec.json.decode(arguments or "{}", type=dict[str, Any])
     except msgspec.MsgspecError as exc:
         raise error(spec, provider, BAD_REQUEST, said="a tool call's arguments are not a JSON object") from exc
-
-
-@cache
-def _names(create: Callable[..., object]) -> frozenset[str]:
-    return frozenset(inspect.signature(create).parameters)

@@ -60,8 +60,8 @@ class Decoder(Protocol):
 class Source(Protocol):
     """Where the bytes come from."""
 
-    async def read(self) -> bytes | None:
-        """One read of the socket, None at a clean end; raises CutError."""
+    async def read(self, by: float) -> bytes | None:
+        """What came since the last read, None at a clean end; raises CutError, TimeoutError at the loop's time `by`."""
         ...
 
 
@@ -147,8 +147,7 @@ class AnswerStream:
         """One read; None at the end, and when something broke (then `_failure` is set)."""
         by = self._first_by or asyncio.get_running_loop().time() + self._spec.clocks.between_bytes_s
         try:
-            async with asyncio.timeout_at(by):
-                chunk = await self._source.read()
+            chunk = await self._source.read(by)
         except TimeoutError:
             return self._fail(errors.TIMED_OUT if self._first_by else errors.STALLED)
         except CutError:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, cast
 
 import anthropic
+import httpx2
 
 from onceq_service.providers import _errors as errors
-from onceq_service.providers._anthropic_request import answers_by_tool, to_create
+from onceq_service.providers._anthropic_request import answers_by_tool, to_body
 from onceq_service.providers._anthropic_wire import AnthropicDecoder
-from onceq_service.providers._http import OpenResponse, new_http_client, open_stream, unanswered
+from onceq_service.providers._http import new_http_client, open_stream, unanswered, unread
 from onceq_service.providers._sse import SseDecoder
 from onceq_service.providers._stream import AnswerStream
 from onceq_service.providers.base import CallSpec, ProviderError
@@ -44,11 +45,8 @@ class AnthropicProvider:
         decoder = SseDecoder(AnthropicDecoder(spec, self.name, by_tool=answers_by_tool(spec.request)))
         return open_stream(spec, self.name, lambda: self._create(spec), decoder, self._translate)
 
-    def _create(self, spec: CallSpec) -> AbstractAsyncContextManager[OpenResponse]:
-        arguments: dict[str, Any] = to_create(spec)
-        # The SDK's overloads type a response of a class per event; we read its http_response alone.
-        create: Any = self._client.messages.with_streaming_response.create
-        return cast(AbstractAsyncContextManager[OpenResponse], create(**arguments))
+    def _create(self, spec: CallSpec) -> Awaitable[httpx2.Response]:
+        return unread(self._client.post, "/v1/messages", to_body(spec), spec)
 
     def _translate(self, spec: CallSpec, exc: Exception) -> ProviderError:
         if isinstance(exc, ProviderError):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
+import httpx2
 import openai
 
 from onceq_service.providers import _errors as errors
-from onceq_service.providers._http import OpenResponse, new_http_client, open_stream, unanswered
-from onceq_service.providers._openai_request import to_create
+from onceq_service.providers._http import new_http_client, open_stream, unanswered, unread
+from onceq_service.providers._openai_request import to_body
 from onceq_service.providers._openai_wire import OpenAIDecoder
 from onceq_service.providers._responses import BackgroundResponses
 from onceq_service.providers._sse import SseDecoder
@@ -59,11 +61,8 @@ class OpenAIProvider:
         except openai.APIError as exc:
             log.warning("%s could not be told to stop response %s: %s", self.name, response, type(exc).__name__)
 
-    def _create(self, spec: CallSpec) -> AbstractAsyncContextManager[OpenResponse]:
-        arguments: dict[str, Any] = to_create(spec, self.base_url)
-        # The SDK's overloads type a response of a class per event; we read its http_response alone.
-        create: Any = self._client.chat.completions.with_streaming_response.create
-        return cast(AbstractAsyncContextManager[OpenResponse], create(**arguments))
+    def _create(self, spec: CallSpec) -> Awaitable[httpx2.Response]:
+        return unread(self._client.post, "/chat/completions", to_body(spec, self.base_url), spec)
 
     def _translate(self, spec: CallSpec, exc: Exception) -> ProviderError:
         if isinstance(exc, ProviderError):

@@ -7,21 +7,20 @@ from typing import Any
 import pytest
 
 from onceq_service.providers import ProviderError
-from onceq_service.providers._anthropic_request import DEFAULT_MAX_TOKENS, to_create
+from onceq_service.providers._anthropic_request import DEFAULT_MAX_TOKENS, to_body
 from tests.service.providers.kit import spec_for
 
 
 def shaped(**fields: Any) -> dict[str, Any]:
-    return to_create(spec_for("anthropic", **fields))
+    return to_body(spec_for("anthropic", **fields))
 
 
 def test_a_prompt_is_one_user_message_and_max_tokens_is_always_there() -> None:
     spec = spec_for("anthropic", "Hi")
-    assert to_create(spec) == {
+    assert to_body(spec) == {
         "model": "claude-haiku-4-5",
         "messages": [{"role": "user", "content": "Hi"}],
         "max_tokens": DEFAULT_MAX_TOKENS,
-        "extra_headers": {"X-Client-Request-Id": spec.client_request_id},
         "stream": True,
     }
 
@@ -36,7 +35,7 @@ def test_the_default_limit_leaves_room_for_thinking() -> None:
 def test_plain_settings_go_under_anthropics_names() -> None:
     sent = shaped(temperature=0.0, stop=["END"], max_tokens=9)
     assert (sent["stop_sequences"], sent["max_tokens"]) == (["END"], 9)
-    assert sent["extra_body"] == {"temperature": 0.0}, "the SDK's create() takes no temperature"
+    assert sent["temperature"] == 0.0, "the SDK's create() takes none, the host does"
 
 
 def test_all_system_text_stands_before_the_conversation() -> None:
@@ -129,4 +128,4 @@ def test_any_json_object_is_a_forced_tool() -> None:
 def test_params_that_the_sdk_does_not_know_go_into_the_body() -> None:
     sent = shaped(params={"top_k": 5, "metadata": {"user_id": "u"}, "context_management": {"edits": []}})
     assert sent["metadata"] == {"user_id": "u"}
-    assert sent["extra_body"] == {"top_k": 5, "context_management": {"edits": []}}
+    assert (sent["top_k"], sent["context_management"]) == (5, {"edits": []})

@@ -1,0 +1,132 @@
+"""httpx2's transport for calls to providers: plain or TLS connections of _connection.py, kept for a while, no limit.
+
+How many calls run at once is decided by the worker and the lanes, never here. It speaks HTTP/1.1 and knows no proxy:
+where one is configured, _http.py leaves the calls to httpx2's own transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import Final
+
+import aiohappyeyeballs
+import httpx2
+from typing_extensions import override
+
+from onceq_service.providers._connection import Answer, Connection
+from onceq_service.providers._sent import ON_SENT
+
+Origin = tuple[str, str, int]
+ANSWER: Final = "onceq_answer"
+"""The extension of a response under which its _connection.Answer is found."""
+NEXT_ADDRESS_S: Final = 0.25
+"""After that a host's next address is tried beside the first (RFC 8305)."""
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class StreamTransport(httpx2.AsyncBaseTransport):
+    """Belongs to one event loop. `keep_s` is how long an idle connection is kept."""
+
+    def __init__(self, *, keep_s: float, trust_env: bool) -> None:
+        self._keep_s, self._trust_env = keep_s, trust_env
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._expiries: dict[Connection, asyncio.TimerHandle] = {}
+        self._tls: ssl.SSLContext | None = None
+
+    @override
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Sends it and waits for the answer's head; raises httpx2.TransportError."""
+        message = _head(request) + await request.aread()
+        origin = _origin(request.url)
+        connection = self._take(origin) or await self._connect(origin, request)
+        answer = connection.send(message, ON_SENT.get())
+        try:
+            await answer.begun()
+        except BaseException:
+            await answer.aclose()
+            raise
+        extensions = {"http_version": b"HTTP/1.1", ANSWER: answer}
+        return httpx2.Response(answer.status, headers=answer.headers, stream=answer, extensions=extensions)
+
+    @override
+    async def aclose(self) -> None:
+        for connections in list(self._idle.values()):
+            for connection in list(connections):
+                connection.abort()
+
+    def _take(self, origin: Origin) -> Connection | None:
+        """The connection that was used last: the others may lapse."""
+        idle = self._idle.get(origin, [])
+        while idle:
+            connection = idle.pop()
+            self._expiries.pop(connection).cancel()
+            if connection.usable:
+                return connection
+            connection.abort()
+        return None
+
+    def _keep(self, origin: Origin, connection: Connection) -> None:
+        self._idle.setdefault(origin, []).append(connection)
+        self._expiries[connection] = connection.loop.call_later(self._keep_s, connection.abort)
+
+    def _lost(self, origin: Origin, connection: Connection) -> None:
+        expiry = self._expiries.pop(connection, None)
+        if expiry is not None:
+            expiry.cancel()
+            self._idle[origin].remove(connection)
+
+    async def _connect(self, origin: Origin, request: httpx2.Request) -> Connection:
+        scheme, host, port = origin
+        try:
+            async with asyncio.timeout(request.extensions["timeout"]["connect"]):
+                stream = await _open_socket(host, port)
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(lambda c: self._keep(origin, c), lambda c: self._lost(origin, c)),
+                    sock=stream,
+                    ssl=self._tls_context() if scheme == "https" else None,
+                    server_hostname=host if scheme == "https" else None,
+                )
+        except TimeoutError as exc:
+            raise httpx2.ConnectTimeout(f"no connection to {host} in time", request=request) from exc
+        except OSError as exc:
+            raise httpx2.ConnectError(f"no connection to {host}: {exc}", request=request) from exc
+        return connection
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = httpx2.create_ssl_context(trust_env=self._trust_env)
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
+
+
+def answer_of(response: httpx2.Response) -> Answer | None:
+    """The response's body for reading straight from its connection; None where another transport or an encoding is."""
+    answer = response.extensions.get(ANSWER)
+    return answer if isinstance(answer, Answer) and "content-encoding" not in response.headers else None
+
+
+async def _open_socket(host: str, port: int) -> socket.socket:
+    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType] - addresses untyped
+        infos, happy_eyeballs_delay=NEXT_ADDRESS_S
+    )
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return found
+
+
+def _origin(url: httpx2.URL) -> Origin:
+    if url.scheme not in _PORTS:
+        raise httpx2.UnsupportedProtocol(f"{url.scheme!r} is not http or https")
+    return url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme]
+
+
+def _head(request: httpx2.Request) -> bytes:
+    """A request's first lines; its body has a length, since it is JSON in memory. Raises httpx2.LocalProtocolError."""
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    lines += [b"%b: %b" % pair for pair in request.headers.raw]
+    head = b"\r\n".join([*lines, b"", b""])
+    if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
+        raise httpx2.LocalProtocolError("a header has a line break in it; look at the provider's key", request=request)
+    return head
