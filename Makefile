@@ -6,6 +6,7 @@
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+comma := ,
 UV := $(shell command -v uv 2>/dev/null)
 BIN := $(VENV)/bin
 ALL := $(VENV)/.installed-all
@@ -79,7 +80,7 @@ $(VENV)/.installed-run: requirements-run.lock pyproject.toml
 # Stock pip and uv do the same here: what is pinned, checked by its hash, then this folder as it is.
 define install
 	@test -n "$(UV)$(PYTHON)" || { echo "onceq needs Python 3.11 or newer: install it, or name it with make PYTHON=..."; exit 1; }
-	@echo "Installing $(1) into $(VENV) ..."
+	@echo "Installing $(1) into $(VENV): $(if $(UV),some seconds,a minute or two with pip$(comma) seconds where uv is on PATH) ..."
 	@if [ -n "$(UV)" ]; then \
 		{ test -x $(BIN)/python || uv venv --quiet $(if $(PYTHON),--python $(PYTHON),--python 3.11) $(VENV); } && \
 		uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1) && \

@@ -229,8 +229,11 @@ def read_config(path: Path | None) -> FileConfig:
         return FileConfig()
     try:
         return FileConfig.model_validate(tomllib.loads(found.read_text("utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as exc:
+    except (OSError, tomllib.TOMLDecodeError) as exc:
         raise ConfigurationError(f"{found} can't be used: {exc}. Mend the file, then start again.") from exc
+    except ValidationError as exc:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
+        raise ConfigurationError(f"{found} can't be used: {wrong}. Mend the file, then start again.") from exc
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -238,7 +241,5 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**{k: v for k, v in overrides.items() if v is not None})
     except ValidationError as exc:
-        lines = "; ".join(
-            f"ONCEQ_{e['loc'][0]!s}: {e['msg']}".upper().replace("ONCEQ_", "ONCEQ_", 1) for e in exc.errors()
-        )
-        raise ConfigurationError(f"a setting is not usable: {lines}") from exc
+        lines = "; ".join(f"ONCEQ_{str(e['loc'][0]).upper()}: {e['msg']}" for e in exc.errors())
+        raise ConfigurationError(f"a setting is not usable: {lines}.") from exc

@@ -107,9 +107,14 @@ def job_not_found(job_id: str, result_ttl_s: int) -> Refused:
     """The same for a job that never was, one of another tenant, and one that is older than its retention."""
     return Refused(
         "job_not_found",
-        f"There is no job {job_id[:50]} for this API key. A job is kept for {result_ttl_s} s after its end; if it is "
-        "older, it is gone: post the request again.",
+        f"There is no job {job_id[:50]} for this API key. A job is kept for {span(result_ttl_s)} after its end; if "
+        "it is older, it is gone: post the request again.",
     )
+
+
+def span(seconds: int) -> str:
+    """A time for people: `24 h`, `90 s`."""
+    return f"{seconds // 3600} h" if seconds and seconds % 3600 == 0 else f"{seconds} s"
 
 
 def invalid(exc: ValidationError, where: str = "") -> Refused:

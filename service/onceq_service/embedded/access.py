@@ -19,13 +19,20 @@ TENANT: Final = "default"
 def ensure_key(settings: Settings) -> str:
     """The key in the data folder when this Redis knows it, else a new one, put there for its owner alone."""
     path = settings.data_dir / KEY_FILE
-    known = path.read_text("utf-8").strip() if path.exists() else ""
+    known = _read(path)
     secret = asyncio.run(_known_or_new(settings, known))
     if secret == known:
         path.chmod(0o600)
     else:
         write_private(path, secret + "\n")
     return secret
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip() if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"{path} can't be read: {exc}. Move it away; `onceq up` makes another key.") from exc
 
 
 async def _known_or_new(settings: Settings, secret: str) -> str:

@@ -12,6 +12,8 @@ import pytest
 import onceq
 from onceq.errors import ConfigurationError
 from onceq_service.cli.serve import need_dashboard
+from onceq_service.embedded.access import ensure_key
+from onceq_service.settings import load_settings
 from tests.service.cli.conftest import Shell
 
 COMMANDS = ("up", "demo", "ask", "doctor", "api", "worker", "dashboard", "simulator", "jobs", "keys", "export")
@@ -42,14 +44,20 @@ def test_a_wrong_option_is_told_with_the_usage(shell: Shell) -> None:
 def test_a_setting_that_can_not_be_used_is_one_sentence(tmp_path: Path) -> None:
     done = Shell(tmp_path, ONCEQ_PORT="many")("doctor")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "ONCEQ_PORT" in done.stderr
+    assert "ONCEQ_PORT: Input should be a valid integer" in done.stderr
 
 
 def test_a_broken_configuration_file_is_named(shell: Shell) -> None:
     (shell.folder / "onceq.toml").write_text("providers = 3")
     done = shell("up", "--no-dashboard")
-    assert done.returncode == 1
-    assert "onceq.toml can't be used" in done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "onceq.toml can't be used: providers: Input should be" in done.stderr
+
+
+def test_a_key_file_that_can_not_be_read_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "api-key").mkdir()
+    with pytest.raises(ConfigurationError, match=r"api-key can't be read: .*Move it away"):
+        ensure_key(load_settings(data_dir=tmp_path))
 
 
 def test_a_data_folder_that_is_a_file_is_one_sentence(shell: Shell) -> None:
