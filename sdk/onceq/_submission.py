@@ -206,18 +206,19 @@ def _checked_key(key: str) -> str:
 
 def _checked_item(item: Item, where: str, model: Models | None, options: JobOptions) -> bytes:
     fields = _given({"model": model, **options, **_item_fields(item)})
-    key = fields.pop("idempotency_key", None)
+    key, create = fields.pop("idempotency_key", None), fields.pop("create", True)
     if key is None:
         fields.setdefault("dedupe_window_s", DEDUPE_WINDOW_S)
     _checked(fields, where)
-    return _encoded({"idempotency_key": checked_key(key), "job": fields})
+    sent: dict[str, Any] = {"idempotency_key": checked_key(key), "job": fields}
+    return _encoded(sent if create else {**sent, "create": False})
 
 
 def _item_fields(item: Item) -> Mapping[str, Any]:
     if isinstance(item, str):
         return {"prompt": item}
     if isinstance(item, BatchItem):
-        return {**_item_fields(item.job), "idempotency_key": item.idempotency_key}
+        return {**_item_fields(item.job), "idempotency_key": item.idempotency_key, "create": item.create}
     if isinstance(item, JobRequest):
         return item.model_dump(exclude_unset=True, by_alias=True)
     return item

@@ -15,6 +15,8 @@ class Event(Answer):
     on with another one. `reset`: reason; the
     text so far is void. `snapshot`: output, for a reader whose part of the log is gone; it has no number of its own.
     A terminal event: status, finish_reason, usage, cost, timings, error, and receipt when it was cancelled.
+    In a batch's stream it has the output too, and `seq` stays the number in the job's own log; the end of a job whose
+    result has lapsed has job and status alone.
     """
 
     job: str

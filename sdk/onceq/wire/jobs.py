@@ -216,6 +216,13 @@ class BatchAnswer(Answer):
     items: list[BatchAnswerItem]
 
 
+class BatchCancelled(Answer):
+    """What a cancel of a batch did: waiting jobs were `cancelled`, the workers of running ones `requested` to stop."""
+
+    cancelled: int
+    requested: int
+
+
 class ReplayAnswer(Answer):
     """What became of each: a new job (its `retry_of` says of which) or a problem. `more`: others fit, ask again."""
 

@@ -6,7 +6,17 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, Field, JsonValue, StringConstraints, model_validator
 
-from onceq.wire.words import IDEMPOTENCY_KEY_PATTERN, MAX_BATCH, Band, LabelKey, ModelName, Name, Request, Scope
+from onceq.wire.words import (
+    IDEMPOTENCY_KEY_PATTERN,
+    MAX_BATCH,
+    Band,
+    BatchId,
+    LabelKey,
+    ModelName,
+    Name,
+    Request,
+    Scope,
+)
 
 
 class TextPart(Request):
@@ -181,15 +191,24 @@ class JobRequest(Request):
 
 
 class BatchItem(Request):
-    """One job of a batch with its own idempotency key."""
+    """One job of a batch with its own idempotency key.
+
+    `create: false` joins or replays a job that is there, and makes none: without one it is a `job_not_found`.
+    """
 
     idempotency_key: Annotated[str, StringConstraints(pattern=IDEMPOTENCY_KEY_PATTERN)] | None = None
+    create: bool = True
     job: JobRequest
 
 
 class BatchRequest(Request):
-    """`POST /v1/jobs/batch`."""
+    """`POST /v1/jobs/batch`.
 
+    `batch` is an id of your choice, within your tenant: the jobs of all posts that name it, made or found, are followed
+    together by `GET /v1/events?batch=<id>`, and cancelled by `POST /v1/batches/<id>/cancel`.
+    """
+
+    batch: BatchId | None = None
     items: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_BATCH)]
 
 

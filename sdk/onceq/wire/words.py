@@ -40,11 +40,10 @@ IDEMPOTENCY_KEY_PATTERN: Final = r"^[\x21-\x7e]{1,255}$"
 ErrorCode = Literal[
     # the request, answered as problem+json
     "bad_request", "invalid_request", "malformed_json", "malformed_idempotency_key", "malformed_last_event_id",
-    "last_event_id_ahead", "unauthorized", "forbidden", "job_not_found", "job_not_ended", "not_found",
-    "method_not_allowed", "idempotency_key_reused", "payload_too_large", "unsupported_media_type", "unknown_model",
-    "provider_not_served", "unpriced_model", "unbounded_cost", "budget_exceeded", "budget_exists", "budget_read_only",
-    "too_many_budgets", "rate_limited", "store_unavailable", "store_full",
-    "internal_error",
+    "last_event_id_ahead", "unauthorized", "forbidden", "job_not_found", "batch_not_found", "job_not_ended",
+    "not_found", "method_not_allowed", "idempotency_key_reused", "payload_too_large", "unsupported_media_type",
+    "unknown_model", "provider_not_served", "unpriced_model", "unbounded_cost", "budget_exceeded", "budget_exists",
+    "budget_read_only", "too_many_budgets", "rate_limited", "store_unavailable", "store_full", "internal_error",
     # the job, in Job.error
     "provider_bad_request", "provider_auth", "provider_forbidden", "model_not_found", "provider_too_large",
     "content_refused", "provider_rate_limited", "provider_overloaded", "provider_error", "provider_unreachable",
@@ -56,6 +55,8 @@ ErrorCode = Literal[
 ]  # fmt: skip
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """A person's word for a user, team or label: printable, no control characters."""
+BatchId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+"""A client's own name for jobs that it follows together."""
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$")]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00-\x20\x7f]+$")]
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from onceq.errors import ConfigurationError, OnceqError
 from onceq_service.api import (
+    batches,
     budgets,
     costs,
     documented,
@@ -33,6 +34,7 @@ from onceq_service.api import (
     stats,
 )
 from onceq_service.api.batch import submit_batch
+from onceq_service.api.batches import batch_events_route
 from onceq_service.api.door import Door, Handler
 from onceq_service.api.events import events_route
 from onceq_service.api.problems import Refused, answer_to, invalid_fields
@@ -48,7 +50,8 @@ PUBLIC = ("/livez", "/readyz")
 NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own would write down exceptions with their words; traced.py has our spans."""
 PARTS = tuple(
-    part.router for part in (replay, jobs, lanes, stats, costs, quote, budgets, ledger, models, keys, health, metrics)
+    part.router
+    for part in (replay, jobs, batches, lanes, stats, costs, quote, budgets, ledger, models, keys, health, metrics)
 )
 
 
@@ -86,7 +89,7 @@ def build_app(settings: Settings) -> FastAPI:
         title="onceq", version=health.VERSION, lifespan=lifespan, redirect_slashes=False, redoc_url=None,
         description="LLM calls behind a queue: each one is paid for once, and survives every disconnect.",
     )  # fmt: skip
-    app.router.routes.append(events_route(service))
+    app.router.routes.extend((events_route(service), batch_events_route(service)))
     for part in PARTS:
         app.include_router(part)
     app.add_exception_handler(HTTPException, _http_problem)

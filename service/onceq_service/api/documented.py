@@ -1,6 +1,6 @@
 """What the OpenAPI document says that the code can't: problems, SSE, headers, and the routes that are plain ASGI.
 
-The functions of `routes` are never called; they stand for what submit.py, batch.py and events.py answer.
+The functions of `routes` are never called; they stand for what submit.py, batch.py, events.py and batches.py answer.
 """
 
 from __future__ import annotations
@@ -141,6 +141,32 @@ async def follow_job(
     token: Annotated[str | None, Query(description="A stream token, instead of an API key.")] = None,
 ) -> None:
     """A job's events as SSE, from any number, live to the end, on any replica."""
+    raise NotImplementedError
+
+
+@routes.get(
+    "/v1/events",
+    response_model=None,
+    responses={
+        200: {
+            "description": "The terminal event of each job of the batch, once, with its output, in the order in which "
+            "they ended, numbered from 1 by `id` over the whole batch. It ends when all jobs that are in the batch by "
+            "then have ended. Comments keep it alive.",
+            "content": {"text/event-stream": {"schema": _EVENT}},
+        },
+        204: {"description": "The reader has everything: all jobs of the batch have ended and the cursor is there."},
+    }
+    | problems(400, 401, 403, 404, 422, 503),
+)
+async def follow_batch(
+    batch: Annotated[str, Query(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="As it was posted.")],
+    last_event_id: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}$", description="As the header.")] = None,
+    last_event_id_header: Annotated[
+        str | None,
+        Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,15}$", description="Events after this number."),
+    ] = None,
+) -> None:
+    """The ends of a batch's jobs as SSE, from any number, on any replica: one connection for all of them."""
     raise NotImplementedError
 
 

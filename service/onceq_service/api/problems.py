@@ -14,7 +14,7 @@ from onceq.errors import OnceqError
 from onceq.wire import BudgetRefusal, ErrorCode, FieldError, Problem
 from onceq_service.api.logs import without_words
 from onceq_service.api.replies import Headers, Reply
-from onceq_service.store import KeyReused, StoreFull, StoreUnavailable
+from onceq_service.store import KeyReused, NotThere, StoreFull, StoreUnavailable
 
 log = structlog.get_logger("onceq.api")
 
@@ -22,7 +22,8 @@ MEDIA_TYPE: Final = b"application/problem+json"
 STATUS: Final[dict[ErrorCode, int]] = {
     "bad_request": 400, "malformed_json": 400, "malformed_idempotency_key": 400, "malformed_last_event_id": 400,
     "last_event_id_ahead": 400, "unauthorized": 401, "unpriced_model": 402, "unbounded_cost": 402,
-    "max_cost_exceeded": 402, "budget_exceeded": 402, "forbidden": 403, "job_not_found": 404, "not_found": 404,
+    "max_cost_exceeded": 402, "budget_exceeded": 402, "forbidden": 403, "job_not_found": 404,
+    "batch_not_found": 404, "not_found": 404,
     "method_not_allowed": 405, "job_not_ended": 409, "budget_exists": 409, "budget_read_only": 409,
     "too_many_budgets": 409, "payload_too_large": 413, "unsupported_media_type": 415,
     "invalid_request": 422, "idempotency_key_reused": 422, "unknown_model": 422, "provider_not_served": 422,
@@ -73,6 +74,8 @@ def refusal_of(exc: Exception) -> Refused | None:
             return exc
         case KeyReused():
             return Refused("idempotency_key_reused", f"{exc}.")
+        case NotThere():
+            return Refused("job_not_found", "No job with this key or question is here (any more). Nothing was stored.")
         case StoreFull():
             return store_full()
         case StoreUnavailable():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.types import Receive
 
@@ -40,9 +40,14 @@ async def submit(service: Service, key: ApiKey, heads: Heads, receive: Receive) 
 
 
 async def admit(
-    service: Service, key: ApiKey, idem_key: str | None, request: JobRequest, seal: Seal, *, retry_of: str = ""
-) -> Accepted:
-    """Creates, joins or replays one job; raises Refused, StoreError. `retry_of`: the job whose question it asks."""
+    service: Service, key: ApiKey, idem_key: str | None, request: JobRequest, seal: Seal, *,
+    retry_of: str = "", batch: str = "", create: bool = True,
+) -> Accepted:  # fmt: skip
+    """Creates, joins or replays one job; raises Refused, StoreError.
+
+    `retry_of`: the job whose question it asks. `batch`: the one that it is followed in. Not `create`: only one that is
+    there, else NotThere.
+    """
     read_at = time.monotonic()
     if service.full:
         raise store_full()
@@ -50,7 +55,9 @@ async def admit(
     pace = await service.pace(models[0].model)
     await service.prices()
     wanted = bounds.wanted(service.tariff, request, models, service.defaults.max_calls)
-    asked = admission(wanted, key, idem_key, models, seal, service.defaults, retry_of)
+    asked = replace(
+        admission(wanted, key, idem_key, models, seal, service.defaults, retry_of), batch=batch, create=create
+    )
     jobs = service.store.jobs
     try:
         admitted = await jobs.admit(asked, read_at=read_at)

@@ -11,9 +11,18 @@ from redis.asyncio import Redis
 from onceq_service.store import control, lifetimes, server
 from onceq_service.store._pipe import Pipe, connect
 from onceq_service.store.apikeys import ApiKey, ApiKeys
+from onceq_service.store.batches import Batches, BatchState
 from onceq_service.store.budgets import Budgets
 from onceq_service.store.engine import Engine
-from onceq_service.store.errors import CostTooHigh, KeyReused, LeaseLost, StoreError, StoreFull, StoreUnavailable
+from onceq_service.store.errors import (
+    CostTooHigh,
+    KeyReused,
+    LeaseLost,
+    NotThere,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 from onceq_service.store.events import EventLog
 from onceq_service.store.gauges import Gauges
 from onceq_service.store.jobs import Admission, Filter, Jobs, new_job_id
@@ -27,9 +36,9 @@ from onceq_service.store.server import ServerFacts
 from onceq_service.store.stats import Sums
 
 __all__ = [
-    "Admission", "ApiKey", "ApiKeys", "Budgets", "CostTooHigh", "Engine", "EventLog", "Filter", "Jobs", "KeyReused",
-    "Keys", "Lanes", "LeaseLost", "Ledger", "Pace", "Retention", "Seal", "ServerFacts", "Store", "StoreError",
-    "StoreFull", "StoreUnavailable", "Sums", "new_job_id", "open_store",
+    "Admission", "ApiKey", "ApiKeys", "BatchState", "Batches", "Budgets", "CostTooHigh", "Engine", "EventLog", "Filter",
+    "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger", "NotThere", "Pace", "Retention", "Seal",
+    "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums", "new_job_id", "open_store",
 ]  # fmt: skip
 
 
@@ -40,6 +49,7 @@ class Store:
     jobs: Jobs
     engine: Engine
     events: EventLog
+    batches: Batches
     sums: Sums
     ledger: Ledger
     keys: ApiKeys
@@ -96,6 +106,7 @@ async def open_store(url: str, queue: str = "main", retention: Retention | None 
             jobs=Jobs(pipe, keys, kept),
             engine=Engine(pipe, keys, kept, blocking),
             events=events,
+            batches=Batches(pipe, keys, events),
             sums=Sums(pipe, keys),
             ledger=Ledger(pipe, keys),
             keys=ApiKeys(pipe, keys),

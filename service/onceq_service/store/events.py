@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import cast
 
 from redis.asyncio import Redis
@@ -85,9 +85,7 @@ class EventLog:
 
         When the log itself is gone (results live longer) it is one `snapshot` without a number and the terminal event.
         """
-        box = Mailbox()
-        try:
-            await self._join(job_id, box)
+        async with self.listening(job_id) as box:
             while True:
                 if box.check_log:
                     box.check_log = False
@@ -105,8 +103,16 @@ class EventLog:
                     return
                 if not box.frames and not box.check_log:
                     await box.wait()
+
+    @asynccontextmanager
+    async def listening(self, topic: str) -> AsyncGenerator[Mailbox]:
+        """A mailbox for what is published under a name that ends as a job's id does."""
+        box = Mailbox()
+        try:
+            await self._join(topic, box)
+            yield box
         finally:
-            await self._leave(job_id, box)
+            await self._leave(topic, box)
 
     async def last(self, job_id: str) -> tuple[int, bool]:
         """The log's last number and whether it is the end; (0, True) when the job is gone."""

@@ -14,7 +14,7 @@ from onceq.wire import TERMINAL, Disposition, Durability, Job, JobPage, Status, 
 from onceq_service.store import scripts
 from onceq_service.store._admissions import Admissions
 from onceq_service.store._pipe import Arg, Pipe
-from onceq_service.store.errors import CostTooHigh, KeyReused
+from onceq_service.store.errors import CostTooHigh, KeyReused, NotThere
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
 from onceq_service.store.views import SHOWN, Fields, at, fields_of, fold_frames, job_view, submitted
@@ -79,6 +79,10 @@ class Admission:
     """nano-USD that all of its calls together may cost."""
     call_bound: int | None = None
     """nano-USD that no call of any of its models can pass; None where there is no such bound."""
+    batch: str = ""
+    """The batch that it is followed in."""
+    create: bool = True
+    """Whether a job may be made where none is there."""
     in_est: int = 0
     out_est: int = 0
     """Tokens that the job is taken to need while it waits for its lane; corrected by what it used."""
@@ -126,12 +130,12 @@ class Jobs:
         """What a 202 promises; set by whoever inspects the server (Store.inspect)."""
 
     async def admit(self, a: Admission, *, read_at: float | None = None) -> Admitted:
-        """Creates, joins or replays, in one step; raises KeyReused, CostTooHigh, StoreUnavailable, StoreFull.
+        """Creates, joins or replays, in one step; raises KeyReused, CostTooHigh, NotThere, StoreUnavailable, StoreFull.
 
         `read_at`: when the request had been read (time.monotonic); the job's life begins there.
         """
         argv: list[Arg] = [a.id, a.tenant, a.idem, a.body_hash, a.fp, a.window_s, int(a.fresh)]
-        argv += [round(a.deadline_s * 1000), _limits(a), *_fields(a, self._retention)]
+        argv += [round(a.deadline_s * 1000), _limits(a), a.batch, int(a.create), *_fields(a, self._retention)]
         if read_at is not None:
             argv += ["accept_ms", max(0, round((time.monotonic() - read_at) * 1000))]
         reply = await self._admissions.put(argv)
@@ -140,6 +144,8 @@ class Jobs:
             raise KeyReused(job_id)
         if word == "max_cost":
             raise CostTooHigh("a call may cost more than max_cost_usd allows")
+        if word == "absent":
+            raise NotThere("no job with this key or question is there, and none was to be made")
         created_ms = int(cast("bytes", reply[3]))
         return Admitted(job_id, cast("Disposition", word), created_ms, fields_of(cast("list[bytes]", reply[2])))
 

@@ -78,6 +78,16 @@ KEYS: Final[dict[str, Key]] = {
     "worker": Key("worker:%s", "string", "a worker process: what it serves and runs (JSON)", "3 leases"),
     "workers": Key("workers", "zset", "worker ids by last beat", "trimmed at each beat", permanent=True),
     "apis": Key("apis", "hash", "API processes: open event streams, and when each said so", "1 min after the last"),
+    "batch": Key(
+        "batch:%s:%s", "stream", "ends of the jobs of a tenant's batch, entry ids 0-<n>", "last end + result_ttl_s"
+    ),
+    "batchlive": Key(
+        "batchlive:%s:%s",
+        "set",
+        "jobs of a tenant's batch that have not ended",
+        "while not empty",
+        permanent=True,
+    ),
     "pulse": Key("pulse", "hash", "since when Redis has lived without a gap", "permanent", permanent=True),
     "turns": Key(
         "turns",

@@ -18,7 +18,8 @@ _REQUEUE = (
 
 ADMIT: Final = load(
     "admit",
-    "idem_ttl_s, (size, id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits, fields...)...",
+    "idem_ttl_s, (size, id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits, batch, create, "
+    "fields...)...",
 )
 NEXT: Final = load(
     "next", "worker, nonce, want, running, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)"

@@ -87,6 +87,7 @@ local function finish(id, job, now, e)
     if window > 0 then redis.call('EXPIRE', k_fp(job.fp), window) else redis.call('DEL', k_fp(job.fp)) end
   end
   if e.state == 'failed' then bury(id, job.tenant, now, e.result_ttl) end
+  end_in_batches(id, job, e.state, e.result_ttl)
   local sums = {e.state, 1, 'd' .. bucket(now - job.created_ms), 1, 'd_ms', now - job.created_ms}
   if job.first_ms then
     local ttft = job.first_ms - job.created_ms

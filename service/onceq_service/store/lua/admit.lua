@@ -4,11 +4,11 @@
 -- limits and turns, sums, one ZADD an index. A request sees the jobs that those before it made.
 -- A second run with the same job id (its reply was lost) changes nothing and answers the same.
 -- KEYS: root
--- ARGV: idem_ttl_s, (size, id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits, fields...)...
+-- ARGV: idem_ttl_s, (size, id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits, batch, create, fields...)...
 -- `size` is how many values of this request follow. `limits` are `<lane>=<limits>` for each of the job's models, with a
--- space between.
--- Returns, for each: {disposition | 'reused' | 'max_cost', job id, the job's hash as a flat list (empty when it was
--- created), created_ms}
+-- space between. `create` 0: only a job that is there.
+-- Returns, for each: {disposition | 'reused' | 'max_cost' | 'absent', job id, the job's hash as a flat list (empty when
+-- it was created), created_ms}
 
 local now = time_ms()
 local idem_ms = tonumber(ARGV[1]) * 1000
@@ -35,8 +35,9 @@ local function answer(disposition, other)
   return {disposition, other, redis.call('HGETALL', k_job(other)), int(now)}
 end
 
-local function already(other, state)
+local function already(other, state, batch)
   local job = job_of(other)
+  if batch ~= '' then join_batch(other, job, batch, redis.call('HGET', k_job(other), 'result_ttl_s')) end
   if terminal(state) then
     roll(now, job, {'replayed', 1, 'avoided', answer_cost(job) or 0})
     return answer('replayed', other)
@@ -47,14 +48,14 @@ local function already(other, state)
 end
 
 -- The answer to a request whose key or question is known; nil for a new one.
-local function known(tenant, idem, body_hash, fp, fresh)
+local function known(tenant, idem, body_hash, fp, fresh, batch)
   if idem ~= '' then
     local found = redis.call('GET', k_idem(idem))
     if found then
       local other, hash = string.match(found, '^(.-) (.*)$')
       local state = redis.call('HGET', k_job(other), 'state')
       if state and hash ~= body_hash then return {'reused', other, {}, int(now)} end
-      if state then return already(other, state) end
+      if state then return already(other, state, batch) end
     end
   end
   if fp ~= '' and fresh == '0' then
@@ -65,7 +66,7 @@ local function known(tenant, idem, body_hash, fp, fresh)
         local left = math.max(0, tonumber(redis.call('HGET', k_job(other), 'deadline_ms')) - now)
         redis.call('SET', k_idem(idem), other .. ' ' .. body_hash, 'PX', int(left + idem_ms))
       end
-      return already(other, state)
+      return already(other, state, batch)
     end
   end
 end
@@ -91,8 +92,8 @@ local function tell(job)
   group.jobs = group.jobs + 1
 end
 
-local function create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, limits, first, last)
-  local job = {tenant = tenant, seq = '1'}
+local function create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, limits, batch, first, last)
+  local job = {tenant = tenant, seq = '1', state = 'queued'}
   for n = first, last, 2 do job[ARGV[n]] = ARGV[n + 1] end
   if over_max_cost(job) then return {'max_cost', id, {}, int(now)} end
   local deadline, created = now + tonumber(deadline_ms), now - (tonumber(job.accept_ms) or 0) -- when the API had read it
@@ -113,6 +114,7 @@ local function create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, li
   index(k_queued(job.band), startable(job), id)
   if job.grace_ms then index(k_watched(), int(now + tonumber(job.grace_ms)), id) end
   if job.retry_of then mark_replayed(id, tenant, job.retry_of) end
+  if batch ~= '' then join_batch(id, job, batch) end
   tell(job)
   if delayed then delay(id, tonumber(job.not_before_ms))
   else
@@ -129,10 +131,12 @@ end
 local out, at = {}, 2
 while at < #ARGV do
   local last = at + tonumber(ARGV[at])
-  local id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits = unpack(ARGV, at + 1, at + 9)
+  local id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits, batch, may_create =
+    unpack(ARGV, at + 1, at + 11)
   out[#out + 1] = redis.call('EXISTS', k_job(id)) == 1 and answer('created', id)
-    or known(tenant, idem, body_hash, fp, fresh)
-    or create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, limits, at + 10, last)
+    or known(tenant, idem, body_hash, fp, fresh, batch)
+    or may_create == '0' and {'absent', id, {}, int(now)}
+    or create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, limits, batch, at + 12, last)
   at = last + 1
 end
 
