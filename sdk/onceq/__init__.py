@@ -12,7 +12,7 @@ from onceq._async_handles import AsyncJobHandle, AsyncJobStream
 from onceq._client import Client
 from onceq._handles import JobHandle, JobStream
 from onceq._stream import Reset, StreamEvent
-from onceq._submission import JobOptions
+from onceq._submission import JobOptions, MapOptions
 from onceq.errors import (
     APIError,
     AuthenticationError,
@@ -34,6 +34,7 @@ from onceq.errors import (
     StreamLost,
     WaitTimeout,
 )
+from onceq.map import MapQuote, MapRow
 from onceq.wire import (
     BatchItem,
     Cost,
@@ -90,6 +91,9 @@ __all__ = [
     "JobRequest",
     "JobStream",
     "LedgerEntry",
+    "MapOptions",
+    "MapQuote",
+    "MapRow",
     "Message",
     "NotFoundError",
     "OnceqError",

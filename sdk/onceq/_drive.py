@@ -9,15 +9,20 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx2
 
 from onceq._config import Config
 from onceq._http import Backoff, Call, Flow, Outcome, client_options, timeout
-from onceq._stream import LARGEST_EVENT_BYTES, Gap, Reader, Step
+from onceq._stream import LARGEST_EVENT_BYTES, Follower, Gap, StreamEvent
+
+if TYPE_CHECKING:
+    from onceq.map.row import MapRow
+    from onceq.map.run import Steps
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Driver:
@@ -39,8 +44,8 @@ class Driver:
         except StopIteration as end:
             return end.value
 
-    def read(self, reader: Reader) -> Generator[Step]:
-        """Follow a job to its end; leaving the iteration closes the connection."""
+    def read(self, reader: Follower[S]) -> Generator[S]:
+        """Follow a job, or a batch, to its end; leaving the iteration closes the connection."""
         while (call := reader.next_call()) is not None:
             time.sleep(call.after_s)
             try:
@@ -57,6 +62,29 @@ class Driver:
                             reader.lost(None)
             except (httpx2.TransportError, Gap) as exc:
                 reader.lost(exc)
+
+    def walk(self, steps: Steps) -> Generator[list[MapRow]]:
+        """Do what a map's flow asks for, and hand on its rows; leaving the iteration closes the connection."""
+        listening: Generator[StreamEvent] | None = None
+        answer: object = None
+        try:
+            while True:
+                step = steps.send(answer)
+                answer = None
+                if isinstance(step, Call):
+                    answer = self._send(step)
+                elif isinstance(step, list):
+                    yield step
+                else:
+                    listening = listening or self.read(step)
+                    answer = next(listening, None)
+                    listening = None if answer is None else listening
+        except StopIteration:
+            return
+        finally:
+            steps.close()
+            if listening is not None:
+                listening.close()
 
     def close(self) -> None:
         """Close all connections."""
@@ -96,8 +124,8 @@ class AsyncDriver:
         except StopIteration as end:
             return end.value
 
-    async def read(self, reader: Reader) -> AsyncGenerator[Step]:
-        """Follow a job to its end; leaving the iteration closes the connection."""
+    async def read(self, reader: Follower[S]) -> AsyncGenerator[S]:
+        """Follow a job, or a batch, to its end; leaving the iteration closes the connection."""
         while (call := reader.next_call()) is not None:
             await asyncio.sleep(call.after_s)
             try:
@@ -114,6 +142,29 @@ class AsyncDriver:
                             reader.lost(None)
             except (httpx2.TransportError, Gap) as exc:
                 reader.lost(exc)
+
+    async def walk(self, steps: Steps) -> AsyncGenerator[list[MapRow]]:
+        """Do what a map's flow asks for, and hand on its rows; leaving the iteration closes the connection."""
+        listening: AsyncGenerator[StreamEvent] | None = None
+        answer: object = None
+        try:
+            while True:
+                step = steps.send(answer)
+                answer = None
+                if isinstance(step, Call):
+                    answer = await self._send(step)
+                elif isinstance(step, list):
+                    yield step
+                else:
+                    listening = listening or self.read(step)
+                    answer = await anext(listening, None)
+                    listening = None if answer is None else listening
+        except StopIteration:
+            return
+        finally:
+            steps.close()
+            if listening is not None:
+                await listening.aclose()
 
     async def close(self) -> None:
         """Close all connections."""

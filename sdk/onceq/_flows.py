@@ -30,6 +30,7 @@ from onceq.wire import (
     ApiKeyList,
     ApiKeyRequest,
     BatchAnswer,
+    BatchCancelled,
     BudgetChange,
     BudgetList,
     BudgetRequest,
@@ -84,6 +85,12 @@ def get(job_id: str, backoff: Backoff) -> Flow[Job]:
 def cancel(job_id: str, backoff: Backoff) -> Flow[Job]:
     """Ask for the job's end; one that has ended stays as it is."""
     return read(Job.model_validate_json, (yield from exchange(Call("POST", job_path(job_id, "cancel")), backoff)))
+
+
+def cancel_batch(batch: str, backoff: Backoff) -> Flow[BatchCancelled]:
+    """Ask for the end of a batch's jobs."""
+    call = Call("POST", f"/v1/batches/{quote(batch, safe='')}/cancel")
+    return read(BatchCancelled.model_validate_json, (yield from exchange(call, backoff)))
 
 
 def replay(job_id: str, key: str, backoff: Backoff) -> Flow[SubmittedJob]:

@@ -7,7 +7,7 @@ lost on the way, so the connection is given up and the log is asked again from t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import httpx2
 
@@ -16,6 +16,7 @@ from onceq._http import PATIENT, Backoff, Call, error_of, is_retryable, retry_af
 from onceq.errors import APIError, ConnectionFailed, StreamLost
 from onceq.wire import TERMINAL, Event, Output, ToolCall
 
+Read = TypeVar("Read", covariant=True)
 QUIET_S: Final = 45.0
 """Seconds without a byte after which a connection counts as lost: three keep-alive comments of 15 s."""
 LARGEST_EVENT_BYTES: Final = 64 * 1024 * 1024
@@ -160,6 +161,31 @@ class Fold:
 
 class Gap(Exception):  # noqa: N818 - caught in this house only
     """The log's numbers, or an event's shape, say that something was lost on the way: ask again."""
+
+
+class Follower(Protocol[Read]):
+    """What follows a log over any number of connections: `Reader` a job's, `Ends` (map/ends.py) a batch's."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the end of the log has been read."""
+        ...
+
+    def next_call(self) -> Call | None:
+        """The request that carries on after the last event; None when there is nothing more to come."""
+        ...
+
+    def opened(self, response: httpx2.Response) -> bool:
+        """Whether events follow."""
+        ...
+
+    def feed(self, sse: httpx2.ServerSentEvent) -> Read | None:
+        """The event, when it is new."""
+        ...
+
+    def lost(self, outcome: httpx2.TransportError | Gap | None) -> None:
+        """Take note that the connection ended."""
+        ...
 
 
 class Reader:

@@ -47,8 +47,8 @@ Item = str | JobRequest | BatchItem | Mapping[str, Any]
 """One job of a batch: a prompt, a whole request, or a dict of `JobRequest` fields and `idempotency_key`."""
 
 
-class JobOptions(TypedDict, total=False):
-    """The fields of `JobRequest` beside model and prompt; what is left out, the service decides."""
+class MapOptions(TypedDict, total=False):
+    """The fields of `JobRequest` that all rows of a map share; what is left out, the service decides."""
 
     system: str | None
     max_tokens: int | None
@@ -56,23 +56,28 @@ class JobOptions(TypedDict, total=False):
     stop: Sequence[str] | None
     tools: Sequence[Tool | Mapping[str, Any]] | None
     tool_choice: Literal["auto", "none", "required"] | ToolChoice | Mapping[str, str] | None
-    response_format: ResponseFormat | Mapping[str, Any] | None
     params: Mapping[str, JsonValue] | None
     band: Band
     deadline_s: float | None
     not_before: datetime | None
     timeouts: Timeouts | Mapping[str, float] | None
     max_calls: int | None
-    max_cost_usd: float | None
     on_crash: Literal["retry", "fail", "resume"] | None
     on_break: Literal["retry", "fail"] | None
+    user: str | None
+    team: str | None
+    labels: Mapping[str, str] | None
+
+
+class JobOptions(MapOptions, total=False):
+    """The fields of `JobRequest` beside model and prompt; what is left out, the service decides."""
+
+    response_format: ResponseFormat | Mapping[str, Any] | None
+    max_cost_usd: float | None
     on_disconnect: Literal["continue", "cancel"] | None
     disconnect_grace_s: float | None
     dedupe_window_s: int | None
     fresh: bool
-    user: str | None
-    team: str | None
-    labels: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ def prepare(prompt: Prompt, model: Models | None, key: str | None, options: JobO
     fields: dict[str, Any] = {"model": model, **_asked(prompt), **_given(options)}
     if key is None:
         fields.setdefault("dedupe_window_s", DEDUPE_WINDOW_S)
-    return Submission(_checked(fields), checked_key(key))
+    return Submission(checked_request(fields), checked_key(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +118,14 @@ class Pack:
     """Items of a batch that travel in one post."""
 
     items: tuple[bytes, ...]
+    batch: str = ""
+    """The batch that they are followed in; letters, digits, _ and - alone."""
 
     @property
     def call(self) -> Call:
         """`POST /v1/jobs/batch`; each item carries its own key."""
-        body = b'{"items":[' + b",".join(self.items) + b"]}"
+        named = f'"batch":"{self.batch}",'.encode() if self.batch else b""
+        body = b"{" + named + b'"items":[' + b",".join(self.items) + b"]}"
         return Call("POST", "/v1/jobs/batch", headers={"content-type": "application/json"}, content=body)
 
 
@@ -143,7 +151,8 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _checked(fields: Mapping[str, Any], where: str = "") -> bytes:
+def checked_request(fields: Mapping[str, Any], where: str = "") -> bytes:
+    """A request as JSON. Raises BadRequestError, which names the wrong field."""
     body = _encoded(fields)
     try:
         JobRequest.model_validate_json(body)
@@ -209,8 +218,13 @@ def _checked_item(item: Item, where: str, model: Models | None, options: JobOpti
     key, create = fields.pop("idempotency_key", None), fields.pop("create", True)
     if key is None:
         fields.setdefault("dedupe_window_s", DEDUPE_WINDOW_S)
-    _checked(fields, where)
-    sent: dict[str, Any] = {"idempotency_key": checked_key(key), "job": fields}
+    return encoded_item(fields, checked_key(key), create=create, where=where)
+
+
+def encoded_item(fields: Mapping[str, Any], key: str, *, create: bool = True, where: str = "") -> bytes:
+    """One checked item of a batch. Raises BadRequestError."""
+    checked_request(fields, where)
+    sent: dict[str, Any] = {"idempotency_key": key, "job": fields}
     return _encoded(sent if create else {**sent, "create": False})
 
 

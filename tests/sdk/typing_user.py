@@ -6,9 +6,16 @@ from collections.abc import AsyncIterator, Iterator
 from typing import assert_type
 
 import pandas as pd
+from pydantic import BaseModel
 
 import onceq
 from onceq.testing import PrivateOnceq, private_onceq
+
+
+class Mood(BaseModel):
+    """An answer that is asked for."""
+
+    mood: str
 
 
 def blocking(client: onceq.Client) -> None:
@@ -24,6 +31,22 @@ def blocking(client: onceq.Client) -> None:
     assert_type(client.list(status="failed"), Iterator[onceq.Job])
     for made in client.submit_batch(["One", "Two"]):
         assert_type(made, onceq.JobHandle | onceq.OnceqError)
+
+
+def mapping(client: onceq.Client, reviews: pd.DataFrame) -> None:
+    """A frame of answers, rows as they are done, and what they would cost."""
+    assert_type(client.map(reviews["text"], "Summarise: {text}", max_tokens=50, n=2), pd.DataFrame)
+    assert_type(client.map(reviews, lambda row: row["text"], output=Mood, dry_run=True), onceq.MapQuote)
+    for row in client.imap(["One", "Two"], cache=False):
+        assert_type(row, onceq.MapRow)
+    client.map(reviews, "{text}", fresh="yes")  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def mapping_awaits(client: onceq.AsyncClient) -> None:
+    """The same for code that awaits."""
+    assert_type(await client.map(["One"], output={"type": "object"}), pd.DataFrame)
+    async for row in client.amap(["One"], max_cost_usd=0.5):
+        assert_type(row, onceq.MapRow)
 
 
 async def awaiting(client: onceq.AsyncClient) -> None:

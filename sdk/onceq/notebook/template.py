@@ -22,11 +22,12 @@ def fill(template: str, namespace: Mapping[str, object]) -> str:
 
     Names alone are filled in, not expressions: a text with braces, such as JSON, is a prompt like any other.
     """
-    missing = [name for name in _names(template) if name not in namespace]
+    missing = [name for name in names_in(template) if name not in namespace]
     if missing:
         raise MissingNames(missing)
     return _HOLE.sub(lambda hole: str(namespace[hole[1]]) if hole[1] else hole[0][0], template)
 
 
-def _names(template: str) -> list[str]:
+def names_in(template: str) -> list[str]:
+    """The names of its holes, each once."""
     return list(dict.fromkeys(hole[1] for hole in _HOLE.finditer(template) if hole[1]))

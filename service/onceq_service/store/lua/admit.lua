@@ -37,7 +37,7 @@ end
 
 local function already(other, state, batch)
   local job = job_of(other)
-  if batch ~= '' then join_batch(other, job, batch, redis.call('HGET', k_job(other), 'result_ttl_s')) end
+  if batch ~= '' then join_batch(other, job, batch, redis.call('HGET', k_job(other), 'result_ttl_s') or 86400) end
   if terminal(state) then
     roll(now, job, {'replayed', 1, 'avoided', answer_cost(job) or 0})
     return answer('replayed', other)

@@ -1,0 +1,200 @@
+"""The local memory of what was asked and answered: a SQLite file beside the notebook, or nothing.
+
+A row is in it from before its request leaves (so that a kernel lost in between does not forget it), with its answer
+once there is one. It outlives the service's retention, and can be copied to another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from onceq.errors import ConfigurationError
+
+FILE: Final = "onceq-map.sqlite"
+"""Its name, in the working directory, which is the notebook's."""
+_PAGE: Final = 500
+_TABLE: Final = """
+create table if not exists rows (
+    scope text not null, key blob not null, generation text not null, attempt integer not null,
+    sent_at real not null, job_id text, outcome text, primary key (scope, key)
+) without rowid
+"""
+_SENT: Final = """
+insert into rows values (?, ?, ?, ?, ?, null, null) on conflict (scope, key) do update set
+    job_id = iif(generation = excluded.generation and attempt = excluded.attempt, job_id, null),
+    sent_at = iif(generation = excluded.generation and attempt = excluded.attempt, sent_at, excluded.sent_at),
+    generation = excluded.generation, attempt = excluded.attempt, outcome = null
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an ask: a job's end, or why there was none (`status` is then one of map's own)."""
+
+    status: str
+    text: str | None = None
+    cost_nano_usd: int | None = 0
+    """None: the provider may charge, and the price is not known."""
+    ttft_s: float | None = None
+    tokens: int | None = None
+    job_id: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is remembered of a row: when it was sent, as which job, and its outcome where it has ended."""
+
+    generation: str
+    attempt: int
+    sent_at: float
+    job_id: str | None
+    outcome: Outcome | None
+
+
+class Cache(Protocol):
+    """Remembers rows by content key, each within a scope: a tenant, and whether its answers are simulated."""
+
+    @property
+    def where(self) -> str | None:
+        """The file; None where there is none."""
+        ...
+
+    def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, Known]:
+        """What is known of these."""
+        ...
+
+    def sent(self, scope: str, rows: Iterable[tuple[bytes, str, int]]) -> None:
+        """Says that these (key, generation, attempt) are about to be sent."""
+        ...
+
+    def accepted(self, scope: str, rows: Iterable[tuple[bytes, str]]) -> None:
+        """Says which jobs they have become."""
+        ...
+
+    def done(self, scope: str, rows: Iterable[tuple[bytes, Outcome]]) -> None:
+        """Says how they have ended."""
+        ...
+
+    def forget(self, scope: str, keys: Iterable[bytes]) -> None:
+        """Takes back `sent` of what was refused."""
+        ...
+
+    def close(self) -> None:
+        """Leaves the file."""
+        ...
+
+
+class NoCache:
+    """Remembers nothing."""
+
+    where: str | None = None
+
+    def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, Known]:
+        """Nothing."""
+        return {}
+
+    def sent(self, scope: str, rows: Iterable[tuple[bytes, str, int]]) -> None:
+        """Nothing."""
+
+    def accepted(self, scope: str, rows: Iterable[tuple[bytes, str]]) -> None:
+        """Nothing."""
+
+    def done(self, scope: str, rows: Iterable[tuple[bytes, Outcome]]) -> None:
+        """Nothing."""
+
+    def forget(self, scope: str, keys: Iterable[bytes]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class SqliteCache:
+    """The file. Several kernels may use it at once; a change is there for the next process, however this one ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.where: str | None = str(path)
+        try:
+            self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
+            with suppress(sqlite3.OperationalError):  # a file system without shared memory keeps the plain journal
+                self._db.execute("pragma journal_mode = wal")
+            self._db.execute("pragma synchronous = normal")
+            self._db.execute(_TABLE)
+        except sqlite3.Error as exc:
+            raise _unusable(path, exc) from exc
+
+    def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, Known]:
+        """What is known of these."""
+        found: dict[bytes, Known] = {}
+        for start in range(0, len(keys), _PAGE):
+            page = keys[start : start + _PAGE]
+            marks = ",".join("?" * len(page))
+            query = f"select key, generation, attempt, sent_at, job_id, outcome from rows where scope = ? and key in ({marks})"  # noqa: S608, E501 - marks alone
+            found.update((row[0], _known(row)) for row in self._db.execute(query, (scope, *page)))
+        return found
+
+    def sent(self, scope: str, rows: Iterable[tuple[bytes, str, int]]) -> None:
+        """Says that these (key, generation, attempt) are about to be sent; a job that is the same attempt's stays."""
+        now = time.time()
+        self._write(
+            _SENT,
+            ((scope, key, generation, attempt, now) for key, generation, attempt in rows),
+        )
+
+    def accepted(self, scope: str, rows: Iterable[tuple[bytes, str]]) -> None:
+        """Says which jobs they have become."""
+        self._write("update rows set job_id = ? where scope = ? and key = ?", ((job, scope, key) for key, job in rows))
+
+    def done(self, scope: str, rows: Iterable[tuple[bytes, Outcome]]) -> None:
+        """Says how they have ended."""
+        self._write(
+            "update rows set job_id = ?, outcome = ? where scope = ? and key = ?",
+            ((outcome.job_id, json.dumps(asdict(outcome)), scope, key) for key, outcome in rows),
+        )
+
+    def forget(self, scope: str, keys: Iterable[bytes]) -> None:
+        """Takes back `sent` of what was refused."""
+        self._write("delete from rows where scope = ? and key = ? and job_id is null", ((scope, key) for key in keys))
+
+    def close(self) -> None:
+        """Leaves the file."""
+        self._db.close()
+
+    def _write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        self._db.execute("begin immediate")
+        try:
+            self._db.executemany(statement, rows)
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
+
+
+def open_cache(cache: bool | str | Path) -> Cache:
+    """The cache that was asked for: a file of this name, the default one (True), or none (False).
+
+    Raises ConfigurationError when the file is not one, or can't be written.
+    """
+    if cache is False:
+        return NoCache()
+    return SqliteCache(Path(FILE) if cache is True else Path(cache))
+
+
+def _known(row: tuple[Any, ...]) -> Known:
+    _, generation, attempt, sent_at, job_id, outcome = row
+    return Known(generation, attempt, sent_at, job_id, Outcome(**json.loads(outcome)) if outcome else None)
+
+
+def _unusable(path: Path, exc: sqlite3.Error) -> ConfigurationError:
+    return ConfigurationError(
+        f"the cache {path} can't be used ({exc}): name another file with cache='...', or go without it (cache=False), "
+        "and finished rows are kept by the service alone, for a day. Nothing was sent."
+    )

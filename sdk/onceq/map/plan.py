@@ -1,0 +1,172 @@
+"""A map as it was asked for, checked before anything is sent: what both clients build, and drive."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from onceq._display import plain
+from onceq._http import Flow, refusal
+from onceq._submission import Models, checked_request
+from onceq.errors import ConfigurationError
+from onceq.map import frame
+from onceq.map.asks import Template
+from onceq.map.cache import Cache, Outcome, open_cache
+from onceq.map.intake import Intake, Settings
+from onceq.map.money import Purse, dollars
+from onceq.map.output import Output, Schema, output_of
+from onceq.map.progress import Bar, NoProgress, progress_for
+from onceq.map.quote import MapQuote, quoted
+from onceq.map.row import MapRow, row_of
+from onceq.map.rows import Source, source_of, spread
+from onceq.map.rows import Template as Prompting
+from onceq.map.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_SAMPLES: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The arguments of `Client.map`, as they were given."""
+
+    rows: Any
+    prompt: Prompting | None
+    model: Models | None
+    output: Schema | None
+    name: str
+    n: int
+    fresh: bool
+    retry_failed: bool
+    sample: int | None
+    max_cost_usd: float | None
+    cache: bool | str | Path
+    progress: bool | None
+    options: Mapping[str, Any]
+
+
+class Plan:
+    """One map. Raises BadRequestError or ConfigurationError for what can't be one; nothing was sent then."""
+
+    def __init__(self, wish: Wish, *, frames: bool) -> None:
+        _check(wish)
+        self._wish = wish
+        self.source: Source = source_of(wish.rows, wish.prompt)
+        if wish.sample is not None:
+            self.source = self.source.kept()
+        if frames:
+            frame.needs(self.source)
+        self.output: Output = output_of(wish.output)
+        self._models = [wish.model] if isinstance(wish.model, str) else list(wish.model or ())
+        given = {key: value for key, value in wish.options.items() if value is not None}
+        fields = {"model": wish.model, **given, **self.output.fields}
+        checked_request({**fields, "prompt": "?"})
+        self._template = Template(wish.name, fields)
+        self.purse = Purse(wish.max_cost_usd)
+        self.sample = wish.sample
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of the result, where that is known."""
+        return None if self.source.total is None else self.source.total * self._wish.n
+
+    def start(self) -> Running:
+        """Opens the cache and the bar. Raises ConfigurationError."""
+        cache = open_cache(self._wish.cache)
+        bar = progress_for(self._wish.progress, self.rows, self._wish.name)
+        intake = self._intake(cache)
+
+        def shape(slot: int, outcome: Outcome) -> MapRow:
+            position, sample = divmod(slot, self._wish.n)
+            return row_of(intake.labels[position], position, sample, outcome, self.output)
+
+        run = Run(self._models, self._template, intake, self.purse, cache, shape, bar.show)
+        return Running(self, run, cache, bar)
+
+    def quote(self, cache: Cache) -> Flow[MapQuote]:
+        """What it would cost."""
+        return quoted(self._models, self._template, self._intake(cache), cache)
+
+    def open_cache(self) -> Cache:
+        """The cache that was asked for. Raises ConfigurationError."""
+        return open_cache(self._wish.cache)
+
+    def frame(self, rows: list[MapRow]) -> pd.DataFrame:
+        """The rows in their order, as a frame."""
+        rows.sort(key=lambda row: (row.position, row.sample))
+        return frame.frame_of(rows, self.source, self.output, self._wish.n)
+
+    def _intake(self, cache: Cache) -> Intake:
+        wish, total = self._wish, self.source.total
+        only = spread(total, wish.sample) if wish.sample is not None and total else None
+        generation = uuid4().hex[:12] if wish.fresh else ""
+        settings = Settings(wish.prompt, wish.n, generation, wish.retry_failed, only)
+        return Intake(self.source, self._template, settings, cache)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A map that has begun: its flow, and what is to be closed behind it."""
+
+    plan: Plan
+    run: Run
+    cache: Cache
+    bar: Bar | NoProgress
+
+    def close(self) -> None:
+        """Leaves bar and cache."""
+        self.bar.close()
+        self.cache.close()
+
+    def left(self, *, cancelled: bool, awaited: bool) -> str:
+        """What an interrupted cell says: what is there, what goes on, how to end it, how to come back."""
+        run, total = self.run, self.plan.rows
+        here = f"Interrupted: {run.done}{'' if total is None else f' of {total}'} rows are here"
+        if not run.waiting:
+            return f"{here}, and none is running. Come back: run this cell again; what is done is not paid again."
+        if cancelled:
+            return f"{here}; {len(run.waiting)} were cancelled. Run this cell again to ask for those once more."
+        most = f", for up to {dollars(run.purse.reserved)}" if run.purse.reserved else ""
+        end = f"{'await ' if awaited else ''}client.cancel_batch({run.batch!r})"
+        return (
+            f"{here}; {len(run.waiting)} are committed and go on at the service{most}.\n"
+            f"Come back: run this cell again; nothing is paid twice.\nCancel them: {end}"
+        )
+
+    def forecast(self) -> str | None:
+        """What a sample says about the whole; None where there was none to take."""
+        rows, sample = self.plan.rows, self.plan.sample
+        if rows is None or sample is None:
+            return None
+        told = self.run.purse.forecast(self.run.intake.to_pay(rows))
+        asked = self.run.done - self.run.left_out
+        here = f"Sample: {asked} of {rows} rows, {dollars(self.run.purse.spent)}."
+        if told is None:
+            return f"{here} That is too few to say what all of them cost."
+        return f"{here} All {rows}: {told}. Run again without sample= to go on; these are not paid again."
+
+
+def say(words: str | None) -> None:
+    """Prints a sentence below the cell, on a line of its own."""
+    if words:
+        sys.stdout.write(f"{plain(words)}\n")
+        sys.stdout.flush()
+
+
+def _check(wish: Wish) -> None:
+    if wish.model is None:
+        raise ConfigurationError("no model: pass model='<provider>/<model>' here or to the client.")
+    if not 1 <= wish.n <= MOST_SAMPLES:
+        raise refusal(f"n is how many answers each row gets, 1 to {MOST_SAMPLES}, not {wish.n!r}.")
+    if wish.sample is not None and wish.sample < 1:
+        raise refusal(f"sample is how many rows to run first, at least 1, not {wish.sample!r}.")
+    if wish.max_cost_usd is not None and not 0 < wish.max_cost_usd <= 1_000_000:
+        raise refusal(f"max_cost_usd is dollars, above 0 and at most 1,000,000, not {wish.max_cost_usd!r}.")
+    if not wish.name:
+        raise refusal("a map needs a name, or none at all for the usual one.")

@@ -1,0 +1,88 @@
+"""What a map would cost, told before it runs: nothing is posted."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final
+
+from onceq._http import Call, Flow
+from onceq.map.allowance import quote_of
+from onceq.map.asks import Ask, Template
+from onceq.map.cache import Cache
+from onceq.map.intake import Intake
+from onceq.map.money import dollars
+from onceq.map.scope import scope_of
+from onceq.wire import MAX_BATCH, NANO, Quote
+
+MOST_QUOTES: Final = 20
+"""Requests that are quoted: the longest of as many groups of like length. Each stands for its group, from above."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapQuote:
+    """What a map would do: `rows` in all, `done` that are answered already, `asks`: distinct requests to be posted.
+
+    `upper_usd` is never passed by those asks, all their calls together; None where nothing bounds them, and `unbounded`
+    says why. `expected_usd` goes by your tenant's answers of the model in the last day; None where there were none. In
+    both, a group of rows of like length counts as its longest. `paid_usd` is what the answers cost that are there. Rows
+    that another machine has asked count as asks here; they are found when the map runs.
+    """
+
+    rows: int
+    done: int
+    asks: int
+    upper_usd: float | None
+    expected_usd: float | None
+    paid_usd: float
+    unbounded: str | None = None
+
+    def __str__(self) -> str:
+        upper = "not bounded" if self.upper_usd is None else f"at most {dollars(round(self.upper_usd * NANO))}"
+        likely = "" if self.expected_usd is None else f", about {dollars(round(self.expected_usd * NANO))} expected"
+        why = f" ({self.unbounded})" if self.unbounded else ""
+        there = f"{self.done} of {self.rows} rows are answered already. " if self.done else f"{self.rows} rows. "
+        return f"{there}{self.asks} requests would be posted: {upper}{why}{likely}."
+
+    def _repr_html_(self) -> str:
+        return f"<div>{escape(str(self))}</div>"
+
+
+def quoted(models: Sequence[str], template: Template, intake: Intake, cache: Cache) -> Flow[MapQuote]:
+    """Reads all rows, and asks for some quotes."""
+    scope = (yield from scope_of(models)) if cache.where is not None else ""
+    asks: list[Ask] = []
+    done = paid = 0
+    while not intake.exhausted:
+        taken = intake.take(scope, MAX_BATCH)
+        asks += taken.asks
+        done += sum(outcome.status == "succeeded" for _, outcome in taken.filled)
+        paid += sum(outcome.cost_nano_usd or 0 for _, outcome in taken.filled)
+    upper, expected, why = yield from _sums(template, asks)
+    return MapQuote(intake.slots, done, len(asks), _usd(upper), _usd(expected), paid / NANO, why)
+
+
+def _sums(template: Template, asks: Sequence[Ask]) -> Generator[Call, Any, tuple[int | None, int | None, str | None]]:
+    """The upper bound and what is expected, of all; each None when it is of any."""
+    upper: int | None = 0
+    expected: int | None = 0
+    why: str | None = None
+    ordered = sorted(asks, key=lambda ask: len(str(ask.prompt).encode()))
+    for group in _groups(ordered):
+        quote: Quote = yield from quote_of(template, group[-1])
+        upper, expected = (
+            None if known is None or each is None else known + each * len(group)
+            for known, each in ((upper, quote.cost.upper_nano_usd), (expected, quote.cost.expected_nano_usd))
+        )
+        why = why or quote.cost.unbounded
+    return upper, expected, why
+
+
+def _groups(asks: Sequence[Ask]) -> list[Sequence[Ask]]:
+    size = max(1, -(-len(asks) // MOST_QUOTES))
+    return [asks[start : start + size] for start in range(0, len(asks), size)]
+
+
+def _usd(nano: int | None) -> float | None:
+    return None if nano is None else nano / NANO
