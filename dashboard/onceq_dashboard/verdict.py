@@ -72,7 +72,7 @@ def _not_ready(health: Health) -> list[str]:
 
 
 def _nobody_works(stats: Stats) -> list[str]:
-    if stats.workers:
+    if stats.fleet.processes:
         return []
     waiting = f", {some(stats.depth.queued, 'job')} waiting" if stats.depth.queued else ""
     return [f"No live worker{waiting}: start one with `onceq worker`. Jobs are accepted and safe, but nothing runs."]

@@ -156,10 +156,18 @@ def test_a_service_that_is_not_ready_is_down_whatever_its_numbers(api: FakeApi, 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_without_workers_the_page_is_down_and_shows_no_list(api: FakeApi, open_page: Open, workers: int) -> None:
     some = [worlds.make_worker(n) for n in range(workers)]
-    api.world.stats = api.world.stats.model_copy(update={"workers": some})
+    api.world.stats = api.world.stats.model_copy(update={"workers": some, "fleet": worlds.make_fleet(workers)})
     page = open_page("overview")
     assert bool(page.error) == (workers == 0)
     assert (f"Live workers ({workers})" in [e.label for e in page.expander]) == (workers > 0)
+
+
+def test_who_may_not_see_the_workers_sees_how_many_they_are(api: FakeApi, open_page: Open) -> None:
+    api.world.stats = api.world.stats.model_copy(update={"workers": []})
+    page = open_page("overview")
+    assert not page.error
+    assert "12 of 64" in [m.value for m in page.metric]
+    assert not [e.label for e in page.expander if e.label.startswith("Live workers")]
 
 
 def test_the_lists_behind_hold_lanes_and_workers(open_page: Open) -> None:

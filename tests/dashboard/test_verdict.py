@@ -33,7 +33,7 @@ def test_nothing_wrong_is_ok_without_reasons() -> None:
 
 
 def test_no_worker_is_down_and_says_how_many_wait() -> None:
-    verdict = said(stats(workers=[], depth=Depth(queued=3)))
+    verdict = said(stats(workers=[], fleet=worlds.make_fleet(0), depth=Depth(queued=3)))
     assert verdict.level == "down"
     assert "3 jobs waiting" in verdict.reasons[0]
 

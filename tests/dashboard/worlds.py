@@ -12,6 +12,7 @@ from onceq.wire import (
     Cost,
     CostPoint,
     Depth,
+    Fleet,
     Health,
     Job,
     JobError,
@@ -155,6 +156,10 @@ def make_worker(n: int = 1, running: int = 6) -> WorkerInfo:
     )  # fmt: skip
 
 
+def make_fleet(n: int) -> Fleet:
+    return Fleet(processes=n, running=6 * n, capacity=32 * n, providers=["anthropic", "openai"] if n else [])
+
+
 def make_stats(points: list[CostPoint], at: datetime | None = None, **update: Any) -> Stats:
     at = at or now()
     hour_ago = at.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
@@ -162,7 +167,7 @@ def make_stats(points: list[CostPoint], at: datetime | None = None, **update: An
     fields: dict[str, Any] = {
         "at": at, "durability": "strict", "depth": Depth(), "last_hour": add([p for p in real if p.at >= hour_ago]),
         "last_24h": add(real), "last_24h_simulated": add(simulated), "hours": points,
-        "workers": [make_worker(1), make_worker(2)],
+        "workers": [make_worker(1), make_worker(2)], "fleet": make_fleet(2),
     }  # fmt: skip
     return Stats(**fields | update)
 

@@ -105,7 +105,6 @@ def _numbers(stats: Stats, lanes: Lanes, door: Door) -> None:
 
 
 def _now(stats: Stats) -> list[Tile]:
-    running, capacity = sum(w.running for w in stats.workers), sum(w.capacity for w in stats.workers)
     letters = f", the oldest for {duration(stats.oldest_dead_letter_s)}" if stats.dead_letters else ""
     return [
         Tile("Queued", count(stats.depth.queued), "Jobs that wait for a worker, delayed ones included."),
@@ -114,8 +113,8 @@ def _now(stats: Stats) -> list[Tile]:
         Tile("Oldest waiting", duration(stats.oldest_queued_s), "How long the oldest queued job has waited."),
         Tile("Dead letters", count(stats.dead_letters), f"Failed jobs that nobody has replayed yet{letters}."),
         Tile(
-            "Slots in use", f"{count(running)} of {count(capacity)}",
-            f"Jobs that {some(len(stats.workers), 'live worker process', 'live worker processes')} run for all "
+            "Slots in use", f"{count(stats.fleet.running)} of {count(stats.fleet.capacity)}",
+            f"Jobs that {some(stats.fleet.processes, 'live worker process', 'live worker processes')} run for all "
             "tenants, of those they could.",
         ),
     ]  # fmt: skip

@@ -123,7 +123,7 @@ def _found(data: Path, simulator_url: str) -> PrivateOnceq | None:
 def _serves(server: PrivateOnceq, workers: int) -> bool:
     try:
         with server.client() as client:
-            return len(client.stats().workers) >= workers
+            return client.stats().fleet.processes >= workers
     except OnceqError:
         return False
 

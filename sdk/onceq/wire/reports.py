@@ -136,6 +136,15 @@ class Lanes(Answer):
     paused_bands: list[Band] = Field(default_factory=list[Band])
 
 
+class Fleet(Answer):
+    """The live worker processes of the whole queue, together: the jobs that they run and could run at once."""
+
+    processes: int = 0
+    running: int = 0
+    capacity: int = 0
+    providers: list[str] = Field(default_factory=list[str])
+
+
 class WorkerInfo(Answer):
     """A live worker process and what it serves."""
 
@@ -152,8 +161,9 @@ class Stats(Answer):
     """`GET /v1/stats`: the caller's tenant now, and its last 24 hours by hour.
 
     `last_hour` is the current clock hour and the one before it. `waiting_retry` are queued jobs with a time of their
-    own, a retry's or `not_before`. `workers` are those of the whole queue. `dead_letters` are failed jobs that nobody
-    has replayed yet, `oldest_dead_letter_s` is how long one has waited.
+    own, a retry's or `not_before`. `fleet` sums up the workers of the whole queue; which they are (`workers`) is told
+    to keys with the scope `operator` alone. `dead_letters` are failed jobs that nobody has replayed yet,
+    `oldest_dead_letter_s` is how long one has waited.
     """
 
     at: datetime
@@ -168,7 +178,8 @@ class Stats(Answer):
     last_24h: Totals
     last_24h_simulated: Totals
     hours: list[CostPoint]
-    workers: list[WorkerInfo]
+    fleet: Fleet = Field(default_factory=Fleet)
+    workers: list[WorkerInfo] = Field(default_factory=list[WorkerInfo])
 
 
 class LedgerEntry(Answer):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from fastapi import APIRouter, Response
 
-from onceq.wire import Stats, Totals
+from onceq.wire import Fleet, Stats, Totals, WorkerInfo
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Reader
 from onceq_service.api.service import In, Service
@@ -24,12 +24,13 @@ async def get_stats(service: In, key: Reader) -> Response:
     `last_hour` is the current clock hour and the one before it; where the whole stack runs on the simulator
     (`simulated`) it is about simulated jobs, else about real ones. Sums never mix the two.
     """
-    return Response(
-        await service.stats.get(key.tenant, lambda: _read(service, key.tenant)), media_type="application/json"
-    )
+    operator = key.may("operator")
+    name = f"{key.tenant} as operator" if operator else key.tenant
+    body = await service.stats.get(name, lambda: _read(service, key.tenant, operator=operator))
+    return Response(body, media_type="application/json")
 
 
-async def _read(service: Service, tenant: str) -> bytes:
+async def _read(service: Service, tenant: str, *, operator: bool) -> bytes:
     sums = service.store.sums
     now_ms = await sums.now_ms()
     depth, retries, oldest, dead, points, workers = await asyncio.gather(
@@ -53,11 +54,19 @@ async def _read(service: Service, tenant: str) -> bytes:
             last_24h=_sum(p for p in points if not p.group.simulated),
             last_24h_simulated=_sum(p for p in points if p.group.simulated),
             hours=[p.point() for p in points],
-            workers=workers,
+            fleet=_fleet(workers),
+            workers=workers if operator else [],
         )
         .model_dump_json()
         .encode()
     )
+
+
+def _fleet(workers: Sequence[WorkerInfo]) -> Fleet:
+    return Fleet(
+        processes=len(workers), running=sum(w.running for w in workers), capacity=sum(w.capacity for w in workers),
+        providers=sorted({name for w in workers for name in w.providers}),
+    )  # fmt: skip
 
 
 def _sum(points: Iterable[Sum]) -> Totals:

@@ -39,7 +39,7 @@ def test_stats_count_the_jobs_of_the_caller_by_state_and_sum_simulated_work_apar
     assert stats["simulated"] is True
     assert sum(hour["totals"]["jobs"] for hour in stats["hours"]) == 3
     assert {hour["model"] for hour in stats["hours"]} == {MODEL}
-    assert stats["workers"][0]["capacity"] == 32
+    assert stats["fleet"]["capacity"] == stats["workers"][0]["capacity"] == 32
     assert failed.error is not None
     client.post(f"{JOBS}/{waits}/cancel")
 

@@ -155,6 +155,16 @@ def test_an_admin_makes_and_revokes_keys_of_its_own_tenant_alone(
         assert still.get(JOBS).status_code == 200
 
 
+def test_only_an_operator_sees_which_workers_there_are(shared: Stack, client: Http, tenant: str) -> None:
+    seen = client.get("/v1/stats").json()
+    with http(shared, tenant, "read") as reader:
+        told = reader.get("/v1/stats").json()
+    assert [worker["host"] for worker in seen["workers"]]
+    assert told["workers"] == []
+    assert told["fleet"] == seen["fleet"]
+    assert (told["fleet"]["processes"], told["fleet"]["capacity"]) == (1, 32)
+
+
 def test_an_admin_does_not_revoke_an_operators_key(shared: Stack, client: Http, tenant: str) -> None:
     operators = next(key for key in client.get("/v1/keys").json()["keys"] if key["tenant"] == tenant)
     with http(shared, tenant, "admin") as admin:
