@@ -48,6 +48,7 @@ COLUMNS: Final[dict[str, Callable[[LedgerEntry], Cell]]] = {
     "wasted_usd": lambda e: usd(e.wasted_nano_usd),
     "waste_reason": lambda e: e.waste_reason or "",
     "price_version": lambda e: e.price_version,
+    "reserved_nano_usd": lambda e: e.reserved_nano_usd,
     "restated_nano_usd": lambda e: e.restated_nano_usd,
     "restated_usd": lambda e: usd(e.restated_nano_usd),
     "restated_price_version": lambda e: e.restated_price_version or "",

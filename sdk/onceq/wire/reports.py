@@ -185,6 +185,8 @@ class Stats(Answer):
 class LedgerEntry(Answer):
     """One try, as booked. `outcome` is `ok` or the error code; `billed`: the provider may charge for it.
 
+    `reserved_nano_usd` is what was held for it in its budgets, 0 without any.
+
     `id` orders a tenant's rows and is a cursor. `restated_nano_usd` is what the tokens would cost at the prices of the
     time that was asked for (null: not asked for, or no price then), cache writes by the price of the short cache.
     """
@@ -215,6 +217,7 @@ class LedgerEntry(Answer):
     cache_write_tokens: int = 0
     restated_nano_usd: int | None = None
     restated_price_version: str | None = None
+    reserved_nano_usd: int = 0
 
 
 class Health(Answer):

@@ -21,12 +21,12 @@ class Book:
         self._of: dict[str, list[Budget]] = _by_tenant(self._file.values())
 
     async def read(self, store: Store) -> None:
-        """Looks at Redis again; raises StoreUnavailable."""
+        """Looks at Redis again, and says there what the file says; raises StoreUnavailable."""
         made = await store.budgets.made()
+        await store.budgets.tell(self._file, made)
         if made != self._made:
-            self._made = made
-            found = {budget_id: unpacked(value) for budget_id, value in made.items()}
-            self._of = _by_tenant((found | self._file).values())
+            found = {name: budget for name, value in made.items() if (budget := unpacked(value)).source == "api"}
+            self._of, self._made = _by_tenant((found | self._file).values()), made
 
     def of(self, tenant: str) -> Sequence[Budget]:
         """A tenant's budgets by name."""

@@ -26,6 +26,7 @@ def _template() -> str:
     text = job.replace("%", "%%").replace(_ID, "%(id)s")
     for name in _TEXTS:
         text = text.replace(f'"{name}"', f"%({name[1:-1]})s")
+    text = text.replace('"reserved_nano_usd":0', '"reserved_nano_usd":%(reserved)d')
     text = text.replace('"quote":null', '"quote":%(quote)s').replace('["<fallbacks>"]', "%(fallbacks)s")
     text = text.replace('{"<":"labels"}', "%(labels)s").replace('"1970-01-01T00:00:00Z"', '"%(created_at)s"')
     text = text.replace('"band":"standard"', '"band":"%(band)s"').replace(
@@ -52,6 +53,7 @@ def created(a: Admission, created_ms: int, durability: str, quote: str) -> bytes
             "labels": a.labels.decode(),
             "created_at": rfc3339(created_ms),
             "band": a.band,
+            "reserved": a.reserved,
             "simulated": "true" if a.simulated else "false",
             "durability": durability,
             "quote": quote,

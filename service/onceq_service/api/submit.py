@@ -10,6 +10,7 @@ from starlette.types import Receive
 from onceq.wire import JobRequest, SubmittedJob
 from onceq_service.api import bounds, receipt
 from onceq_service.api.admission import admission, idempotency_key
+from onceq_service.api.allowance import put
 from onceq_service.api.auth import require
 from onceq_service.api.body import Heads, parse, read_json
 from onceq_service.api.problems import store_full
@@ -60,7 +61,7 @@ async def admit(
     )
     jobs = service.store.jobs
     try:
-        admitted = await jobs.admit(asked, read_at=read_at)
+        asked, admitted = await put(service, asked, wanted, read_at)
     except CostTooHigh as exc:
         raise bounds.too_dear(wanted) from exc
     if admitted.disposition == "created":

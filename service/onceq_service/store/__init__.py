@@ -15,6 +15,7 @@ from onceq_service.store.batches import Batches, BatchState
 from onceq_service.store.budgets import Budgets
 from onceq_service.store.engine import Engine
 from onceq_service.store.errors import (
+    BudgetRefused,
     CostTooHigh,
     KeyReused,
     LeaseLost,
@@ -36,9 +37,9 @@ from onceq_service.store.server import ServerFacts
 from onceq_service.store.stats import Sums
 
 __all__ = [
-    "Admission", "ApiKey", "ApiKeys", "BatchState", "Batches", "Budgets", "CostTooHigh", "Engine", "EventLog", "Filter",
-    "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger", "NotThere", "Pace", "Retention", "Seal",
-    "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums", "new_job_id", "open_store",
+    "Admission", "ApiKey", "ApiKeys", "BatchState", "Batches", "BudgetRefused", "Budgets", "CostTooHigh", "Engine",
+    "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger", "NotThere", "Pace", "Retention",
+    "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums", "new_job_id", "open_store",
 ]  # fmt: skip
 
 

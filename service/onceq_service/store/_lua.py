@@ -14,7 +14,8 @@ from importlib.resources import files
 from onceq_service.store.keys import lua_builders
 
 SHARED = (
-    "_base", "_phases", "_events", "_batches", "_waiting", "_lanes", "_fallback", "_money", "_blame", "_ending",
+    "_base", "_phases", "_events", "_batches", "_waiting", "_lanes", "_fallback", "_budget", "_money", "_blame",
+    "_ending",
     "_housekeeping",
 )  # fmt: skip
 """In this order, since a Lua function sees only those before it."""

@@ -1,7 +1,8 @@
 """Budgets: which there are, what each has come to, and how a script is told which of them a job falls under.
 
-Those of `onceq.toml` are in the configuration of each process, those made through the API in Redis. What either has
-spent and reserved is in Redis alone, an account a budget and period, written by the scripts (lua/_budget.lua).
+Those of `onceq.toml` are in the configuration of each API process, which says them to Redis, where those made through
+the API are. What either has spent and reserved is an account a budget and period, written by the scripts
+(lua/_budget.lua) alone.
 """
 
 from __future__ import annotations
@@ -105,23 +106,58 @@ _decode = msgspec.json.Decoder(Budget).decode
 
 def packed(budget: Budget) -> bytes:
     """As Redis keeps it: what scripts look at is before the JSON."""
-    return f"{budget.rev} {budget.mode} {budget.limit} ".encode() + _encode(budget)
+    return f"{budget.rev} {budget.mode} {budget.limit} {budget.account} ".encode() + _encode(budget)
 
 
 def unpacked(value: bytes) -> Budget:
     """What `packed` wrote."""
-    return _decode(value.split(b" ", 3)[3])
+    return _decode(value.split(b" ", 4)[4])
+
+
+def line(budget: Budget, amount: int | None, now_ms: int) -> str:
+    """What the scripts are told of a budget that a job falls under, as LINE in lua/_budget.lua reads it.
+
+    `amount` is what a call of the job may cost (nano-USD): at most where the budget is hard, None where nobody knows.
+    """
+    return ",".join((
+        budget.account, budget.period, budget.time_zone, budget.mode, str(budget.limit),
+        "-" if budget.source == "file" else str(budget.rev), "-" if amount is None else str(amount),
+        ";".join(map(repr, budget.alerts)), _written(starts(budget.period, budget.time_zone, now_ms)),
+        budget.model or "",
+    ))  # fmt: skip
+
+
+def periods_of(lines: str, now_ms: int) -> str:
+    """The present periods of a job's budgets, as `dispatch` takes them: the starts of one a line."""
+    told = (text.split(",", 3) for text in lines.splitlines())
+    return "\n".join(_written(starts(cast("BudgetPeriod", period), zone, now_ms)) for _, period, zone, _ in told)
+
+
+def _written(begins: Iterable[int]) -> str:
+    return " ".join(map(str, begins))
 
 
 class Budgets:
-    """Reads and writes budgets made through the API, and reads the accounts of all."""
+    """Reads and writes budgets, and reads their accounts."""
 
     def __init__(self, pipe: Pipe, keys: Keys) -> None:
         self._pipe, self._keys = pipe, keys
 
     async def made(self) -> dict[str, bytes]:
-        """Those made through the API by id, packed."""
+        """All that are in Redis by id, packed."""
         return fields_of(await self._pipe.command("HGETALL", self._keys("budgets")))
+
+    async def tell(self, of_file: Mapping[str, Budget], known: Mapping[str, bytes]) -> None:
+        """Makes the file's budgets of this process those that all others see; `known` is what `made` has said.
+
+        While processes with two files run side by side, each post is measured by the file of who took it.
+        """
+        key, wanted = self._keys("budgets"), {name: packed(budget) for name, budget in of_file.items()}
+        if changed := [x for name, value in wanted.items() if known.get(name) != value for x in (name, value)]:
+            await self._pipe.command("HSET", key, *changed)
+        left = known.keys() - wanted.keys()
+        if gone := [name for name in left if unpacked(known[name]).source == "file"]:
+            await self._pipe.command("HDEL", key, *gone)
 
     async def put(self, budget: Budget, instead_of: Budget | None) -> bool:
         """Writes a new budget or a change of one; False when another has been there, or has changed it, before."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from redis.asyncio import Redis
@@ -18,6 +18,7 @@ from onceq.wire import FinishReason, Output
 from onceq_service.store import scripts
 from onceq_service.store._lua import Script
 from onceq_service.store._pipe import Arg, Pipe, translate
+from onceq_service.store.budgets import periods_of
 from onceq_service.store.errors import LeaseLost
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
@@ -59,14 +60,16 @@ class Claim:
 class Dispatched:
     """The answer of `dispatch`: go, go on with the call that is under way (`resume`), or why not.
 
-    Times are Redis's, in ms; `seq` is the log's last number.
+    Times are Redis's, in ms; `seq` is the log's last number. `why` is of a budget without room, as in BudgetRefused;
+    with `budget_wait` it has `at` (ms), until when the job should wait.
     """
 
-    word: Literal["ok", "resume", "cancel", "deadline", "max_calls", "max_cost"]
+    word: Literal["ok", "resume", "cancel", "deadline", "max_calls", "max_cost", "budget_wait", "budget"]
     now_ms: int
     seq: int
     call: int
     deadline_ms: int
+    why: Fields = field(default_factory=dict[str, bytes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +177,22 @@ class Engine:
             raise translate(exc) from exc
 
     async def dispatch(self, claim: Claim, try_no: int, in_bytes: int, prices: UnitPrices) -> Dispatched:
-        """Records the call before its first byte leaves. Not `ok`: do not call."""
+        """Records the call before its first byte leaves, its money held in the job's budgets. Not `ok`: do not call."""
+        topped_up = "budgets" in claim.fields and "holds" not in claim.fields
+        periods = periods_of(claim.text("budgets"), claim.now_ms) if topped_up else ""
         price_in, price_out = ("" if p is None else p for p in (prices.input, prices.output))
-        argv = [claim.id, claim.fence, try_no, self._retention.lease_ms, in_bytes, price_in, price_out, prices.version]
-        word, now, seq, call, deadline = cast("list[bytes]", await self._run(scripts.DISPATCH, argv))
+        argv: list[Arg] = [claim.id, claim.fence, try_no, self._retention.lease_ms, in_bytes]
+        argv += [price_in, price_out, prices.version, periods]
+        word, now, seq, call, deadline, *why = cast("list[bytes]", await self._run(scripts.DISPATCH, argv))
         if word == b"lost":
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")
-        return Dispatched(cast("Literal['ok']", word.decode()), int(now), int(seq), int(call), int(deadline))
+        facts = fields_of(cast("list[bytes]", why[0])) if why else {}
+        return Dispatched(cast("Literal['ok']", word.decode()), int(now), int(seq), int(call), int(deadline), facts)
+
+    async def defer(self, claim: Claim, at_ms: int) -> None:
+        """Queues a job again whose further call has no room in a budget, not before `at_ms`."""
+        if await self._run(scripts.DEFER, [claim.id, claim.fence, at_ms]) == b"lost":
+            raise LeaseLost(f"job {claim.id} is no longer held by this worker")
 
     async def append(self, frames: Sequence[Frame]) -> list[tuple[str, int]]:
         """Writes frames of many jobs in one step each: ('ok' | 'cancel' | 'lost' | 'gap', the log's last number)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from onceq.errors import OnceqError
 
 
@@ -31,6 +33,20 @@ class NotThere(OnceqError):  # noqa: N818 - reads as what happened
     """A request that was to join or replay a job alone, and there is none."""
 
     code = "job_not_found"
+
+
+class BudgetRefused(StoreError):  # noqa: N818 - reads as what happened
+    """A new job whose first call may not fit a budget; nothing was stored.
+
+    `word`: `over_budget`, `unbounded` (nobody knows what a call may cost), or `stale` (the budget has changed since it
+    was looked up). `facts`: `account`, and for `over_budget` `left`, `needed`, `limit` (nano-USD) and `renews` (ms).
+    """
+
+    code = "budget_exceeded"
+
+    def __init__(self, word: str, facts: Mapping[str, bytes]) -> None:
+        super().__init__(f"budget {facts['account'].decode()}: {word}")
+        self.word, self.facts = word, facts
 
 
 class KeyReused(OnceqError):  # noqa: N818 - the field's word

@@ -14,7 +14,7 @@ from onceq.wire import TERMINAL, Disposition, Durability, Job, JobPage, Status, 
 from onceq_service.store import scripts
 from onceq_service.store._admissions import Admissions
 from onceq_service.store._pipe import Arg, Pipe
-from onceq_service.store.errors import CostTooHigh, KeyReused, NotThere
+from onceq_service.store.errors import BudgetRefused, CostTooHigh, KeyReused, NotThere
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
 from onceq_service.store.views import SHOWN, Fields, at, fields_of, fold_frames, job_view, submitted
@@ -23,6 +23,7 @@ CancelOutcome = Literal["unknown", "cancelled", "requested", "ended"]
 STATUSES: tuple[Status, ...] = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
 
 
+_NO_BUDGET = ("over_budget", "unbounded", "stale")
 UNKNOWN_MS = 10**15
 """A lane is put aside until this when nobody can know the time, as `closed_until` in lua/_lanes.lua says it."""
 
@@ -83,6 +84,10 @@ class Admission:
     """The batch that it is followed in."""
     create: bool = True
     """Whether a job may be made where none is there."""
+    budgets: str = ""
+    """The budgets that it falls under, as `budgets.line` writes each, a line a budget."""
+    reserved: int = 0
+    """The most that one of them will hold for it, nano-USD; the scripts work it out on their own."""
     in_est: int = 0
     out_est: int = 0
     """Tokens that the job is taken to need while it waits for its lane; corrected by what it used."""
@@ -130,7 +135,9 @@ class Jobs:
         """What a 202 promises; set by whoever inspects the server (Store.inspect)."""
 
     async def admit(self, a: Admission, *, read_at: float | None = None) -> Admitted:
-        """Creates, joins or replays, in one step; raises KeyReused, CostTooHigh, NotThere, StoreUnavailable, StoreFull.
+        """Creates, joins or replays, in one step.
+
+        Raises KeyReused, CostTooHigh, BudgetRefused, NotThere, StoreUnavailable, StoreFull.
 
         `read_at`: when the request had been read (time.monotonic); the job's life begins there.
         """
@@ -146,6 +153,8 @@ class Jobs:
             raise CostTooHigh("a call may cost more than max_cost_usd allows")
         if word == "absent":
             raise NotThere("no job with this key or question is there, and none was to be made")
+        if word in _NO_BUDGET:
+            raise BudgetRefused(word, fields_of(cast("list[bytes]", reply[2])))
         created_ms = int(cast("bytes", reply[3]))
         return Admitted(job_id, cast("Disposition", word), created_ms, fields_of(cast("list[bytes]", reply[2])))
 
@@ -290,6 +299,7 @@ def _fields(a: Admission, retention: Retention) -> list[Arg]:
         "chain": " ".join(model for model, _ in a.chain), "retry_of": a.retry_of, "group": a.group,
         "not_before_ms": a.not_before_ms or "", "queue_ms": _ms(a.queue_s), "grace_ms": _ms(a.grace_s),
         "traceparent": a.traceparent, "max_cost": _known(a.max_cost), "call_bound": _known(a.call_bound),
+        "budgets": a.budgets,
     }  # fmt: skip
     return [x for pair in pairs.items() if pair[1] not in ("", b"") for x in pair]
 

@@ -108,7 +108,11 @@ KEYS: Final[dict[str, Key]] = {
     "index": Key("jobs:%s:%s", "zset", "job ids of tenant, status by creation time", "trimmed", permanent=True),
     "dead": Key("dead:%s", "zset", "failed job ids of a tenant that nobody replayed, by their end", "result_ttl_s"),
     "buried": Key("buried", "zset", "the dead letters of all tenants, by their end", "result_ttl_s"),
-    "budgets": Key("budgets", "hash", "budgets made through the API, by id", "permanent", permanent=True),
+    "budgets": Key("budgets", "hash", "budgets by id", "permanent", permanent=True),
+    "alerts": Key(
+        "alerts", "zset", "budgets' alerts by when to tell of them (again)", "while not empty", permanent=True
+    ),
+    "alert": Key("alert:%s", "hash", "an alert that is not delivered yet", "7 d"),
     "spend": Key(
         "spend:%s:%s:%s",
         "hash",

@@ -24,12 +24,15 @@ ADMIT: Final = load(
 NEXT: Final = load(
     "next", "worker, nonce, want, running, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)"
 )
-DISPATCH: Final = load("dispatch", "id, fence, expected_try, lease_ms, in_bytes, price_in, price_out, price_version")
+DISPATCH: Final = load(
+    "dispatch", "id, fence, expected_try, lease_ms, in_bytes, price_in, price_out, price_version, periods"
+)
 APPEND: Final = load("append", "lease_ms, (id, fence, seq, out_bytes, cursor, frame)...")
 ATTACH: Final = load("attach", "id, fence, response")
 HANDOVER: Final = load("handover", "id, fence, delay_ms, reason, measured")
 FINISH: Final = load("finish", _FINISH)
 REQUEUE: Final = load("requeue", _REQUEUE)
+DEFER: Final = load("defer", "id, fence, at")
 RELEASE: Final = load("release", "id, fence")
 BEAT: Final = load("beat", "worker, info, lease_ms, (id, fence)...")
 CANCEL: Final = load("cancel", "id, tenant, result_ttl_s")
@@ -41,6 +44,6 @@ PAUSE: Final = load("pause", "kind (lane | band), name, word (pause | resume)")
 BUDGET: Final = load("budget", "id, account, before, value")
 
 ALL: Final[tuple[Script, ...]] = (
-    ADMIT, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, RELEASE, BEAT, CANCEL, TEND, WATCH, STUCK, LEARN,
-    PAUSE, BUDGET,
+    ADMIT, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, DEFER, RELEASE, BEAT, CANCEL, TEND, WATCH, STUCK,
+    LEARN, PAUSE, BUDGET,
 )  # fmt: skip

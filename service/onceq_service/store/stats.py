@@ -218,4 +218,5 @@ def entry_of(r: dict[str, str]) -> LedgerEntry:
         simulated=r["simulated"] == "1", id=r.get("id", ""), team=r.get("team", ""), key=r.get("key_id", ""),
         user=r.get("user", ""), labels=cast("dict[str, str]", msgspec.json.decode(r.get("labels") or "{}")),
         band=r.get("band", ""), cache_write_tokens=int(r.get("cache_write", 0)),
+        reserved_nano_usd=int(r.get("reserved", 0)),
     )  # fmt: skip

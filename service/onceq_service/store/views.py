@@ -27,8 +27,8 @@ Fields = Mapping[str, bytes]
 SHOWN = (
     "state", "seq", "tenant", "model", "provider", "lane", "band", "user", "team", "labels", "simulated", "chain",
     "created_ms", "claimed_ms", "started_ms", "first_ms", "finished_ms", "not_before_ms", "wait_reason", "grace_ms",
-    "result_ttl_s", "calls", "tries", "spent", "wasted", "unpriced", "cancel", "retry_of", "replayed_by", "output",
-    "end",
+    "result_ttl_s", "calls", "tries", "spent", "wasted", "unpriced", "reserved", "cancel", "retry_of", "replayed_by",
+    "output", "end",
 )  # fmt: skip
 """What of a job's hash a client is shown: all that job_view looks at, and nothing as large as the request."""
 
@@ -104,9 +104,10 @@ def _text(f: Fields, name: str) -> str:
 
 def _cost_so_far(f: Fields) -> Cost:
     nano, unpriced = int(f.get("spent", 0)), int(f.get("unpriced", 0))
+    wasted, reserved = int(f.get("wasted", 0)), int(f.get("reserved", 0))
     if unpriced:
-        return Cost(nano_usd=None, usd=None, wasted_nano_usd=int(f.get("wasted", 0)), priced=False)
-    return Cost(nano_usd=nano, usd=usd(nano), wasted_nano_usd=int(f.get("wasted", 0)))
+        return Cost(nano_usd=None, usd=None, wasted_nano_usd=wasted, reserved_nano_usd=reserved, priced=False)
+    return Cost(nano_usd=nano, usd=usd(nano), wasted_nano_usd=wasted, reserved_nano_usd=reserved)
 
 
 def usd(nano: int) -> str:

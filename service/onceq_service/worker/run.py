@@ -21,6 +21,7 @@ from onceq_service.providers.base import CallSpec, Clocks, Provider, ProviderErr
 from onceq_service.settings import PriceConfig, ProviderConfig
 from onceq_service.store import Engine, LeaseLost
 from onceq_service.store.engine import Claim, Dispatched, End, EndState, Receipt, UnitPrices
+from onceq_service.store.views import Fields, usd
 from onceq_service.worker import settlement
 from onceq_service.worker.call import LiveCall
 from onceq_service.worker.ending import output_json, rest
@@ -256,6 +257,12 @@ class Runner:
                 await self._end(claim, "cancelled")
             case "deadline":
                 await self._end(claim, "expired", error=_too_late(claim))
+            case "budget_wait":
+                at_ms = int(sent.why["at"])
+                await until_stored(f"job {claim.id}", lambda: self.engine.defer(claim, at_ms))
+            case "budget":
+                said = await until_stored(f"job {claim.id}", lambda: self.engine.said(claim))
+                await self._end(claim, "failed", error=_no_budget(claim, sent.why), said=said)
             case "max_cost":
                 said = await until_stored(f"job {claim.id}", lambda: self.engine.said(claim))
                 await self._end(claim, "failed", error=_too_dear(claim), said=said)
@@ -368,6 +375,19 @@ def _too_dear(claim: Claim) -> JobError:
         "cost or may have cost; post it again with a higher max_cost_usd or a lower max_tokens"
     )
     return JobError(code="max_cost_exceeded", message=message, retryable=True)
+
+
+def _no_budget(claim: Claim, why: Fields) -> JobError:
+    named = f"budget {why['account'].decode().partition('.')[0]}"
+    if "needed" not in why:
+        what = f"nobody knows what another call of job {claim.id} may cost, and {named} is hard"
+    else:
+        what = (
+            f"another call of job {claim.id} may cost {usd(int(why['needed']))} USD, and {named} has "
+            f"{usd(max(0, int(why['left'])))} USD left, which does not change before the job's deadline"
+        )
+    message = f"{what}; replay it when the budget has room, or raise its limit"
+    return JobError(code="budget_exceeded", message=message, retryable=True)
 
 
 def _too_late(claim: Claim) -> JobError:

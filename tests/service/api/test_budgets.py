@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import sys
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -10,10 +14,14 @@ import httpx2
 import pytest
 
 from onceq import BadRequestError, Client, ConflictError, NotFoundError, PermissionDeniedError
-from onceq.wire import BudgetStatus
+from onceq.errors import ConfigurationError
+from onceq.wire import BudgetStatus, JobRequest
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from tests.service.api.kit import Http, http, problem_of
-from tests.stack import Stack, running_stack
+from onceq_service.pricing import Tariff, call_bound
+from onceq_service.settings import DEFAULT_PROVIDERS, read_config
+from tests.service.api.kit import JOBS, MODEL, Http, ask, http, problem_of
+from tests.stack import API, Stack, running_stack, start, url_printed_by
+from tests.waiting import wait_until
 
 FILE = """
 [[budgets]]
@@ -113,9 +121,11 @@ def test_a_reader_changes_nothing_and_nobody_reaches_another_tenants_budget(stac
         with pytest.raises(PermissionDeniedError, match="scope admin"):
             reader.create_budget("mine", 1)
     with Client(base_url=stack.url, api_key=stack.key("other", "admin")) as stranger:
-        for reach in (stranger.budget, stranger.delete_budget, lambda it: stranger.change_budget(it, limit_usd=9)):
+        for reach in (stranger.budget, stranger.delete_budget):
             with pytest.raises(NotFoundError):
                 reach(made.id)
+        with pytest.raises(NotFoundError):
+            stranger.change_budget(made.id, limit_usd=9)
         with pytest.raises(PermissionDeniedError, match="operator"):
             stranger.create_budget("theirs", 1, tenant="acme")
     assert admin.budget(made.id).limit_usd == "1"
@@ -175,9 +185,6 @@ def test_a_budget_that_is_not_there_is_a_404(client: Http, tail: str) -> None:
 
 
 def test_the_file_is_refused_at_the_start_when_a_budget_in_it_is_wrong(tmp_path: Path) -> None:
-    from onceq.errors import ConfigurationError
-    from onceq_service.settings import read_config
-
     file = tmp_path / "onceq.toml"
     for text, says in (
         ('[[budgets]]\nname="a"\nlimit_usd=1\n[[budgets]]\nname="a"\nlimit_usd=2\n', "two of tenant default named 'a'"),
@@ -193,3 +200,109 @@ def test_the_file_is_refused_at_the_start_when_a_budget_in_it_is_wrong(tmp_path:
 def test_no_route_of_budgets_is_open_without_a_key(stack: Stack) -> None:
     for method, path in (("GET", PATH), ("POST", PATH), ("PATCH", f"{PATH}/x"), ("DELETE", f"{PATH}/x")):
         problem_of(httpx2.request(method, stack.url + path), 401, "unauthorized")
+
+
+def bound_nano(body: dict[str, Any]) -> int:
+    """What a call of this post may cost at most."""
+    request = JobRequest.model_validate(body)
+    stored = request.model_dump_json(exclude_none=True).encode()
+    nano = call_bound(Tariff(DEFAULT_PROVIDERS), MODEL, request, stored).nano_usd
+    assert nano is not None
+    return nano
+
+
+@pytest.fixture(scope="module")
+def replica(stack: Stack) -> Generator[str]:
+    """A second API process on the same queue."""
+    process = start([sys.executable, "-c", API], stack.env, stack.folder / "replica.log")
+    yield url_printed_by(process)
+    process.stop()
+    assert "Traceback" not in process.text()
+
+
+async def posts(urls: list[str], key: str, bodies: list[dict[str, Any]]) -> list[httpx2.Response]:
+    """All of them at once, in turn to each of the replicas."""
+    headers = {"authorization": f"Bearer {key}"}
+    async with contextlib.AsyncExitStack() as opened:
+        clients = [
+            await opened.enter_async_context(httpx2.AsyncClient(base_url=url, headers=headers, timeout=60))
+            for url in urls
+        ]
+        return await asyncio.gather(*(clients[n % len(clients)].post(JOBS, json=body) for n, body in enumerate(bodies)))
+
+
+def test_of_200_posts_at_once_over_two_replicas_a_budget_for_ten_admits_exactly_ten(stack: Stack, replica: str) -> None:
+    bodies = [ask() | {"max_tokens": 50} for _ in range(200)]
+    [most] = {bound_nano(body) for body in bodies}
+    with Client(base_url=stack.url, api_key=stack.key("ten", "admin")) as boss:
+        made = boss.create_budget("ten", (10 * most + most // 2) / 1e9, time_zone="America/New_York")
+        with Client(base_url=replica, api_key=stack.key("ten", "read")) as other:
+            wait_until(lambda: other.budgets(), "the other replica to know the budget")
+        answers = asyncio.run(posts([stack.url, replica], stack.key("ten"), bodies))
+        assert Counter(answer.status_code for answer in answers) == {202: 10, 402: 190}
+        for answer in answers:
+            if answer.status_code == 402:
+                problem = problem_of(answer, 402, "budget_exceeded")
+                assert problem.budget is not None
+                assert (problem.budget.id, problem.budget.name) == (made.id, "ten")
+                assert problem.budget.left_nano_usd < problem.budget.needed_nano_usd == most
+                assert problem.budget.renews_at == made.renews_at
+                assert made.renews_at is not None
+                assert made.renews_at.strftime("%Y-%m-%dT%H:%M:%SZ") in problem.detail.replace(".000", "")
+        ids = {answer.json()["id"] for answer in answers if answer.status_code == 202}
+        assert len(ids) == 10
+        jobs = [boss.wait(job_id, 60) for job_id in ids]
+        assert {job.status for job in jobs} == {"succeeded"}
+        use = boss.budget(made.id).simulated_use
+    assert (use.reserved_nano_usd, use.unsure_nano_usd) == (0, 0)
+    assert use.spent_nano_usd == sum(call["nano_usd"] for job in jobs for call in stack.meter(job.id))
+
+
+def test_a_job_shows_what_is_held_for_it_and_a_joined_post_is_not_refused(stack: Stack) -> None:
+    body = ask(ttft_ms=1_500) | {"max_tokens": 50, "team": "red"}
+    most = bound_nano(body)
+    with Client(base_url=stack.url, api_key=stack.key("held", "admin")) as boss, http(stack, "held") as poster:
+        made = boss.create_budget("held", 1.5 * most / 1e9, team="red")
+        first = poster.submit(body)
+        assert first["cost"]["reserved_nano_usd"] == most
+        assert poster.job(first["id"]).cost.reserved_nano_usd == most
+        assert poster.submit(body)["disposition"] == "joined"
+        problem_of(poster.post_json(ask() | {"max_tokens": 50, "team": "red"}), 402, "budget_exceeded")
+        assert poster.submit(ask() | {"max_tokens": 50})["disposition"] == "created", "another team's money"
+        done = poster.job(first["id"], wait=30)
+        assert (done.status, done.cost.reserved_nano_usd) == ("succeeded", 0)
+        assert boss.budget(made.id).simulated_use.spent_nano_usd == done.cost.nano_usd
+
+
+def test_a_hard_budget_refuses_what_has_no_bound_and_a_soft_one_does_not(stack: Stack) -> None:
+    with Client(base_url=stack.url, api_key=stack.key("bounds", "admin")) as boss, http(stack, "bounds") as poster:
+        made = boss.create_budget("strict", 100)
+        problem_of(
+            poster.post_json(ask() | {"model": "openai/nobody-knows-me", "max_tokens": 5}), 402, "unpriced_model"
+        )
+        strange = ask() | {"params": {"web_search_options": {}}, "max_tokens": 5}
+        assert "'strict'" in problem_of(poster.post_json(strange), 402, "unbounded_cost").detail
+        boss.change_budget(made.id, mode="soft")
+        assert poster.done(strange).status == "succeeded"
+        items = [{"job": ask()}, {"job": ask() | {"model": "openai/nobody-knows-me", "max_tokens": 5}}]
+        boss.change_budget(made.id, mode="hard")
+        outcomes = poster.post(f"{JOBS}/batch", json={"items": items}).json()["items"]
+        assert outcomes[0]["job"]["status"] == "queued"
+        assert outcomes[1]["problem"]["code"] == "unpriced_model"
+
+
+def test_a_job_of_an_unlucky_call_fails_with_the_budget_named_where_nothing_can_help(stack: Stack) -> None:
+    body = ask(tokens=30, fault="cut", after=9, times=1) | {"max_tokens": 2_000}
+    with Client(base_url=stack.url, api_key=stack.key("short", "admin")) as boss, http(stack, "short") as poster:
+        made = boss.create_budget("short", 1.5 * bound_nano(body) / 1e9, period="total")
+        job = poster.done(body)
+        assert job.status == "failed"
+        assert job.error is not None
+        assert (job.error.code, job.calls, job.timings.verdict) == ("budget_exceeded", 1, "budget")
+        assert made.id in job.error.message
+        assert job.text, "what was paid for is kept"
+        use = boss.budget(made.id).simulated_use
+        assert use.reserved_nano_usd == 0
+        assert use.spent_nano_usd + use.unsure_nano_usd == bound_nano(body)
+        [row] = poster.get(f"{JOBS}/{job.id}/ledger").json()
+        assert row["reserved_nano_usd"] == bound_nano(body)

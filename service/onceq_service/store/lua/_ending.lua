@@ -64,6 +64,7 @@ end
 local function finish(id, job, now, e)
   local from = job.state
   close_phases(id, job, now, e)
+  let_go(id, job, now)
   local seq = tonumber(job.seq) + 1
   local data = emit(id, seq, e.state, tonumber(job.call) or 0, ',"status":"' .. e.state .. '","calls":' ..
     int(tonumber(job.calls) or 0) .. e.rest .. ',"cost":' .. cost_json(job) .. ',"timings":' ..

@@ -74,7 +74,7 @@ local function book(id, job, now, t)
     band = job.band, try_no = job.tries or '0', call = job.call or '0', outcome = t.outcome,
     billed = int(t.billed), estimated = int(t.estimated), input = int(t.input), output = int(t.output),
     cached = int(t.cached), cache_write = int(t.cache_write or 0), reasoning = int(t.reasoning), spent = priced and int(spent) or '',
-    wasted = int(wasted), reason = (t.billed == 1 and t.kept ~= 1) and t.reason or '', reserved = '0',
+    wasted = int(wasted), reason = (t.billed == 1 and t.kept ~= 1) and t.reason or '', reserved = job.reserved or '0',
     price_version = job.price_version or '', simulated = job.simulated or '0',
   }
   row.id = keep_row(row, now)
@@ -88,6 +88,7 @@ local function book(id, job, now, t)
     job.unsure = (tonumber(job.unsure) or 0) + math.max(0, tonumber(job.call_bound) - spent)
     redis.call('HSET', k_job(id), 'unsure', int(job.unsure))
   end
+  if t.billed == 1 then let_go(id, job, now, {spent = t.spent, estimated = t.estimated}) end
   roll(now, job, {'tries', 1, 'calls', t.billed, 'in', t.billed * t.input, 'out', t.billed * t.output,
     'cached', t.billed * t.cached, 'reasoning', t.billed * t.reasoning, 'spent', spent, 'wasted', wasted,
     'unpriced', priced and 0 or 1, 'cwrite', t.billed * (t.cache_write or 0), 'w:' .. row.reason, wasted})

@@ -75,7 +75,8 @@ local function held_since(job, now, lane)
 end
 
 -- What a job waits for outside its lane's queue: its own time, or the one that its last try earned.
-local DELAYED = {provider_rate_limited = 'limiter', worker_lost = 'worker', internal_error = 'worker'}
+local DELAYED = {provider_rate_limited = 'limiter', worker_lost = 'worker', internal_error = 'worker',
+  budget_exceeded = 'budget'}
 
 local function spend_delay(job, now)
   local at = math.min(now, tonumber(job.not_before_ms) or 0)

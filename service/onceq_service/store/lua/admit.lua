@@ -7,8 +7,8 @@
 -- ARGV: idem_ttl_s, (size, id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits, batch, create, fields...)...
 -- `size` is how many values of this request follow. `limits` are `<lane>=<limits>` for each of the job's models, with a
 -- space between. `create` 0: only a job that is there.
--- Returns, for each: {disposition | 'reused' | 'max_cost' | 'absent', job id, the job's hash as a flat list (empty when
--- it was created), created_ms}
+-- Returns, for each: {disposition | 'reused' | 'max_cost' | 'absent' | 'stale' | 'unbounded' | 'over_budget', job id, a flat
+-- list (the job's hash where it was there; of the three last words what the budget lacks), created_ms}
 
 local now = time_ms()
 local idem_ms = tonumber(ARGV[1]) * 1000
@@ -96,6 +96,8 @@ local function create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, li
   local job = {tenant = tenant, seq = '1', state = 'queued'}
   for n = first, last, 2 do job[ARGV[n]] = ARGV[n + 1] end
   if over_max_cost(job) then return {'max_cost', id, {}, int(now)} end
+  local short = job.budgets and reserve(id, job, now)
+  if short then return {short.word, id, refusal_of(short), int(now)} end
   local deadline, created = now + tonumber(deadline_ms), now - (tonumber(job.accept_ms) or 0) -- when the API had read it
   job.created_ms, job.deadline_ms, job.mark_ms, job.phases = int(created), int(deadline), int(now), int(now - created)
   for lane, own in string.gmatch(limits, '(%S+)=([%d,]*)') do once('limits ' .. lane, configure_lane, lane, own) end

@@ -2,8 +2,10 @@
 -- Writes the record of a call before its first byte leaves (G3), and tells readers that it starts. `expected` is the
 -- try's number, so that a repeated call (its reply was lost) changes nothing.
 -- KEYS: root
--- ARGV: id, fence, expected_try, lease_ms, in_bytes, price_in, price_out, price_version
--- Returns: {'ok' | 'resume' | 'lost' | 'cancel' | 'deadline' | 'max_calls' | 'max_cost', now_ms, seq, call, deadline_ms}
+-- ARGV: id, fence, expected_try, lease_ms, in_bytes, price_in, price_out, price_version, periods
+-- `periods` are those of the job's budgets, the starts of one a line.
+-- Returns: {'ok' | 'resume' | 'lost' | 'cancel' | 'deadline' | 'max_calls' | 'max_cost' | 'budget_wait' | 'budget', now_ms,
+-- seq, call, deadline_ms, why}; `why`: the budget as a flat list and, to wait for it, `at`
 
 local id, fence = ARGV[1], ARGV[2]
 local now = time_ms()
@@ -24,6 +26,8 @@ if job.cancel then return answer('cancel') end
 if now >= tonumber(job.deadline_ms) then return answer('deadline') end
 if tonumber(job.calls) >= tonumber(job.max_calls) then return answer('max_calls') end
 if over_max_cost(job) then return answer('max_cost') end
+local short = job.budgets and not job.holds and reserve(id, job, now, ARGV[9])
+if short then return no_room(job, now, short, answer) end
 
 spend(job, 'worker', now)
 save_phases(id, job)

@@ -1,0 +1,104 @@
+"""The budgets that a post falls under: what the store is told of them, and the 402 of a post that has no room in one.
+
+A tenant without budgets costs a post one look into a dict.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from onceq.wire import BudgetRefusal
+from onceq_service.api.admission import OUTPUT_TOKENS, Wanted
+from onceq_service.api.problems import Refused
+from onceq_service.api.receipt import rfc3339
+from onceq_service.api.service import Service
+from onceq_service.pricing import Tariff, cost_at, estimated_tokens
+from onceq_service.store import Admission, BudgetRefused
+from onceq_service.store.budgets import MOST_OF_A_JOB, Budget, line
+from onceq_service.store.jobs import Admitted
+from onceq_service.store.views import at, usd
+
+_LOOKS: Final = 4
+"""How often a post looks at budgets again that somebody changes meanwhile."""
+
+
+async def put(service: Service, asked: Admission, wanted: Wanted, read_at: float) -> tuple[Admission, Admitted]:
+    """Admits the post, its money held in each of its budgets; raises Refused (402), CostTooHigh, StoreError.
+
+    Returns what was admitted too.
+    """
+    jobs = service.store.jobs
+    for look in range(_LOOKS):
+        under = falls_under(service.book.of(asked.tenant), asked, wanted)
+        told = _told(service.tariff, under, asked, wanted) if under else asked
+        try:
+            return told, await jobs.admit(told, read_at=read_at)
+        except BudgetRefused as exc:
+            if exc.word != "stale" or look == _LOOKS - 1:
+                raise _refused(exc, under, wanted) from exc
+            await service.see_budgets()
+    raise AssertionError("the last look returns or raises")
+
+
+def falls_under(budgets: Sequence[Budget], asked: Admission, wanted: Wanted) -> Sequence[Budget]:
+    """Those of a tenant's budgets that count this post; raises Refused (402) where they are too many."""
+    if not budgets:
+        return ()
+    models = (asked.model, *(model for model, _ in asked.chain))
+    labels = wanted.request.labels or {}
+    found = [b for b in budgets if b.fits(asked.team, asked.key_id, models, labels)]
+    if len(found) > MOST_OF_A_JOB:
+        detail = (
+            f"This post falls under {len(found)} budgets, and a job may fall under {MOST_OF_A_JOB} at most: an admin "
+            "has to merge some of them. Nothing was stored."
+        )
+        raise Refused("budget_exceeded", detail)
+    return found
+
+
+def _told(tariff: Tariff, under: Sequence[Budget], asked: Admission, wanted: Wanted) -> Admission:
+    now_ms, most = round(time.time() * 1000), wanted.bounds.call.nano_usd
+    soft = any(budget.mode == "soft" for budget in under)
+    likely = estimate(tariff, asked.model, wanted) if soft else None
+    amounts = [most if budget.mode == "hard" else likely for budget in under]
+    lines = (line(budget, amount, now_ms) for budget, amount in zip(under, amounts, strict=True))
+    return replace(asked, budgets="\n".join(lines), reserved=max(amount or 0 for amount in amounts))
+
+
+def estimate(tariff: Tariff, model: str, wanted: Wanted) -> int | None:
+    """What a soft budget holds for a call, nano-USD: its bytes / 3 and `max_tokens`; None without a price."""
+    given, answer = estimated_tokens(len(wanted.body)), wanted.request.max_tokens or OUTPUT_TOKENS
+    units = tariff.unit_prices(model, input_tokens=given)
+    return cost_at(units, input_tokens=given, cached_tokens=0, output_tokens=answer)
+
+
+def _refused(exc: BudgetRefused, under: Sequence[Budget], wanted: Wanted) -> Refused:
+    account = exc.facts["account"].decode()
+    budget = next(b for b in under if b.account == account)
+    if exc.word == "over_budget":
+        return over(budget, {name: int(value) for name, value in exc.facts.items() if name != "account"})
+    if exc.word == "unbounded":
+        call = wanted.bounds.call
+        detail = f"Budget {budget.name!r} is hard: it needs to know what a call may cost at most. {call.detail}"
+        return Refused(call.why or "unbounded_cost", f"{detail} Nothing was stored.")
+    detail = f"Budget {budget.name!r} is being changed again and again; nothing was stored. Try again."
+    return Refused("store_unavailable", detail, retry_after_s=1)
+
+
+def over(budget: Budget, facts: dict[str, int]) -> Refused:
+    """402 that names the budget, what is left of it and when it renews; `facts` as in BudgetRefused."""
+    left, renews_ms = facts["left"], facts.get("renews")
+    renews = f"It renews at {rfc3339(renews_ms)}." if renews_ms is not None else "It does not renew."
+    said = BudgetRefusal(
+        id=budget.id, name=budget.name, period=budget.period, limit_nano_usd=facts["limit"], left_nano_usd=left,
+        needed_nano_usd=facts["needed"], renews_at=at(renews_ms),
+    )  # fmt: skip
+    detail = (
+        f"Budget {budget.name!r} has {usd(max(0, left))} of {usd(facts['limit'])} USD left, and a call of this post "
+        f"may cost up to {usd(facts['needed'])} USD. {renews} Lower max_tokens, ask a cheaper model, or have an admin "
+        "raise the limit. Nothing was stored."
+    )
+    return Refused("budget_exceeded", detail, budget=said)
