@@ -16,6 +16,8 @@ from onceq_service.store.engine import End, Receipt, UnitPrices
 LIVE, DISPATCHED = ("queued", "running"), ("dispatched", "streaming")
 OUTAGE_MS = 2000
 POISON_AT, SUSPECT_AT = 6, 2
+BOUND, LIMIT = 150_000, 700_000
+"""What a call may cost at most, and what the budget has, nano-USD: room for four calls at once."""
 AGED_MS = {"standard": 60_000, "batch": 600_000}
 
 
@@ -42,6 +44,20 @@ class LedgerRow:
     spent: int | None
     wasted: int
     reason: str
+    reserved: int = 0
+
+
+@dataclass
+class Budget:
+    """A hard one that never renews. `unsure`: what calls that nobody reported may have cost above their estimates."""
+
+    spent: int = 0
+    reserved: int = 0
+    unsure: int = 0
+
+    @property
+    def left(self) -> int:
+        return LIMIT - self.spent - self.reserved - self.unsure
 
 
 @dataclass
@@ -57,6 +73,9 @@ class ModelJob:
     on_crash: str
     created: int
     deadline: int
+    budget: bool = False
+    held: int = 0
+    waits: int = 0
     state: str = "queued"
     phase: str = ""
     fence: str = ""
@@ -104,6 +123,7 @@ class Model:
     bodies: dict[str, str] = field(default_factory=dict[str, str])
     fps: dict[str, str] = field(default_factory=dict[str, str])
     turn: int = 0
+    budget: Budget = field(default_factory=Budget)
     looked: tuple[int, int] | None = None
     quarantine: str = ""
     _claims: dict[str, tuple[int, list[tuple[str, int]]]] = field(
@@ -111,7 +131,7 @@ class Model:
     )
 
     def admit(self, new: ModelJob) -> tuple[str, str]:
-        """(disposition or 'reused', job id)."""
+        """(disposition, 'reused' or 'over_budget', job id)."""
         if new.id in self.jobs:
             return "created", new.id
         if new.idem in self.idem:
@@ -121,6 +141,9 @@ class Model:
             known = self.jobs[self.fps[new.fp]]
             self._remember(new.idem, new.body, known.id)
             return _again(known), known.id
+        if new.budget and self.budget.left < BOUND:
+            return "over_budget", new.id
+        self._hold(new)
         self.jobs[new.id] = new
         self._remember(new.idem, new.body, new.id)
         if new.fp:
@@ -214,10 +237,39 @@ class Model:
             return "deadline"
         if job.calls >= job.max_calls:
             return "max_calls"
-        self._send(job, try_no, in_bytes)
+        return self._topped_up(job) or self._send(job, try_no, in_bytes)
+
+    def _topped_up(self, job: ModelJob) -> str:
+        """Holds the money of a further call; what a job without it has to do, empty where it has it."""
+        if job.budget and not job.held and self.budget.left < BOUND:
+            others = self.budget.left + self.budget.reserved >= BOUND
+            return "budget_wait" if others and self.waits_until(job) < job.deadline else "budget"
+        if not job.held:
+            self._hold(job)
+        return ""
+
+    def waits_until(self, job: ModelJob) -> int:
+        """When a job looks again whose further call has no room."""
+        return self.now + min(60_000, 2_000 * 2 ** min(6, job.waits))
+
+    def defer(self, job: ModelJob, fence: str, at: int) -> str:
+        """'ok' or 'lost'."""
+        if job.fence != fence or job.state != "running":
+            return "ok" if job.requeued_by == fence else "lost"
+        job.requeued_by, job.waits = fence, job.waits + 1
+        self._back(job, at, "budget_exceeded")
         return "ok"
 
-    def _send(self, job: ModelJob, try_no: int, in_bytes: int) -> None:
+    def _hold(self, job: ModelJob) -> None:
+        if job.budget:
+            job.held = BOUND
+            self.budget.reserved += BOUND
+
+    def _let_go(self, job: ModelJob) -> None:
+        self.budget.reserved -= job.held
+        job.held = 0
+
+    def _send(self, job: ModelJob, try_no: int, in_bytes: int) -> str:
         job.calls += 1
         job.call, job.tries, job.phase = job.calls, try_no, "dispatched"
         job.in_bytes, job.out_bytes, job.lease = in_bytes, 0, self.now + self.lease_ms
@@ -226,6 +278,7 @@ class Model:
         else:
             job.emit("started", job.call)
         job.dirty = False
+        return "ok"
 
     def append(self, job: ModelJob, fence: str, seq: int, text: str) -> tuple[str, int]:
         """(word, the log's last number)."""
@@ -337,8 +390,14 @@ class Model:
         why = (reason or r.outcome) if r.billed and not kept else ""
         tokens = (r.input_tokens, r.output_tokens)
         job.ledger.append(
-            LedgerRow(job.tries, job.call, r.outcome, r.billed, r.estimated, *tokens, r.spent_nano_usd, wasted, why)
+            LedgerRow(
+                job.tries, job.call, r.outcome, r.billed, r.estimated, *tokens, r.spent_nano_usd, wasted, why, job.held
+            )
         )
+        if r.billed and job.held:
+            self.budget.spent += spent
+            self.budget.unsure += r.estimated * (job.held - spent)
+            self._let_go(job)
         job.spent, job.wasted = job.spent + spent, job.wasted + wasted
         job.calls -= not r.billed
 
@@ -350,6 +409,7 @@ class Model:
         self._end(job, "expired", code="deadline_exceeded")
 
     def _end(self, job: ModelJob, state: str, *, code: str = "", receipt: dict[str, Any] | None = None) -> None:
+        self._let_go(job)
         said: dict[str, Any] = {"status": state, "calls": job.calls, "cost": _cost(job), "timings": self._timings(job)}
         said |= ({"error": code} if code else {}) | ({"receipt": receipt} if receipt else {})
         job.emit(state, job.call, **said)

@@ -25,15 +25,28 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from onceq.wire import LedgerEntry
+from onceq.wire import BudgetRequest, LedgerEntry
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import Jobs, KeyReused, Keys, LeaseLost, Retention, StoreUnavailable, Sums, lifetimes, scripts
+from onceq_service.store import (
+    BudgetRefused,
+    Budgets,
+    Jobs,
+    KeyReused,
+    Keys,
+    LeaseLost,
+    Retention,
+    StoreUnavailable,
+    Sums,
+    lifetimes,
+    scripts,
+)
 from onceq_service.store._pipe import Arg, connect
+from onceq_service.store.budgets import budget_of, line
 from onceq_service.store.engine import Claim, End, EndState, Engine, Receipt
 from onceq_service.store.stats import ledger_rows, totals
 from onceq_service.store.views import Fields
 from tests.faults.clock import ClockedPipe
-from tests.faults.model import Event, LedgerRow, Model, ModelJob
+from tests.faults.model import BOUND, LIMIT, Event, LedgerRow, Model, ModelJob
 from tests.faults.run import LogEvent, parse_frame
 from tests.service.store.driver import PRICES, admission, text_frame
 
@@ -50,6 +63,7 @@ RECEIPTS = {
     "refused": Receipt("provider_rate_limited", billed=False),
 }
 WORKERS = ("w0", "w1")
+BUDGET = budget_of(BudgetRequest(name="all", limit_usd=LIMIT / 1e9, period="total"), "t", "file")
 lost = st.booleans()
 which = st.runner().flatmap(lambda machine: st.sampled_from(machine.in_reach()))
 texts = st.lists(st.text(min_size=1, max_size=4), max_size=2)
@@ -97,6 +111,7 @@ class Scripts(RuleBasedStateMachine):
         self.keys, retention = Keys(f"m{uuid4().hex[:12]}"), Retention(lease_s=LEASE_S)
         self.pipe = ClockedPipe(connect(self.redis_url, connections=2), self.keys)
         self.jobs, self.sums = Jobs(self.pipe, self.keys, retention), Sums(self.pipe, self.keys)
+        self.budgets = Budgets(self.pipe, self.keys)
         self.engines = {w: Engine(self.pipe, self.keys, retention, self.pipe.client) for w in WORKERS}
         self.engine = self.engines["w0"]
         await self.pipe.set_clock(self.model.now)
@@ -141,22 +156,29 @@ class Scripts(RuleBasedStateMachine):
     @step(
         band=st.sampled_from(["interactive", "standard", "batch"]), idem=st.sampled_from(["", "", "i1", "i2"]),
         body=st.sampled_from(["b1", "b2"]), fp=st.sampled_from(["", "", "f1", "f2"]), max_calls=st.integers(1, 3),
-        on_crash=st.sampled_from(["retry", "fail"]), deadline_s=st.sampled_from([15.0, 40.0, 3600.0]), lost=lost,
+        on_crash=st.sampled_from(["retry", "fail"]), deadline_s=st.sampled_from([15.0, 40.0, 3600.0]),
+        budget=st.booleans(), lost=lost,
     )  # fmt: skip
     def admit(
-        self, band: str, idem: str, body: str, fp: str, max_calls: int, on_crash: str, deadline_s: float, lost: bool
-    ) -> None:
+        self, band: str, idem: str, body: str, fp: str, max_calls: int, on_crash: str, deadline_s: float, budget: bool,
+        lost: bool,
+    ) -> None:  # fmt: skip
         job_id = f"job_{len(self.model.jobs):032x}"
         wish: dict[str, Any] = {"idem": idem, "fp": fp, "max_calls": max_calls, "on_crash": on_crash, "band": band}
-        a = admission(id=job_id, body_hash=body, deadline_s=deadline_s, **wish)
+        lines = line(BUDGET, BOUND, self.model.now) if budget else ""
+        a = admission(id=job_id, body_hash=body, deadline_s=deadline_s, budgets=lines, **wish)
         now = self.model.now
-        new = ModelJob(id=job_id, body=body, created=now, deadline=now + round(deadline_s * 1000), **wish)
+        new = ModelJob(
+            id=job_id, body=body, created=now, deadline=now + round(deadline_s * 1000), budget=budget, **wish
+        )
         expected = [self.model.admit(new) for _ in range(1 + lost)][-1]
         try:
             made = self.twice(lambda: self.jobs.admit(a), lost)
             got = str(made.disposition), made.id
         except KeyReused as exc:
             got = "reused", exc.job_id
+        except BudgetRefused as exc:
+            got = exc.word, job_id
         assert (self.note(got[0]), got[1]) == expected
 
     @step(worker=st.sampled_from(WORKERS), want=st.integers(1, 3), lost=lost)
@@ -192,6 +214,13 @@ class Scripts(RuleBasedStateMachine):
             assert (sent.word, sent.call, sent.seq, sent.now_ms) == (expected, job.call, job.seq, self.model.now)
         except LeaseLost:
             assert expected == "lost"
+        if expected == "budget_wait":
+            self.defer(held, self.model.waits_until(job), lost)
+
+    def defer(self, held: Held, at: int, lost: bool) -> None:
+        """What a worker does then."""
+        assert self.model.defer(self.job(held), held.claim.fence, at) == "ok"
+        self.twice(lambda: self.engine.defer(held.claim, at), lost)
 
     @step(held=which, step=st.integers(0, 2), text=st.text(min_size=1, max_size=6), lost=lost)
     def append(self, held: Held, step: int, text: str, lost: bool) -> None:
@@ -337,6 +366,19 @@ class Scripts(RuleBasedStateMachine):
         assert (t.jobs, t.tries, t.calls) == (len(states), len(rows), billed)
         assert (t.spent_nano_usd, t.wasted_nano_usd) == (spent, wasted)
 
+    @invariant()
+    def the_budget_holds(self) -> None:
+        """G7; and what is held is held for a job that goes on, so that in the end it is nothing."""
+        wanted = self.model.budget
+        found = self.run(self.budgets.status([BUDGET], self.model.now))[0].use
+        assert (found.spent_nano_usd, found.reserved_nano_usd) == (wanted.spent, wanted.reserved)
+        assert (found.unsure_nano_usd, found.left_nano_usd) == (wanted.unsure, wanted.left)
+        assert min(wanted.spent, wanted.reserved, wanted.unsure, wanted.left) >= 0
+        live = [job for job in self.model.jobs.values() if not job.ended]
+        assert wanted.reserved == sum(job.held for job in live)
+        rows = [row for job in self.model.jobs.values() if job.budget for row in job.ledger]
+        assert wanted.spent == sum(row.spent or 0 for row in rows)
+
     def teardown(self) -> None:
         try:
             for job in self.model.jobs.values():
@@ -381,6 +423,7 @@ def row_of(entry: LedgerEntry) -> LedgerRow:
     return LedgerRow(
         entry.try_no, entry.call, entry.outcome, entry.billed, entry.estimated, entry.input_tokens,
         entry.output_tokens, entry.spent_nano_usd, entry.wasted_nano_usd, entry.waste_reason or "",
+        entry.reserved_nano_usd,
     )  # fmt: skip
 
 
@@ -402,6 +445,7 @@ def shown(event: LogEvent) -> Event:
 
 
 REACHED = {
+    "over_budget",
     "created", "joined", "replayed", "reused", "ok", "lost", "append ok", "append lost", "finish ok",
     "finish lost", "started", "delta", "reset", "retrying", "succeeded", "failed", "cancelled", "expired",
     "worker_lost", "deadline_exceeded",
@@ -420,10 +464,10 @@ def test_the_scripts_do_what_the_model_says(redis_server: EmbeddedRedis) -> None
     assert set(Scripts.seen) >= REACHED, f"never reached: {REACHED - set(Scripts.seen)}"
 
 
-def wish(deadline_s: float = 3600.0, max_calls: int = 3) -> dict[str, Any]:
+def wish(deadline_s: float = 3600.0, max_calls: int = 3, budget: bool = False) -> dict[str, Any]:
     """What `admit` takes, for a job without key and fingerprint."""
     body: dict[str, Any] = {"band": "standard", "idem": "", "body": "b1", "fp": "", "on_crash": "retry"}
-    return body | {"deadline_s": deadline_s, "max_calls": max_calls, "lost": False}
+    return body | {"deadline_s": deadline_s, "max_calls": max_calls, "budget": budget, "lost": False}
 
 
 @pytest.fixture
@@ -435,6 +479,7 @@ def machine(redis_server: EmbeddedRedis) -> Generator[Scripts]:
     yield opened
     opened.every_job_is_what_the_model_says()
     opened.the_sums_are_those_of_the_jobs()
+    opened.the_budget_holds()
     opened.teardown()
 
 
@@ -537,3 +582,23 @@ def test_a_try_that_was_refused_is_no_call_and_is_counted_as_none(machine: Scrip
     machine.every_job_is_what_the_model_says()
     [job] = machine.model.jobs.values()
     assert (job.calls, len(job.ledger)) == (0, 2)
+
+
+def test_a_call_is_made_again_only_with_money_for_it(machine: Scripts) -> None:
+    """Each of four calls is lost with all that it may have cost: then nothing can help, and nothing is called."""
+    before = machine.seen["budget"], machine.seen["budget_wait"]
+    for _ in range(4):
+        machine.admit(**wish(budget=True))
+    machine.claim("w0", 4, lost=False)
+    for n in range(4):
+        machine.dispatch(machine.helds[n], 9, lost=False)
+    machine.requeue(machine.helds[0], "broken", 0.0, lost=True)
+    machine.claim("w1", 1, lost=False)
+    machine.dispatch(machine.helds[4], 9, lost=True)
+    assert machine.job(machine.helds[4]).state == "queued"
+    for n in range(1, 4):
+        machine.requeue(machine.helds[n], "broken", 0.0, lost=False)
+    machine.claim("w1", 1, lost=False)
+    machine.dispatch(machine.helds[5], 9, lost=True)
+    assert (machine.seen["budget"], machine.seen["budget_wait"]) == (before[0] + 1, before[1] + 1)
+    machine.finish(machine.helds[5], "failed", 0, [], lost=True)

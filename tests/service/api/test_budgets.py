@@ -280,7 +280,7 @@ def test_a_hard_budget_refuses_what_has_no_bound_and_a_soft_one_does_not(stack: 
         problem_of(
             poster.post_json(ask() | {"model": "openai/nobody-knows-me", "max_tokens": 5}), 402, "unpriced_model"
         )
-        strange = ask() | {"params": {"web_search_options": {}}, "max_tokens": 5}
+        strange: dict[str, Any] = ask() | {"params": {"web_search_options": dict[str, Any]()}, "max_tokens": 5}
         assert "'strict'" in problem_of(poster.post_json(strange), 402, "unbounded_cost").detail
         boss.change_budget(made.id, mode="soft")
         assert poster.done(strange).status == "succeeded"

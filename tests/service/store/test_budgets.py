@@ -28,7 +28,7 @@ def ended(nano: int) -> End:
 
 def budget(limit: int = 10_000, **fields: Any) -> Budget:
     """A budget of the file of so many nano-USD."""
-    wanted = BudgetRequest(**({"name": "b", "limit_usd": limit / 1e9, "alerts": []} | fields))
+    wanted = BudgetRequest.model_validate({"name": "b", "limit_usd": limit / 1e9, "alerts": []} | fields)
     return budget_of(wanted, "t", "file")
 
 
@@ -263,7 +263,7 @@ async def test_a_call_without_a_price_is_counted_and_takes_its_whole_bound(store
 
 async def made(store: Store, limit: int = 1_500, **fields: Any) -> Budget:
     """A budget made through the API."""
-    wanted = BudgetRequest(**({"name": "m", "limit_usd": limit / 1e9, "alerts": []} | fields))
+    wanted = BudgetRequest.model_validate({"name": "m", "limit_usd": limit / 1e9, "alerts": []} | fields)
     b = budget_of(wanted, "t", "api", await now_ms(store))
     assert await store.budgets.put(b, None)
     return b
