@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from onceq_service.store import control, lifetimes, server
 from onceq_service.store._pipe import Pipe, connect
+from onceq_service.store.alerts import Alerts
 from onceq_service.store.apikeys import ApiKey, ApiKeys
 from onceq_service.store.batches import Batches, BatchState
 from onceq_service.store.budgets import Budgets
@@ -37,9 +38,10 @@ from onceq_service.store.server import ServerFacts
 from onceq_service.store.stats import Sums
 
 __all__ = [
-    "Admission", "ApiKey", "ApiKeys", "BatchState", "Batches", "BudgetRefused", "Budgets", "CostTooHigh", "Engine",
-    "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger", "NotThere", "Pace", "Retention",
-    "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums", "new_job_id", "open_store",
+    "Admission", "Alerts", "ApiKey", "ApiKeys", "BatchState", "Batches", "BudgetRefused", "Budgets", "CostTooHigh",
+    "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger", "NotThere", "Pace",
+    "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums", "new_job_id",
+    "open_store",
 ]  # fmt: skip
 
 
@@ -55,6 +57,7 @@ class Store:
     ledger: Ledger
     keys: ApiKeys
     budgets: Budgets
+    alerts: Alerts
     lanes: Lanes
     paces: Paces
     gauges: Gauges
@@ -112,6 +115,7 @@ async def open_store(url: str, queue: str = "main", retention: Retention | None 
             ledger=Ledger(pipe, keys),
             keys=ApiKeys(pipe, keys),
             budgets=Budgets(pipe, keys),
+            alerts=Alerts(pipe, keys),
             lanes=Lanes(pipe, keys),
             paces=Paces(pipe, keys),
             gauges=Gauges(pipe, keys),

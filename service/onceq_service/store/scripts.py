@@ -42,8 +42,9 @@ STUCK: Final = load("stuck", "id, ms")
 LEARN: Final = load("learn", "lane, limits, requests_used, brake_ms")
 PAUSE: Final = load("pause", "kind (lane | band), name, word (pause | resume)")
 BUDGET: Final = load("budget", "id, account, before, value")
+ALERT: Final = load("alert", "id, hold_ms")
 
 ALL: Final[tuple[Script, ...]] = (
     ADMIT, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, DEFER, RELEASE, BEAT, CANCEL, TEND, WATCH, STUCK,
-    LEARN, PAUSE, BUDGET,
+    LEARN, PAUSE, BUDGET, ALERT,
 )  # fmt: skip

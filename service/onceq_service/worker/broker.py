@@ -25,6 +25,7 @@ from onceq_service.store import Retention, Store, StoreError, open_store
 from onceq_service.store.engine import Claim
 from onceq_service.store.heart import Heart
 from onceq_service.tracing import open_tracing
+from onceq_service.worker.alerts import Herald
 from onceq_service.worker.heartbeat import Heartbeat
 from onceq_service.worker.held import Held, Holding
 from onceq_service.worker.learning import Learning
@@ -35,8 +36,8 @@ from onceq_service.worker.spans import Spans
 
 log = logging.getLogger("onceq.worker")
 
-TASK = "onceq.run"
-"""The one task name: a message of an unknown name would be acknowledged and lost."""
+TASK, ALERT = "onceq.run", "onceq.alert"
+"""The task names: a message of an unknown name would be acknowledged and lost."""
 CLAIM_AT_ONCE = 16
 
 
@@ -50,6 +51,7 @@ class LeaseBroker(BaseRedisBroker):
         self.holding = Holding(settings.worker_concurrency)
         self._stack = AsyncExitStack()
         self.register_task(self._task(), task_name=TASK)
+        self.register_task(self._alert_task(), task_name=ALERT)
 
     async def startup(self) -> None:
         """Opens the store and the providers in this process's event loop, and begins to beat."""
@@ -71,16 +73,21 @@ class LeaseBroker(BaseRedisBroker):
         heart = Heart(s.redis_url, s.queue, self.store.retention.lease_ms)
         self.heartbeat = Heartbeat(heart, self.worker_id, self.holding, list(self.providers), s.lease_s)
         self.heartbeat.start()
-        self._control = asyncio.create_task(_obey(self.store, self.holding), name="control")
+        self.herald = Herald(self.store.alerts, s.file().alerts, os.environ)
+        self._chores = [
+            asyncio.create_task(_obey(self.store, self.holding), name="control"),
+            asyncio.create_task(self.herald.look(), name="alerts"),
+        ]
         log.info("worker %s serves %s", self.worker_id, ", ".join(self.providers) or "no provider")
 
     async def shutdown(self) -> None:
         """Closes what startup opened."""
         if hasattr(self, "heartbeat"):
             self.runner.lag.stop()
-            self._control.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._control
+            for chore in self._chores:
+                chore.cancel()
+                with suppress(asyncio.CancelledError):
+                    await chore
             await asyncio.to_thread(self.heartbeat.stop)
             for provider in self.providers.values():
                 await provider.close()
@@ -105,6 +112,8 @@ class LeaseBroker(BaseRedisBroker):
         fresh: list[Held] = []
         try:
             while not _cancelled():
+                while self.herald.due:
+                    yield self._formatted(ALERT, self.herald.due.pop(0))
                 fresh += await self._claim()
                 # What was yielded is Taskiq's, also when it stops while all slots are busy.
                 while fresh and not _cancelled():
@@ -125,6 +134,14 @@ class LeaseBroker(BaseRedisBroker):
                 await self.runner.run(held)
 
         return run_job
+
+    def _alert_task(self) -> Callable[[str], Awaitable[None]]:
+        """The same for an alert of a budget."""
+
+        async def tell(alert_id: str) -> None:
+            await self.herald.deliver(alert_id)
+
+        return tell
 
     async def _claim(self) -> list[Held]:
         """The next jobs; an empty list after waiting a while. A cancelled wait never loses what was claimed."""
@@ -162,7 +179,10 @@ class LeaseBroker(BaseRedisBroker):
                 await self.store.engine.release(claim)
 
     def _message(self, claim: Claim) -> bytes:
-        message = TaskiqMessage(task_id=claim.id, task_name=TASK, labels={}, args=[claim.id], kwargs={})
+        return self._formatted(TASK, claim.id)
+
+    def _formatted(self, task: str, what: str) -> bytes:
+        message = TaskiqMessage(task_id=what, task_name=task, labels={}, args=[what], kwargs={})
         return self.formatter.dumps(message).message
 
     def _begin_drain(self) -> None:
