@@ -156,6 +156,28 @@ def money_adds_up(run: Run) -> Iterator[str]:
         yield f"the rollups say {(t.jobs, t.tries, t.calls, t.spent_nano_usd)}, the ledger {sums}"
 
 
+def budget_holds(run: Run) -> Iterator[str]:
+    """G7: spent + reserved is never above the limit, and counts what the provider bills."""
+    for budget in (*run.watched, *run.budgets):
+        use = budget.simulated_use
+        if use.left_nano_usd < 0 or min(use.spent_nano_usd, use.reserved_nano_usd, use.unsure_nano_usd) < 0:
+            yield f"{budget.name} has {use} of {budget.limit_nano_usd}"
+    met = sum(row.nano_usd or 0 for row in run.meter if row.billed)
+    for budget in run.budgets:
+        use = budget.simulated_use
+        if met > use.spent_nano_usd + use.unsure_nano_usd:
+            yield f"{budget.name} has counted {use}, the provider bills {met}"
+
+
+def budget_is_given_back(run: Run) -> Iterator[str]:
+    """G7: when all has ended nothing is reserved, and what is spent is what the ledger says."""
+    booked = _spent([row for entries in run.ledger.values() for row in entries])
+    for budget in run.budgets:
+        use = budget.simulated_use
+        if (use.reserved_nano_usd, use.spent_nano_usd) != (0, booked):
+            yield f"{budget.name} has {use}, the ledger says {booked}"
+
+
 def text_is_what_was_sent(run: Run) -> Iterator[str]:
     """A succeeded job has the text of one whole call, letter by letter, and so has its log."""
     for job_id, job in run.jobs.items():
@@ -293,6 +315,7 @@ RULES: Mapping[str, Rule] = {
     for rule in (
         saw_something, one_job_per_key, nothing_lost, durable, all_terminal, counted_once, log_gapless,
         terminal_once_and_last, calls_bounded, every_call_on_record, ledger_is_met, to_the_nano_dollar, money_adds_up,
+        budget_holds, budget_is_given_back,
         text_is_what_was_sent, readers_whole, fences_hold, no_call_after_cancel, again_for_a_cause, recovered_in_time,
     )
 }  # fmt: skip

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import httpx2
 import msgspec
 
-from onceq.wire import TERMINAL, Job, LedgerEntry, Totals
+from onceq.wire import TERMINAL, BudgetStatus, Job, LedgerEntry, Totals
 from onceq_service.store import Filter, Store
+from onceq_service.store.budgets import unpacked
 from onceq_service.store.errors import StoreUnavailable
 from onceq_service.store.stats import ledger_rows, totals
 from onceq_service.store.views import Fields
@@ -21,7 +23,10 @@ from tests.waiting import until
 END_S = 60.0
 
 
-async def collect(house: House, store: Store, tenant: str, history: list[Record], expect: Expect) -> Run:
+async def collect(
+    house: House, store: Store, tenant: str, history: list[Record], expect: Expect,
+    watched: Sequence[BudgetStatus] = (),
+) -> Run:  # fmt: skip
     """Waits until no job of the tenant is going on (at most END_S), then reads everything."""
     await _settled(store, tenant)
     listed = await _listed(store, tenant, None)
@@ -37,8 +42,15 @@ async def collect(house: House, store: Store, tenant: str, history: list[Record]
     depth, sums, meter = await store.sums.depth(tenant), await _totals(store, tenant), await meter_rows(house, ids)
     return Run(
         history=history, listed=frozenset(listed), jobs=jobs, logs=logs, ledger=ledger, meter=meter,
-        depth=depth, totals=sums, expect=expect,
+        depth=depth, totals=sums, expect=expect, budgets=await budgets_of(store, tenant), watched=watched,
     )  # fmt: skip
+
+
+async def budgets_of(store: Store, tenant: str) -> list[BudgetStatus]:
+    """The tenant's budgets as they stand."""
+    found = [unpacked(value) for value in (await store.budgets.made()).values()]
+    mine = [budget for budget in found if budget.tenant == tenant]
+    return await store.budgets.status(mine, await store.sums.now_ms())
 
 
 async def running_jobs(store: Store, tenant: str) -> dict[str, Fields]:

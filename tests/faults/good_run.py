@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from onceq.wire import Cost, Depth, Job, JobError, LedgerEntry, Output, Status, Totals, Urls
+from onceq.wire import BudgetStatus, BudgetUse, Cost, Depth, Job, JobError, LedgerEntry, Output, Status, Totals, Urls
 from tests.faults.history import Record
 from tests.faults.run import Expect, LogEvent, Row, Run, parse_frame
 
@@ -90,6 +90,18 @@ def readings() -> list[Record]:
     return records
 
 
+def budget(spent: int, reserved: int = 0, unsure: int = 0) -> BudgetStatus:
+    """One of 200 nano-USD over all jobs."""
+    use = BudgetUse(
+        spent_nano_usd=spent, reserved_nano_usd=reserved, unsure_nano_usd=unsure,
+        left_nano_usd=200 - spent - reserved - unsure,
+    )  # fmt: skip
+    return BudgetStatus(
+        id="bud_" + "0" * 20, name="b", tenant="t", source="api", mode="hard", period="total", time_zone="UTC",
+        limit_nano_usd=200, limit_usd="0.0000002", simulated_use=use,
+    )  # fmt: skip
+
+
 def good_run() -> Run:
     history = [*posts(), *readings(), Record("fault", "info", T + 2, who="w1", note="kill", jobs=(LOST,))]
     history += [Record("cancel", "invoke", T + 2, job=STOPPED)]
@@ -114,5 +126,7 @@ def good_run() -> Run:
         ],
         depth=Depth(succeeded=2, cancelled=1),
         totals=Totals(jobs=3, tries=4, calls=4, spent_nano_usd=120),
+        budgets=[budget(spent=120, unsure=20)],
+        watched=[budget(spent=30, reserved=100, unsure=20), budget(spent=120, unsure=20)],
         expect=EXPECT,
     )  # fmt: skip

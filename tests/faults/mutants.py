@@ -131,6 +131,35 @@ MUTANTS: Sequence[Mutant] = (
         ("tests/service/store/test_max_cost.py",),
     ),
     Mutant(
+        "G7 a post without room is refused", f"{LUA}/admit.lua",
+        "job.budgets and reserve(id, job, now)", "job.budgets and nil",
+    ),
+    Mutant(
+        "G7 a further call is topped up", f"{LUA}/dispatch.lua",
+        "job.budgets and not job.holds and reserve(id, job, now, ARGV[9])", "nil",
+    ),
+    Mutant(
+        "G7 what is held for a call that is not made is given back", f"{LUA}/_ending.lua",
+        "  let_go(id, job, now)\n", "",
+    ),
+    Mutant(
+        "G7 the cost of a call takes the place of what was held for it", f"{LUA}/_money.lua",
+        "if t.billed == 1 then let_go(", "if t.billed == 1 and t.kept == 1 then let_go(",
+    ),
+    Mutant(
+        "G7 what a call without a report may have cost stays counted", f"{LUA}/_budget.lua",
+        "if unsure > 0 and b.mode == 'hard' then", "if unsure < 0 then",
+    ),
+    Mutant(
+        "G7 a budget over several replicas is one budget", f"{LUA}/_budget.lua",
+        "local left = b.limit - gone - (tonumber(use.reserved) or 0)", "local left = b.limit - gone",
+    ),
+    Mutant(
+        "G7 a job is held to all of its budgets, not to the first", f"{LUA}/_budget.lua",
+        "    if why then return why end\n", "    if why or n == 1 then break end\n",
+        ("tests/service/store/test_budgets.py",),
+    ),
+    Mutant(
         "G4 no call after cancel", f"{LUA}/dispatch.lua",
         "if job.cancel then return answer('cancel') end", "",
     ),

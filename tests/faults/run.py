@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from onceq.wire import TERMINAL, Depth, Job, LedgerEntry, Totals
+from onceq.wire import TERMINAL, BudgetStatus, Depth, Job, LedgerEntry, Totals
 from tests.faults.history import Record
 
 
@@ -81,6 +81,10 @@ class Run:
     meter: Sequence[Row]
     depth: Depth
     totals: Totals
+    budgets: Sequence[BudgetStatus] = ()
+    """Those of the tenant, when all was over."""
+    watched: Sequence[BudgetStatus] = ()
+    """The same, as they were seen again and again meanwhile."""
     expect: Expect = field(default_factory=Expect)
 
     def records(self, op: str, *kinds: str) -> list[Record]:

@@ -11,7 +11,7 @@ import pytest
 
 from onceq.wire import LedgerEntry
 from tests.faults.checker import RULES, extra_calls, judge, recoveries
-from tests.faults.good_run import LOGS, LOST, PLAIN, STOPPED, T, delta, entry, event, good_run, row
+from tests.faults.good_run import LOGS, LOST, PLAIN, STOPPED, T, budget, delta, entry, event, good_run, row
 from tests.faults.history import Record
 from tests.faults.run import LogEvent, Run
 
@@ -169,6 +169,17 @@ TAMPERED: dict[str, tuple[str, Tamper]] = {
     "the rollups miss a call": (
         "money_adds_up",
         lambda run: replace(run, totals=run.totals.model_copy(update={"calls": 3})),
+    ),
+    "a budget was passed": ("budget_holds", lambda run: replace(run, watched=[budget(spent=120, reserved=81)])),
+    "a refund was too much": ("budget_holds", lambda run: replace(run, watched=[budget(spent=120, reserved=-1)])),
+    "a call is in no budget": ("budget_holds", lambda run: replace(run, budgets=[budget(spent=90)])),
+    "something stayed reserved": (
+        "budget_is_given_back",
+        lambda run: replace(run, budgets=[budget(spent=120, reserved=30)]),
+    ),
+    "a budget counts otherwise than the ledger": (
+        "budget_is_given_back",
+        lambda run: replace(run, budgets=[budget(spent=90, unsure=30)]),
     ),
     "another text than was sent": ("text_is_what_was_sent", other_text),
     "the log folds to another text": (

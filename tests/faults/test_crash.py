@@ -45,6 +45,19 @@ async def test_a_worker_is_killed_in_mid_stream(trial: Trial, house: House) -> N
     await trial.judge(replace(CALM, extra_calls=len(held)))
 
 
+async def test_a_worker_is_killed_and_the_jobs_have_a_budget(trial: Trial, house: House) -> None:
+    """Enough for a call of each and a second one of those that are lost, not for more at once: nothing is over."""
+    await trial.limited(0.1)
+    async with trial.watching_budgets(), asyncio.TaskGroup() as group:
+        for n in range(24):
+            group.create_task(trial.ask(f"paid {n} [[sim tokens=160 tps=40 ttft_ms=50]]", max_tokens=500))
+        await trial.streaming(house.workers[0], 3)
+        held = await trial.kill_worker(house.workers[0])
+    assert any(budget.simulated_use.reserved_nano_usd for budget in trial.watched)
+    figures = await trial.judge(replace(CALM, extra_calls=len(held)))
+    assert figures.calls > 24
+
+
 @pytest.mark.parametrize(("script", "moment", "extra"), MOMENTS)
 async def test_a_worker_is_killed(trial: Trial, house: House, script: str, moment: Moment, extra: int) -> None:
     """One job, one worker that can take it: killed at that moment, the other one finds what is left."""

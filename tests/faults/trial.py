@@ -17,9 +17,9 @@ from uuid import uuid4
 
 import httpx2
 
-from onceq.wire import TERMINAL
+from onceq.wire import TERMINAL, BudgetStatus
 from onceq_service.store import Store, open_store
-from tests.faults.collect import collect, meter_rows, running_jobs
+from tests.faults.collect import budgets_of, collect, meter_rows, running_jobs
 from tests.faults.history import History
 from tests.faults.house import House, Node
 from tests.faults.report import Figures, figures_of
@@ -42,6 +42,7 @@ class Trial:
         self.rng = random.Random(f"{house.seed}/{name}")
         self._http, self._auth = http, {"Authorization": f"Bearer {key}"}
         self._readers = 0
+        self.watched: list[BudgetStatus] = []
         self._began = time.monotonic()
 
     async def post(self, prompt: str, *, key: str | None = None, who: str = "client", **body: Any) -> str:
@@ -261,9 +262,37 @@ class Trial:
 
         return await until(look, f"{node.name} to be known")
 
+    async def limited(self, limit_usd: float) -> None:
+        """Gives the tenant a hard budget over all of its jobs, which both replicas know when this returns."""
+        body = {"name": "all", "limit_usd": limit_usd, "period": "total"}
+        reply = await self._http.post(f"{self.house.urls[0]}/v1/budgets", headers=self._auth, json=body)
+        assert reply.status_code == 201, reply.text
+
+        async def look() -> bool:
+            known = await self._http.get(f"{self.house.urls[1]}/v1/budgets", headers=self._auth)
+            return bool(known.json()["budgets"])  # whoever lists them has looked
+
+        await until(look, "the other replica to know the budget")
+
+    @asynccontextmanager
+    async def watching_budgets(self) -> AsyncGenerator[None]:
+        """Looks at the tenant's budgets all the time, as long as the block lasts."""
+
+        async def watch() -> None:
+            while True:
+                self.watched += await budgets_of(self.store, self.tenant)
+                await asyncio.sleep(0.02)
+
+        watcher = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            await asyncio.wait([watcher])
+
     async def judge(self, expect: Expect) -> Figures:
         """Waits for the end of every job, collects all that is known, and fails with everything that is wrong."""
-        run = await collect(self.house, self.store, self.tenant, self.history.read(), expect)
+        run = await collect(self.house, self.store, self.tenant, self.history.read(), expect, self.watched)
         figures = figures_of(self.name, run, time.monotonic() - self._began)
         assert not figures.findings, f"seed {self.house.seed}: " + "\n".join(figures.findings[:20])
         return figures
