@@ -38,6 +38,7 @@ from onceq._submission import (
     replay_request,
     switch,
 )
+from onceq.compare import left_usd, rows_again, side_by_side, sides
 from onceq.errors import OnceqError
 from onceq.map.output import Schema
 from onceq.map.plan import Plan, Running, Wish, say
@@ -245,6 +246,44 @@ class AsyncClient:
         done = [row async for row in self._mapped(running, on_interrupt)]
         say(running.forecast())
         return plan.frame(done)
+
+    async def compare(
+        self,
+        rows: Any,
+        prompt: MapPrompt | Mapping[str, MapPrompt] | None = None,
+        *,
+        models: Sequence[str] | None = None,
+        model: Models | None = None,
+        output: Schema | None = None,
+        name: str = "map",
+        fresh: bool = False,
+        retry_failed: bool = True,
+        max_cost_usd: float | None = None,
+        cache: bool | str | Path = True,
+        progress: bool | None = None,
+        on_interrupt: Literal["detach", "cancel"] = "detach",
+        **options: Unpack[MapOptions],
+    ) -> pd.DataFrame:
+        """Ask every row with several prompts, several `models`, or each of both, and lay the answers side by side.
+
+        `prompt` is one prompt as in `map`, or a dict of them by name. A side is called after its prompt, its model, or
+        both (`"terse v2"`, `"openai/gpt-4o"`, `"terse v2 · openai/gpt-4o"`). A prompt's name goes into its jobs'
+        labels, `terse v2` as `prompt: terse` and `version: 2`, by which the dashboard and `costs_frame` sum up.
+
+        Columns are those of `map` under each side: `frame["terse v2", "text"]`, or one field of all sides by
+        `frame.xs("cost_usd", axis=1, level="field")`; for polars rows `terse v2: text`. `onceq.compare.summary` has a
+        row a side. Each side is a map, one after the other, and what `map` says of running again, cache, progress and
+        interrupts holds; `max_cost_usd` is for all sides together. Raises what `map` raises.
+        """
+        again = rows_again(rows)
+        made: dict[str, pd.DataFrame] = {}
+        for side in sides(prompt, models, model or self._model):
+            made[side.name] = await self.map(
+                again, side.prompt, model=side.model, output=output, name=name, fresh=fresh, retry_failed=retry_failed,
+                max_cost_usd=left_usd(max_cost_usd, made.values()), cache=cache, progress=progress,
+                on_interrupt=on_interrupt, **side.options(options),
+            )  # fmt: skip
+        return side_by_side(made)
 
     def amap(
         self,

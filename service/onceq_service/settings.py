@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     """Limits of lanes, before those of the file: `ONCEQ_LANES='{"openai/*": {"requests_per_minute": 50}}'`."""
     tenants: dict[str, TenantConfig] = Field(default_factory=dict[str, TenantConfig])
     """Weights of tenants, before those of the file: `ONCEQ_TENANTS='{"acme": {"weight": 3}}'`."""
-    label_keys: list[LabelKey] = Field(default_factory=list[str], max_length=4)
+    label_keys: list[LabelKey] = Field(default=["prompt", "version"], max_length=4)
     """Labels by which costs are summed up, beside team, model, band and key: `ONCEQ_LABEL_KEYS='["project"]'`."""
     cors_origins: list[str] = Field(default_factory=list[str])
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 from argparse import ArgumentParser, Namespace
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Final, NoReturn
 
 from IPython.core.error import UsageError
@@ -24,7 +26,9 @@ _OPTION: Final = re.compile(
 
 
 def register(shell: Any) -> None:
-    """Adds `%llm` and `%%llm` to an IPython shell."""
+    """Adds `%llm` and `%%llm` to an IPython shell, and `.onceq` to the frames of pandas where that is installed."""
+    if find_spec("pandas") is not None:
+        import_module("onceq.accessor")
     asker = Asker(shell)
 
     def llm(line: str, cell: str | None = None) -> None:

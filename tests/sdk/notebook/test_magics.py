@@ -22,10 +22,11 @@ def test_a_cell_asks_fills_in_variables_and_binds_the_job(home: Path) -> None:
         f"%%llm --model openai/gpt-4o-mini --as about --max-tokens 50\nWrite about {{topic}}. {QUICK}",
         "print(about.status, about.usage.output_tokens)\n"
         f"same = plain.submit('Write about queues. {QUICK}', max_tokens=50)\n"
-        "print(same.disposition, same.id == about.id)",
+        "print(same.disposition, same.id == about.id)\n"
+        "import pandas\nprint(pandas.Series(['a']).onceq.map.__name__)",
     )
     assert "12 tokens" in html(asked)
-    assert printed(bound) == "succeeded 12\nreplayed True\n"
+    assert printed(bound) == "succeeded 12\nreplayed True\nmap\n"
 
 
 def test_a_line_asks_with_the_model_named_last(home: Path) -> None:
