@@ -311,18 +311,22 @@ class Model:
         return "ok", job.seq
 
     def requeue(self, job: ModelJob, fence: str, receipt: Receipt, delay_ms: int, reason: str) -> str:
-        """'ok' or 'lost'."""
+        """'ok', 'lost', or 'cancel': somebody cancelled it, and nothing has changed."""
         if job.fence != fence or job.state != "running":
             return "ok" if job.requeued_by == fence else "lost"
+        if job.cancelled:
+            return "cancel"
         self._book(job, receipt, kept=False, reason=reason)
         job.requeued_by = fence
         self._back(job, self.now + delay_ms, reason)
         return "ok"
 
     def release(self, job: ModelJob, fence: str) -> None:
-        """Back to the queue when it is held and was not dispatched."""
+        """Back to the queue when it is held and was not dispatched; a cancelled one has come to its end."""
         if job.fence == fence and job.state == "running" and job.phase == "claimed":
             job.state, job.phase, job.fence = "queued", "", ""
+            if job.cancelled:
+                self._end(job, "cancelled", receipt=_no_receipt())
 
     def beat(self, held: Sequence[tuple[str, str]]) -> list[str]:
         """A word for each (job id, fence)."""

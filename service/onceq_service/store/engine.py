@@ -29,6 +29,8 @@ SUSPECT_AT = 2
 """Lost workers after which a job runs alone; as `enqueue` in lua/_waiting.lua."""
 Fallback = Literal["", "next", "drop"]
 """Go on with the next of a job's models; `drop`: and never come back to this one."""
+FOLDS = 16
+"""Texts of ended jobs that one round of housekeeping reads from their logs."""
 BLOCK_S = 1.0
 """Longest single block on the wake key; shorter than the socket timeout, or the connection would be cut."""
 
@@ -189,10 +191,9 @@ class Engine:
         facts = fields_of(cast("list[bytes]", why[0])) if why else {}
         return Dispatched(cast("Literal['ok']", word.decode()), int(now), int(seq), int(call), int(deadline), facts)
 
-    async def defer(self, claim: Claim, at_ms: int) -> None:
-        """Queues a job again whose further call has no room in a budget, not before `at_ms`."""
-        if await self._run(scripts.DEFER, [claim.id, claim.fence, at_ms]) == b"lost":
-            raise LeaseLost(f"job {claim.id} is no longer held by this worker")
+    async def defer(self, claim: Claim, at_ms: int) -> bool:
+        """Queues a job again whose further call has no room in a budget, not before `at_ms`; False as `requeue`."""
+        return self._back(claim, cast("bytes", await self._run(scripts.DEFER, [claim.id, claim.fence, at_ms])))
 
     async def append(self, frames: Sequence[Frame]) -> list[tuple[str, int]]:
         """Writes frames of many jobs in one step each: ('ok' | 'cancel' | 'lost' | 'gap', the log's last number)."""
@@ -207,15 +208,20 @@ class Engine:
         if await self._run(scripts.ATTACH, [claim.id, claim.fence, response]) == b"lost":
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")
 
-    async def hand_over(self, claim: Claim, *, delay_s: float, reason: str, measured: str = "") -> None:
-        """Queues the job again while its background response goes on, to be taken up by the next; nothing is booked."""
+    async def hand_over(self, claim: Claim, *, delay_s: float, reason: str, measured: str = "") -> bool:
+        """Queues the job again while its background response goes on, to be taken up by the next; nothing is booked.
+
+        False, and nothing has changed, when the job was cancelled meanwhile.
+        """
         argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason, measured]
-        if await self._run(scripts.HANDOVER, argv) == b"lost":
-            raise LeaseLost(f"job {claim.id} is no longer held by this worker")
+        return self._back(claim, cast("bytes", await self._run(scripts.HANDOVER, argv)))
 
     async def said(self, claim: Claim) -> Output:
         """What readers have of the call that is under way."""
-        entries = await self._pipe.command("XRANGE", self._keys("events", claim.id), "-", "+")
+        return await self._in_log(claim.id)
+
+    async def _in_log(self, job_id: str) -> Output:
+        entries = await self._pipe.command("XRANGE", self._keys("events", job_id), "-", "+")
         frames = [entry[1][1] for entry in cast("list[tuple[bytes, list[bytes]]]", entries)]
         return fold_frames(frames) or Output()
 
@@ -235,17 +241,24 @@ class Engine:
     async def requeue(
         self, claim: Claim, receipt: Receipt, *, delay_s: float, reason: str, brake_s: float = 0,
         fallback: Fallback = "", measured: str = "",
-    ) -> None:  # fmt: skip
-        """Books the try and queues the job again after a delay; `brake_s` holds the whole lane back for all workers."""
+    ) -> bool:  # fmt: skip
+        """Books the try and queues the job again after a delay; `brake_s` holds the whole lane back for all workers.
+
+        False, and nothing has changed, when the job was cancelled meanwhile.
+        """
         argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason, round(brake_s * 1000), fallback]
         argv += [*receipt.argv(), measured, receipt.cache_write_tokens]
-        word, _ = cast("list[bytes]", await self._run(scripts.REQUEUE, argv))
+        return self._back(claim, cast("list[bytes]", await self._run(scripts.REQUEUE, argv))[0])
+
+    def _back(self, claim: Claim, word: bytes) -> bool:
         if word == b"lost":
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")
+        return word == b"ok"
 
     async def release(self, claim: Claim) -> None:
         """Hands back a job that was not dispatched; nothing happens when it is no longer ours."""
-        await self._run(scripts.RELEASE, [claim.id, claim.fence])
+        r = self._retention
+        await self._run(scripts.RELEASE, [claim.id, claim.fence, r.result_s, r.events_s])
 
     async def tend(self) -> None:
         """Promotes what is due, reaps expired leases, expires deadlines: a bounded number a script, until none is left.
@@ -255,6 +268,13 @@ class Engine:
         r = self._retention
         while await self._run(scripts.TEND, [r.lease_ms, r.result_s, r.events_s]) == 1:
             pass
+        for job_id in cast("list[bytes]", await self._pipe.command("ZRANGE", self._keys("unfolded"), 0, FOLDS - 1)):
+            await self._fold(job_id.decode())
+
+    async def _fold(self, job_id: str) -> None:
+        """Writes down the text that an ended job has in its log alone, so that the log may go before the result."""
+        output = await self._in_log(job_id)
+        await self._run(scripts.FOLD, [job_id, output.model_dump_json(), self._retention.events_s])
 
     async def _run(self, script: Script, argv: Sequence[Arg]) -> object:
         return await self._pipe.script(script, self._keys.root, argv)

@@ -182,7 +182,7 @@ class Jobs:
 
     async def cancel(self, job_id: str, tenant: str) -> CancelOutcome:
         """Cancels a waiting job at once; a running one is told to its worker (`requested`)."""
-        argv = [job_id, tenant, self._retention.result_s]
+        argv = [job_id, tenant, self._retention.result_s, self._retention.events_s]
         reply = cast("bytes", await self._pipe.script(scripts.CANCEL, self._keys.root, argv))
         return cast("CancelOutcome", reply.decode())
 

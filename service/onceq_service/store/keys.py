@@ -29,6 +29,12 @@ KEYS: Final[dict[str, Key]] = {
     "events": Key("events:%s", "stream", "a job's event log, entry ids <seq>-0", "ends + events_ttl_s"),
     "idem": Key("idem:%s", "string", "HMAC of an Idempotency-Key -> job id and body hash", "deadline + 24 h"),
     "fp": Key("fp:%s", "string", "HMAC of a request's fingerprint -> job id", "deadline, then the dedupe window"),
+    "movable": Key(
+        "movable:%s",
+        "zset",
+        "waiting jobs of a lane that other models may answer, by when they were last looked at",
+        "8 d after the last change",
+    ),
     "wait": Key(
         "wait:%s:%s:%s", "zset", "waiting job ids of band, lane, tenant by age", "while not empty", permanent=True
     ),
@@ -77,6 +83,16 @@ KEYS: Final[dict[str, Key]] = {
     "claim": Key("claim:%s", "hash", "a worker's last claim, so that a lost reply is repeated", "60 s"),
     "worker": Key("worker:%s", "string", "a worker process: what it serves and runs (JSON)", "3 leases"),
     "workers": Key("workers", "zset", "worker ids by last beat", "trimmed at each beat", permanent=True),
+    "joined": Key(
+        "joined:%s", "zset", "posts that joined a job lately, so that a lost answer joins once", "1 min, newest 1,000"
+    ),
+    "unfolded": Key(
+        "unfolded",
+        "zset",
+        "jobs that ended without their worker: their text is in the log only",
+        "while not empty",
+        permanent=True,
+    ),
     "apis": Key("apis", "hash", "API processes: open event streams, and when each said so", "1 min after the last"),
     "batch": Key(
         "batch:%s:%s", "stream", "ends of the jobs of a tenant's batch, entry ids 0-<n>", "last end + result_ttl_s"

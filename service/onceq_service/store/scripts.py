@@ -33,9 +33,10 @@ HANDOVER: Final = load("handover", "id, fence, delay_ms, reason, measured")
 FINISH: Final = load("finish", _FINISH)
 REQUEUE: Final = load("requeue", _REQUEUE)
 DEFER: Final = load("defer", "id, fence, at")
-RELEASE: Final = load("release", "id, fence")
+RELEASE: Final = load("release", "id, fence, result_ttl_s, events_ttl_s")
 BEAT: Final = load("beat", "worker, info, lease_ms, (id, fence)...")
-CANCEL: Final = load("cancel", "id, tenant, result_ttl_s")
+CANCEL: Final = load("cancel", "id, tenant, result_ttl_s, events_ttl_s")
+FOLD: Final = load("fold", "id, output, events_ttl_s")
 TEND: Final = load("tend", "lease_ms, result_ttl_s, events_ttl_s")
 WATCH: Final = load("watch", "id")
 STUCK: Final = load("stuck", "id, ms")
@@ -45,6 +46,6 @@ BUDGET: Final = load("budget", "id, account, before, value")
 ALERT: Final = load("alert", "id, hold_ms")
 
 ALL: Final[tuple[Script, ...]] = (
-    ADMIT, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, DEFER, RELEASE, BEAT, CANCEL, TEND, WATCH, STUCK,
-    LEARN, PAUSE, BUDGET, ALERT,
+    ADMIT, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, DEFER, RELEASE, BEAT, CANCEL, FOLD, TEND, WATCH,
+    STUCK, LEARN, PAUSE, BUDGET, ALERT,
 )  # fmt: skip

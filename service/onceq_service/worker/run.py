@@ -217,10 +217,12 @@ class Runner:
         match GiveUp(retryable=True) if _out_of_reach(t, error) else decide(error, self._budget(t), self.rng):
             case Retry() as again:
                 await self._flush(t.call)
-                await until_stored(f"job {t.claim.id}", lambda: self.engine.requeue(
+                queued = await until_stored(f"job {t.claim.id}", lambda: self.engine.requeue(
                     t.claim, t.receipt(), delay_s=again.delay_s, reason=error.code, brake_s=again.brake_s,
                     fallback=again.fallback, measured=t.watch.packed(),
                 ))  # fmt: skip
+                if not queued:
+                    await self._end(t.claim, "cancelled", t)
             case GiveUp(retryable):
                 problem = JobError(code=error.code, message=error.message, retryable=retryable)
                 await self._end(t.claim, "failed", t, problem)
@@ -230,9 +232,12 @@ class Runner:
         delay_s = 0.0
         if t.held.reason != "drain":
             delay_s = take_up_after_s(error, t.claim.number("takeovers"), self.rng)
-        await until_stored(f"job {t.claim.id}", lambda: self.engine.hand_over(
+        queued = await until_stored(f"job {t.claim.id}", lambda: self.engine.hand_over(
             t.claim, delay_s=delay_s, reason=error.code, measured=t.watch.packed(),
         ))  # fmt: skip
+        if not queued and t.heard.response is not None:
+            await t.provider.abandon(t.heard.response)
+            await self._end(t.claim, "cancelled", t)
 
     def _budget(self, t: Try) -> Budget:
         """A worker that has to go is to its jobs what a crash is: `on_crash` decides, not `on_break`."""
@@ -252,23 +257,25 @@ class Runner:
                     raise LeaseLost(f"job {call.held.claim.id} was lost while its events were written")
 
     async def _not_sent(self, claim: Claim, sent: Dispatched) -> None:
+        said = await until_stored(f"job {claim.id}", lambda: self.engine.said(claim))  # of the calls before
         match sent.word:
             case "cancel":
-                await self._end(claim, "cancelled")
+                await self._end(claim, "cancelled", said=said)
             case "deadline":
-                await self._end(claim, "expired", error=_too_late(claim))
+                await self._end(claim, "expired", error=_too_late(claim), said=said)
             case "budget_wait":
                 at_ms = int(sent.why["at"])
-                await until_stored(f"job {claim.id}", lambda: self.engine.defer(claim, at_ms))
+                if not await until_stored(f"job {claim.id}", lambda: self.engine.defer(claim, at_ms)):
+                    await self._end(claim, "cancelled", said=said)
             case "budget":
-                said = await until_stored(f"job {claim.id}", lambda: self.engine.said(claim))
                 await self._end(claim, "failed", error=_no_budget(claim, sent.why), said=said)
             case "max_cost":
-                said = await until_stored(f"job {claim.id}", lambda: self.engine.said(claim))
                 await self._end(claim, "failed", error=_too_dear(claim), said=said)
             case _:
                 message = f"job {claim.id} has used its {claim.number('max_calls')} calls; replay it to try anew"
-                await self._end(claim, "failed", error=JobError(code="worker_lost", message=message, retryable=True))
+                await self._end(
+                    claim, "failed", error=JobError(code="worker_lost", message=message, retryable=True), said=said
+                )
 
     async def _end(
         self,

@@ -65,6 +65,28 @@ async def test_a_dispatched_job_of_a_dead_worker_is_called_again_and_the_loss_is
     ]  # fmt: skip
 
 
+async def test_the_log_of_a_job_that_ended_without_its_worker_goes_before_its_result(brief: Store) -> None:
+    """Its text is read from the log and kept with the result; a job that has none needs no log for it."""
+    silent = await brief.jobs.admit(admission())
+    await brief.jobs.cancel(silent.id, "t")
+    made = await brief.jobs.admit(admission(on_crash="fail"))
+    claim = await claim_one(brief)
+    sent = await dispatch(brief, claim)
+    await brief.engine.append([text_frame(claim, sent.seq + 1, "half"), text_frame(claim, sent.seq + 2, " of it")])
+    await ended(brief, made.id)
+    await brief.engine.tend()
+    pipe = brief._pipe  # pyright: ignore[reportPrivateUsage]
+    for job_id in (silent.id, made.id):
+        assert await pipe.command("TTL", brief.names("events", job_id)) <= 3_600
+        assert await pipe.command("TTL", brief.names("job", job_id)) > 80_000
+    assert await pipe.command("EXISTS", brief.names("unfolded")) == 0
+    await pipe.command("DEL", brief.names("events", made.id))
+    snapshot, end = await read_log(brief, made.id)
+    assert b"event: snapshot" in snapshot
+    assert b'"text":"half of it"' in snapshot
+    assert names([end]) == ["failed"]
+
+
 async def test_on_crash_fail_ends_the_job_and_keeps_its_text(brief: Store) -> None:
     made = await brief.jobs.admit(admission(on_crash="fail"))
     claim = await claim_one(brief)

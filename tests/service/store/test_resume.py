@@ -89,6 +89,22 @@ async def test_a_worker_that_hands_over_may_say_so_twice_and_loses_the_job(brief
         await brief.engine.attach(claim, "resp_2")
 
 
+async def test_a_call_that_was_cancelled_is_not_handed_over(brief: Store) -> None:
+    claim = await under_way(brief, "one ")
+    assert await brief.jobs.cancel(claim.id, "t") == "requested"
+    assert not await brief.engine.hand_over(claim, delay_s=60, reason="worker_lost")
+
+
+async def test_a_cancel_does_not_wait_until_the_call_would_be_taken_up_again(brief: Store) -> None:
+    """A worker has to stop the provider: it gets the job at once, not after the delay."""
+    claim = await under_way(brief, "one ")
+    assert await brief.engine.hand_over(claim, delay_s=60, reason="provider_unreachable")
+    assert (await brief.engine.claim("w2", 1, ["openai"]))[0] == []
+    assert await brief.jobs.cancel(claim.id, "t") == "requested"
+    again = await claim_one(brief, "w2")
+    assert (again.text("cancel"), again.text("resp")) == ("requested", "resp_1")
+
+
 async def test_a_new_call_forgets_the_one_before(brief: Store) -> None:
     """What was given up and booked must not be taken up once more, when the next worker is lost before its call."""
     claim = await under_way(brief, "one ")

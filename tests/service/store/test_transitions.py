@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from onceq_service.store import Filter, KeyReused, LeaseLost, Store
-from onceq_service.store.engine import Receipt
+from onceq_service.store.engine import End, Receipt
 from onceq_service.store.stats import ledger_rows
 from tests.service.store.driver import (
     PRICES,
@@ -227,6 +227,45 @@ async def test_pages_of_jobs_are_newest_first_and_whole(store: Store) -> None:
     assert set(seen) == set(made)
     only = await store.jobs.list("t", Filter(status="cancelled"), cursor=None, limit=100)
     assert {job.id for job in only.jobs} == set(made[::3])
+
+
+async def test_a_post_whose_answer_was_lost_joins_once(store: Store) -> None:
+    made = await store.jobs.admit(admission(idem="i"))
+    late, other = admission(idem="i"), admission(idem="i")
+    for post in (late, late, other, late, other):
+        assert (await store.jobs.admit(post)).id == made.id
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    await store.engine.finish(claim, success(3))
+    replay = admission(idem="i")
+    for post in (replay, late, replay):
+        assert (await store.jobs.admit(post)).disposition == "replayed"
+    now = await store.sums.now_ms()
+    [one] = await store.sums.hours("t", now - 1000, now)
+    t = one.point().totals
+    assert (t.jobs, t.joined, t.replayed, t.avoided_nano_usd) == (1, 2, 1, 3 * 7_000)
+
+
+async def test_a_cancel_that_comes_with_the_calls_failure_ends_the_job_and_not_after_the_backoff(store: Store) -> None:
+    made = await store.jobs.admit(admission())
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    assert await store.jobs.cancel(made.id, "t") == "requested"
+    assert not await store.engine.requeue(claim, REFUSED, delay_s=60, reason="provider_rate_limited")
+    end = End(state="cancelled", rest=b"", output=b"", receipt=REFUSED, kept=False, first_seq=0)
+    await store.engine.finish(claim, end)
+    assert names(await read_log(store, made.id)) == ["queued", "started", "cancelled"]
+
+
+async def test_a_cancelled_job_that_a_worker_hands_back_has_ended(store: Store) -> None:
+    made = await store.jobs.admit(admission())
+    claim = await claim_one(store)
+    assert await store.jobs.cancel(made.id, "t") == "requested"
+    for _ in range(2):
+        await store.engine.release(claim)
+    assert names(await read_log(store, made.id)) == ["queued", "cancelled"]
+    depth = await store.sums.depth("t")
+    assert (depth.cancelled, depth.queued, depth.running) == (1, 0, 0)
 
 
 async def test_sums_count_jobs_calls_and_money(store: Store) -> None:

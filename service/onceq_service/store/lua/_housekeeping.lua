@@ -8,6 +8,14 @@ local function write_off(id, job, now, reason)
   book(id, job, now, t)
 end
 
+-- Ends a job where no worker can say what its text was. If it has one the log is its only place, and stays as long as
+-- the result until `fold` has written it down.
+local function finish_here(id, job, now, ttl, state, rest)
+  if job.first_ms then redis.call('ZADD', k_unfolded(), int(now), id) end
+  finish(id, job, now, {state = state, rest = rest, result_ttl = ttl.result,
+    events_ttl = job.first_ms and ttl.result or ttl.events})
+end
+
 local function expire(id, job, now, ttl)
   write_off(id, job, now, 'deadline_exceeded')
   local late = error_json('deadline_exceeded', 'job ' .. id .. ' had no answer at its deadline; post it again with a ' ..
@@ -16,7 +24,7 @@ local function expire(id, job, now, ttl)
     late = error_json('queue_timeout', 'job ' .. id .. ' was not started within its timeouts.queue_s; post it again ' ..
       'with more time, in a higher band, or when the queue is shorter', 'true')
   end
-  finish(id, job, now, {state = 'expired', events_ttl = ttl.result, result_ttl = ttl.result, rest = late})
+  finish_here(id, job, now, ttl, 'expired', late)
 end
 
 -- What a cancelled job's event says beside its receipt; nothing when somebody asked for it.
@@ -26,15 +34,26 @@ local function why_cancelled(id, job)
     'post it again, with on_disconnect continue if nobody has to listen', 'true')
 end
 
+-- A delayed job may start from now on.
+local function begin_to_wait(id, job, now)
+  spend_delay(job, now)
+  spend(job, 'queue', now) -- nobody looked in time
+  save_phases(id, job)
+  redis.call('HDEL', k_job(id), 'not_before_ms', 'wait_reason')
+  if job.queue_ms then redis.call('HSET', k_job(id), 'ready_ms', job.not_before_ms or int(now)) end
+  route(id, job, now)
+  enqueue(id, job)
+end
+
 -- Cancels a job at once when it waits; a running one is flagged (`why`: requested | disconnected) and its worker told.
 local function cancel_job(id, job, now, ttl, why)
   if job.state == 'queued' and not job.resuming then -- else a worker has to stop the provider first
     job.cancel = why
-    finish(id, job, now, {state = 'cancelled', events_ttl = ttl.result, result_ttl = ttl.result,
-      rest = why_cancelled(id, job) .. receipt_json(0, 0, false)})
+    finish_here(id, job, now, ttl, 'cancelled', why_cancelled(id, job) .. receipt_json(0, 0, false))
     return 'cancelled'
   end
   redis.call('HSETNX', k_job(id), 'cancel', why)
+  if redis.call('ZREM', k_due(), id) == 1 then begin_to_wait(id, job, now) end
   redis.call('PUBLISH', k_control(), id)
   return 'requested'
 end
@@ -78,12 +97,11 @@ local function recover(id, job, now, ttl)
     job.resuming = nil
   end
   local function fail(code, message)
-    finish(id, job, now, {state = 'failed', events_ttl = ttl.result, result_ttl = ttl.result,
-      rest = error_json(code, message, 'true')})
+    finish_here(id, job, now, ttl, 'failed', error_json(code, message, 'true'))
   end
   if job.cancel then
-    finish(id, job, now, {state = 'cancelled', events_ttl = ttl.result, result_ttl = ttl.result,
-      rest = why_cancelled(id, job) .. receipt_json(sent and t.output or 0, sent and t.spent or 0, sent)})
+    finish_here(id, job, now, ttl, 'cancelled',
+      why_cancelled(id, job) .. receipt_json(sent and t.output or 0, sent and t.spent or 0, sent))
   elseif now >= tonumber(job.deadline_ms) then
     expire(id, job, now, ttl)
   elseif crashes >= 6 then
@@ -133,15 +151,7 @@ local function promote(now)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', k_due(), '-inf', now, 'LIMIT', 0, 32)) do
     redis.call('ZREM', k_due(), id)
     local job = job_of(id)
-    if job.state == 'queued' then
-      spend_delay(job, now)
-      spend(job, 'queue', now) -- nobody looked in time
-      save_phases(id, job)
-      redis.call('HDEL', k_job(id), 'not_before_ms', 'wait_reason')
-      if job.queue_ms then redis.call('HSET', k_job(id), 'ready_ms', job.not_before_ms or int(now)) end
-      route(id, job, now)
-      enqueue(id, job)
-    end
+    if job.state == 'queued' then begin_to_wait(id, job, now) end
   end
   for _, place in ipairs(redis.call('ZRANGEBYSCORE', k_blocked(), '-inf', now, 'LIMIT', 0, 32)) do
     redis.call('ZREM', k_blocked(), place)

@@ -3,7 +3,6 @@
 -- claimed and corrected when it ends.
 
 local WINDOW = 60 -- seconds
-local LANE_TTL = 8 * 86400 -- longer than the longest deadline: a waiting job always finds its lane's limits
 
 -- Limits as admit wrote them: requests, input tokens and output tokens a minute, concurrency; 0 = none.
 local function limits_of(text)

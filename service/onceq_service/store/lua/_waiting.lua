@@ -1,5 +1,10 @@
 -- Where jobs wait: by band, lane and tenant; and which state index they are in.
 
+local LANE_TTL = 8 * 86400 -- longer than the longest deadline: a waiting job always finds its lane's limits
+
+-- How often (ms) it is seen whether jobs of a lane that is held back may move to another model's.
+local LOOK_AGAIN = 1000
+
 -- Wakes workers that wait, as many as there are new jobs (`n`, 1 when it is nil).
 local function wake(n)
   local ones = {}
@@ -20,6 +25,15 @@ local function take_part(band, lane, tenant)
   end
 end
 
+-- Remembers a waiting job that another model may answer. If its lane is blocked it is looked at again soon.
+local function may_move(id, job)
+  if (job.chain or '') == '' or job.resuming then return end
+  redis.call('ZADD', k_movable(job.lane), 0, id)
+  redis.call('EXPIRE', k_movable(job.lane), LANE_TTL)
+  redis.call('ZADD', k_blocked(), 'XX', 'LT', int(tonumber(job.mark_ms or job.created_ms) + LOOK_AGAIN),
+    job.band .. '|' .. job.lane)
+end
+
 -- Puts a job where `next` finds it. A job whose workers died twice waits apart, so that a third worker has nothing else
 -- to lose.
 local function enqueue(id, job)
@@ -30,6 +44,7 @@ local function enqueue(id, job)
     return
   end
   redis.call('ZADD', k_wait(job.band, job.lane, job.tenant), job.created_ms, id)
+  may_move(id, job)
   take_part(job.band, job.lane, job.tenant)
   wake()
 end
@@ -47,6 +62,7 @@ end
 
 local function unqueue(id, job)
   redis.call('ZREM', k_wait(job.band, job.lane, job.tenant), id)
+  redis.call('ZREM', k_movable(job.lane), id)
   redis.call('ZREM', k_due(), id)
   redis.call('ZREM', k_suspects(), id)
   redis.call('ZREM', k_deadlines(), id)

@@ -35,9 +35,18 @@ local function answer(disposition, other)
   return {disposition, other, redis.call('HGETALL', k_job(other)), int(now)}
 end
 
-local function already(other, state, batch)
+-- A post that is repeated because its reply was lost has joined already.
+local function joins_first(id, other)
+  if redis.call('ZADD', k_joined(other), 'NX', int(now), id) == 0 then return false end
+  redis.call('ZREMRANGEBYRANK', k_joined(other), 0, -1001)
+  redis.call('EXPIRE', k_joined(other), 60)
+  return true
+end
+
+local function already(id, other, state, batch)
   local job = job_of(other)
   if batch ~= '' then join_batch(other, job, batch, redis.call('HGET', k_job(other), 'result_ttl_s') or 86400) end
+  if not joins_first(id, other) then return answer(terminal(state) and 'replayed' or 'joined', other) end
   if terminal(state) then
     roll(now, job, {'replayed', 1, 'avoided', answer_cost(job) or 0})
     return answer('replayed', other)
@@ -48,14 +57,14 @@ local function already(other, state, batch)
 end
 
 -- The answer to a request whose key or question is known; nil for a new one.
-local function known(tenant, idem, body_hash, fp, fresh, batch)
+local function known(id, tenant, idem, body_hash, fp, fresh, batch)
   if idem ~= '' then
     local found = redis.call('GET', k_idem(idem))
     if found then
       local other, hash = string.match(found, '^(.-) (.*)$')
       local state = redis.call('HGET', k_job(other), 'state')
       if state and hash ~= body_hash then return {'reused', other, {}, int(now)} end
-      if state then return already(other, state, batch) end
+      if state then return already(id, other, state, batch) end
     end
   end
   if fp ~= '' and fresh == '0' then
@@ -66,7 +75,7 @@ local function known(tenant, idem, body_hash, fp, fresh, batch)
         local left = math.max(0, tonumber(redis.call('HGET', k_job(other), 'deadline_ms')) - now)
         redis.call('SET', k_idem(idem), other .. ' ' .. body_hash, 'PX', int(left + idem_ms))
       end
-      return already(other, state, batch)
+      return already(id, other, state, batch)
     end
   end
 end
@@ -124,6 +133,7 @@ local function create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, li
     route(id, job, now)
     if job.lane ~= lane then wait_begins(id, job) end
     index(k_wait(job.band, job.lane, tenant), job.created_ms, id)
+    may_move(id, job)
     once(table.concat({'part', job.band, job.lane, tenant}, '\n'), take_part, job.band, job.lane, tenant)
     woken = woken + 1
   end
@@ -136,7 +146,7 @@ while at < #ARGV do
   local id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits, batch, may_create =
     unpack(ARGV, at + 1, at + 11)
   out[#out + 1] = redis.call('EXISTS', k_job(id)) == 1 and answer('created', id)
-    or known(tenant, idem, body_hash, fp, fresh, batch)
+    or known(id, tenant, idem, body_hash, fp, fresh, batch)
     or may_create == '0' and {'absent', id, {}, int(now)}
     or create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, limits, batch, at + 12, last)
   at = last + 1

@@ -53,6 +53,7 @@ end
 
 local function take(band, lane, tenant, id, turn)
   redis.call('ZREM', k_wait(band, lane, tenant), id)
+  redis.call('ZREM', k_movable(lane), id)
   redis.call('ZINCRBY', k_fair(band, lane), 1 / (tonumber(redis.call('HGET', k_weights(), tenant)) or 1), tenant)
   redis.call('ZADD', k_ready(band), int(turn), lane)
   settle_lane(band, lane, tenant)
@@ -64,21 +65,34 @@ local function block(band, lane, till)
   redis.call('ZADD', k_blocked(), int(till), band .. '|' .. lane)
 end
 
--- Jobs that may be answered by another model leave a lane that is held back, a bounded number at a time.
-local function divert(band, lane)
-  for _, tenant in ipairs(redis.call('ZRANGE', k_fair(band, lane), 0, 3)) do
-    for _, id in ipairs(redis.call('ZRANGE', k_wait(band, lane, tenant), 0, 15)) do
-      local job = job_of(id)
-      route(id, job, now)
-      if job.lane ~= lane then
-        redis.call('ZREM', k_wait(band, lane, tenant), id)
-        spend_wait(job, now, lane)
-        save_phases(id, job)
-        enqueue(id, job)
-      end
+-- Jobs that another model may answer leave a lane that is held back: of those that were not looked at for a second a
+-- bounded number, the longest not looked at first. Returns whether there may be more.
+local AT_ONCE = 64
+local function divert(lane)
+  local ids = redis.call('ZRANGEBYSCORE', k_movable(lane), '-inf', int(now - LOOK_AGAIN), 'LIMIT', 0, AT_ONCE)
+  for _, id in ipairs(ids) do
+    local job = job_of(id)
+    local here = job.lane == lane and redis.call('ZSCORE', k_wait(job.band, lane, job.tenant), id)
+    if here then route(id, job, now) end
+    if here and job.lane == lane then redis.call('ZADD', k_movable(lane), int(now), id)
+    else redis.call('ZREM', k_movable(lane), id) end
+    if here and job.lane ~= lane then
+      redis.call('ZREM', k_wait(job.band, lane, job.tenant), id)
+      spend_wait(job, now, lane)
+      save_phases(id, job)
+      enqueue(id, job)
+      settle_lane(job.band, lane, job.tenant)
     end
-    settle_lane(band, lane, tenant)
   end
+  return #ids == AT_ONCE
+end
+
+-- A lane that may not start its next job. While jobs of it may move it is looked at each second: one of their other
+-- models may have become free.
+local function close_lane(band, lane, till)
+  if redis.call('EXISTS', k_movable(lane)) == 0 or not held_back(lane, now) then return block(band, lane, till) end
+  block(band, lane, math.min(till, now + LOOK_AGAIN))
+  if divert(lane) then redis.call('ZADD', k_blocked(), 'XX', int(now), band .. '|' .. lane) end
 end
 
 local function from_lane(band, lane, turn)
@@ -87,8 +101,7 @@ local function from_lane(band, lane, turn)
   local till, phase = closed_until(lane, now, read(k_job(id), {'in_est', 'out_est'}))
   if till then
     if phase then hold(lane, now, till, phase) end
-    block(band, lane, till)
-    if held_back(lane, now) then divert(band, lane) end
+    close_lane(band, lane, till)
     return nil
   end
   take(band, lane, tenant, id, turn)

@@ -3,7 +3,7 @@
 -- a call: its record is taken back (G3). It may go on with the next of its models (`fallback`: next | drop). Optionally brakes the lane for all workers. Repeats change nothing.
 -- KEYS: root
 -- ARGV: id, fence, delay_ms, reason, brake_ms, fallback, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, measured, cache_write
--- Returns: {'ok' | 'lost', not_before_ms}
+-- Returns: {'ok' | 'lost' | 'cancel', not_before_ms}; 'cancel' has changed nothing: the worker ends the job
 
 local id, fence = ARGV[1], ARGV[2]
 local now = time_ms()
@@ -12,6 +12,7 @@ if job.fence ~= fence then
   local past = read(k_job(id), {'requeued_by', 'not_before_ms'})
   return {past.requeued_by == fence and 'ok' or 'lost', past.not_before_ms or '0'}
 end
+if job.cancel then return {'cancel', '0'} end
 book(id, job, now, {outcome = ARGV[7], billed = tonumber(ARGV[8]), estimated = tonumber(ARGV[9]),
   input = tonumber(ARGV[10]), output = tonumber(ARGV[11]), cached = tonumber(ARGV[12]),
   reasoning = tonumber(ARGV[13]), spent = tonumber(ARGV[14]), kept = 0, reason = ARGV[4],
