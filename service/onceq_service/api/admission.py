@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from onceq.wire import IDEMPOTENCY_KEY_PATTERN, NANO, JobRequest, Message
+from onceq_service.api import plain
 from onceq_service.api.catalog import Resolved
 from onceq_service.api.problems import Refused, invalid_field
 from onceq_service.pricing import CostBounds
@@ -170,8 +171,7 @@ def free_form(request: JobRequest) -> bytes:
 def whole(request: JobRequest, free: bytes) -> Sequence[bytes]:
     """The whole request, one way of writing it for each thing it says."""
     labels = _ENCODE(sorted(request.labels.items())) if request.labels else b""
-    rest = request.model_copy(update={"params": None, "tools": None, "response_format": None, "labels": None})
-    return (rest.model_dump_json(exclude_none=True).encode(), labels, free, _shape(request))
+    return (plain.dump_unlabelled(request), labels, free, _shape(request))
 
 
 def question(request: JobRequest, models: Sequence[Resolved], free: bytes) -> Sequence[bytes]:

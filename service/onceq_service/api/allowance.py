@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from onceq.wire import BudgetRefusal
 from onceq_service.api.admission import OUTPUT_TOKENS, Wanted

@@ -40,6 +40,7 @@ from onceq_service.api.events import events_route
 from onceq_service.api.problems import Refused, answer_to, invalid_fields
 from onceq_service.api.replies import Reply
 from onceq_service.api.service import Service
+from onceq_service.api.straight import Straight
 from onceq_service.api.submit import submit
 from onceq_service.api.traced import Traced
 from onceq_service.settings import Settings
@@ -64,6 +65,8 @@ class Api(FastAPI):
         door = Door(super().__call__, service, HOT)
         app = Traced(door, tracing.tracer) if tracing else door
         self.entry = _allow_origins(app, service.settings.cors_origins)
+        watched = tracing is not None or service.settings.log_level == "debug"
+        self.straight = None if watched else Straight(service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

@@ -32,9 +32,12 @@ class Doorkeeper:
     async def identify(self, heads: Heads) -> ApiKey:
         """The caller's key; raises Refused (401), StoreUnavailable."""
         secret = secret_of(heads)
-        now = time.monotonic()
+        return self.remembered(secret) or await self._look_up(secret, time.monotonic())
+
+    def remembered(self, secret: bytes) -> ApiKey | None:
+        """A key that was found not long ago; None where Redis must be asked."""
         until, key = self._known.get(secret, (0.0, None))
-        return key if key is not None and now < until else await self._look_up(secret, now)
+        return key if time.monotonic() < until else None
 
     def forget(self, key_id: str) -> None:
         """Trusts a key no longer."""

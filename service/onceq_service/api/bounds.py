@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onceq.wire import JobRequest
+from onceq_service.api import plain
 from onceq_service.api.admission import Wanted
 from onceq_service.api.catalog import Resolved
 from onceq_service.api.problems import Refused
@@ -14,7 +15,7 @@ from onceq_service.store.views import usd
 
 def wanted(tariff: Tariff, request: JobRequest, models: Sequence[Resolved], max_calls: int) -> Wanted:
     """The request as it will be stored, with its bounds; the price tables must have been loaded."""
-    body = request.model_dump_json(exclude_none=True, by_alias=True).encode()
+    body = plain.dump(request)
     calls = request.max_calls or max_calls
     return Wanted(request, body, cost_bounds(tariff, [model.model for model in models], request, body, calls))
 

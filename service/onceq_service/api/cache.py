@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from math import inf
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -16,6 +17,23 @@ class Kept(Generic[T]):
     def __init__(self, keep_s: float) -> None:
         self._keep_s = keep_s
         self._made: dict[str, tuple[float, asyncio.Task[T]]] = {}
+        self._renewed: dict[str, asyncio.Task[T]] = {}
+
+    def known(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
+        """The same without waiting: what there is, None where it is more than twice as old as it should be.
+
+        What is older than it should be is made anew meanwhile.
+        """
+        now, (made_at, task) = time.monotonic(), self._made.get(name, (-inf, None))
+        if task is None or now - made_at > 2 * self._keep_s:
+            return None
+        if now - made_at > self._keep_s and name not in self._renewed:
+            self._renewed[name] = renewal = asyncio.create_task(make(), name=f"make-{name}")
+            renewal.add_done_callback(lambda _: self._renew(name, now))
+        return task.result() if task.done() and not task.cancelled() and task.exception() is None else None
+
+    def _renew(self, name: str, begun: float) -> None:
+        self._made[name] = (begun, self._renewed.pop(name))
 
     async def get(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What was made for the name not long ago, else what `make` gives now; raises what it raises."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from onceq_service.api.problems import Refused
 from onceq_service.settings import ProviderConfig
+
+KNOWN_MAX: Final = 1_000
+"""Chains that are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +29,21 @@ class Catalog:
     def __init__(self, aliases: Mapping[str, str | Sequence[str]], providers: Mapping[str, ProviderConfig]) -> None:
         self.aliases = {name: [models] if isinstance(models, str) else list(models) for name, models in aliases.items()}
         self.providers = dict(providers)
+        self._known: dict[tuple[str, ...], list[Resolved]] = {}
         self.simulated = bool(providers) and all(p.simulated for p in providers.values())
         """Whether this whole stack runs on the simulator."""
 
     def chain(self, names: Iterable[str]) -> list[Resolved]:
         """The models behind names, aliases with several models opened, none twice; raises Refused (422)."""
+        names = tuple(names)
+        known = self._known.get(names)
+        if known is None:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            known = self._known[names] = self._chain(names)
+        return known
+
+    def _chain(self, names: Sequence[str]) -> list[Resolved]:
         found = {model: self._resolve(model, name) for name in names for model in self.aliases.get(name, [name])}
         models = list(found.values())
         if len({model.simulated for model in models}) > 1:

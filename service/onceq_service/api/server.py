@@ -16,14 +16,17 @@ from types import FrameType
 from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from httptools import HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from onceq.errors import ConfigurationError
-from onceq_service.api.app import build_app
+from onceq_service.api.app import Api, build_app
 from onceq_service.api.connection import EXTENSION
 from onceq_service.api.logs import configure_logs
 from onceq_service.api.problems import Refused
 from onceq_service.api.processes import Fleet
+from onceq_service.api.replies import Reply
+from onceq_service.api.straight import PATH, Straight, may_take
 from onceq_service.settings import Settings
 
 BACKLOG = 2048
@@ -34,14 +37,63 @@ KEEP_ALIVE_S = 75
 
 
 class ApiProtocol(HttpToolsProtocol):
-    """Puts the connection into the scope (connection.py), and answers bytes that are not HTTP with a problem too."""
+    """Puts the connection into the scope (connection.py), and answers bytes that are not HTTP with a problem too.
+
+    A plain post is kept here until it is whole, and then taken by straight.py; what that does not take is handed to
+    uvicorn as if it had just come.
+    """
 
     on_stop: Callable[[], object] | None = None
+    _kept: list[bytes] | None = None
 
     def on_message_begin(self) -> None:
         """uvicorn's hook for a new request."""
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: self}
+
+    def on_headers_complete(self) -> None:
+        """uvicorn's hook for a whole head."""
+        if self._may_be_straight():
+            self._kept = []
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """uvicorn's hook for a part of the body."""
+        if self._kept is None:
+            super().on_body(body)
+        else:
+            self._kept.append(body)
+
+    def on_message_complete(self) -> None:
+        """uvicorn's hook for the end of a request."""
+        kept, self._kept = self._kept, None
+        if kept is None:
+            super().on_message_complete()
+            return
+        body, post = b"".join(kept), Post(self)
+        if cast("Straight", self._straight).take(dict(self.headers), body, post):
+            self.cycle = cast("RequestResponseCycle", post)
+        else:
+            super().on_headers_complete()
+            super().on_body(body)
+            super().on_message_complete()
+
+    def _may_be_straight(self) -> bool:
+        before, parser = cast("RequestResponseCycle | None", self.cycle), cast("HttpRequestParser", self.parser)
+        return (
+            self._straight is not None
+            and self.url == PATH
+            and parser.get_method() == b"POST"
+            and parser.should_keep_alive()
+            and parser.get_http_version() == "1.1"
+            and (before is None or before.response_complete)
+            and may_take(dict(self.headers), self.headers)
+        )
+
+    @property
+    def _straight(self) -> Straight | None:
+        return cast("Api", self.app).straight
 
     def shutdown(self) -> None:
         """The server begins to stop."""
@@ -59,6 +111,50 @@ class ApiProtocol(HttpToolsProtocol):
         head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\n"
         self.transport.write(head + b"content-length: %d\r\n\r\n" % len(reply.body) + reply.body)
         self.transport.close()
+
+
+class Post:
+    """A post on the short way: the Connection that straight.py answers to, and for uvicorn a cycle like its own: what
+    is pipelined behind it waits, a stop lets it end.
+    """
+
+    __slots__ = ("_protocol", "disconnected", "keep_alive", "message_event", "response_complete")
+
+    def __init__(self, protocol: ApiProtocol) -> None:
+        self._protocol = protocol
+        self.response_complete = self.disconnected = False
+        self.keep_alive = True
+        self.message_event = _Unheard
+
+    def accept(self, rest: bytes) -> None:
+        """Sends a 202: its headers, an empty line, its body."""
+        self._send(202, rest)
+
+    def reply(self, reply: Reply) -> None:
+        """Sends any reply."""
+        heads = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+        self._send(reply.status, b"".join([b"%b: %b\r\n" % head for head in heads]) + b"\r\n" + reply.body)
+
+    def _send(self, status: int, rest: bytes) -> None:
+        protocol, self.response_complete = self._protocol, True
+        if self.disconnected:
+            return
+        always = protocol.server_state.default_headers
+        if not self.keep_alive:
+            always = [*always, (b"connection", b"close")]
+        head = b"".join([STATUS_LINE[status], *[b"%b: %b\r\n" % one for one in always]])
+        protocol.transport.write(head + rest)
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()
+
+
+class _Unheard:
+    """The event of a cycle that waits for nothing."""
+
+    @staticmethod
+    def set() -> None:
+        """Nobody listens."""
 
 
 class ApiServer(uvicorn.Server):

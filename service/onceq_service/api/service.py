@@ -121,18 +121,27 @@ class Service:
         """The lane's queue as it was at most a second ago; raises StoreUnavailable."""
         return await self._paces.get(lane, lambda: self.store.paces.get(lane))
 
+    def known_pace(self, lane: str) -> Pace | None:
+        """The same without waiting, at most two seconds old; None where Redis must be asked."""
+        return self._paces.known(lane, lambda: self.store.paces.get(lane))
+
+    def seal_at_hand(self) -> Seal | None:
+        """The seal, when posts can be admitted without waiting for anything but the store."""
+        return self._seal if self._tables.done() and not self.full else None
+
     def free_slots(self, provider: str) -> int:
         """How many jobs the workers that serve a provider could take at once, by their last beat."""
         return sum(max(0, w.capacity - w.running) for w in self.workers if provider in w.providers)
 
     async def serves(self, provider: str) -> bool:
         """Whether a live worker serves it; with no worker at all, one may come. Looks again before it says no."""
-        if self._served(provider):
+        if self.served(provider):
             return True
         await self.see_workers()
-        return self._served(provider)
+        return self.served(provider)
 
-    def _served(self, provider: str) -> bool:
+    def served(self, provider: str) -> bool:
+        """Whether a worker serves it that lived two seconds ago."""
         return not self.workers or any(provider in w.providers for w in self.workers)
 
     async def see_workers(self) -> None:

@@ -114,9 +114,10 @@ def input_tokens(request: JobRequest, body: bytes, kind: ProviderKind) -> int:
     """No provider counts more input for this request. Images count by number, not by the bytes of their data."""
     if request.messages is None:
         return REQUEST_TOKENS + MESSAGE_TOKENS + _bytes(body) + _structure_tokens(request)
-    images = [part for turn in request.messages for part in turn.content or () if isinstance(part, ImagePart)]
-    text = _bytes(body) - sum(len(image.data or "") for image in images)
-    turns = MESSAGE_TOKENS * sum(1 + len(turn.tool_calls or ()) for turn in request.messages)
+    mixed = [turn.content for turn in request.messages if turn.content and not isinstance(turn.content, str)]
+    images = [part for content in mixed for part in content if isinstance(part, ImagePart)]
+    text = _bytes(body) - sum([len(image.data or "") for image in images])
+    turns = MESSAGE_TOKENS * sum([1 + len(turn.tool_calls or ()) for turn in request.messages])
     return REQUEST_TOKENS + text + turns + _structure_tokens(request) + IMAGE_TOKENS[kind] * len(images)
 
 

@@ -86,6 +86,8 @@ class Tariff:
 
     def _local_ones(self, model: str) -> list[PriceConfig]:
         """Those of onceq.toml's prices that hold now or begin while a job lives."""
+        if model not in self._local:
+            return []
         now, last = self.local(model), (datetime.now(UTC) + LIFE).date()
         begun = now.since if now else date.min
         return [price for price in self._local.get(model, ()) if begun <= price.since <= last]

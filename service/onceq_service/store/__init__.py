@@ -27,7 +27,7 @@ from onceq_service.store.errors import (
 )
 from onceq_service.store.events import EventLog
 from onceq_service.store.gauges import Gauges
-from onceq_service.store.jobs import Admission, Filter, Jobs, new_job_id
+from onceq_service.store.jobs import Admission, Filter, Jobs, admitted, new_job_id
 from onceq_service.store.keys import Keys
 from onceq_service.store.lanes import Lanes
 from onceq_service.store.ledger import Ledger
@@ -40,7 +40,8 @@ from onceq_service.store.stats import Sums
 __all__ = [
     "Admission", "Alerts", "ApiKey", "ApiKeys", "BatchState", "Batches", "BudgetRefused", "Budgets", "CostTooHigh",
     "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger", "NotThere", "Pace",
-    "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums", "new_job_id",
+    "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums", "admitted",
+    "new_job_id",
     "open_store",
 ]  # fmt: skip
 

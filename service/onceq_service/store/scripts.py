@@ -18,7 +18,7 @@ _REQUEUE = (
 
 ADMIT: Final = load(
     "admit",
-    "idem_ttl_s, (size, id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits, batch, create, "
+    "idem_ttl_s, (size, id, tenant, idem, body, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, create, "
     "fields...)...",
 )
 NEXT: Final = load(

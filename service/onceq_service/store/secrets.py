@@ -22,13 +22,12 @@ class Seal:
     """Makes HMACs with the queue's secret."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._mac = hmac.new(secret, digestmod=hashlib.sha256)
 
     def __call__(self, *parts: bytes) -> str:
         """Hex HMAC-SHA256 (first 160 bits) over the parts, each with its length before it."""
-        mac = hmac.new(self._secret, digestmod=hashlib.sha256)
-        for part in parts:
-            mac.update(len(part).to_bytes(8, "big") + part)
+        mac = self._mac.copy()
+        mac.update(b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)]))
         return mac.hexdigest()[:40]
 
 

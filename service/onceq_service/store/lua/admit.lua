@@ -4,9 +4,9 @@
 -- limits and turns, sums, one ZADD an index. A request sees the jobs that those before it made.
 -- A second run with the same job id (its reply was lost) changes nothing and answers the same.
 -- KEYS: root
--- ARGV: idem_ttl_s, (size, id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits, batch, create, fields...)...
--- `size` is how many values of this request follow. `limits` are `<lane>=<limits>` for each of the job's models, with a
--- space between. `create` 0: only a job that is there.
+-- ARGV: idem_ttl_s, (size, id, tenant, idem, body, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, create, fields...)...
+-- `size` is how many values of this request follow, `body` the hash of its body, `accept_ms` how long ago the API had read
+-- it. `limits` are `<lane>=<limits>` for each of the job's models, with a space between. `create` 0: only a job that is there.
 -- Returns, for each: {disposition | 'reused' | 'max_cost' | 'absent' | 'stale' | 'unbounded' | 'over_budget', job id, a flat
 -- list (the job's hash where it was there; of the three last words what the budget lacks), created_ms}
 
@@ -101,18 +101,18 @@ local function tell(job)
   group.jobs = group.jobs + 1
 end
 
-local function create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, limits, batch, first, last)
+local function create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, accept_ms, limits, batch, first, last)
   local job = {tenant = tenant, seq = '1', state = 'queued'}
   for n = first, last, 2 do job[ARGV[n]] = ARGV[n + 1] end
   if over_max_cost(job) then return {'max_cost', id, {}, int(now)} end
   local short = job.budgets and reserve(id, job, now)
   if short then return {short.word, id, refusal_of(short), int(now)} end
-  local deadline, created = now + tonumber(deadline_ms), now - (tonumber(job.accept_ms) or 0) -- when the API had read it
+  local deadline, created = now + tonumber(deadline_ms), now - tonumber(accept_ms)
   job.created_ms, job.deadline_ms, job.mark_ms, job.phases = int(created), int(deadline), int(now), int(now - created)
   for lane, own in string.gmatch(limits, '(%S+)=([%d,]*)') do once('limits ' .. lane, configure_lane, lane, own) end
   local delayed = (tonumber(job.not_before_ms) or 0) > now
   job.held = delayed and '' or once('held ' .. job.lane, held_at, job.lane, now)
-  redis.call('HSET', k_job(id), 'state', 'queued', 'phase', '', 'seq', '1', 'tenant', tenant,
+  redis.call('HSET', k_job(id), 'state', 'queued', 'seq', '1', 'tenant', tenant,
     'created_ms', job.created_ms, 'mark_ms', job.mark_ms, 'phases', job.phases, 'held', job.held,
     'deadline_ms', job.deadline_ms, 'calls', '0', 'call', '0', 'tries', '0', 'fp', fp, 'window_s', window_s,
     unpack(ARGV, first, last))
@@ -143,12 +143,12 @@ end
 local out, at = {}, 2
 while at < #ARGV do
   local last = at + tonumber(ARGV[at])
-  local id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, limits, batch, may_create =
-    unpack(ARGV, at + 1, at + 11)
+  local id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, may_create =
+    unpack(ARGV, at + 1, at + 12)
   out[#out + 1] = redis.call('EXISTS', k_job(id)) == 1 and answer('created', id)
     or known(id, tenant, idem, body_hash, fp, fresh, batch)
     or may_create == '0' and {'absent', id, {}, int(now)}
-    or create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, limits, batch, at + 12, last)
+    or create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, accept_ms, limits, batch, at + 13, last)
   at = last + 1
 end
 

@@ -1,0 +1,171 @@
+"""Posts on the short way from the parser to the store: nobody can tell that they took it, but for the time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from tests.service.api.kit import JSON, SECRET, Http, Raw, ask, connect, http, problem_of
+from tests.stack import Stack, running_stack, start, url_printed_by
+from tests.waiting import wait_until
+
+COMMON = {"origin": "https://elsewhere.example"}
+"""A header that the short way leaves to the common one, and that changes nothing."""
+
+
+def post_bytes(key: str, body: object, *heads: str) -> bytes:
+    """A post as bytes; the short way is open to it where there is no unusual header."""
+    content = json.dumps(body).encode()
+    lines = [
+        "POST /v1/jobs HTTP/1.1", "host: x", f"authorization: Bearer {key}", "content-type: application/json",
+        f"content-length: {len(content)}", *heads,
+    ]  # fmt: skip
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
+
+
+def answers(url: str, parts: Sequence[bytes], count: int) -> list[Raw]:
+    """Sends the parts one after the other over one connection and reads so many answers from it."""
+    found: list[Raw] = []
+    with connect(url) as link:
+        for part in parts:
+            link.sendall(part)
+        left = b""
+        while len(found) < count:
+            head, there, rest = left.partition(b"\r\n\r\n")
+            lines = head.decode("latin-1").split("\r\n")
+            pairs = dict(line.lower().split(": ", 1) for line in lines[1:] if ": " in line)
+            length = int(pairs.get("content-length", 0))
+            if there and len(rest) >= length:
+                found.append(Raw(int(lines[0].split(" ")[1]), pairs, rest[:length]))
+                left = rest[length:]
+                continue
+            data = link.recv(65536)
+            assert data, f"closed after {len(found)} answers"
+            left += data
+    return found
+
+
+def told(answer: Any) -> dict[str, Any]:
+    """What an answer says, without what differs from job to job."""
+    body = json.loads(answer.content)
+    for name in ("id", "created_at", "urls", "quote"):
+        body.pop(name)
+    heads = {k.lower(): v for k, v in answer.headers.items() if k.lower() not in ("date", "location", "content-length")}
+    return {"status": answer.status_code, "heads": heads, **body}
+
+
+LAME_API = """
+from onceq_service.api import app, server
+from onceq_service.settings import load_settings
+
+async def common(service, key, heads, receive):
+    raise ValueError("nobody comes this way")
+
+app.HOT["POST", "/v1/jobs"] = common
+server.run(load_settings())
+"""
+
+
+def test_a_plain_post_is_answered_though_the_common_way_is_broken(shared: Stack) -> None:
+    """Or all that follows would test the common way alone."""
+    process = start([sys.executable, "-c", LAME_API], shared.env, shared.folder / "lame.log")
+    try:
+        with http(shared, url=url_printed_by(process)) as lame:
+
+            def posted() -> bool:
+                lame.post("/v1/jobs/batch", json={"items": [{"job": ask()}]})  # looks at the key and the lane
+                return lame.post_json(ask()).status_code == 202
+
+            wait_until(posted, "a post by the short way")
+            problem_of(lame.post_json(ask(), **COMMON), 500, "internal_error")
+    finally:
+        process.stop()
+
+
+def test_both_ways_give_the_same_202(client: Http) -> None:
+    client.submit(ask())  # the lane has been looked at from here on
+    body = ask() | {"user": "u", "team": "t", "labels": {"a": "b"}, "band": "batch", "fresh": True}
+    assert told(client.post_json(body)) == told(client.post_json(body, **COMMON))
+
+
+def test_one_question_is_one_job_on_either_way(client: Http) -> None:
+    body = ask(ttft_ms=5_000)
+    straight = client.submit(body, idempotency_key="k")
+    common = client.post_json(body, idempotency_key="k", **COMMON)
+    again = client.post_json(body, idempotency_key="k")
+    assert straight["id"] == common.json()["id"] == again.json()["id"]
+    assert common.headers["idempotent-replayed"] == again.headers["idempotent-replayed"] == "true"
+    client.post(straight["urls"]["cancel"])
+
+
+def test_both_ways_refuse_alike(client: Http) -> None:
+    client.submit(ask(), idempotency_key="once")
+    for body, heads, status, code in (
+        (ask(), {"idempotency-key": "once"}, 422, "idempotency_key_reused"),
+        (ask() | {"max_cost_usd": 0.000001, "max_tokens": 5}, {}, 402, "max_cost_exceeded"),
+        (ask() | {"model": "nobody/m"}, {}, 422, "unknown_model"),
+        (ask() | {"user": f"{SECRET}\n"}, {}, 422, "invalid_request"),
+        (ask(), {"idempotency-key": "a b"}, 400, "malformed_idempotency_key"),
+    ):
+        problems = [
+            problem_of(client.post("/v1/jobs", content=json.dumps(body), headers=JSON | heads | more), status, code)
+            for more in ({}, COMMON)
+        ]
+        assert problems[0] == problems[1]
+
+
+def test_pipelined_requests_are_answered_in_their_order(shared: Stack) -> None:
+    key = shared.api_key
+    look = f"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n".encode()
+    posts = [post_bytes(key, ask() | {"user": f"u{n}"}) for n in range(4)]
+    found = answers(shared.url, [b"".join([posts[0], posts[1], look, posts[2], posts[3]])], 5)
+    assert [answer.status_code for answer in found] == [202, 202, 200, 202, 202]
+    assert [json.loads(found[n].content)["user"] for n in (0, 1, 3, 4)] == ["u0", "u1", "u2", "u3"]
+
+
+def test_a_post_may_come_in_pieces(shared: Stack) -> None:
+    whole = post_bytes(shared.api_key, ask() | {"user": "piecemeal"})
+    (answer,) = answers(shared.url, [whole[n : n + 7] for n in range(0, len(whole), 7)], 1)
+    assert (answer.status_code, json.loads(answer.content)["user"]) == (202, "piecemeal")
+
+
+def test_a_connection_is_closed_after_the_answer_where_the_client_asks_for_it(shared: Stack) -> None:
+    with connect(shared.url) as link:
+        link.sendall(post_bytes(shared.api_key, ask(), "connection: close"))
+        got = b""
+        while data := link.recv(65536):
+            got += data
+    assert got.startswith(b"HTTP/1.1 202")
+
+
+async def pause(redis: EmbeddedRedis, ms: int) -> None:
+    async with Redis.from_url(redis.url) as client:  # pyright: ignore[reportUnknownMemberType] - untyped arguments
+        await client.execute_command("CLIENT", "PAUSE", ms, "WRITE")  # pyright: ignore[reportUnknownMemberType]
+
+
+def test_a_stop_lets_a_post_end_and_says_that_the_connection_closes(own_redis: EmbeddedRedis) -> None:
+    with running_stack(own_redis, workers=1) as stack:
+        key = stack.api_key
+        assert answers(stack.url, [post_bytes(key, ask())], 1)[0].status_code == 202
+        with connect(stack.url) as link:
+            asyncio.run(pause(own_redis, 600))
+            link.sendall(post_bytes(key, ask()))
+            link.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                link.recv(1)
+            stack.api.popen.send_signal(signal.SIGTERM)
+            link.settimeout(10)
+            got = b""
+            while data := link.recv(65536):
+                got += data
+        assert got.startswith(b"HTTP/1.1 202")
+        assert b"\r\nconnection: close\r\n" in got
+        assert stack.api.popen.wait(10) == 0
