@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Mapping
 
 from onceq_service.providers._stream import CutError
 
+MOST_BYTES = 1024**2
+
 
 class Mailbox:
-    """Written by one thread, read by one task. It is not bounded: what a provider sends is paid for, and is read."""
+    """Written by one thread, read by one task. While the task does not read, the thread waits with MOST_BYTES."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._room = threading.Condition()
+        self._unread, self._closed = 0, False
         self._rung = False
         self._bell = asyncio.Event()
         self._chunks: deque[bytes] = deque()
@@ -31,6 +36,9 @@ class Mailbox:
 
     def post(self, chunk: bytes) -> None:
         """One read of the socket."""
+        with self._room:
+            self._room.wait_for(lambda: self._unread < MOST_BYTES or self._closed)
+            self._unread += len(chunk)
         self._chunks.append(chunk)
         self._ring()
 
@@ -70,8 +78,17 @@ class Mailbox:
                 return None
             async with asyncio.timeout_at(by):
                 await self._wait()
-        chunks = [self._chunks.popleft() for _ in range(len(self._chunks))]
-        return b"".join(chunks)
+        read = b"".join([self._chunks.popleft() for _ in range(len(self._chunks))])
+        with self._room:
+            self._unread -= len(read)
+            self._room.notify()
+        return read
+
+    def close(self) -> None:
+        """Nobody reads any more: the thread need not wait."""
+        with self._room:
+            self._closed = True
+            self._room.notify()
 
     async def _wait(self) -> None:
         await self._bell.wait()

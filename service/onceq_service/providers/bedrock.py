@@ -65,7 +65,7 @@ class BedrockProvider:
         first_by = loop.time() + spec.clocks.first_byte_s
         decoder = BedrockDecoder(spec, self.name, by_tool=answers_by_tool(spec.request))
         arguments, mailbox = to_converse(spec), Mailbox(loop)
-        with self._held(spec) as hold:
+        with self._held(spec) as hold, contextlib.closing(mailbox):
             thread = self._threads.submit(self._work, hold, arguments, mailbox)
             sent()  # boto3 does not tell when
             headers = await self._headers(spec, mailbox, hold, first_by)

@@ -1,7 +1,9 @@
 """Sends what the calls of this worker have to say: one pipelined flush for all of them, then the next.
 
 At once when nothing was sent lately (the first token waits for nobody), else `flush_s` after the last flush. While
-Redis is away the calls go on, are paid for, and grow in memory; the flush is tried until Redis answers.
+Redis is away the calls go on, are paid for, and grow in memory; the flush is tried until Redis answers. When
+MOST_WAITING bytes wait the answers are read no further: they stay in the sockets, and the providers may wait, or hang
+up, which is a broken stream as any other.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ log = logging.getLogger("onceq.relay")
 GROUP = 64
 """Frames of one append script: enough to share its cost, few enough that Redis is not held up."""
 
+MOST_WAITING = 64 * 1024**2
+"""Bytes that all calls of a worker may have to say to a Redis that is away."""
+
 PAUSE_S = 0.1
 """Between attempts while Redis is away."""
 
@@ -27,18 +32,29 @@ PAUSE_S = 0.1
 class Relay:
     """The flushes of one worker process; belongs to one event loop."""
 
-    def __init__(self, engine: Engine, flush_s: float) -> None:
-        self._engine, self._flush_s = engine, flush_s
+    def __init__(self, engine: Engine, flush_s: float, most_waiting: int = MOST_WAITING) -> None:
+        self._engine, self._flush_s, self._most_waiting = engine, flush_s, most_waiting
+        self._added = self._sending = 0  # bytes: since the last flush began, and of that flush
+        self._room = asyncio.Event()
+        self._room.set()
         self._dirty: dict[LiveCall, None] = {}
         self._last = 0.0
         self._task: asyncio.Task[None] | None = None
         self._planned: asyncio.TimerHandle | asyncio.Handle | None = None
 
     def add(self, call: LiveCall, deltas: Sequence[Delta]) -> None:
-        """Takes in a read; never waits."""
+        """Takes in a read; never waits (`room` does)."""
         call.add(deltas)
+        for delta in deltas:
+            self._added += len(delta.text) if delta.text.isascii() else len(delta.text.encode("utf-8", "surrogatepass"))
+        if self._added + self._sending > self._most_waiting:
+            self._room.clear()
         self._dirty[call] = None
         self._plan()
+
+    async def room(self) -> None:
+        """Waits until there is room for more; at once while Redis takes what it is given."""
+        await self._room.wait()
 
     async def settle(self, call: LiveCall) -> None:
         """Stops flushing this call: afterwards what it has not sent belongs to the caller alone."""
@@ -74,6 +90,7 @@ class Relay:
             call.seal()
             frames += call.unsent()
             owners[call.held.claim.id] = call
+        self._added, self._sending = 0, sum(len(frame.data) for frame in frames)
         groups = [frames[n : n + GROUP] for n in range(0, len(frames), GROUP)]
         answers = await asyncio.gather(*map(self._engine.append, groups), return_exceptions=True)
         for group, answer in zip(groups, answers, strict=True):
@@ -81,6 +98,9 @@ class Relay:
                 await self._again(calls, answer)
             else:
                 self._learn(owners, group, answer)
+        if not any(isinstance(answer, BaseException) for answer in answers):
+            self._sending = 0
+            self._room.set()
 
     async def _again(self, calls: list[LiveCall], error: BaseException) -> None:
         if not isinstance(error, StoreError):

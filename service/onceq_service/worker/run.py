@@ -180,6 +180,7 @@ class Runner:
                         if deltas:
                             t.watch.heard()
                         self.relay.add(t.call, deltas)
+                        await self.relay.room()
                     t.watch.stop()
                     heard.finish_reason = stream.finish_reason
                 finally:

@@ -84,6 +84,37 @@ async def test_redis_being_away_costs_a_frame_a_try_and_not_one_a_token(store: S
     assert text_of(frames) == "".join(f"{n} " for n in range(2000))
 
 
+async def test_a_worker_reads_no_further_when_too_much_waits_for_redis(store: Store) -> None:
+    """The bound is in bytes, over all calls; with Redis back everything is written and they go on."""
+    engine = AwayAtFirst(store.engine)
+    relay = Relay(engine, 0.0, most_waiting=10_000)
+    calls = [await begun(store) for _ in range(4)]
+    said = 0
+
+    async def answer(claim: Claim, call: LiveCall) -> None:
+        nonlocal said
+        for n in range(200):
+            relay.add(call, [Delta("text", f"{n:03}-é ".ljust(99, "x"))])
+            said += 100
+            await relay.room()
+            await asyncio.sleep(0)
+
+    speaking = [asyncio.create_task(answer(*one)) for one in calls]
+
+    async def full() -> bool:
+        return said > 9_000
+
+    await until(full, "the room to be used")
+    await asyncio.sleep(0.5)
+    assert said <= 10_000 + 4 * 100, "each call may have one read more in hand"
+    engine.away = False
+    await asyncio.gather(*speaking)
+    for claim, call in calls:
+        await flushed(call)
+        text = text_of(await ended(store, claim, call))
+        assert text == "".join(f"{n:03}-é ".ljust(99, "x") for n in range(200))
+
+
 async def test_what_a_restarted_redis_has_lost_is_sent_again_as_it_was(store: Store) -> None:
     """A Redis that came back as it was before the last events, with the fence of this worker still in it."""
     claim, call = await begun(store)
