@@ -68,7 +68,7 @@ LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url
 lock: ## Pins anew: the newest versions that pyproject.toml allows (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: see docs.astral.sh/uv"; exit 1; }
 	echo "hatchling>=1.27" | $(LOCK) --upgrade --all-extras pyproject.toml - --output-file requirements.lock
-	echo "hatchling>=1.27" | $(LOCK) --upgrade --extra service --extra dashboard --extra notebook --extra otel \
+	echo "hatchling>=1.27" | $(LOCK) --upgrade --extra service --extra dashboard --extra oidc --extra notebook --extra otel \
 		--constraint requirements.lock --no-annotate pyproject.toml - --output-file requirements-run.lock
 
 $(ALL): requirements.lock pyproject.toml

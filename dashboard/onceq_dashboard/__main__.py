@@ -1,6 +1,7 @@
 """`python -m onceq_dashboard --host 127.0.0.1 --port 8501`: serve the dashboard until a signal ends it.
 
-Reads ONCEQ_BASE_URL and ONCEQ_API_KEY, else the nearest `.onceq/`. `/_stcore/health` answers once it is ready.
+Reads ONCEQ_BASE_URL and ONCEQ_API_KEY, else the nearest `.onceq/`; ONCEQ_DASHBOARD_SECRETS names the secrets file of
+the sign-in. `/_stcore/health` answers once it is ready.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from pathlib import Path
 import streamlit as st
 
 from onceq_dashboard import signin
+from onceq_dashboard.door import Door
 from onceq_dashboard.options import STYLE
-from onceq_dashboard.source import Door
-from onceq_dashboard.views import cost, failures, jobs, latency, overview
+from onceq_dashboard.views import budgets, cost, failures, jobs, keys, latency, overview
 
 HERE = Path(__file__).parent
 
@@ -27,6 +27,8 @@ def main() -> None:
             st.Page(_failures, title="Failures", url_path="failures", icon=":material/report:"),
             st.Page(_latency, title="Latency", url_path="latency", icon=":material/speed:"),
             st.Page(_cost, title="Cost", url_path="cost", icon=":material/payments:"),
+            st.Page(_budgets, title="Budgets", url_path="budgets", icon=":material/savings:"),
+            st.Page(_keys, title="API keys", url_path="keys", icon=":material/key:"),
         ],
         position="top",
     )
@@ -53,14 +55,21 @@ def _cost() -> None:
     _guarded(cost.show)
 
 
+def _budgets() -> None:
+    _guarded(budgets.show)
+
+
+def _keys() -> None:
+    _guarded(keys.show)
+
+
 def _guarded(show: Callable[[Door], None]) -> None:
     door = signin.door()
     if door is None:
         signin.show()
         return
     show(door)
-    if signin.signed_in():
-        st.button("Sign out", icon=":material/logout:", on_click=signin.sign_out)
+    signin.footer(door)
 
 
 main()

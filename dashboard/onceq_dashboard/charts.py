@@ -6,7 +6,6 @@ are in the reader's own zone (Vega's default), with a fixed number of hours, so 
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import altair as alt
@@ -19,13 +18,9 @@ HEIGHT_PX: Final = 270
 OUTCOME_COLOURS: Final = ("#1c9c74", "#e25812", "#7f8896", "#8d43b1")
 """succeeded, failed, cancelled, expired."""
 PALETTE: Final = ("#4c7ef3", "#e25812", "#2a6f58", "#8d43b1", "#9b6b3b", "#5f42f0", "#7f8896")
-USED, WASTED = PALETTE[0], OUTCOME_COLOURS[1]
 P50, P95 = PALETTE[0], PALETTE[1]
 BLAME_COLOURS: Final = ("#e25812", "#9b6b3b", "#8d43b1", "#4c7ef3", "#5f42f0", "#2a6f58", "#7f8896")
-_PROVIDER: Final = re.compile(r"[\w-]+/")
 TOP_GROUPS: Final = 12
-_ROW_PX: Final = 30
-_AROUND_PX: Final = 72
 PADDING: Final = {"left": 2, "right": 8, "top": 0, "bottom": 0}
 
 
@@ -34,7 +29,7 @@ def outcomes(frame: pd.DataFrame) -> alt.Chart:
     chart = alt.Chart(frame).mark_bar()
     return chart.encode(
         x=_hour_bars(),
-        y=alt.Y("sum(jobs):Q", title=None, axis=_counts()),
+        y=alt.Y("sum(jobs):Q", title=None, axis=count_axis()),
         color=alt.Color("outcome:N", scale=scale(OUTCOMES, OUTCOME_COLOURS), sort=list(OUTCOMES), legend=legend()),
         tooltip=[hour_tip(), alt.Tooltip("outcome:N"), alt.Tooltip("jobs:Q", format=",d")],
     ).properties(height=HEIGHT_PX, padding=PADDING)
@@ -56,48 +51,16 @@ def ttft(frame: pd.DataFrame) -> alt.Chart:
     ).properties(height=HEIGHT_PX, padding=PADDING)
 
 
-def spend(frame: pd.DataFrame) -> alt.Chart:
-    """US dollars by hour, stacked by model."""
-    models = list(dict.fromkeys(frame["model"]))
-    chart = alt.Chart(frame).mark_bar()
-    return chart.encode(
-        x=_hour_bars(),
-        y=alt.Y("sum(usd):Q", title=None, axis=_dollars()),
-        color=alt.Color("model:N", scale=scale(models, PALETTE), sort=models, legend=_model_legend(models)),
-        tooltip=[hour_tip(), alt.Tooltip("model:N"), alt.Tooltip("usd:Q", format="$.6~f", title="US dollars")],
-    ).properties(height=HEIGHT_PX, padding=PADDING)
-
-
 def causes(frame: pd.DataFrame, top: int = 7) -> alt.Chart:
     """Jobs that ended without an answer, by error code, the most frequent first; the colour tells whom to ask."""
     shown = frame.head(top)
-    chart = alt.Chart(shown).mark_bar()
+    chart = alt.Chart(shown).mark_bar(height=bar_px(len(shown)))
     return chart.encode(
-        x=alt.X("jobs:Q", title=None, axis=_counts()),
-        y=alt.Y("code:N", title=None, sort=list(shown["code"]), axis=_names(), scale=_rows()),
-        color=alt.Color("blame:N", scale=_blames(shown), legend=legend(2)),
+        x=alt.X("jobs:Q", title=None, axis=count_axis()),
+        y=alt.Y("code:N", title=None, sort=list(shown["code"]), axis=name_axis(), scale=row_scale()),
+        color=alt.Color("blame:N", scale=blames(shown), legend=legend(2)),
         tooltip=[alt.Tooltip("code:N", title="error"), alt.Tooltip("blame:N"), alt.Tooltip("jobs:Q", format=",d")],
     ).properties(height=HEIGHT_PX, padding=PADDING)
-
-
-def spend_by_group(frame: pd.DataFrame, title: str) -> alt.Chart:
-    """US dollars by group, what was used for an answer and what was wasted apart; the `TOP_GROUPS` first rows."""
-    shown = frame.head(TOP_GROUPS)
-    parts = pd.DataFrame({
-        "group": shown["group"], "used": (shown["spent_usd"] - shown["wasted_usd"]).clip(lower=0),
-        "wasted": shown["wasted_usd"],
-    }).melt("group", var_name="part", value_name="usd")  # fmt: skip
-    chart = alt.Chart(parts).mark_bar()
-    return chart.encode(
-        x=alt.X("sum(usd):Q", title=None, axis=_dollars()),
-        y=alt.Y("group:N", title=None, sort=list(shown["group"]), axis=_names(), scale=_rows()),
-        color=alt.Color("part:N", scale=scale(("used", "wasted"), (USED, WASTED)), legend=legend()),
-        tooltip=[
-            alt.Tooltip("group:N", title=title),
-            "part:N",
-            alt.Tooltip("usd:Q", format="$.6~f", title="US dollars"),
-        ],
-    ).properties(height=_ROW_PX * len(shown) + _AROUND_PX, padding=PADDING)
 
 
 def scale(names: list[str] | tuple[str, ...], colours: tuple[str, ...]) -> alt.Scale:
@@ -105,25 +68,29 @@ def scale(names: list[str] | tuple[str, ...], colours: tuple[str, ...]) -> alt.S
     return alt.Scale(domain=list(names), range=list(colours[: max(1, len(names))]))
 
 
-def _blames(shown: pd.DataFrame) -> alt.Scale:
+def blames(shown: pd.DataFrame) -> alt.Scale:
     """Those that are there, each in the colour that it always has."""
     there = {b: c for b, c in zip([*BLAMES, "other"], BLAME_COLOURS, strict=True) if b in set(shown["blame"])}
     return alt.Scale(domain=list(there), range=list(there.values()))
 
 
-def _rows() -> alt.Scale:
+def bar_px(rows: int) -> int:
+    """How thick a lying bar is: one of few must not look like a wall."""
+    return min(26, 130 // max(1, rows))
+
+
+def row_scale() -> alt.Scale:
+    """Rows of bars with space between them."""
     return alt.Scale(paddingInner=0.35, paddingOuter=0.2)
 
 
-def _counts() -> alt.Axis:
+def count_axis() -> alt.Axis:
+    """Whole numbers."""
     return alt.Axis(tickMinStep=1, format="~s", tickCount=5, labelFlush=False)
 
 
-def _dollars() -> alt.Axis:
-    return alt.Axis(format="$~g", tickCount=5, labelFlush=False)
-
-
-def _names() -> alt.Axis:
+def name_axis() -> alt.Axis:
+    """Names of rows, none left out."""
     return alt.Axis(labelLimit=190, labelOverlap=False, ticks=False, domain=False)
 
 
@@ -144,11 +111,3 @@ def hour_tip() -> alt.Tooltip:
 def legend(columns: int = 4) -> alt.Legend:
     """Above the chart; two columns where names are long: a phone is narrow."""
     return alt.Legend(title=None, orient="top", columns=columns, labelLimit=160, offset=8, padding=0)
-
-
-def _model_legend(models: list[str]) -> alt.Legend:
-    """Without the providers' names where the models' own are enough to tell them apart: a phone is narrow."""
-    own = {model.partition("/")[2] or model for model in models}
-    plain = all(_PROVIDER.match(model) or "/" not in model for model in models)
-    label = "slice(datum.label, indexof(datum.label, '/') + 1)" if plain and len(own) == len(models) else "datum.label"
-    return alt.Legend(title=None, orient="top", columns=2, labelLimit=130, offset=8, padding=0, labelExpr=label)

@@ -6,7 +6,9 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
+
+import pandas as pd
 
 _STARTS_A_FORMULA: Final = re.compile(r" *[\t\r\n]|[\s\x00-\x1f]*[=+\-@＝＋－＠]")
 
@@ -22,6 +24,20 @@ def csv_bytes(rows: Iterable[Mapping[str, object]], columns: Iterable[str]) -> b
     writer.writerow(names)
     writer.writerows([_cell(row[name]) for name in names] for row in rows)
     return out.getvalue().encode("utf-8-sig")
+
+
+def frame_bytes(frame: pd.DataFrame) -> bytes:
+    """A chart's or table's frame as CSV: times in UTC, US dollars to the nano-dollar, what is missing as nothing."""
+    columns = {str(name): _column(str(name), frame[name]) for name in frame.columns}
+    rows = ({name: values[n] for name, values in columns.items()} for n in range(len(frame)))
+    return csv_bytes(rows, columns)
+
+
+def _column(name: str, values: pd.Series[Any]) -> list[object]:
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        return list(values.dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    exact = values.round(9) if name.endswith("usd") else values
+    return ["" if pd.isna(value) else value for value in exact.tolist()]
 
 
 def _cell(value: object) -> object:

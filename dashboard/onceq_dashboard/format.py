@@ -80,6 +80,13 @@ def count(number: int) -> str:
     return str(number)
 
 
+def rate(per_s: float | None, unit: str) -> str:
+    """So many a time: three significant digits; `DASH` for None."""
+    if per_s is None:
+        return DASH
+    return f"{count(round(per_s)) if per_s >= 100 else f'{per_s:.3g}'} {unit}"
+
+
 def factor(ratio: float | None) -> str:
     """How many times, to two places; `DASH` for None."""
     return DASH if ratio is None else f"{ratio:.2f}×"
@@ -88,6 +95,14 @@ def factor(ratio: float | None) -> str:
 def share(part: int, whole: int) -> str:
     """A part in per cent of the whole; `DASH` when there is no whole."""
     return DASH if not whole else f"{100 * part / whole:.1f} %"
+
+
+def change(now: float, before: float) -> str | None:
+    """How much more or less than before, in per cent: "+12 %"; None where there was nothing before."""
+    if not before:
+        return None
+    ratio = now / before - 1
+    return f"{ratio:+.0%}".replace("%", " %") if abs(ratio) < 9.995 else f"{now / before:,.0f}×"
 
 
 def some(number: int, noun: str, plural: str | None = None) -> str:

@@ -10,14 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Final
 
 import pandas as pd
 
 from onceq.wire import NANO, TERMINAL, CostPoint, Job, LaneInfo, Lanes, LedgerEntry, Totals, WorkerInfo
 from onceq_dashboard.causes import blame, most_first
 from onceq_dashboard.estimate import Work
-from onceq_dashboard.format import DASH, age, count, duration, exact_usd
+from onceq_dashboard.format import DASH, age, count, duration
 from onceq_dashboard.quantiles import mixed
 
 OUTCOMES: Final = ("succeeded", "failed", "cancelled", "expired")
@@ -25,9 +25,8 @@ OTHER: Final = "all others"
 """Stands for what is not among the biggest."""
 NOBODY: Final = "(none)"
 """Stands for jobs that name no team, or no label."""
-GroupBy = Literal["model", "team", "provider", "band", "key", "labels"]
 HOUR: Final = timedelta(hours=1)
-_SUMS: Final = ("jobs", "succeeded", "failed", "calls", "input_tokens", "output_tokens", "unpriced_calls")
+_BY_NAME: Final = ("causes", "wasted_by_reason", "verdicts", "phases", "job_costs")
 _WHOLE: Final = tuple(name for name, field in Totals.model_fields.items() if field.annotation is int)
 
 
@@ -37,10 +36,15 @@ def of_kind(points: Sequence[CostPoint], *, simulated: bool) -> list[CostPoint]:
 
 
 def added(points: Sequence[CostPoint]) -> Totals:
-    """All points of one kind in one, without causes and quantiles, which can't be added up here."""
-    sums = {name: sum(getattr(p.totals, name) for p in points) for name in _WHOLE}
-    ratio = sums["calls"] / sums["jobs"] if sums["jobs"] else None
-    return Totals.model_validate(sums | {"bill_amplification": ratio})
+    """All points of one kind in one, without quantiles, which can't be added up here."""
+    sums: dict[str, object] = {name: sum(getattr(p.totals, name) for p in points) for name in _WHOLE}
+    for name in _BY_NAME:
+        parts: Counter[object] = Counter()
+        for p in points:
+            parts.update(getattr(p.totals, name))
+        sums[name] = dict(parts)
+    jobs, calls = sum(p.totals.jobs for p in points), sum(p.totals.calls for p in points)
+    return Totals.model_validate(sums | {"bill_amplification": calls / jobs if jobs else None})
 
 
 def hours(points: Sequence[CostPoint], at: datetime, count: int = 24) -> list[datetime]:
@@ -81,29 +85,6 @@ def ttft_by_hour(points: Sequence[CostPoint], at: datetime) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def spend_by_hour(points: Sequence[CostPoint], at: datetime, top: int = 6) -> pd.DataFrame:
-    """One row an hour and model, zeros included: `hour`, `model` (the `top` most expensive, then `OTHER`), `usd`."""
-    spent: defaultdict[tuple[datetime, str], int] = defaultdict(int)
-    names = biggest(points, top)
-    for p in points:
-        spent[p.at, p.model if p.model in names else OTHER] += p.totals.spent_nano_usd
-    shown = [*names, OTHER] if any(model == OTHER for _, model in spent) else names
-    cells = [(hour, model) for hour in hours(points, at) for model in shown]
-    return pd.DataFrame({
-        "hour": times([h for h, _ in cells]),
-        "model": pd.Series([m for _, m in cells], dtype="str"),
-        "usd": pd.Series([spent[c] / NANO for c in cells], dtype="float64"),
-    })  # fmt: skip
-
-
-def biggest(points: Sequence[CostPoint], top: int) -> list[str]:
-    """The `top` models by what was spent on them, the most expensive first; ties by name."""
-    spent: defaultdict[str, int] = defaultdict(int)
-    for p in points:
-        spent[p.model] += p.totals.spent_nano_usd
-    return sorted(spent, key=lambda model: (-spent[model], model))[:top]
-
-
 def causes(totals: Totals) -> pd.DataFrame:
     """One row an error code, the most frequent first: `code`, `blame` (see `causes.py`), `jobs` that ended with it.
 
@@ -122,76 +103,13 @@ def _by_code(rows: Sequence[tuple[str, int]]) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def costs(points: Sequence[CostPoint], by: GroupBy) -> pd.DataFrame:
-    """One row a group, the most expensive first.
-
-    `group`, `jobs`, `succeeded`, `failed`, `calls`, `input_tokens`, `output_tokens`, `unpriced_calls` (in no sum of
-    money), `spent_usd` (includes wasted), `wasted_usd`, `avoided_usd`, `per_job_usd` (NaN without a job).
-    """
-    groups: defaultdict[str, list[Totals]] = defaultdict(list)
-    for p in points:
-        groups[_group(p, by)].append(p.totals)
-    order = sorted(groups, key=lambda g: (-sum(t.spent_nano_usd for t in groups[g]), g))
-    frame = pd.DataFrame({"group": pd.Series(order, dtype="str")})
-    for name in _SUMS:
-        frame[name] = pd.Series([sum(getattr(t, name) for t in groups[g]) for g in order], dtype="int64")
-    frame["spent_usd"] = _usd([sum(t.spent_nano_usd for t in groups[g]) for g in order])
-    frame["wasted_usd"] = _usd([sum(t.wasted_nano_usd for t in groups[g]) for g in order])
-    frame["avoided_usd"] = _usd([sum(t.avoided_nano_usd for t in groups[g]) for g in order])
-    frame["per_job_usd"] = frame["spent_usd"] / frame["jobs"].where(frame["jobs"] > 0)
-    return frame
-
-
-def _group(point: CostPoint, by: GroupBy) -> str:
-    return (labels_text(point.labels) if by == "labels" else getattr(point, by)) or NOBODY
-
-
-def labels_text(labels: Mapping[str, str]) -> str:
-    """Labels in one line, by name: "prompt=a, version=2"; empty without."""
-    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))
-
-
-def cost_rows(points: Sequence[CostPoint]) -> list[dict[str, object]]:
-    """For a file: one row an hour or day and group, oldest first; money as exact decimals."""
-    ordered = sorted(points, key=lambda p: (p.at, p.team, p.model, p.band, p.key, labels_text(p.labels), p.simulated))
-    return [{name: read(p) for name, read in COST_COLUMNS.items()} for p in ordered]
-
-
-COST_COLUMNS: Final[dict[str, Callable[[CostPoint], object]]] = {
-    "from_utc": lambda p: p.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-    "team": lambda p: p.team,
-    "provider": lambda p: p.provider,
-    "model": lambda p: p.model,
-    "band": lambda p: p.band,
-    "api_key": lambda p: p.key,
-    "labels": lambda p: labels_text(p.labels),
-    "simulated": lambda p: "yes" if p.simulated else "no",
-    "jobs": lambda p: p.totals.jobs,
-    "joined": lambda p: p.totals.joined,
-    "replayed": lambda p: p.totals.replayed,
-    "succeeded": lambda p: p.totals.succeeded,
-    "failed": lambda p: p.totals.failed,
-    "cancelled": lambda p: p.totals.cancelled,
-    "expired": lambda p: p.totals.expired,
-    "calls": lambda p: p.totals.calls,
-    "tries": lambda p: p.totals.tries,
-    "input_tokens": lambda p: p.totals.input_tokens,
-    "output_tokens": lambda p: p.totals.output_tokens,
-    "cached_tokens": lambda p: p.totals.cached_tokens,
-    "reasoning_tokens": lambda p: p.totals.reasoning_tokens,
-    "spent_usd": lambda p: exact_usd(p.totals.spent_nano_usd),
-    "wasted_usd": lambda p: exact_usd(p.totals.wasted_nano_usd),
-    "avoided_usd": lambda p: exact_usd(p.totals.avoided_nano_usd),
-    "unpriced_calls": lambda p: p.totals.unpriced_calls,
-}
-
-
 def times(values: Sequence[datetime]) -> pd.Series[pd.Timestamp]:
     """A column of times."""
     return pd.to_datetime(pd.Series(list(values), dtype="object"), utc=True).astype("datetime64[us, UTC]")
 
 
-def _usd(nano: Sequence[int | None]) -> pd.Series[float]:
+def dollars(nano: Sequence[int | None]) -> pd.Series[float]:
+    """A column of US dollars of nano-USD."""
     return pd.Series([None if n is None else n / NANO for n in nano], dtype="float64")
 
 
@@ -248,8 +166,8 @@ def ledger_table(rows: Sequence[LedgerEntry]) -> pd.DataFrame:
         "input_tokens": pd.Series([r.input_tokens for r in rows], dtype="int64"),
         "output_tokens": pd.Series([r.output_tokens for r in rows], dtype="int64"),
     })  # fmt: skip
-    frame["spent_usd"] = _usd([r.spent_nano_usd for r in rows])
-    frame["wasted_usd"] = _usd([r.wasted_nano_usd for r in rows])
+    frame["spent_usd"] = dollars([r.spent_nano_usd for r in rows])
+    frame["wasted_usd"] = dollars([r.wasted_nano_usd for r in rows])
     frame["waste_reason"] = pd.Series([r.waste_reason or "" for r in rows], dtype="str")
     frame["price_version"] = pd.Series([r.price_version for r in rows], dtype="str")
     return frame
@@ -281,8 +199,8 @@ def letter_table(letters: Sequence[Job], price: Mapping[Work, Fraction], now: da
         "model": pd.Series([j.model for j in letters], dtype="str"),
         "team": pd.Series([j.team or "" for j in letters], dtype="str"),
         "calls": pd.Series([f"{j.calls} / {j.tries}" for j in letters], dtype="str"),
-        "spent_usd": _usd([j.cost.nano_usd for j in letters]),
-        "again_usd": _usd([None if nano is None else round(nano) for nano in again]),
+        "spent_usd": dollars([j.cost.nano_usd for j in letters]),
+        "again_usd": dollars([None if nano is None else round(nano) for nano in again]),
         "kind": pd.Series(["simulated" if j.simulated else "real" for j in letters], dtype="str"),
         "job": pd.Series([j.id[:12] for j in letters], dtype="str"),
     })  # fmt: skip

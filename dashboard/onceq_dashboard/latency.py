@@ -87,7 +87,7 @@ def phases_by_hour(points: Sequence[CostPoint], hours: Sequence[datetime]) -> pd
     spent: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
     ended: Counter[datetime] = Counter()
     for p in points:
-        spent[p.at].update(_parts(p.totals.phases))  # pyright: ignore[reportArgumentType] - a Counter of seconds
+        spent[p.at].update(parts_of(p.totals.phases))  # pyright: ignore[reportArgumentType] - a Counter of seconds
         ended[p.at] += _ended(p.totals) if p.totals.phases else 0
     at = [(hour, part) for hour in hours for part in PARTS]
     return pd.DataFrame({
@@ -97,8 +97,8 @@ def phases_by_hour(points: Sequence[CostPoint], hours: Sequence[datetime]) -> pd
     })  # fmt: skip
 
 
-def _parts(phases: Mapping[str, float]) -> dict[str, float]:
-    """Seconds by part; a phase of a newer service is left out."""
+def parts_of(phases: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by part (of `PARTS`) of seconds by phase; a phase of a newer service is left out."""
     sums: defaultdict[str, float] = defaultdict(float)
     for phase, seconds in phases.items():
         if phase.removesuffix("_s") in PART_OF:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -58,6 +59,9 @@ STYLE: Final = """<style>
 def flags(host: str, port: int) -> list[str]:
     """The command line that `streamlit run` takes. On loopback only loopback's names are answered (DNS rebinding)."""
     options = [*_SERVER.items(), ("server.address", host), ("server.port", str(port))]
+    secrets = os.environ.get("ONCEQ_DASHBOARD_SECRETS")
+    if secrets:
+        options.append(("secrets.files", secrets))
     if host in LOOPBACK:
         options += [("server.allowedHosts", name) for name in LOOPBACK]
     for base, colours in COLOURS.items():

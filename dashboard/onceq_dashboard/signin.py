@@ -1,45 +1,90 @@
-"""Who may look: whoever sits at this machine with its key, else whoever brings a key.
+"""Who may look: whoever sits at this machine with its key, who signs in by a name (OIDC), or who brings a key.
 
 The key that the server was started with is used without a question only where nobody else can reach the server: it
-listens on loopback and the request was not forwarded. A key that is typed lives in the memory of this page's session.
+listens on loopback, the request was not forwarded, and no sign-in is set up. A key that is typed lives in the memory of
+this page's session. Who signs in by a name is looked up in the allow-list at every run: Streamlit's cookie lives for 30
+days, and who is taken off the list must be out at once.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import streamlit as st
 
 from onceq_dashboard import source
+from onceq_dashboard.door import Door, SourceError, opens
+from onceq_dashboard.format import code_span
 from onceq_dashboard.options import LOOPBACK
-from onceq_dashboard.source import Door, SourceError
+from onceq_dashboard.people import Person, admitted
 
 _FORWARDED: Final = ("X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "X-Real-Ip")
 _KEY: Final = "onceq_typed_key"
+_ASK: Final = "onceq_ask_for_key"
 
 
 def door() -> Door | None:
-    """The way to the API for this session; None when a key must be typed first."""
+    """The way to the API for this session; None when somebody must sign in first."""
     typed = st.session_state.get(_KEY)
     if typed:
         return _typed_door(typed)
+    if st.session_state.get(_ASK):
+        return None
+    if _providers():
+        person = _person()
+        return _person_s_door(person) if person else None
     return _own_door() if _is_private() else None
 
 
-def signed_in() -> bool:
-    """Whether a key was typed."""
-    return bool(st.session_state.get(_KEY))
+def footer(used: Door) -> None:
+    """Who looks, and the way out."""
+    with st.container(horizontal=True, vertical_alignment="center", key="onceq_footer"):
+        who = "with what your name may do" if used.actor or used.looks_only else f"with {used.key_name}"
+        name = f"as {code_span(str(st.user.get('email')))}, " if used.actor or used.looks_only else ""
+        st.caption(f"You are here {name}{who}.", width="content")
+        if st.session_state.get(_KEY) or _named():
+            st.button("Sign out", icon=":material/logout:", on_click=sign_out)
+        if not st.session_state.get(_KEY):
+            st.button("Use another key", icon=":material/key:", on_click=_ask)
 
 
 def sign_out() -> None:
-    """Forget the typed key, and what was read with it."""
+    """Forget the typed key and what was read with it, and who signed in by a name."""
     st.session_state.clear()
+    if _named():
+        st.logout()
+
+
+def _ask() -> None:
+    st.session_state[_ASK] = True
 
 
 def show() -> None:
-    """The form that asks for a key."""
+    """The ways to sign in."""
     st.title("onceq")
+    if _named() and not st.session_state.get(_ASK):
+        _turned_away()
+    for provider, words in _providers().items():
+        if st.button(words, icon=":material/login:", type="primary"):
+            st.login(provider)
+    _form()
+    if st.session_state.get(_ASK):
+        st.button("Back", icon=":material/arrow_back:", on_click=st.session_state.clear)
+
+
+def _turned_away() -> None:
+    email = code_span(str(st.user.get("email") or "an account without an e-mail address"))
+    st.error(
+        f"{email} signed in, and may not look here: its address is not on this dashboard's list, or its provider has "
+        "not verified it. Ask whoever runs it, or use an API key.",
+        icon=":material/no_accounts:",
+    )
+    st.button("Sign out", icon=":material/logout:", on_click=sign_out)
+
+
+def _form() -> None:
     st.write("Sign in with an API key that has the scope `read`.")
     with st.form("sign-in", width=480):
         key = st.text_input("API key", type="password", autocomplete="current-password")
@@ -59,6 +104,7 @@ def _try(key: str) -> None:
         st.error(exc.trouble.sentence)
     else:
         st.session_state[_KEY] = key.strip()
+        st.session_state.pop(_ASK, None)
         st.rerun()
 
 
@@ -68,7 +114,7 @@ def _typed_door(key: str) -> Door:
 
 def _own_door() -> Door | None:
     own = Door(None, None, *(_FROM_ENVIRONMENT if os.environ.get("ONCEQ_API_KEY") else _FROM_FOLDER))
-    return own if source.opens(own) else None
+    return own if opens(own) else None
 
 
 _FROM_ENVIRONMENT: Final = (
@@ -76,6 +122,48 @@ _FROM_ENVIRONMENT: Final = (
     "Set it to one that `onceq keys create` made, then start the dashboard again.",
 )
 _FROM_FOLDER: Final = ("the key in `.onceq/api-key`", "Is this folder that of the onceq which runs there?")
+
+
+def _person_s_door(person: Person) -> Door | None:
+    """Looks with the dashboard's own key, acts with the person's; of another tenant everything is done with theirs."""
+    reader = _own_door()
+    if person.api_key is None:
+        return reader and reader._replace(looks_only=True)
+    actor = Door(None, person.api_key, f"the key of {code_span(person.email)}")
+    return reader._replace(actor=actor) if reader and _same_tenant(reader, actor) else actor
+
+
+def _same_tenant(reader: Door, actor: Door) -> bool:
+    try:
+        return source.whoami(reader).tenant == source.whoami(actor).tenant
+    except SourceError:
+        return False
+
+
+def _secret(table: str) -> Mapping[str, Any]:
+    """A table of the secrets file; empty where there is none."""
+    if not st.secrets.load_if_toml_exists():
+        return {}
+    return st.secrets.get(table, {})
+
+
+def _providers() -> dict[str | None, str]:
+    """What each button says, by the provider's name in `[auth.<name>]`; None is the one in `[auth]` itself."""
+    auth = _secret("auth")
+    found: dict[str | None, str] = {None: "Sign in by name"} if "client_id" in auth else {}
+    return found | {name: f"Sign in with {name}" for name, table in auth.items() if isinstance(table, Mapping)}
+
+
+def _named() -> bool:
+    return bool(_providers()) and bool(st.user.get("is_logged_in"))
+
+
+def _person() -> Person | None:
+    if not _named():
+        return None
+    ours = _secret("onceq")
+    trusted = bool(ours.get("trust_unverified_email", False))
+    return admitted(st.user.to_dict(), ours.get("people", {}), unverified=trusted)
 
 
 def _is_private() -> bool:

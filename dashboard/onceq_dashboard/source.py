@@ -1,4 +1,4 @@
-"""All that the dashboard reads and does, through the SDK; who calls it sees wire values or one clear sentence.
+"""All that the dashboard reads, through the SDK; who calls it sees wire values or one clear sentence (SourceError).
 
 Reads are kept for a second and shared by all who look with the same key, failures too: however many pages are open,
 the API has one request a second and kind of reading, and nobody queues behind another's timeout.
@@ -6,63 +6,33 @@ the API has one request a second and kind of reading, and nobody queues behind a
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import islice
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypedDict, TypeVar
 
 import streamlit as st
 
-from onceq import (
-    APIError,
-    AuthenticationError,
-    Client,
-    ConfigurationError,
-    ConnectionFailed,
-    Health,
-    Job,
-    LedgerEntry,
-    NotFoundError,
-    OnceqError,
-    PermissionDeniedError,
-    ServiceUnavailableError,
-    Stats,
-)
-from onceq.wire import CostDimension, CostPoint, Lanes, Scope, Status
-from onceq_dashboard import estimate
+from onceq import Health, Job, JobRequest, LedgerEntry, Stats, StreamEvent
+from onceq.wire import ApiKeyInfo, BudgetStatus, CostDimension, CostPoint, Lanes, Scope, Status
+from onceq_dashboard import estimate, periods
+from onceq_dashboard.door import Door, SourceError, Trouble, client, translated
 from onceq_dashboard.estimate import Work
-from onceq_dashboard.format import code_span, literal
+from onceq_dashboard.forecast import read_from
+from onceq_dashboard.money import GroupBy
+from onceq_dashboard.periods import Period
 
 T = TypeVar("T")
-Kind = Literal["away", "unavailable", "key", "scope", "missing", "settings", "other"]
 
 KEEP_S: Final = 1.0
-TIMEOUT_S: Final = 5.0
-PATIENT_S: Final = 60.0
-"""How long an action on many jobs may take."""
+COSTS_S: Final = 5.0
+"""How long the sums of a period are kept, and what a key may do."""
 PRICES_S: Final = 60.0
-"""How long the prices of an estimate are kept."""
+"""How long what hardly changes is kept: the prices of an estimate, the sums of days that are over."""
+MOST_EVENTS: Final = 20_000
+"""Of a log that is shown."""
 DIMENSIONS: Final[tuple[CostDimension, ...]] = ("team", "model", "provider", "band", "key", "labels")
-
-
-class Door(NamedTuple):
-    """Where the API is and with which key to ask. None: found by the SDK (environment, else nearest `.onceq/`).
-
-    `key_name` says to a person which key that is, `remedy` what to do when it is refused. Never printed whole: it
-    holds the key.
-    """
-
-    base_url: str | None
-    api_key: str | None
-    key_name: str
-    remedy: str = ""
-
-    def __repr__(self) -> str:
-        return f"Door({self.base_url!r}, {self.key_name})"
 
 
 class Filters(NamedTuple):
@@ -81,170 +51,184 @@ class Letters(NamedTuple):
     team: str | None = None
 
 
-class Replayed(NamedTuple):
-    """How many new jobs were `made`, and why others were not: sentences in Markdown with how many jobs each."""
-
-    made: int
-    refused: tuple[tuple[str, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why a reading failed: one sentence in Markdown, in which everything that comes from elsewhere is escaped."""
-
-    kind: Kind
-    sentence: str
-
-
-class SourceError(Exception):
-    """A reading failed; `trouble` says why."""
-
-    def __init__(self, trouble: Trouble) -> None:
-        super().__init__(trouble.sentence)
-        self.trouble = trouble
+def forget() -> None:
+    """Read everything anew: something was changed."""
+    for kept in (_stats, _lanes, _newest, _job, _ledger, _dead_letters, _budgets, _keys):
+        kept.clear()
 
 
 def stats(door: Door) -> Stats:
     """The queue now and the last 24 hours."""
-    return _told(_stats(door))
+    return _told(_stats(door.looking))
 
 
 def health(door: Door) -> Health:
     """Whether the service is ready."""
-    return _told(_health(door))
+    return _told(_health(door.looking))
 
 
-def costs(door: Door, days: int) -> list[CostPoint]:
-    """Sums by hour (of the last 24, this one included) for one day, by day (UTC, today included) for more."""
-    return _told(_costs(door, days))
+def costs(door: Door, name: periods.Name, by: GroupBy) -> list[CostPoint]:
+    """Sums by hour (of the last 24) or day (UTC) of the period up to now, by model, team and `by`."""
+    return _told(_costs(door.looking, name, by))
+
+
+def costs_before(door: Door, name: periods.Name, by: GroupBy) -> list[CostPoint]:
+    """Those of the period before it, by `by` alone."""
+    return _told(_costs_before(door.looking, name, by))
+
+
+def all_costs(door: Door, name: periods.Name) -> list[CostPoint]:
+    """Those of the period by every dimension at once: as many as there is, for a file."""
+    door = door.looking
+    with translated(door):
+        return client(door).costs(group_by=DIMENSIONS, **_asked(periods.current(name, datetime.now(UTC)))).points
+
+
+def recent_days(door: Door) -> list[CostPoint]:
+    """Sums by day (UTC) of this month and of the last four weeks, in one group; a minute old at most."""
+    return _told(_recent_days(door.looking))
+
+
+def restated(door: Door, name: periods.Name, by: GroupBy, at: datetime) -> list[CostPoint]:
+    """One sum a group over the whole days of a period, with what its tokens would cost at another day's prices."""
+    return _told(_restated(door.looking, name, by, at))
 
 
 def latency(door: Door, days: int) -> list[CostPoint]:
     """Sums by hour, model and band of the last `days` times 24 hours, this one included."""
-    return _told(_latency(door, days))
+    return _told(_latency(door.looking, days))
 
 
 def lanes(door: Door) -> Lanes:
     """What limits and brakes the models."""
-    return _told(_lanes(door))
+    return _told(_lanes(door.looking))
 
 
 def newest(door: Door, filters: Filters, size: int) -> list[Job]:
     """The newest `size` jobs, without what they said."""
-    return _told(_newest(door, filters, size))
+    return _told(_newest(door.looking, filters, size))
 
 
 def dead_letters(door: Door, wanted: Letters, size: int) -> list[Job]:
     """The newest `size` failed jobs that nobody has asked again, without what they said."""
-    return _told(_dead_letters(door, wanted, size))
+    return _told(_dead_letters(door.looking, wanted, size))
 
 
 def prices(door: Door) -> dict[Work, Fraction]:
     """What an answer has cost lately, by model."""
-    return _told(_prices(door))
+    return _told(_prices(door.looking))
+
+
+def whoami(door: Door) -> ApiKeyInfo:
+    """The key that this person acts with. Raises SourceError for who may only look."""
+    return _told(_whoami(door.acting))
 
 
 def scopes(door: Door) -> frozenset[Scope]:
-    """What the key of this door may do."""
-    return _told(_scopes(door))
+    """What this person may do."""
+    return frozenset[Scope](("read",)) if door.looks_only else frozenset(whoami(door).scopes)
+
+
+def budgets(door: Door) -> list[BudgetStatus]:
+    """The tenant's budgets, by name; an operator's key sees those of all tenants."""
+    return _told(_budgets(door.looking))
+
+
+def keys(door: Door) -> list[ApiKeyInfo]:
+    """The tenant's API keys, oldest first. Needs `admin`."""
+    return _told(_keys(door.acting))
+
+
+def named_keys(door: Door, points: Sequence[CostPoint]) -> list[CostPoint]:
+    """The points with the names of their API keys beside the ids, for who may know them."""
+    if "admin" not in scopes(door):
+        return list(points)
+    names = {key.id: f"{key.name} ({key.id})" for key in keys(door)}
+    return [p.model_copy(update={"key": names.get(p.key, p.key)}) for p in points]
+
+
+def request(door: Door, job_id: str) -> JobRequest:
+    """What the job was asked."""
+    return _told(_request(door.looking, job_id))
+
+
+def events(door: Door, job_id: str) -> list[StreamEvent]:
+    """The log of a job that has ended, its first `MOST_EVENTS`; of an old one its snapshot and its end."""
+    return _told(_events(door.looking, job_id))
 
 
 def job(door: Door, job_id: str) -> Job:
     """The job as it stands."""
-    return _told(_job(door, job_id))
+    return _told(_job(door.looking, job_id))
 
 
 def ledger(door: Door, job_id: str) -> list[LedgerEntry]:
     """What was booked for the job, oldest first."""
-    return _told(_ledger(door, job_id))
+    return _told(_ledger(door.looking, job_id))
 
 
 def walk(door: Door, filters: Filters, size: int) -> Iterator[Job]:
     """All jobs, newest first, fetched by pages of `size` as they are asked for; without what they said."""
-    with _translated(door):
+    door = door.looking
+    with translated(door):
         yield from _listed(door, filters, size)
-
-
-def cancel(door: Door, job_id: str) -> Job:
-    """Cancel the job for all who joined it."""
-    with _translated(door):
-        cancelled = _client(door).cancel(job_id)
-    _job.clear(door, job_id)
-    return cancelled
-
-
-def replay(door: Door, job_id: str) -> str:
-    """Ask an ended job's question again; the new job's id. It may be billed again."""
-    with _translated(door):
-        again = _client(door).replay(job_id).id
-    _job.clear(door, job_id)
-    return again
-
-
-def replay_all(door: Door, wanted: Letters, number: int) -> Replayed:
-    """Ask the newest `number` dead letters that fit again. Sent once: sent again it would go on with the next ones."""
-    with _translated(door), Client(door.base_url, door.api_key, timeout_s=PATIENT_S, max_retries=0) as patient:
-        asked = patient.replay_all(error=wanted.error, model=wanted.model, team=wanted.team, limit=number)
-    _dead_letters.clear()
-    _stats.clear(door)
-    why = Counter(_trouble(item, door).sentence for item in asked if isinstance(item, OnceqError))
-    return Replayed(len(asked) - why.total(), tuple(why.most_common()))
-
-
-def opens(door: Door) -> bool:
-    """Whether there is a base URL and a key to ask with; nothing is sent."""
-    try:
-        base_url(door)
-    except SourceError:
-        return False
-    return True
-
-
-def base_url(door: Door) -> str:
-    """Where the API is, for people."""
-    with _translated(door):
-        return _client(door).base_url
-
-
-def _close(client: Client) -> None:
-    client.close()
-
-
-@st.cache_resource(max_entries=100, show_spinner=False, on_release=_close)
-def _client(door: Door) -> Client:
-    return Client(door.base_url, door.api_key, timeout_s=TIMEOUT_S, max_retries=1)
 
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
 def _stats(door: Door) -> Stats | Trouble:
-    return _tried(door, lambda: _client(door).stats())
+    return _tried(door, lambda: client(door).stats())
 
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
 def _health(door: Door) -> Health | Trouble:
-    return _tried(door, lambda: _client(door).health())
+    return _tried(door, lambda: client(door).health())
 
 
-@st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
-def _costs(door: Door, days: int) -> list[CostPoint] | Trouble:
-    now = datetime.now(UTC)
-    if days == 1:
-        since, interval = now - timedelta(hours=23), "hour"
-    else:
-        since, interval = now - timedelta(days=days - 1), "day"
-    return _tried(door, lambda: _client(door).costs(group_by=DIMENSIONS, interval=interval, since=since).points)
+@st.cache_data(ttl=COSTS_S, max_entries=200, show_spinner=False)
+def _costs(door: Door, name: periods.Name, by: GroupBy) -> list[CostPoint] | Trouble:
+    period, dimensions = periods.current(name, datetime.now(UTC)), list(dict.fromkeys(("model", "team", by)))
+    return _tried(door, lambda: client(door).costs(group_by=dimensions, **_asked(period)).points)
+
+
+@st.cache_data(ttl=PRICES_S, max_entries=200, show_spinner=False)
+def _costs_before(door: Door, name: periods.Name, by: GroupBy) -> list[CostPoint] | Trouble:
+    period = periods.before(name, datetime.now(UTC))
+    return _tried(door, lambda: client(door).costs(group_by=[by], **_asked(period)).points)
+
+
+@st.cache_data(ttl=PRICES_S, max_entries=200, show_spinner=False)
+def _recent_days(door: Door) -> list[CostPoint] | Trouble:
+    since = read_from(datetime.now(UTC))
+    return _tried(door, lambda: client(door).costs(since=since).points)
+
+
+@st.cache_data(ttl=PRICES_S, max_entries=200, show_spinner=False)
+def _restated(door: Door, name: periods.Name, by: GroupBy, at: datetime) -> list[CostPoint] | Trouble:
+    since = periods.current(name, datetime.now(UTC)).since
+    ask = client(door).costs
+    return _tried(door, lambda: ask(group_by=[by], interval="total", since=since, restated_at=at).points)
+
+
+class _Span(TypedDict):
+    interval: Literal["hour", "day"]
+    since: datetime
+    until: datetime
+
+
+def _asked(period: Period) -> _Span:
+    return {"interval": period.interval, "since": period.since, "until": period.until}
 
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
 def _latency(door: Door, days: int) -> list[CostPoint] | Trouble:
     since = datetime.now(UTC) - timedelta(hours=24 * days - 1)
     by: tuple[CostDimension, ...] = ("model", "band")
-    return _tried(door, lambda: _client(door).costs(group_by=by, interval="hour", since=since).points)
+    return _tried(door, lambda: client(door).costs(group_by=by, interval="hour", since=since).points)
 
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
 def _lanes(door: Door) -> Lanes | Trouble:
-    return _tried(door, lambda: _client(door).lanes())
+    return _tried(door, lambda: client(door).lanes())
 
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
@@ -254,18 +238,18 @@ def _newest(door: Door, filters: Filters, size: int) -> list[Job] | Trouble:
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
 def _job(door: Door, job_id: str) -> Job | Trouble:
-    return _tried(door, lambda: _client(door).get(job_id))
+    return _tried(door, lambda: client(door).get(job_id))
 
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
 def _ledger(door: Door, job_id: str) -> list[LedgerEntry] | Trouble:
-    return _tried(door, lambda: list(_client(door).ledger(job_id)))
+    return _tried(door, lambda: list(client(door).ledger(job_id)))
 
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
 def _dead_letters(door: Door, wanted: Letters, size: int) -> list[Job] | Trouble:
     def read() -> list[Job]:
-        found = _client(door).list(
+        found = client(door).list(
             status="failed", replayed=False, error=wanted.error, model=wanted.model, team=wanted.team, page_size=size
         )
         return [letter.model_copy(update={"output": None}) for letter in islice(found, size)]
@@ -276,23 +260,43 @@ def _dead_letters(door: Door, wanted: Letters, size: int) -> list[Job] | Trouble
 @st.cache_data(ttl=PRICES_S, max_entries=200, show_spinner=False)
 def _prices(door: Door) -> dict[Work, Fraction] | Trouble:
     since = datetime.now(UTC) - timedelta(days=estimate.DAYS - 1)
-    return _tried(door, lambda: estimate.prices(_client(door).costs(group_by=["model"], since=since).points))
+    return _tried(door, lambda: estimate.prices(client(door).costs(group_by=["model"], since=since).points))
+
+
+@st.cache_data(ttl=COSTS_S, max_entries=200, show_spinner=False)
+def _whoami(door: Door) -> ApiKeyInfo | Trouble:
+    return _tried(door, lambda: client(door).whoami())
 
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
-def _scopes(door: Door) -> frozenset[Scope] | Trouble:
-    return _tried(door, lambda: frozenset(_client(door).whoami().scopes))
+def _budgets(door: Door) -> list[BudgetStatus] | Trouble:
+    return _tried(door, lambda: list(client(door).budgets()))
+
+
+@st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
+def _keys(door: Door) -> list[ApiKeyInfo] | Trouble:
+    return _tried(door, lambda: list(client(door).keys()))
+
+
+@st.cache_data(ttl=PRICES_S, max_entries=20, show_spinner=False)
+def _events(door: Door, job_id: str) -> list[StreamEvent] | Trouble:
+    return _tried(door, lambda: list(islice(client(door).follow(job_id).events(), MOST_EVENTS)))
+
+
+@st.cache_data(ttl=PRICES_S, max_entries=50, show_spinner=False)
+def _request(door: Door, job_id: str) -> JobRequest | Trouble:
+    return _tried(door, lambda: client(door).request(job_id))
 
 
 def _listed(door: Door, filters: Filters, size: int) -> Iterator[Job]:
-    found = _client(door).list(status=filters.status, model=filters.model, team=filters.team, page_size=size)
+    found = client(door).list(status=filters.status, model=filters.model, team=filters.team, page_size=size)
     for found_job in found:
         yield found_job.model_copy(update={"output": None})  # a table has no use for it, and it may be megabytes
 
 
 def _tried(door: Door, read: Callable[[], T]) -> T | Trouble:
     try:
-        with _translated(door):
+        with translated(door):
             return read()
     except SourceError as exc:
         return exc.trouble
@@ -302,48 +306,3 @@ def _told(reading: T | Trouble) -> T:
     if isinstance(reading, Trouble):
         raise SourceError(reading)
     return reading
-
-
-@contextmanager
-def _translated(door: Door) -> Generator[None]:
-    """The one place where the SDK's errors become sentences."""
-    try:
-        yield
-    except OnceqError as exc:
-        if isinstance(exc, AuthenticationError):
-            _client.clear(door)  # the key in .onceq/ may be a new one by the next reading
-        raise SourceError(_trouble(exc, door)) from exc
-
-
-def _trouble(exc: OnceqError, door: Door) -> Trouble:
-    match exc:
-        case APIError():
-            return _refused(exc, door)
-        case ConnectionFailed():
-            return Trouble("away", f"onceq's API at {_place(door)} does not answer: is `onceq up` running?")
-        case ConfigurationError():
-            return Trouble("settings", literal(str(exc)))
-        case _:
-            return Trouble("other", literal(str(exc)))
-
-
-def _refused(exc: APIError, door: Door) -> Trouble:
-    match exc:
-        case AuthenticationError():
-            return Trouble("key", f"onceq's API at {_place(door)} does not know {door.key_name}. {door.remedy}")
-        case PermissionDeniedError():
-            return Trouble("scope", f"{_capital(door.key_name)} may not do that: {literal(exc.detail)}")
-        case NotFoundError():
-            return Trouble("missing", f"There is no such job for {door.key_name}, or its time is over.")
-        case ServiceUnavailableError():
-            return Trouble("unavailable", f"onceq's API at {_place(door)} can't answer now: {literal(exc.detail)}")
-        case _:
-            return Trouble("other", f"onceq's API refused this: {literal(exc.detail)} ({code_span(exc.code)})")
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
-
-
-def _place(door: Door) -> str:
-    return code_span(_client(door).base_url)

@@ -20,16 +20,18 @@ FAILED_AT_LEAST: Final = 3
 NAMED: Final = 3
 """Lanes that a sentence names; of more it tells how many."""
 TREND_S: Final = 60.0
+SEEN_S: Final = 10.0
 GROWN_BY: Final = 10
 """The queue grows when, over about a minute, it gained this many jobs and a fifth of its length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How many jobs were queued at a time."""
+    """How many jobs were queued at a time, and the output tokens that were booked since the last hour but one began."""
 
     at: datetime
     queued: int
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,25 @@ def remember(history: Sequence[Sample], stats: Stats) -> tuple[Sample, ...]:
     """The history with this reading added, and only what the trend needs kept."""
     since = stats.at - timedelta(seconds=2 * TREND_S)
     kept = [s for s in history if since <= s.at < stats.at]
-    return (*kept, Sample(stats.at, stats.depth.queued))
+    return (*kept, Sample(stats.at, stats.depth.queued, _tokens(stats)))
+
+
+def tokens_per_s(history: Sequence[Sample], stats: Stats) -> float | None:
+    """Output tokens a second of the calls that ended in the last minute or two that this page has seen.
+
+    Before it has seen ten seconds, and over the turn of an hour, it is the mean of this hour; None in its first minute.
+    """
+    now, first = _tokens(stats), next(iter(history), None)
+    if first and stats.at - first.at >= timedelta(seconds=SEEN_S) and now >= first.tokens:
+        return (now - first.tokens) / (stats.at - first.at).total_seconds()
+    this_hour = _hour(stats.at)
+    elapsed = (stats.at - this_hour).total_seconds()
+    booked = sum(p.totals.output_tokens for p in stats.hours if p.at >= this_hour)
+    return booked / elapsed if elapsed >= TREND_S else None
+
+
+def _tokens(stats: Stats) -> int:
+    return sum(p.totals.output_tokens for p in recent_points(stats.hours, stats.at))
 
 
 def _not_ready(health: Health) -> list[str]:
@@ -72,7 +92,7 @@ def _not_ready(health: Health) -> list[str]:
 
 
 def _nobody_works(stats: Stats) -> list[str]:
-    if stats.fleet.processes:
+    if stats.fleet.processes or stats.workers:
         return []
     waiting = f", {some(stats.depth.queued, 'job')} waiting" if stats.depth.queued else ""
     return [f"No live worker{waiting}: start one with `onceq worker`. Jobs are accepted and safe, but nothing runs."]
@@ -133,5 +153,8 @@ def _failures(stats: Stats) -> list[str]:
 
 def recent_points(points: Sequence[CostPoint], at: datetime) -> list[CostPoint]:
     """The points of this hour and of the one before."""
-    this_hour = at.replace(minute=0, second=0, microsecond=0)
-    return [p for p in points if p.at >= this_hour - timedelta(hours=1)]
+    return [p for p in points if p.at >= _hour(at) - timedelta(hours=1)]
+
+
+def _hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)

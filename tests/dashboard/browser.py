@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 
 WAIT_MS = 30_000
 """How long a page may take on a busy machine; nothing is measured by it."""
-PROBES = re.compile(r"/(jobs|failures|latency|cost|budgets)/_stcore/(health|host-config)$")
+PROBES = re.compile(r"/(jobs|failures|latency|cost|budgets|keys)/_stcore/(health|host-config)$")
 """Streamlit's page looks for its server below the page's own path first: a 404 that it expects."""
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Mobile/15E148 Safari"
 Scheme = Literal["light", "dark"]
@@ -77,13 +77,18 @@ def chromium() -> Generator[Browser]:
 
 
 @contextmanager
-def running_dashboard(api: str, key: str, folder: Path, host: str = "127.0.0.1") -> Generator[Dashboard]:
-    """`onceq dashboard` on a free port of `host`, until the end of the block."""
+def running_dashboard(
+    api: str, key: str, folder: Path, host: str = "127.0.0.1", secrets: Callable[[str], str] | None = None
+) -> Generator[Dashboard]:
+    """`onceq dashboard` on a free port of `host`, until the end of the block; `secrets` makes its file for its URL."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
     env = {"ONCEQ_BASE_URL": api, "ONCEQ_API_KEY": key, "ONCEQ_HOST": host}
     command = [sys.executable, "-m", "onceq_service", "dashboard", "--dashboard-port", str(port)]
+    if secrets:
+        (folder / "secrets.toml").write_text(secrets(f"http://{host}:{port}"))
+        env["ONCEQ_DASHBOARD_SECRETS"] = str(folder / "secrets.toml")
     process = start(command, env, folder / f"dashboard-{port}.log")
     url = f"http://{host}:{port}"
     try:

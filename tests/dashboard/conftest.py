@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from tests.dashboard import worlds
 from tests.dashboard.fake_api import KEY, FakeApi, serving
 
-Page = Literal["overview", "jobs", "failures", "latency", "cost"]
+Page = Literal["overview", "jobs", "failures", "latency", "cost", "budgets", "keys"]
 Open = Callable[..., AppTest]
 
 
@@ -35,7 +35,7 @@ def run_page(name: str, url: str, key: str) -> None:
     """What AppTest runs: one page, as a person who holds the key."""
     from importlib import import_module
 
-    from onceq_dashboard.source import Door
+    from onceq_dashboard.door import Door
 
     import_module(f"onceq_dashboard.views.{name}").show(Door(url, key, "the key of this test"))
 

@@ -13,6 +13,7 @@ from onceq_dashboard.format import count, duration, usd
 from tests.dashboard import worlds
 from tests.dashboard.browser import Dashboard, Scheme, chromium, opened, running_dashboard, tile
 from tests.dashboard.fake_api import KEY, FakeApi, serving
+from tests.dashboard.fake_idp import Provider, providing
 from tests.stack import Stack
 from tests.waiting import wait_until
 
@@ -54,9 +55,19 @@ def fake() -> Generator[FakeApi]:
 
 
 @pytest.fixture(scope="module")
-def beside(fake: FakeApi, tmp_path_factory: pytest.TempPathFactory) -> Generator[Dashboard]:
-    """In front of the fake API. On an address that is not its own machine's name: each person brings a key."""
-    with running_dashboard(fake.url, KEY, tmp_path_factory.mktemp("beside"), host="127.0.0.2") as running:
+def provider() -> Generator[Provider]:
+    with providing() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def beside(fake: FakeApi, provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Generator[Dashboard]:
+    """In front of the fake API, on an address that is not this machine's own: who comes signs in, or brings a key."""
+
+    def secrets(home: str) -> str:
+        return provider.secrets(home, f'"ann@example.com" = "{KEY}"\n"*@example.com" = ""')
+
+    with running_dashboard(fake.url, KEY, tmp_path_factory.mktemp("beside"), "127.0.0.2", secrets) as running:
         yield running
         assert not running.complaints()
 
@@ -134,7 +145,7 @@ STATE = """() => ({
 def test_a_running_job_s_page_shows_its_text_as_it_grows_and_then_its_end(
     browser: Browser, dashboard: Dashboard, client: Client
 ) -> None:
-    job = client.submit("Grow. [[sim tokens=200 tps=40 ttft_ms=50]]")
+    job = client.submit("Grow. [[sim tokens=9000 tps=40 ttft_ms=50]]")
     with opened(browser, dashboard.url) as (page, seen):
         page.goto(f"{dashboard.url}/jobs?job={job.id}")
         lengths: set[int] = set()
@@ -145,9 +156,9 @@ def test_a_running_job_s_page_shows_its_text_as_it_grows_and_then_its_end(
             return len(lengths) >= 3
 
         expect(page.get_by_text("Answer so far")).to_be_visible()
-        wait_until(grown, "the text to grow twice")
-        expect(page.locator(".stMarkdownBadge").first).to_contain_text("succeeded")
-        ended = job.wait()
+        wait_until(grown, "the text to grow twice", timeout_s=60)
+        ended = job.cancel()
+        expect(page.locator(".stMarkdownBadge").first).to_contain_text("cancelled")
         expect(page.get_by_test_id("stCode").first).to_contain_text(ended.text[-40:].strip())
         assert tile(page, "Cost") == usd(ended.cost.nano_usd)
         assert not seen.errors
@@ -224,6 +235,27 @@ def test_signing_in_refuses_a_wrong_key_and_takes_a_right_one(browser: Browser, 
         assert not seen.errors
 
 
+def test_who_signs_in_by_a_name_on_the_list_is_let_in_and_out_and_nobody_else(
+    browser: Browser, beside: Dashboard, provider: Provider, fake: FakeApi
+) -> None:
+    fake.world = worlds.busy()
+    with opened(browser, beside.url) as (page, seen):
+        for email, said in (("eve@evil.example", "may not look here"), ("ann@example.com", "All is well.")):
+            provider.email = email
+            page.goto(beside.url)
+            page.get_by_role("button", name="Sign in by name").click()
+            expect(page.get_by_text(said)).to_be_visible()
+            expect(page.get_by_text(email).first).to_be_visible()
+            page.get_by_role("button", name="Sign out").click()
+            expect(page.get_by_label("API key")).to_be_visible()
+            expect(page.get_by_text(said)).to_have_count(0)
+        assert page.get_by_test_id("stMetric").count() == 0
+        assert not seen.errors
+        assert all(url.startswith(provider.url) for url in seen.foreign), (
+            "the sign-in asks its provider, and nobody else"
+        )
+
+
 def test_hostile_words_are_shown_as_they_are_and_do_nothing(browser: Browser, beside: Dashboard, fake: FakeApi) -> None:
     fake.world = worlds.hostile()
     with opened(browser, beside.url) as (page, seen):
@@ -234,7 +266,7 @@ def test_hostile_words_are_shown_as_they_are_and_do_nothing(browser: Browser, be
         assert said.endswith(f"Degraded. {worlds.HOSTILE}")
         harmless(page)
         page.get_by_role("link", name="Cost").click()
-        drawn(page, 1)
+        drawn(page, 6)
         harmless(page)
         page.get_by_role("link", name="Jobs").click()
         page.get_by_label("Open a job").fill(worlds.job_id(1))
@@ -266,7 +298,7 @@ def test_every_page_fits_wide_laptop_and_phone_light_and_dark(
         drawn(page, 4)
         looks_right(page, tmp_path / f"overview-{width}-{scheme}.png", scheme)
         go_to(page, "Cost", width)
-        drawn(page, 1)
+        drawn(page, 6)
         looks_right(page, tmp_path / f"cost-{width}-{scheme}.png", scheme)
         go_to(page, "Latency", width)
         drawn(page, 6)
@@ -282,6 +314,9 @@ def test_every_page_fits_wide_laptop_and_phone_light_and_dark(
         page.get_by_label("Open a job").press("Enter")
         expect(page.get_by_text("Cost lines")).to_be_visible()
         looks_right(page, tmp_path / f"job-{width}-{scheme}.png", scheme)
+        go_to(page, "Budgets", width)
+        expect(page.get_by_text("$66.50 left")).to_be_visible()
+        looks_right(page, tmp_path / f"budgets-{width}-{scheme}.png", scheme)
         assert not seen.errors
 
 

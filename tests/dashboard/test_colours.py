@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from onceq_dashboard import charts
+from onceq_dashboard import charts, money_charts
 from onceq_dashboard.options import COLOURS
 
 Triple = tuple[float, float, float]
@@ -36,7 +36,7 @@ SETS: Final = {
     "outcomes": charts.OUTCOME_COLOURS,
     "models": charts.PALETTE,
     "quantiles": (charts.P50, charts.P95),
-    "spent": (charts.USED, charts.WASTED),
+    "money": money_charts.PART_COLOURS,
     "blames": charts.BLAME_COLOURS,
 }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from onceq.wire import CostPoint
+from onceq_dashboard.format import change
 from tests.dashboard import worlds
 from tests.dashboard.conftest import Open
 from tests.dashboard.fake_api import FakeApi
@@ -17,18 +20,83 @@ def spent(points: list[CostPoint]) -> int:
 
 def test_the_sums_are_those_of_the_table_below(api: FakeApi, open_page: Open) -> None:
     page = open_page("cost")
-    table = tables(page)[0]
+    table = tables(page)[-1]
     assert tiles(page)["Spent"] == f"${table['spent_usd'].sum():.2f}" == f"${spent(api.world.stats.hours) / 1e9:.2f}"
     assert tiles(page)["Jobs"] == f"{table['jobs'].sum():,}"
 
 
-@pytest.mark.parametrize(("period", "days"), [("7 days", "day"), ("30 days", "day")])
-def test_longer_periods_are_whole_days_and_say_so(api: FakeApi, open_page: Open, period: str, days: str) -> None:
+@pytest.mark.parametrize(("period", "days"), [("7 days", 7), ("30 days", 30)])
+def test_longer_periods_are_whole_days_and_say_so(api: FakeApi, open_page: Open, period: str, days: int) -> None:
     page = open_page("cost")
     page.button_group(key="cost_period").select(period).run()
     assert page.subheader[0].value == f"Last {period} :gray[· whole days in UTC, today included]"
-    assert any(f"interval={days}" in target for target in api.seen)
-    assert tiles(page)["Spent"] == f"${spent(api.world.days) / 1e9:.2f}"
+    assert any("interval=day" in target for target in api.seen)
+    first = api.world.stats.at - timedelta(days=days)
+    assert tiles(page)["Spent"] == f"${spent([p for p in api.world.days if p.at > first]) / 1e9:.2f}"
+
+
+def test_a_period_is_compared_with_the_one_before(api: FakeApi, open_page: Open) -> None:
+    page = open_page("cost")
+    page.button_group(key="cost_period").select("7 days").run()
+    midnight = api.world.stats.at.replace(hour=0, minute=0, second=0, microsecond=0)
+    week = [midnight - timedelta(days=n) for n in range(14)]
+    now, before = (spent([p for p in api.world.days if p.at in days]) for days in (week[:7], week[7:]))
+    assert marks(page)["Spent"] == change(now, before)
+    table = tables(page)[-1]
+    assert table["before_usd"].sum() == pytest.approx(before / 1e9)
+    assert (table["spent_usd"] / table["before_usd"] - 1).tolist() == pytest.approx(table["change"].tolist())
+
+
+def test_every_chart_and_the_table_can_be_taken_away(open_page: Open) -> None:
+    page = open_page("cost")
+    charts = [m.value for m in page.markdown if m.value.startswith("**") and ":gray[·" in m.value]
+    files = [b for b in page.get("download_button") if b.proto.label == "Download CSV"]  # type: ignore[attr-defined]
+    assert len(charts) == 6
+    assert len(files) == len(charts) + 1
+
+
+def test_waste_is_told_by_reason_and_sums_to_the_tile(open_page: Open) -> None:
+    page = open_page("cost")
+    waste = next(t for t in tables(page) if "blame" in t.columns)
+    assert waste["code"].tolist() == ["stream_broken", "cancelled"]
+    assert tiles(page)["Wasted"] == f"${waste['usd'].sum():.3g}"
+
+
+def test_what_a_job_costs_is_a_distribution_of_all_jobs(api: FakeApi, open_page: Open) -> None:
+    page = open_page("cost")
+    jobs = next(t for t in tables(page) if "up_to_usd" in t.columns)
+    assert jobs["jobs"].sum() == sum(sum(p.totals.job_costs.values()) for p in api.world.stats.hours)
+    assert any("Half of the jobs cost at most" in c.value for c in page.caption)
+
+
+def test_the_answers_name_what_costs_most_what_was_wasted_and_what_was_saved(api: FakeApi, open_page: Open) -> None:
+    said = [m.value for m in open_page("cost").markdown]
+    by_model = {m: spent([p for p in api.world.stats.hours if p.model == m]) for m in worlds.MODELS}
+    dearest = max(by_model, key=lambda m: by_model[m])
+    assert any(f"to `{dearest}`" in words for words in said)
+    assert any("of it for `stream_broken` (provider fails)" in words for words in said)
+    assert any("of what it would have been" in words for words in said)
+    assert any("`monthly`" in words and "This month comes to about" in words for words in said)
+
+
+def test_another_day_s_prices_are_asked_for_by_whom_they_interest(api: FakeApi, open_page: Open) -> None:
+    page = open_page("cost")
+    assert not any("restated_at" in target for target in api.seen)
+    page.session_state["cost_restated"] = True
+    page.run()
+    table = tables(page)[-1]
+    assert any("restated_at" in target for target in api.seen)
+    assert table["restated_usd"].tolist() == pytest.approx((table["booked_usd"] / 2).tolist(), abs=1e-9)
+
+
+def test_a_key_that_may_not_see_the_names_of_keys_shows_their_ids(api: FakeApi, open_page: Open) -> None:
+    page = open_page("cost")
+    page.button_group(key="cost_by").select("API key").run()
+    assert tables(page)[-1]["group"].tolist() == ["key_1"]
+    api.scopes.add("admin")
+    api.forget()
+    page.run()
+    assert tables(page)[-1]["group"].tolist() == ["this test's (key_1)"]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +107,7 @@ def test_longer_periods_are_whole_days_and_say_so(api: FakeApi, open_page: Open,
 def test_costs_are_told_by_what_is_picked(open_page: Open, by: str, groups: set[str]) -> None:
     page = open_page("cost")
     page.button_group(key="cost_by").select(by).run()
-    assert set(tables(page)[0]["group"]) == groups
+    assert set(tables(page)[-1]["group"]) == groups
     assert any(m.value.startswith(f"**Spent by {by if by == 'API key' else by.lower()}**") for m in page.markdown)
 
 
@@ -68,7 +136,7 @@ def test_unpriced_calls_are_told(api: FakeApi, open_page: Open) -> None:
     api.world.stats = worlds.make_stats([point])
     page = open_page("cost")
     assert "3 calls of unknown price: in no sum of money here." in [c.value for c in page.caption]
-    assert tables(page)[0]["unpriced_calls"].tolist() == [3]
+    assert tables(page)[-1]["unpriced_calls"].tolist() == [3]
 
 
 def test_nothing_spent_says_how_to_begin(api: FakeApi, open_page: Open) -> None:

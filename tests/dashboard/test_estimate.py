@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onceq.wire import CostPoint, Totals
@@ -34,6 +34,7 @@ def test_real_and_simulated_bills_are_apart_and_unknown_models_are_counted() -> 
     assert of_replay(jobs, price) == Estimate(334, 10, 2, 1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 10**12), st.integers(0, 99)), max_size=30))
 def test_asking_every_answered_job_again_costs_what_they_cost(rows: list[tuple[str, int, int]]) -> None:
     points = [point(model, spent, answers) for model, spent, answers in rows]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onceq.wire import CostPoint
-from onceq_dashboard import frames
+from onceq_dashboard import money
 from onceq_dashboard.export import csv_bytes
 from tests.dashboard import worlds
 
@@ -57,9 +57,9 @@ def test_a_file_starts_with_a_byte_order_mark_and_its_lines_end_as_the_rfc_says(
 
 def test_a_cost_file_holds_every_point_with_money_to_the_nano_dollar() -> None:
     points = worlds.make_hours(worlds.now())
-    rows = read(csv_bytes(frames.cost_rows(points), frames.COST_COLUMNS))
+    rows = read(csv_bytes(money.cost_rows(points), money.COST_COLUMNS))
     header, body = rows[0], rows[1:]
-    assert header == list(frames.COST_COLUMNS)
+    assert header == list(money.COST_COLUMNS)
     assert len(body) == len(points)
     spent = [row[header.index("spent_usd")].replace(".", "") for row in body]
     assert sum(int(s) for s in spent) == sum(p.totals.spent_nano_usd for p in points)
@@ -69,7 +69,5 @@ def test_names_from_outside_in_a_cost_file_can_not_run() -> None:
     point = CostPoint(
         at=worlds.now(), team="=cmd|' /C calc'!A0", model="@x", labels={"=a": "b"}, totals=worlds.make_totals()
     )
-    row = dict(
-        zip(frames.COST_COLUMNS, read(csv_bytes(frames.cost_rows([point]), frames.COST_COLUMNS))[1], strict=True)
-    )
+    row = dict(zip(money.COST_COLUMNS, read(csv_bytes(money.cost_rows([point]), money.COST_COLUMNS))[1], strict=True))
     assert (row["team"], row["model"], row["labels"]) == ("'=cmd|' /C calc'!A0", "'@x", "'=a=b")

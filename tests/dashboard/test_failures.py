@@ -55,7 +55,8 @@ def test_dead_letters_are_told_by_cause_in_a_chart_and_in_a_table(letters: FakeA
 
 def test_asking_again_tells_before_what_such_answers_have_cost(letters: FakeApi, open_page: Open) -> None:
     page = open_page("failures")
-    sums = {m: [p.totals for p in letters.world.days if p.model == m] for m in worlds.MODELS}
+    week = [p for p in letters.world.days if p.at > letters.world.stats.at - timedelta(days=7)]
+    sums = {m: [p.totals for p in week if p.model == m] for m in worlds.MODELS}
     price = {m: sum(t.spent_nano_usd for t in ts) / sum(t.succeeded for t in ts) for m, ts in sums.items()}
     expected = usd(round(sum(price[j.model] for j in worlds.make_letters())))
     assert tiles(page)["Asking again"] == f"≈ {expected}"

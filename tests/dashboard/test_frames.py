@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from onceq.wire import NANO, CostPoint, Depth, LaneInfo, Lanes, Quantiles, Totals
-from onceq_dashboard import frames
+from onceq_dashboard import frames, money
 from tests.dashboard import worlds
 
 AT = datetime(2026, 11, 24, 14, 35, 12, tzinfo=UTC)
@@ -62,18 +62,18 @@ def test_ttft_is_a_gap_where_no_job_had_a_token() -> None:
     assert row["groups"] == 1
 
 
-def test_spend_names_the_most_expensive_models_and_adds_up_the_rest() -> None:
+def test_spend_names_the_most_expensive_groups_and_adds_up_the_rest() -> None:
     points = [point(model=f"p/m{n}", spent_nano_usd=n * NANO) for n in range(1, 10)]
-    frame = frames.spend_by_hour(points, AT, top=3)
-    assert list(dict.fromkeys(frame["model"])) == ["p/m9", "p/m8", "p/m7", frames.OTHER]
+    frame = money.over_time(points, frames.hours(points, AT), "model", top=3)
+    assert list(dict.fromkeys(frame["group"])) == ["p/m9", "p/m8", "p/m7", frames.OTHER]
     assert frame["usd"].sum() == 45
-    assert frame[frame["model"] == frames.OTHER]["usd"].sum() == 21
-    few = frames.spend_by_hour(points[:3], AT)
-    assert frames.OTHER not in set(few["model"])
+    assert frame[frame["group"] == frames.OTHER]["usd"].sum() == 21
+    few = money.over_time(points[:3], frames.hours(points, AT), "model")
+    assert frames.OTHER not in set(few["group"])
 
 
 def test_costs_by_group_are_the_points_most_expensive_first() -> None:
-    frame = frames.costs(POINTS, "team")
+    frame = money.costs(POINTS, "team")
     assert set(frame["group"]) == {"search", "support", frames.NOBODY}
     assert frame["spent_usd"].is_monotonic_decreasing
     assert frame["jobs"].sum() == sum(p.totals.jobs for p in POINTS)
@@ -84,17 +84,17 @@ def test_costs_by_group_are_the_points_most_expensive_first() -> None:
 @pytest.mark.parametrize(
     ("by", "groups"), [("labels", {"prompt=v0", "prompt=v1", "prompt=v2"}), ("key", {"key_1"}), ("band", {"standard"})]
 )
-def test_costs_group_by_every_dimension(by: frames.GroupBy, groups: set[str]) -> None:
-    assert set(frames.costs(POINTS, by)["group"]) == groups
+def test_costs_group_by_every_dimension(by: money.GroupBy, groups: set[str]) -> None:
+    assert set(money.costs(POINTS, by)["group"]) == groups
 
 
 def test_a_group_without_jobs_has_no_cost_per_job() -> None:
-    frame = frames.costs([point(spent_nano_usd=5, jobs=0)], "model")
+    frame = money.costs([point(spent_nano_usd=5, jobs=0)], "model")
     assert frame["per_job_usd"].isna().all()
 
 
 def test_unpriced_calls_are_counted_and_in_no_sum() -> None:
-    frame = frames.costs([point(jobs=2, calls=2, unpriced_calls=1, spent_nano_usd=NANO)], "model")
+    frame = money.costs([point(jobs=2, calls=2, unpriced_calls=1, spent_nano_usd=NANO)], "model")
     assert (frame["unpriced_calls"][0], frame["spent_usd"][0]) == (1, 1.0)
 
 
@@ -141,8 +141,8 @@ def test_tables_have_their_columns_also_when_they_are_empty(rows: int) -> None:
     tables = [
         frames.job_table([job] * rows, AT), frames.ledger_table([worlds.make_row(job)] * rows),
         frames.worker_table([worlds.make_worker()] * rows, AT),
-        frames.lane_table(Lanes(lanes=[LaneInfo(lane="p/m")] * rows), AT), frames.costs(POINTS[:rows], "model"),
-        frames.spend_by_hour(POINTS[:rows], AT),
+        frames.lane_table(Lanes(lanes=[LaneInfo(lane="p/m")] * rows), AT), money.costs(POINTS[:rows], "model"),
+        money.over_time(POINTS[:rows], frames.hours([], AT), "model"),
     ]  # fmt: skip
     assert all(len(t.columns) > 2 for t in tables)
     assert [len(t) for t in tables] == [rows] * 5 + [24 * rows]

@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import onceq_dashboard
-from onceq_dashboard.source import Door
+from onceq_dashboard.door import Door, SourceError
 from tests.dashboard.fake_api import KEY, FakeApi
 from tests.dashboard.pages import callouts, tiles
 
@@ -22,15 +22,30 @@ OpenApp = Callable[..., AppTest]
 def open_app(api: FakeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OpenApp:
     """The whole app, as a server with these settings runs it."""
 
-    def run(address: str = "127.0.0.1", key: str = KEY, headers: dict[str, str] | None = None) -> AppTest:
+    def run(
+        address: str = "127.0.0.1", key: str = KEY, headers: dict[str, str] | None = None,
+        claims: dict[str, object] | None = None, people: dict[str, str] | None = None,
+    ) -> AppTest:  # fmt: skip
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("ONCEQ_BASE_URL", api.url)
         monkeypatch.setenv("ONCEQ_API_KEY", key)
         monkeypatch.setattr(st, "get_option", {"server.address": address}.get)
         monkeypatch.setattr(type(st.context), "headers", headers or {})
-        return AppTest.from_file(APP, default_timeout=20).run()
+        app = AppTest.from_file(APP, default_timeout=20)
+        if people is not None:
+            app.secrets["auth"] = {"client_id": "dashboard", "google": {"client_id": "x"}}
+            app.secrets["onceq"] = {"people": people}
+            monkeypatch.setattr(st, "user", User(claims or {}))
+        return app.run()
 
     return run
+
+
+class User(dict[str, object]):
+    """What Streamlit knows of who signed in."""
+
+    def to_dict(self) -> dict[str, object]:
+        return dict(self)
 
 
 def asked(app: AppTest) -> bool:
@@ -40,7 +55,77 @@ def asked(app: AppTest) -> bool:
 def test_on_loopback_the_server_s_own_key_opens_the_pages(open_app: OpenApp) -> None:
     app = open_app()
     assert tiles(app)["Queued"] == "17"
-    assert "Sign out" not in [b.label for b in app.button]
+    assert "Sign out" not in labels(app)
+
+
+def labels(app: AppTest) -> list[str]:
+    return [b.label for b in app.button]
+
+
+ANN: dict[str, object] = {"is_logged_in": True, "email": "ann@example.com", "email_verified": True}
+
+
+def test_where_a_sign_in_is_set_up_nobody_looks_without_one_not_even_on_loopback(open_app: OpenApp) -> None:
+    app = open_app(claims={"is_logged_in": False}, people={"*@example.com": ""})
+    assert asked(app)
+    assert not app.metric
+    assert labels(app)[:2] == ["Sign in by name", "Sign in with google"]
+
+
+def test_who_is_on_the_list_looks_with_the_dashboard_s_key_and_is_named(open_app: OpenApp) -> None:
+    app = open_app("0.0.0.0", claims=ANN, people={"*@example.com": ""})
+    assert tiles(app)["Queued"] == "17"
+    assert "You are here as `ann@example.com`, with what your name may do." in [c.value for c in app.caption]
+    assert "Sign out" in labels(app)
+
+
+def test_who_was_taken_off_the_list_is_out_at_the_next_run(open_app: OpenApp) -> None:
+    app = open_app("0.0.0.0", claims=ANN, people={"ann@example.com": ""})
+    assert app.metric
+    app.secrets["onceq"] = {"people": {}}
+    app.run()
+    assert not app.metric
+    assert "may not look here" in callouts(app)[0]
+
+
+@pytest.mark.parametrize("claims", [ANN | {"email": "eve@evil.example"}, ANN | {"email_verified": False}])
+def test_who_is_not_on_the_list_sees_no_number(open_app: OpenApp, claims: dict[str, object]) -> None:
+    app = open_app("0.0.0.0", claims=claims, people={"*@example.com": ""})
+    assert not app.metric
+    assert "may not look here" in callouts(app)[0]
+
+
+def test_who_has_no_key_of_their_own_changes_nothing_whatever_the_dashboard_s_key_may(
+    open_app: OpenApp, api: FakeApi
+) -> None:
+    api.scopes |= {"submit", "admin", "operator"}
+    app = open_app("0.0.0.0", claims=ANN, people={"*@example.com": ""})
+    assert "lanes_pause" not in [b.key for b in app.button]
+    assert not [seen for seen in api.seen if not seen.startswith("GET ")]
+
+
+def test_who_has_a_key_acts_with_it(open_app: OpenApp, api: FakeApi) -> None:
+    api.scopes.add("operator")
+    app = open_app("0.0.0.0", claims=ANN, people={"ann@example.com": KEY})
+    app.selectbox(key="lanes_band").select("batch").run()
+    app.button(key="lanes_pause").click().run()
+    assert api.world.lanes.paused_bands == ["batch"]
+
+
+def test_on_loopback_somebody_may_use_another_key_and_come_back(open_app: OpenApp) -> None:
+    app = open_app()
+    next(b for b in app.button if b.label == "Use another key").click().run()
+    assert asked(app)
+    assert not app.metric
+    next(b for b in app.button if b.label == "Back").click().run()
+    assert tiles(app)["Queued"] == "17"
+
+
+def test_who_may_only_look_has_no_key_to_act_with() -> None:
+    door = Door("http://x", "oq_read", "a key", looks_only=True)
+    with pytest.raises(SourceError, match="You may look, and change nothing"):
+        _ = door.acting
+    assert door.looking == Door("http://x", "oq_read", "a key")
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7", "::"])

@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, overload
 
 from onceq.wire import (
+    ApiKeyInfo,
+    BudgetStatus,
+    BudgetUse,
     Cost,
     CostPoint,
     Depth,
@@ -102,6 +105,8 @@ def make_totals(jobs: int = 100, scale: float = 1.0, **update: Any) -> Totals:
         "ttft": Quantiles(p50=round(0.6 * scale, 3), p95=round(2.1 * scale, 3), count=jobs),
         "phases": {n: round(s * scale * jobs, 3) for n, s in PHASE_S.items()},
         "verdicts": {"provider_slow": jobs // 12, "queue": jobs // 20, "provider_throttled": failed},
+        "wasted_by_reason": {"stream_broken": int(30_000 * scale) * jobs, "cancelled": int(10_000 * scale) * jobs},
+        "job_costs": {1_000_000: jobs // 2, 4_000_000: jobs - jobs // 2 - jobs // 10, 30_000_000: jobs // 10},
         "total": Quantiles(p50=round(7.1 * scale, 3), p95=round(31.0 * scale, 3), count=jobs),
     }  # fmt: skip
     return Totals(**fields | update)
@@ -112,7 +117,7 @@ def add(points: list[CostPoint]) -> Totals:
     names = [n for n, f in Totals.model_fields.items() if f.annotation is int]
     sums: dict[str, Any] = {n: sum(getattr(p.totals, n) for p in points) for n in names}
     codes = {code for p in points for code in p.totals.causes}
-    for name in ("phases", "verdicts"):
+    for name in ("phases", "verdicts", "wasted_by_reason", "job_costs"):
         sums[name] = summed(getattr(p.totals, name) for p in points)
     sums["causes"] = {code: sum(p.totals.causes.get(code, 0) for p in points) for code in codes}
     if not points:
@@ -139,7 +144,7 @@ def make_hours(at: datetime, hours: int = 24, *, simulated: bool = False, seed: 
     last = at.replace(minute=0, second=0, microsecond=0)
     for n in range(hours):
         for m, model in enumerate(MODELS):
-            jobs = int((14 - abs(n - 14)) * dice.uniform(2, 6)) + 5
+            jobs = int((14 - abs(n % 28 - 14)) * dice.uniform(2, 6)) + 5
             totals = make_totals(jobs, dice.uniform(0.8, 1.4) * (m + 1))
             hour = last - timedelta(hours=hours - 1 - n)
             points.append(CostPoint(
@@ -172,6 +177,25 @@ def make_stats(points: list[CostPoint], at: datetime | None = None, **update: An
     return Stats(**fields | update)
 
 
+def make_budget(
+    name: str = "monthly", limit_usd: float = 100.0, spent_usd: float = 31.5, **update: Any
+) -> BudgetStatus:
+    """A budget for a month, in the middle of it, with two dollars reserved."""
+    nano, spent = round(limit_usd * 1e9), round(spent_usd * 1e9)
+    use = BudgetUse(spent_nano_usd=spent, reserved_nano_usd=2 * 10**9, left_nano_usd=nano - spent - 2 * 10**9,
+                    forecast_nano_usd=2 * spent)  # fmt: skip
+    fields: dict[str, Any] = {
+        "id": f"bud_{sum(name.encode()):020x}", "name": name, "tenant": "acme", "source": "api", "mode": "hard",
+        "period": "month", "time_zone": "UTC", "limit_nano_usd": nano, "limit_usd": str(limit_usd),
+        "renews_at": now() + timedelta(days=15), "use": use, "alerts": [0.8],
+    }  # fmt: skip
+    return BudgetStatus(**fields | update)
+
+
+def make_key(name: str = "the notebooks'", key_id: str = "key_2") -> ApiKeyInfo:
+    return ApiKeyInfo(id=key_id, tenant="acme", name=name, scopes=["submit", "read"], created_at=now())
+
+
 def empty() -> World:
     return World(make_stats([]), OK)
 
@@ -185,14 +209,19 @@ def busy(jobs: int = 60) -> World:
         oldest_dead_letter_s=7_300.0,
     )  # fmt: skip
     lanes = Lanes(lanes=[LaneInfo(lane=model, running=4, limits={"requests_per_minute": 500}) for model in MODELS])
-    return World(stats, OK, made, {j.id: [make_row(j)] for j in made if j.calls}, lanes, make_days(at, 30))
+    budgets = [
+        make_budget(), make_budget("search", 20, 19.1, team="search", mode="soft"),
+        make_budget("day", 5, 0.4, period="day", model="openai/*", source="file"),
+    ]  # fmt: skip
+    rows = {j.id: [make_row(j)] for j in made if j.calls}
+    return World(stats, OK, made, rows, lanes, make_days(at, 60), budgets, [make_key()])
 
 
 def make_days(at: datetime, days: int) -> list[CostPoint]:
-    """A point a day and model."""
-    points = make_hours(at, days, seed=11)
-    step = timedelta(days=1) - timedelta(hours=1)
-    return [p.model_copy(update={"at": p.at - step * ((at - p.at) // timedelta(hours=1))}) for p in points]
+    """A point a day (UTC) and model."""
+    points, midnight = make_hours(at, days, seed=11), at.replace(hour=0, minute=0, second=0, microsecond=0)
+    last = max(p.at for p in points)
+    return [p.model_copy(update={"at": midnight - (last - p.at) * 24}) for p in points]
 
 
 CAUSES = ("provider_rate_limited", "provider_timeout", "stream_broken", "provider_bad_request", "worker_lost")

@@ -1,27 +1,29 @@
-"""Cost: a day, a week or a month by model, team and more: what was spent, wasted, avoided, and on how many jobs."""
+"""Cost: where the money of a period went, what was wasted and saved, what jobs cost, and what the month comes to."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Final
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
 
 import pandas as pd
 import streamlit as st
 
 from onceq.wire import CostPoint, Totals
-from onceq_dashboard import charts, export, frames, source
-from onceq_dashboard.format import DASH, count, factor, some, usd
-from onceq_dashboard.frames import GroupBy
-from onceq_dashboard.source import Door
+from onceq_dashboard import answers, budgets, charts, export, forecast, frames, money, money_charts, periods, source
+from onceq_dashboard.door import Door, SourceError
+from onceq_dashboard.format import DASH, change, count, factor, some, usd
+from onceq_dashboard.money import GroupBy
 from onceq_dashboard.views import parts, start
-from onceq_dashboard.views.parts import Tile
+from onceq_dashboard.views.parts import MarkColour, Tile
 
-PERIODS: Final = {"24 hours": 1, "7 days": 7, "30 days": 30}
+PERIODS: Final[dict[str, periods.Name]] = {name: name for name in periods.NAMES}
 GROUPS: Final[dict[str, GroupBy]] = {
     "Model": "model", "Team": "team", "Provider": "provider", "Band": "band", "API key": "key", "Labels": "labels",
 }  # fmt: skip
 MONEY: Final = {
-    "spent_usd": "Spent, $", "wasted_usd": "Wasted, $", "avoided_usd": "Avoided, $", "per_job_usd": "Per job, $",
+    "spent_usd": "Spent, $", "before_usd": "Before, $", "wasted_usd": "Wasted, $", "avoided_usd": "Avoided, $",
+    "per_job_usd": "Per job, $",
 }  # fmt: skip
 COUNTS: Final = {
     "jobs": "Jobs",
@@ -34,83 +36,242 @@ COUNTS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What of which period the page shows."""
+
+    name: periods.Name
+    title: str
+    by: GroupBy
+    simulated: bool
+
+    @property
+    def group(self) -> str:
+        """What it is split by, in the middle of a sentence."""
+        return self.title if self.title == "API key" else self.title.lower()
+
+    @property
+    def interval(self) -> Literal["hour", "day"]:
+        """What one bar stands for."""
+        return periods.current(self.name, datetime.now(UTC)).interval
+
+    @property
+    def mark(self) -> str:
+        """Says so where the money is simulated."""
+        return ", simulated" if self.simulated else ""
+
+    @property
+    def about(self) -> str:
+        """The unit and the time, below a chart's title."""
+        return f"US dollars, {periods.words(self.name)}{self.mark}"
+
+
 def show(door: Door) -> None:
     """The page; read when it is opened and at each click."""
     st.title("Cost", anchor=False)
-    period = st.segmented_control("Period", list(PERIODS), default="24 hours", required=True, key="cost_period")
+    with st.container(horizontal=True):
+        picked = st.segmented_control("Period", list(PERIODS), default="24 hours", required=True, key="cost_period")
+        name = PERIODS[picked]
+        title = st.segmented_control("By", list(GROUPS), default="Model", required=True, key="cost_by")
     with parts.told():
-        found = source.costs(door, PERIODS[period])
-        assumed = source.stats(door).simulated
+        found, assumed = source.costs(door, name, GROUPS[title]), source.stats(door).simulated
     simulated = parts.pick_kind(
         real=any(not p.simulated for p in found), simulated=any(p.simulated for p in found), otherwise=assumed,
         key="cost_kind",
     )  # fmt: skip
-    points = frames.of_kind(found, simulated=simulated)
+    if GROUPS[title] == "key":
+        with parts.told():
+            found = source.named_keys(door, found)
+    points, shown = frames.of_kind(found, simulated=simulated), Shown(name, title, GROUPS[title], simulated)
     if points:
-        _filled(points, period, simulated=simulated)
+        _filled(door, points, shown)
     else:
         with parts.told():
-            start.first_job(door, period)
+            start.first_job(door, name.lower())
 
 
-def _filled(points: list[CostPoint], period: str, *, simulated: bool) -> None:
-    st.subheader(_heading(period, simulated=simulated), anchor=False)
-    if simulated:
+def _filled(door: Door, points: list[CostPoint], shown: Shown) -> None:
+    with parts.told():
+        then = source.costs_before(door, shown.name, shown.by)
+        then = source.named_keys(door, then) if shown.by == "key" else then
+        earlier = frames.of_kind(then, simulated=shown.simulated)
+        days = frames.of_kind(source.recent_days(door), simulated=shown.simulated)
+        known = source.budgets(door)
+    now, totals = datetime.now(UTC), frames.added(points)
+    expected = forecast.forecast(days, now)
+    st.subheader(_heading(shown), anchor=False)
+    if shown.simulated:
         parts.simulated_note()
-    parts.tiles(_sums(frames.added(points), simulated=simulated))
-    picked = st.segmented_control("By", list(GROUPS), default="Model", required=True, key="cost_by")
-    _grouped(points, picked, period, simulated=simulated)
-    _download(points, period, simulated=simulated)
+    parts.tiles(_sums(totals, frames.added(earlier), shown))
+    month = answers.month(expected, budgets.month_limits(known))
+    parts.answers([answers.where(points), answers.wasted(totals), answers.saved(totals), month], "cost_answers", 4)
+    with st.grid(2, min_column_width=400):
+        _over_time(points, shown)
+        _groups(points, earlier, shown)
+        _parts(points, shown)
+        _waste(totals, shown)
+        _jobs(totals, shown)
+        _forecast(expected, budgets.limits(known), now, shown)
+    _table(points, earlier, shown)
+    _restated(door, shown)
+    _download(door, shown)
 
 
-def _heading(period: str, *, simulated: bool) -> str:
-    days = " :gray[· whole days in UTC, today included]" if PERIODS[period] > 1 else ""
-    return f"Last {period}{', simulated' if simulated else ''}{days}"
+def _heading(shown: Shown) -> str:
+    words = periods.words(shown.name)
+    days = " :gray[· whole days in UTC, today included]" if shown.interval == "day" else ""
+    return f"{words[:1].upper()}{words[1:]}{shown.mark}{days}"
 
 
-def _sums(totals: Totals, *, simulated: bool) -> list[Tile]:
-    mark = parts.money_mark(simulated=simulated)
-    per_job = usd(totals.spent_nano_usd // totals.jobs) if totals.jobs else DASH
+def _sums(totals: Totals, before: Totals, shown: Shown) -> list[Tile]:
+    per_job, then = totals.spent_nano_usd / max(1, totals.jobs), before.spent_nano_usd / max(1, before.jobs)
+    against = f" Below: compared with {periods.before_words(shown.name)}, which were whole."
     return [
-        Tile("Spent", usd(totals.spent_nano_usd), "What the providers' calls cost, wasted ones included.", mark),
-        Tile("Cost per job", per_job, "Spent ÷ jobs.", mark),
-        Tile(
-            "Wasted", usd(totals.wasted_nano_usd), "Part of what was spent: calls whose output is in no answer.", mark
-        ),
-        Tile("Avoided", usd(totals.avoided_nano_usd), "What posts that made no new job would have cost.", mark),
-        Tile("Jobs", count(totals.jobs), "Unique jobs that were accepted."),
+        _tile("Spent", totals.spent_nano_usd, before.spent_nano_usd, "What the providers' calls cost, wasted ones "
+              "included." + against, shown),
+        _tile("Cost per job", round(per_job) if totals.jobs else None, round(then), "Spent ÷ jobs." + against, shown),
+        _tile("Wasted", totals.wasted_nano_usd, before.wasted_nano_usd, "Part of what was spent: calls whose output is "
+              "in no answer." + against, shown),
+        _tile("Avoided", totals.avoided_nano_usd, before.avoided_nano_usd, "What posts that made no new job would have "
+              "cost." + against, shown, "green"),
+        Tile("Jobs", count(totals.jobs), "Unique jobs that were accepted." + against,
+             change(totals.jobs, before.jobs), "gray"),
         Tile("Bill amplification", factor(totals.bill_amplification), "Calls that may be billed ÷ unique jobs."),
-    ]
+    ]  # fmt: skip
 
 
-def _grouped(points: list[CostPoint], title: str, period: str, *, simulated: bool) -> None:
-    frame, by = frames.costs(points, GROUPS[title]), title if title == "API key" else title.lower()
+def _tile(label: str, now: int | None, before: int, about: str, shown: Shown, colour: MarkColour = "gray") -> Tile:
+    marks = ["simulated"] if shown.simulated else []
+    more = None if now is None else change(now, before)
+    marks += [more] if more else []
+    value = DASH if now is None else usd(now)
+    return Tile(label, value, about, " · ".join(marks) or None, "orange" if shown.simulated else colour)
+
+
+def _over_time(points: list[CostPoint], shown: Shown) -> None:
+    starts = periods.current(shown.name, datetime.now(UTC)).starts()
+    frame = money.over_time(points, starts, shown.by)
+    with parts.card(f"Spent by {shown.interval} and {shown.group}", shown.about):
+        drawn = money_charts.over_time(frame, shown.title, shown.interval)
+        parts.chart(drawn, "chart_over_time", f"US dollars by {shown.interval} and {shown.group}")
+        parts.as_data(frame, "data_spent_over_time")
+
+
+def _groups(points: list[CostPoint], earlier: list[CostPoint], shown: Shown) -> None:
+    frame = money.costs(points, shown.by, earlier)
     top = f", the {charts.TOP_GROUPS} most expensive" if len(frame) > charts.TOP_GROUPS else ""
-    with parts.card(f"Spent by {by}", f"US dollars, last {period}{top}{', simulated' if simulated else ''}"):
-        parts.chart(charts.spend_by_group(frame, title), "chart_groups", f"US dollars by {by}")
-    _table(frame, title, simulated=simulated)
+    with parts.card(f"Spent by {shown.group}", f"{shown.about}{top}"):
+        parts.chart(money_charts.by_group(frame, shown.title), "chart_groups", f"US dollars by {shown.group}")
+        parts.as_data(frame[["group", "spent_usd", "wasted_usd"]], f"data_spent_by_{shown.by}", _columns(shown))
+
+
+def _parts(points: list[CostPoint], shown: Shown) -> None:
+    starts = periods.current(shown.name, datetime.now(UTC)).starts()
+    frame = money.parts_over_time(points, starts)
+    with parts.card("Paid, wasted and avoided", f"{shown.about}; the whole bar is the bill without the queue"):
+        drawn = money_charts.parts_over_time(frame, shown.interval)
+        parts.chart(drawn, "chart_parts", f"US dollars by {shown.interval}: in answers, wasted, avoided")
+        parts.as_data(frame, "data_paid_wasted_avoided")
+
+
+def _waste(totals: Totals, shown: Shown) -> None:
+    frame = money.waste(totals)
+    with parts.card("Wasted, by reason", f"{shown.about}; calls whose output is in no answer"):
+        if frame.empty:
+            st.caption("Nothing was wasted: every call that was paid for is in an answer.")
+            return
+        parts.chart(money_charts.waste(frame), "chart_waste", "Wasted US dollars by reason")
+        parts.as_data(frame, "data_wasted_by_reason")
+
+
+def _jobs(totals: Totals, shown: Shown) -> None:
+    frame, spread = money.job_costs(totals), money.spread(totals)
+    with parts.card("What a job costs", f"jobs by US dollars, {periods.words(shown.name)}{shown.mark}"):
+        if frame.empty or spread is None:
+            st.caption("No job of known cost ended in this time.")
+            return
+        marks = {"median": spread.p50 / 1e9, "95th percentile": spread.p95 / 1e9}
+        parts.chart(money_charts.job_costs(frame, marks), "chart_job_costs", "Jobs by what they cost")
+        free = f" {some(spread.free, 'job')} cost nothing." if spread.free else ""
+        said = (
+            f"Half of the jobs cost at most {usd(spread.p50)}, 19 of 20 at most {usd(spread.p95)}. The dearest 5 % "
+            f"make {spread.dear_share:.0%} of the bill.{free}"
+        )
+        st.caption(said.replace("$", r"\$"))
+        parts.as_data(frame, "data_job_costs")
+
+
+def _forecast(expected: forecast.Forecast, limits: pd.DataFrame, now: datetime, shown: Shown) -> None:
+    frame = forecast.lines(expected, now)
+    with parts.card("This month, in sum", f"US dollars by day (UTC){shown.mark}"):
+        parts.chart(money_charts.forecast(frame, limits), "chart_forecast", "US dollars since the month began")
+        st.caption(forecast.HOW if expected.end is not None else f"{answers.month(expected, {}).words}")
+        parts.as_data(frame, "data_forecast")
+
+
+def _columns(shown: Shown) -> dict[str, parts.ColumnConfig]:
+    mark = " simulated" if shown.simulated else ""
+    columns: dict[str, parts.ColumnConfig] = {"group": st.column_config.TextColumn(shown.title, pinned=True)}
+    columns |= {name: st.column_config.NumberColumn(label + mark, format="%.6f") for name, label in MONEY.items()}
+    columns["change"] = st.column_config.NumberColumn("Change", format="percent")
+    columns |= {name: st.column_config.NumberColumn(label, format="localized") for name, label in COUNTS.items()}
+    return columns
+
+
+def _table(points: list[CostPoint], earlier: list[CostPoint], shown: Shown) -> None:
+    frame = money.costs(points, shown.by, earlier)
+    st.subheader(f"By {shown.group} :gray[· before: {periods.before_words(shown.name)}]", anchor=False)
+    order = ["group", "spent_usd", "before_usd", "change", *list(MONEY)[2:], *COUNTS]
+    parts.table(frame[order], "cost_table", _columns(shown))
     unpriced = int(frame["unpriced_calls"].sum())
     if unpriced:
         st.caption(f"{some(unpriced, 'call')} of unknown price: in no sum of money here.")
 
 
-def _table(frame: pd.DataFrame, title: str, *, simulated: bool) -> None:
-    mark = " simulated" if simulated else ""
-    columns = {"group": st.column_config.TextColumn(title, pinned=True)}
-    columns |= {name: st.column_config.NumberColumn(label + mark, format="%.6f") for name, label in MONEY.items()}
-    columns |= {name: st.column_config.NumberColumn(label, format="localized") for name, label in COUNTS.items()}
-    parts.table(frame[list(columns)], "cost_table", columns)
+def _restated(door: Door, shown: Shown) -> None:
+    with st.expander("At another day's prices", key="cost_restated", on_change="rerun") as opened:
+        if not opened.open:
+            return
+        today = datetime.now(UTC).date()
+        st.write(
+            "What the same tokens would cost at the prices of a day. What was booked stays as it is: a price that "
+            "changes later changes no bill."
+        )
+        day = st.date_input("Prices of", today, max_value=today, key="cost_prices_of", width=200)
+        at = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(hours=23, minutes=59)
+        try:
+            found = source.restated(door, shown.name, shown.by, at)
+        except SourceError as exc:
+            parts.trouble(exc.trouble)
+            return
+        frame = money.restated(frames.of_kind(found, simulated=shown.simulated), shown.by)
+        _restated_table(frame, shown)
 
 
-def _download(points: list[CostPoint], period: str, *, simulated: bool) -> None:
-    name = f"onceq-cost-{period.replace(' ', '-')}{'-simulated' if simulated else ''}"
-    step = "hour" if PERIODS[period] == 1 else "day"
-    st.download_button(
-        "Download CSV",
-        export.csv_bytes(frames.cost_rows(points), frames.COST_COLUMNS),
-        f"{name}-{datetime.now(UTC):%Y-%m-%dT%H%M}Z.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-        help=f"One row {'an' if step == 'hour' else 'a'} {step} and group; US dollars to the nano-dollar.",
+def _restated_table(frame: pd.DataFrame, shown: Shown) -> None:
+    mark = " simulated" if shown.simulated else ""
+    columns = {
+        "group": st.column_config.TextColumn(shown.title, pinned=True),
+        "booked_usd": st.column_config.NumberColumn("Booked, $" + mark, format="%.6f"),
+        "restated_usd": st.column_config.NumberColumn("At those prices, $" + mark, format="%.6f"),
+        "change": st.column_config.NumberColumn("Change", format="percent"),
+    }
+    parts.table(frame, "restated_table", columns)
+    st.caption(
+        "A dash: a model of the group had no price then. Whole days (UTC), by each model's price for short prompts."
     )
+    parts.download(frame, "data_restated")
+
+
+def _download(door: Door, shown: Shown) -> None:
+    def made() -> bytes:
+        points = frames.of_kind(source.all_costs(door, shown.name), simulated=shown.simulated)
+        return export.csv_bytes(money.cost_rows(points), money.COST_COLUMNS)
+
+    name = f"onceq-cost-{shown.name.lower().replace(' ', '-')}{'-simulated' if shown.simulated else ''}"
+    st.download_button(
+        "Download CSV", made, f"{name}-{datetime.now(UTC):%Y-%m-%dT%H%M}Z.csv", "text/csv", key="cost_download",
+        icon=":material/download:", on_click="ignore",
+        help=f"One row {'an' if shown.interval == 'hour' else 'a'} {shown.interval} and combination of team, model, "
+        "band, key and labels; US dollars to the nano-dollar.",
+    )  # fmt: skip

@@ -9,10 +9,12 @@ from typing import Final
 import streamlit as st
 
 from onceq import Job, Stats
-from onceq_dashboard import charts, estimate, frames, source
+from onceq_dashboard import actions, charts, estimate, frames, source
+from onceq_dashboard.actions import Replayed
+from onceq_dashboard.door import Door, SourceError
 from onceq_dashboard.estimate import Estimate
 from onceq_dashboard.format import count, duration, some, usd
-from onceq_dashboard.source import Door, Letters, Replayed, SourceError
+from onceq_dashboard.source import Letters
 from onceq_dashboard.views import job, parts
 from onceq_dashboard.views.parts import Tile
 
@@ -135,7 +137,7 @@ def _again(door: Door, wanted: Letters, shown: list[Job], cost: Estimate, *, may
 
 def _do_again(door: Door, wanted: Letters, number: int) -> None:
     try:
-        st.session_state[_DONE] = source.replay_all(door, wanted, number)
+        st.session_state[_DONE] = actions.replay_all(door, wanted, number)
     except SourceError as exc:
         st.toast(exc.trouble.sentence, icon=":material/warning:")
 

@@ -12,9 +12,9 @@ import streamlit as st
 
 from onceq import Job
 from onceq.wire import TERMINAL, CancelReceipt, Output, Status, Usage
-from onceq_dashboard import estimate, frames, latency, latency_charts, source
+from onceq_dashboard import actions, estimate, frames, latency, latency_charts, source, story
+from onceq_dashboard.door import Door, SourceError
 from onceq_dashboard.format import DASH, age, code_span, count, duration, literal, usd
-from onceq_dashboard.source import Door, SourceError
 from onceq_dashboard.views import parts
 from onceq_dashboard.views.parts import Tile
 
@@ -55,6 +55,14 @@ LEDGER_COLUMNS: Final = {
 }
 
 
+EVENT_COLUMNS: Final = {
+    "events": st.column_config.TextColumn("Number"),
+    "event": st.column_config.TextColumn("Event"),
+    "call": st.column_config.NumberColumn("Call"),
+    "what": st.column_config.TextColumn("What"),
+}
+
+
 def show(door: Door, job_id: str, back: str = "All jobs") -> None:
     """The page of a job; live until the job ends."""
     st.button(back, icon=":material/arrow_back:", on_click=_close)
@@ -81,8 +89,10 @@ def _live(door: Door, job_id: str, ended: bool) -> None:
     _waiting(job)
     _receipt(job.receipt)
     parts.tiles(_took(job) + _cost(job))
+    _asked(door, job)
     _answer(job)
     _phases(job)
+    _events(door, job)
     _facts(job)
     _ledger(door, job)
 
@@ -166,6 +176,35 @@ def _phases(job: Job) -> None:
         parts.as_data(frame, "data_waterfall")
 
 
+def _asked(door: Door, job: Job) -> None:
+    """The prompt; read when somebody opens it, as it may be megabytes."""
+    with st.expander("What was asked", icon=":material/chat:", key="job_asked", on_change="rerun") as box:
+        if not box.open:
+            return
+        with parts.told():
+            asked = source.request(door, job.id)
+        for turn in story.turns(asked):
+            st.caption(literal(turn.role))
+            _text(turn.text)
+        for name, value in story.parameters(asked).items():
+            st.text(f"{name}: {value}")
+
+
+def _events(door: Door, job: Job) -> None:
+    if job.status not in TERMINAL:
+        return
+    with st.expander("Events", icon=":material/list:", key="job_events", on_change="rerun") as box:
+        if not box.open:
+            return
+        with parts.told():
+            log = source.events(door, job.id)
+        frame = story.events(log)
+        parts.table(frame, "events", EVENT_COLUMNS)
+        cut = f" The first {count(len(log))}." if len(log) == source.MOST_EVENTS else ""
+        st.caption(f"Pieces of text that follow each other are one row.{cut} An old log has left: its end stays.")
+        parts.download(frame, "data_events")
+
+
 def _answer(job: Job) -> None:
     st.subheader("Answer" if job.status in TERMINAL else "Answer so far", anchor=False)
     output = job.output or Output()
@@ -215,7 +254,9 @@ def _ledger(door: Door, job: Job) -> None:
         rows = source.ledger(door, job.id)
     if rows:
         at = st.column_config.DatetimeColumn("At", format="HH:mm:ss", timezone=parts.zone_name())
-        parts.table(frames.ledger_table(rows), "ledger", {"at": at, **LEDGER_COLUMNS})
+        frame = frames.ledger_table(rows)
+        parts.table(frame, "ledger", {"at": at, **LEDGER_COLUMNS})
+        parts.download(frame, "data_cost_lines")
     else:
         st.caption("No call has been booked yet.")
 
@@ -245,14 +286,14 @@ def _again(door: Door, job: Job) -> None:
 
 def _do_cancel(door: Door, job_id: str) -> None:
     try:
-        source.cancel(door, job_id)
+        actions.cancel(door, job_id)
     except SourceError as exc:
         _refused(exc)
 
 
 def _do_again(door: Door, job_id: str) -> None:
     try:
-        st.query_params["job"] = source.replay(door, job_id)
+        st.query_params["job"] = actions.replay(door, job_id)
     except SourceError as exc:
         _refused(exc)
 

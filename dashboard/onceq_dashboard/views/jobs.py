@@ -12,9 +12,10 @@ import streamlit as st
 from onceq import Job, Stats
 from onceq.wire import Status
 from onceq_dashboard import frames, source
+from onceq_dashboard.door import Door, SourceError
 from onceq_dashboard.format import some
 from onceq_dashboard.paging import Walk
-from onceq_dashboard.source import Door, Filters, SourceError
+from onceq_dashboard.source import Filters
 from onceq_dashboard.views import job, parts, start
 
 SIZE: Final = 25

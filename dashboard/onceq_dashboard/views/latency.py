@@ -10,8 +10,8 @@ import streamlit as st
 
 from onceq.wire import CostPoint
 from onceq_dashboard import frames, latency, latency_charts, source
+from onceq_dashboard.door import Door
 from onceq_dashboard.latency import Split
-from onceq_dashboard.source import Door
 from onceq_dashboard.views import parts, start
 
 PERIODS: Final = {"24 hours": 1, "7 days": 7}

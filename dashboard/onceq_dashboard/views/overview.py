@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 import streamlit as st
 
 from onceq import Stats
 from onceq.wire import CostPoint, Lanes, Totals
-from onceq_dashboard import charts, frames, source
-from onceq_dashboard.format import DASH, count, duration, factor, some, usd
-from onceq_dashboard.source import Door, SourceError, Trouble
-from onceq_dashboard.verdict import ALL_WELL, Verdict, judge, remember
-from onceq_dashboard.views import parts, start
+from onceq_dashboard import answers, budgets, charts, frames, money, money_charts, source
+from onceq_dashboard.door import Door, SourceError, Trouble
+from onceq_dashboard.forecast import forecast
+from onceq_dashboard.format import DASH, count, duration, factor, rate, some, usd
+from onceq_dashboard.periods import day_of
+from onceq_dashboard.verdict import ALL_WELL, Verdict, judge, remember, tokens_per_s
+from onceq_dashboard.views import lanes, parts, start
 from onceq_dashboard.views.parts import Tile
 
 REFRESH_S: Final = 2
 _HISTORY: Final = "overview_history"
 _LAST: Final = "overview_last"
 _Known = tuple[Stats, Lanes]
-
-LANE_COLUMNS: Final = {
-    "lane": st.column_config.TextColumn("Model"),
-    "state": st.column_config.TextColumn("State"),
-    "why": st.column_config.TextColumn("Because of"),
-    "running": st.column_config.NumberColumn("Running", help="Over all tenants; only an operator's key sees it"),
-    "limits": st.column_config.TextColumn("Limits"),
-}
-WORKER_COLUMNS: Final = {
-    "id": st.column_config.TextColumn("Worker"),
-    "host": st.column_config.TextColumn("Host"),
-    "pid": st.column_config.NumberColumn("Process", format="%d"),
-    "running": st.column_config.NumberColumn("Running"),
-    "capacity": st.column_config.NumberColumn("Slots"),
-    "providers": st.column_config.TextColumn("Serves"),
-    "seen": st.column_config.TextColumn("Seen"),
-}
 
 
 def show(door: Door) -> None:
@@ -47,20 +33,20 @@ def show(door: Door) -> None:
 @st.fragment(run_every=REFRESH_S)
 def _live(door: Door) -> None:
     try:
-        stats, lanes = source.stats(door), source.lanes(door)
-        verdict = _judged(stats, lanes, door)
+        stats, held = source.stats(door), source.lanes(door)
+        verdict = _judged(stats, held, door)
     except SourceError as exc:
-        stats, lanes = _last_known(exc.trouble)
+        stats, held = _last_known(exc.trouble)
     else:
-        st.session_state[_LAST] = stats, lanes
+        st.session_state[_LAST] = stats, held
         _status_line(verdict)
-    _numbers(stats, lanes, door)
+    _numbers(stats, held, door)
 
 
-def _judged(stats: Stats, lanes: Lanes, door: Door) -> Verdict:
+def _judged(stats: Stats, held: Lanes, door: Door) -> Verdict:
     history = remember(st.session_state.get(_HISTORY, ()), stats)
     st.session_state[_HISTORY] = history
-    return judge(stats, source.health(door), lanes, history)
+    return judge(stats, source.health(door), held, history)
 
 
 def _last_known(why: Trouble) -> _Known:
@@ -85,27 +71,41 @@ def _status_line(verdict: Verdict) -> None:
             st.error(f"**Down.** {reasons}", icon=":material/error:")
 
 
-def _numbers(stats: Stats, lanes: Lanes, door: Door) -> None:
+def _numbers(stats: Stats, held: Lanes, door: Door) -> None:
     at = f"{stats.at.astimezone(parts.zone()):%H:%M:%S}"
     st.subheader(f"Now :gray[· {at}]", anchor=False)
-    parts.tiles(_now(stats))
+    parts.tiles(_now(stats), columns=8)
+    lanes.show(door, stats, held)
     simulated = parts.simulated_chosen(stats, "overview_kind")
     totals = stats.last_24h_simulated if simulated else stats.last_24h
     st.subheader(f"Last 24 hours{', simulated' if simulated else ''}", anchor=False)
     if simulated:
         parts.simulated_note()
     if totals.jobs:
+        parts.answers(_answers(stats, totals, door, simulated=simulated), "overview_answers")
         parts.tiles(_pace(totals) + _money(totals, simulated=simulated))
         _unpriced(totals)
         _charts(stats, totals, simulated=simulated)
     else:
         with parts.told():
             start.first_job(door)
-    _behind(stats, lanes)
+
+
+def _answers(stats: Stats, totals: Totals, door: Door, *, simulated: bool) -> list[answers.Answer]:
+    points = frames.of_kind(stats.hours, simulated=simulated)
+    found = [answers.where(points), answers.wasted(totals), answers.saved(totals)]
+    try:
+        days, known = frames.of_kind(source.recent_days(door), simulated=simulated), source.budgets(door)
+    except SourceError as exc:
+        month = answers.Answer(answers.BUDGET, exc.trouble.sentence)
+    else:
+        month = answers.month(forecast(days, datetime.now(UTC)), budgets.month_limits(known))
+    return [*found, month, answers.slow(totals), answers.to_blame(totals)]
 
 
 def _now(stats: Stats) -> list[Tile]:
     letters = f", the oldest for {duration(stats.oldest_dead_letter_s)}" if stats.dead_letters else ""
+    today = [p.totals for p in frames.of_kind(stats.hours, simulated=stats.simulated) if p.at >= day_of(stats.at)]
     return [
         Tile("Queued", count(stats.depth.queued), "Jobs that wait for a worker, delayed ones included."),
         Tile("Running", count(stats.depth.running), "Jobs that a worker holds now."),
@@ -116,6 +116,15 @@ def _now(stats: Stats) -> list[Tile]:
             "Slots in use", f"{count(stats.fleet.running)} of {count(stats.fleet.capacity)}",
             f"Jobs that {some(stats.fleet.processes, 'live worker process', 'live worker processes')} run for all "
             "tenants, of those they could.",
+        ),
+        Tile(
+            "Tokens out", rate(tokens_per_s(st.session_state.get(_HISTORY, ()), stats), "/s"),
+            "Output tokens a second of the calls that ended in the last minute or two that this page has seen; at "
+            "first the mean of this hour.",
+        ),
+        Tile(
+            "Spent today", usd(money.spent(today)), "Since midnight UTC, wasted calls included.",
+            parts.money_mark(simulated=stats.simulated),
         ),
     ]  # fmt: skip
 
@@ -184,9 +193,10 @@ def _ttft(points: list[CostPoint], stats: Stats) -> None:
 
 
 def _spend(points: list[CostPoint], stats: Stats, mark: str) -> None:
-    frame = frames.spend_by_hour(points, stats.at)
+    frame = money.over_time(points, frames.hours(points, stats.at), "model")
     with parts.card("Spent by model", f"US dollars per hour, last 24 h{mark}"):
-        parts.chart(charts.spend(frame), "chart_spend", "US dollars by hour and model")
+        drawn = money_charts.over_time(frame, "model", "hour")
+        parts.chart(drawn, "chart_spend", "US dollars by hour and model")
         parts.as_data(frame, "data_spend")
 
 
@@ -198,12 +208,3 @@ def _causes(totals: Totals) -> None:
             return
         parts.chart(charts.causes(frame), "chart_causes", "Jobs that ended without an answer, by error code")
         parts.as_data(frame, "data_causes")
-
-
-def _behind(stats: Stats, lanes: Lanes) -> None:
-    if lanes.lanes:
-        with st.expander(f"Models that were called lately ({len(lanes.lanes)})"):
-            parts.table(frames.lane_table(lanes, stats.at), "lanes", LANE_COLUMNS)
-    if stats.workers:
-        with st.expander(f"Live workers ({len(stats.workers)})"):
-            parts.table(frames.worker_table(stats.workers, stats.at), "workers", WORKER_COLUMNS)

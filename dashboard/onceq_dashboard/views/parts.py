@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -14,13 +14,17 @@ import streamlit as st
 
 from onceq import Stats
 from onceq.wire import Scope
+from onceq_dashboard import export
+from onceq_dashboard.answers import Answer
+from onceq_dashboard.door import Door, SourceError, Trouble
 from onceq_dashboard.format import DASH
-from onceq_dashboard.source import Door, SourceError, Trouble
 
 if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig
 
 Columns = Mapping[str, "ColumnConfig"]
+Act = Callable[[], object]
+MarkColour = Literal["orange", "gray", "green", "red"]
 
 SIMULATED_NOTE: Final = (
     "**SIMULATED.** These answers come from the built-in simulator, and these costs are what they would have been. "
@@ -42,6 +46,7 @@ class Tile(NamedTuple):
     value: str
     help: str
     mark: str | None = None
+    colour: MarkColour = "orange"
 
 
 def tiles(row: Sequence[Tile], columns: int = 6) -> None:
@@ -49,9 +54,18 @@ def tiles(row: Sequence[Tile], columns: int = 6) -> None:
     with st.grid(columns, min_column_width=148):
         for tile in row:
             st.metric(
-                tile.label, tile.value.replace("$", r"\$"), tile.mark, "orange", delta_arrow="off", help=tile.help,
+                tile.label, tile.value.replace("$", r"\$"), tile.mark, tile.colour, delta_arrow="off", help=tile.help,
                 border=True, height="stretch",
             )  # fmt: skip
+
+
+def answers(found: Sequence[Answer], key: str, columns: int = 3) -> None:
+    """Questions and their answers side by side; what somebody should look at has a mark."""
+    with st.grid(columns, min_column_width=280, key=key):
+        for one in found:
+            with st.container(border=True, height="stretch", gap="xxsmall"):
+                st.caption(f":orange[:material/flag:] {one.question}" if one.look else one.question)
+                st.markdown(one.words)
 
 
 def money_mark(*, simulated: bool) -> str | None:
@@ -67,7 +81,7 @@ def card(title: str, about: str) -> Generator[None]:
         yield
 
 
-def chart(drawn: alt.Chart, key: str, alt_text: str) -> None:
+def chart(drawn: alt.Chart | alt.LayerChart, key: str, alt_text: str) -> None:
     """A chart as wide as its place; `alt_text` is what a screen reader says."""
     st.altair_chart(drawn, key=key, alt=alt_text)
 
@@ -120,16 +134,44 @@ def simulated_note() -> None:
     st.warning(SIMULATED_NOTE, icon=":material/science:")
 
 
-def as_data(frame: pd.DataFrame, key: str) -> None:
-    """The numbers behind a chart."""
-    hour = st.column_config.DatetimeColumn("hour from", format="YYYY-MM-DD HH:mm", timezone=zone_name())
+def as_data(frame: pd.DataFrame, key: str, columns: Columns | None = None) -> None:
+    """The numbers behind a chart, to read and to take away; `key` names the file too."""
     with st.expander("As data"):
-        st.dataframe(frame, hide_index=True, key=key, column_config={"hour": hour}, height=260, placeholder=DASH)  # pyright: ignore[reportUnknownMemberType] - as in `table`
+        st.dataframe(  # pyright: ignore[reportUnknownMemberType] - as in `table`
+            frame, hide_index=True, key=key, column_config=_of_charts() | dict(columns or {}), height=260,
+            placeholder=DASH,
+        )  # fmt: skip
+        download(frame, key)
 
 
-def table(frame: pd.DataFrame, key: str, columns: Columns | None = None) -> None:
-    """A frame as it is, all of its rows; its texts are shown as text, and what is missing as a dash."""
-    st.dataframe(frame, hide_index=True, key=key, column_config=columns, height="content", placeholder=DASH)  # pyright: ignore[reportUnknownMemberType] - Streamlit names a type of a library that is not installed
+def _of_charts() -> dict[str, ColumnConfig]:
+    """What the columns of charts' frames are called."""
+    return {
+        "hour": st.column_config.DatetimeColumn("Hour from", format="YYYY-MM-DD HH:mm", timezone=zone_name()),
+        "at": st.column_config.DatetimeColumn("From", format="YYYY-MM-DD HH:mm", timezone=zone_name()),
+        "day": st.column_config.DatetimeColumn("Day (UTC)", format="YYYY-MM-DD", timezone="UTC"),
+        "usd": st.column_config.NumberColumn("US dollars", format="%.6f"),
+        "over_usd": st.column_config.NumberColumn("Over, $", format="%.6f"),
+        "up_to_usd": st.column_config.NumberColumn("Up to, $", format="%.6f"),
+    }
+
+
+def download(frame: pd.DataFrame, key: str) -> None:
+    """A button that gives a frame as a file; it is made when somebody clicks."""
+    name = key.removeprefix("data_").replace("_", "-")
+    st.download_button(
+        "Download CSV", lambda: export.frame_bytes(frame), f"onceq-{name}-{datetime.now(UTC):%Y-%m-%d}.csv", "text/csv",
+        key=f"{key}_csv", icon=":material/download:", on_click="ignore",
+    )  # fmt: skip
+
+
+def table(
+    frame: pd.DataFrame, key: str, columns: Columns | None = None, height: int | Literal["content"] = "content"
+) -> None:
+    """A frame, all of its rows unless a height is given; its texts are shown as text, what is missing as a dash."""
+    st.dataframe(  # pyright: ignore[reportUnknownMemberType] - Streamlit names a type of a library that is not installed
+        frame, hide_index=True, key=key, column_config=columns, height=height, placeholder=DASH
+    )
 
 
 def clickable(

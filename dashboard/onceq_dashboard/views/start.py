@@ -6,8 +6,7 @@ from typing import Final
 
 import streamlit as st
 
-from onceq_dashboard import source
-from onceq_dashboard.source import Door
+from onceq_dashboard.door import Door, base_url
 
 _CURL: Final = """curl {url}/v1/jobs \\
   -H "Authorization: Bearer $(cat .onceq/api-key)" \\
@@ -19,4 +18,4 @@ def first_job(door: Door, period: str = "24 hours") -> None:
     """Two ways to submit a job, ready to paste."""
     st.info(f"No jobs in the last {period}. Submit one, and it appears here:", icon=":material/rocket_launch:")
     st.code('onceq ask "Why is the sky blue?"', language="bash")
-    st.code(_CURL.format(url=source.base_url(door)), language="bash", wrap_lines=True)
+    st.code(_CURL.format(url=base_url(door)), language="bash", wrap_lines=True)
