@@ -281,7 +281,7 @@ class Trial:
         async def watch() -> None:
             while True:
                 self.watched += await budgets_of(self.store, self.tenant)
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.1)
 
         watcher = asyncio.create_task(watch())
         try:

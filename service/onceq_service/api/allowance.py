@@ -11,13 +11,14 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from onceq.wire import BudgetRefusal
+from onceq.wire import BudgetRefusal, ErrorCode
 from onceq_service.api.admission import OUTPUT_TOKENS, Wanted
+from onceq_service.api.catalog import Resolved
 from onceq_service.api.problems import Refused
 from onceq_service.api.receipt import rfc3339
 from onceq_service.api.service import Service
 from onceq_service.pricing import Tariff, cost_at, estimated_tokens
-from onceq_service.store import Admission, BudgetRefused
+from onceq_service.store import Admission, ApiKey, BudgetRefused
 from onceq_service.store.budgets import MOST_OF_A_JOB, Budget, line
 from onceq_service.store.jobs import Admitted
 from onceq_service.store.views import at, usd
@@ -32,8 +33,11 @@ async def put(service: Service, asked: Admission, wanted: Wanted, read_at: float
     Returns what was admitted too.
     """
     jobs = service.store.jobs
+    if not service.book.of(asked.tenant):
+        return asked, await jobs.admit(asked, read_at=read_at)
+    models = [asked.model, *(model for model, _ in asked.chain)]
     for look in range(_LOOKS):
-        under = falls_under(service.book.of(asked.tenant), asked, wanted)
+        under = falls_under(service.book.of(asked.tenant), asked.key_id, models, wanted)
         told = _told(service.tariff, under, asked, wanted) if under else asked
         try:
             return told, await jobs.admit(told, read_at=read_at)
@@ -44,13 +48,27 @@ async def put(service: Service, asked: Admission, wanted: Wanted, read_at: float
     raise AssertionError("the last look returns or raises")
 
 
-def falls_under(budgets: Sequence[Budget], asked: Admission, wanted: Wanted) -> Sequence[Budget]:
+async def refused_by_a_budget(
+    service: Service, key: ApiKey, models: Sequence[Resolved], wanted: Wanted
+) -> ErrorCode | None:
+    """The code with which a post would be refused for a budget as they stand now; None where all have room."""
+    under = falls_under(service.book.of(key.tenant), key.id, [m.model for m in models], wanted)
+    hard, most = [budget for budget in under if budget.mode == "hard"], wanted.bounds.call.nano_usd
+    if not hard:
+        return None
+    if most is None:
+        return wanted.bounds.call.why or "unbounded_cost"
+    found = await service.store.budgets.status(hard, await service.store.sums.now_ms())
+    uses = [budget.simulated_use if models[0].simulated else budget.use for budget in found]
+    return "budget_exceeded" if any(use.left_nano_usd < most for use in uses) else None
+
+
+def falls_under(budgets: Sequence[Budget], key_id: str, models: Sequence[str], wanted: Wanted) -> Sequence[Budget]:
     """Those of a tenant's budgets that count this post; raises Refused (402) where they are too many."""
     if not budgets:
         return ()
-    models = (asked.model, *(model for model, _ in asked.chain))
-    labels = wanted.request.labels or {}
-    found = [b for b in budgets if b.fits(asked.team, asked.key_id, models, labels)]
+    team, labels = wanted.request.team or "", wanted.request.labels or {}
+    found = [budget for budget in budgets if budget.fits(team, key_id, models, labels)]
     if len(found) > MOST_OF_A_JOB:
         detail = (
             f"This post falls under {len(found)} budgets, and a job may fall under {MOST_OF_A_JOB} at most: an admin "

@@ -1,8 +1,8 @@
 """What /metrics says, as Prometheus families: pure, from one reading of the queue.
 
 Names carry their unit. Labels are few and bounded: providers of the configuration, bands, states, error codes; never a
-tenant, a job, a key or a model, which clients choose. Real and simulated work have different labels, so no sum of a
-query that names `simulated` mixes them.
+job, a key or a model, which clients choose, and a tenant only beside its budgets. Real and simulated work have
+different labels, so no sum of a query that names `simulated` mixes them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def families(read: Reading, facts: ServerFacts) -> list[Metric]:
     return [
         *_queue(read),
         *_lanes(read),
+        *_budgets(read),
         *_processes(read),
         *_redis(facts),
         *_work(read.counters),
@@ -61,6 +62,31 @@ def _lanes(read: Reading) -> Iterable[Metric]:
         lambda lane: lane.braked_until is not None and lane.braked_until.timestamp() * 1000 > read.at_ms,
     )  # fmt: skip
     yield _lanes_where("onceq_lanes_paused", "Lanes that a person has paused.", read.lanes, lambda lane: lane.paused)
+
+
+def _budgets(read: Reading) -> Iterable[Metric]:
+    """Of the present period, in US dollars. Budgets are named by admins, a hundred of them at most are shown."""
+    names = ("tenant", "budget", "mode", "simulated")
+    uses = [(b, use, sim) for b in read.budgets for use, sim in ((b.use, "false"), (b.simulated_use, "true"))]
+    rows = [
+        (
+            (b.tenant, b.name, b.mode, sim),
+            b.limit_nano_usd,
+            use.spent_nano_usd,
+            use.reserved_nano_usd,
+            use.unsure_nano_usd,
+        )
+        for b, use, sim in uses
+    ]
+    says = {
+        "limit": "What the budget may spend in its period.",
+        "spent": "What it has spent.",
+        "reserved": "What it holds for calls that have not ended.",
+        "unsure": "What calls without a report may have cost beyond what is booked.",
+    }
+    for n, (what, about) in enumerate(says.items()):
+        values = {labels: nano[n] / NANO for labels, *nano in rows}
+        yield _gauges(f"onceq_budget_{what}_usd", about, names, values)
 
 
 def _lanes_where(name: str, says: str, lanes: Sequence[LaneInfo], fits: Callable[[LaneInfo], bool]) -> Metric:

@@ -16,6 +16,7 @@ from onceq.wire import CostQuote, JobRequest, Quote
 from onceq_service.api import bounds
 from onceq_service.api import documented as doc
 from onceq_service.api.admission import Wanted, likely_input_tokens
+from onceq_service.api.allowance import refused_by_a_budget
 from onceq_service.api.auth import Submitter
 from onceq_service.api.body import parse, read_json
 from onceq_service.api.catalog import Resolved
@@ -47,7 +48,10 @@ async def get_quote(request: Request, service: In, key: Submitter) -> Quote:
     wanted = bounds.wanted(service.tariff, asked, models, service.defaults.max_calls)
     pace = await service.pace(models[0].model)
     expected = await _expected(service, key.tenant, models[0], wanted)
-    return quote(wanted, pace, service.free_slots(models[0].provider), expected=expected)
+    told = quote(wanted, pace, service.free_slots(models[0].provider), expected=expected)
+    if told.refused is not None:
+        return told
+    return told.model_copy(update={"refused": await refused_by_a_budget(service, key, models, wanted)})
 
 
 def quote(wanted: Wanted, pace: Pace, free: int, *, expected: int | None = None) -> Quote:

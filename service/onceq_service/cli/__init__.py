@@ -9,7 +9,7 @@ import typer
 
 import onceq
 from onceq.errors import OnceqError
-from onceq_service.cli import ask, demo, doctor, export, jobs, keys, lanes, serve, showroom, up
+from onceq_service.cli import ask, budgets, demo, doctor, export, jobs, keys, lanes, serve, showroom, up
 from onceq_service.cli.output import fail
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ ask.add_to(app)
 jobs.add_to(app)
 export.add_to(app)
 lanes.add_to(app)
+budgets.add_to(app)
 doctor.add_to(app)
 keys.add_to(app)
 serve.add_to(app)

@@ -22,7 +22,7 @@ from onceq_service.embedded.ports import claim_port
 from onceq_service.embedded.redis_binary import OLDEST, find_redis
 from onceq_service.embedded.redis_server import redis_url, socket_path
 from onceq_service.pricing import Tariff
-from onceq_service.settings import DEFAULT_PROVIDERS, PriceConfig, Settings
+from onceq_service.settings import DEFAULT_PROVIDERS, DEFAULT_TENANT, FileConfig, PriceConfig, Settings
 
 if TYPE_CHECKING:
     from onceq.wire import WorkerInfo
@@ -180,6 +180,7 @@ def _providers(settings: Settings, env: Mapping[str, str], home: Path, workers: 
         yield Check("fail", "configuration", "onceq.toml", str(exc))
         return
     yield from price_checks(settings.file().prices, set(providers), datetime.now(UTC))
+    yield from budget_checks(settings.file(), set(providers), env)
     mode = choose_mode(providers, env, home, simulate=settings.simulator_url is not None)
     served = {name for worker in workers for name in worker.providers}
     yield from (_served(p.name, served) if workers else _provider(mode, p) for p in mode.providers)
@@ -198,6 +199,25 @@ def price_checks(prices: list[PriceConfig], providers: set[str], now: datetime) 
             yield Check("ok", name, f"from {first} on; the tables until then")
         else:
             yield Check("ok", name, f"{held.version}: {held.input} USD in, {held.output} USD out, by the million")
+
+
+def budget_checks(file: FileConfig, providers: set[str], env: Mapping[str, str]) -> Iterator[Check]:
+    """One line for each budget of the file, and one for where their alerts go."""
+    for budget in file.budgets:
+        name, provider = f"budget {budget.name}", (budget.model or "").partition("/")[0]
+        if budget.model and provider not in providers:
+            advice = f"no provider is named {provider!r}; there are {', '.join(sorted(providers))}"
+            yield Check("fail", name, f"counts nothing: its model is {budget.model}", advice)
+        else:
+            span = "in all" if budget.period == "total" else f"a {budget.period}"
+            says = f"{budget.mode}, {budget.limit_usd:g} USD {span}, tenant {budget.tenant or DEFAULT_TENANT}"
+            yield Check("ok", name, says)
+    alerts = file.alerts
+    if alerts.webhook_url and not env.get(alerts.secret_env):
+        advice = f"set {alerts.secret_env} in the workers' environment; until then alerts are in their log alone"
+        yield Check("warn", "alerts", f"{alerts.secret_env}, which signs them, is not set here", advice)
+    elif alerts.webhook_url:
+        yield Check("ok", "alerts", "to the webhook of onceq.toml, signed")
 
 
 def _served(name: str, served: set[str]) -> Check:

@@ -10,13 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, cast, get_args
 
-from onceq.wire import Band, LaneInfo, WorkerInfo
+from onceq.wire import Band, BudgetStatus, LaneInfo, WorkerInfo
 from onceq_service.store._pipe import Pipe
+from onceq_service.store.budgets import Budgets, unpacked
 from onceq_service.store.keys import Keys
 from onceq_service.store.lanes import Lanes
 from onceq_service.store.stats import Sums
 from onceq_service.store.views import fields_of
 
+MOST_BUDGETS: Final = 100
+"""Those that a scrape shows."""
 API_TTL_MS: Final = 10_000
 """An API process that has said nothing for this long has ended; it speaks every two seconds."""
 
@@ -52,6 +55,8 @@ class Reading:
     streams: list[int]
     """Open event streams, one number an API process."""
     counters: Mapping[Series, Mapping[str, int]]
+    budgets: list[BudgetStatus]
+    """At most MOST_BUDGETS, by tenant and name."""
     at_ms: int
 
 
@@ -60,7 +65,7 @@ class Gauges:
 
     def __init__(self, pipe: Pipe, keys: Keys) -> None:
         self._pipe, self._keys = pipe, keys
-        self._sums, self._lanes = Sums(pipe, keys), Lanes(pipe, keys)
+        self._sums, self._lanes, self._budgets = Sums(pipe, keys), Lanes(pipe, keys), Budgets(pipe, keys)
 
     async def read(self, result_ttl_s: int) -> Reading:
         """Everything; dead letters are those whose results are still there."""
@@ -74,8 +79,8 @@ class Gauges:
             self._sums.running(), self._sums.delayed(), self._dead(now_ms - result_ttl_s * 1000),
             self._streams(now_ms), self._counters(),
         )  # fmt: skip
-        waiting = dict(zip(names, bands, strict=True))
-        return Reading(waiting, running, delayed, dead, lanes, paused, workers, streams, counters, now_ms)
+        waiting, budgets = dict(zip(names, bands, strict=True)), await self._budgets_now(now_ms)
+        return Reading(waiting, running, delayed, dead, lanes, paused, workers, streams, counters, budgets, now_ms)
 
     async def say_api(self, process: str, streams: int) -> None:
         """Says that an API process lives, and how many event streams it has open; forgets those that have ended."""
@@ -89,6 +94,10 @@ class Gauges:
     async def forget_api(self, process: str) -> None:
         """Says that an API process has ended."""
         await self._pipe.command("HDEL", self._keys("apis"), process)
+
+    async def _budgets_now(self, now_ms: int) -> list[BudgetStatus]:
+        found = sorted(map(unpacked, (await self._budgets.made()).values()), key=lambda b: (b.tenant, b.name))
+        return await self._budgets.status(found[:MOST_BUDGETS], now_ms)
 
     async def _waiting(self, band: Band, now_ms: int) -> Waiting:
         key = self._keys("queued", band)

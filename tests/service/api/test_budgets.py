@@ -306,3 +306,24 @@ def test_a_job_of_an_unlucky_call_fails_with_the_budget_named_where_nothing_can_
         assert use.spent_nano_usd + use.unsure_nano_usd == bound_nano(body)
         [row] = poster.get(f"{JOBS}/{job.id}/ledger").json()
         assert row["reserved_nano_usd"] == bound_nano(body)
+
+
+def test_metrics_tell_an_operator_of_each_budget(stack: Stack) -> None:
+    with Client(base_url=stack.url, api_key=stack.key("metered", "admin")) as boss:
+        boss.create_budget("metered", 3)
+    with http(stack, "default", "operator") as operator:
+        text = operator.get("/metrics").text
+    labels = '{budget="metered",mode="hard",simulated="false",tenant="metered"}'
+    assert f"onceq_budget_limit_usd{labels} 3.0" in text
+    assert f"onceq_budget_spent_usd{labels} 0.0" in text
+
+
+def test_a_quote_says_that_a_post_would_be_refused_for_a_budget(stack: Stack) -> None:
+    body = ask() | {"max_tokens": 50}
+    with Client(base_url=stack.url, api_key=stack.key("quoted", "admin")) as boss, http(stack, "quoted") as poster:
+        made = boss.create_budget("quoted", 0.5 * bound_nano(body) / 1e9)
+        assert poster.post("/v1/quote", json=body).json()["refused"] == "budget_exceeded"
+        boss.change_budget(made.id, limit_usd=1.5 * bound_nano(body) / 1e9)
+        assert poster.post("/v1/quote", json=body).json()["refused"] is None
+        unpriced = body | {"model": "openai/nobody-knows-me"}
+        assert poster.post("/v1/quote", json=unpriced).json()["refused"] == "unpriced_model"
