@@ -14,6 +14,7 @@ MODEL = "tests/faults/test_model.py"
 CRASH = "tests/faults/test_crash.py"
 ROWS = "tests/faults/test_providers.py::test_every_fault_of_every_sdk_ends_as_the_table_says"
 JOINED = "tests/service/store/test_transitions.py::test_equal_requests_join_and_later_replay_within_the_window"
+BUDGETS = "tests/service/store/test_budgets.py"
 RETRY = "tests/service/worker/test_retry.py"
 RELAY = "tests/service/worker/test_relay.py"
 BEAT = "tests/service/worker/test_heartbeat.py"
@@ -133,31 +134,37 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "G7 a post without room is refused", f"{LUA}/admit.lua",
         "job.budgets and reserve(id, job, now)", "job.budgets and nil",
+        (BUDGETS,),
     ),
     Mutant(
         "G7 a further call is topped up", f"{LUA}/dispatch.lua",
         "job.budgets and not job.holds and reserve(id, job, now, ARGV[9])", "nil",
+        (BUDGETS,),
     ),
     Mutant(
         "G7 what is held for a call that is not made is given back", f"{LUA}/_ending.lua",
         "  let_go(id, job, now)\n", "",
+        (BUDGETS,),
     ),
     Mutant(
         "G7 the cost of a call takes the place of what was held for it", f"{LUA}/_money.lua",
         "if t.billed == 1 then let_go(", "if t.billed == 1 and t.kept == 1 then let_go(",
+        (BUDGETS,),
     ),
     Mutant(
         "G7 what a call without a report may have cost stays counted", f"{LUA}/_budget.lua",
         "if unsure > 0 and b.mode == 'hard' then", "if unsure < 0 then",
+        (BUDGETS,),
     ),
     Mutant(
         "G7 a budget over several replicas is one budget", f"{LUA}/_budget.lua",
         "local left = b.limit - gone - (tonumber(use.reserved) or 0)", "local left = b.limit - gone",
+        (BUDGETS,),
     ),
     Mutant(
         "G7 a job is held to all of its budgets, not to the first", f"{LUA}/_budget.lua",
         "    if why then return why end\n", "    if why or n == 1 then break end\n",
-        ("tests/service/store/test_budgets.py",),
+        (BUDGETS,),
     ),
     Mutant(
         "G4 no call after cancel", f"{LUA}/dispatch.lua",
