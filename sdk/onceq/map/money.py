@@ -39,7 +39,7 @@ class Purse:
 
     def __init__(self, limit_usd: float | None = None) -> None:
         self.limit = None if limit_usd is None else int(
-            (Decimal(repr(limit_usd)) * NANO).to_integral_value(rounding=ROUND_FLOOR)
+            (Decimal(repr(float(limit_usd))) * NANO).to_integral_value(rounding=ROUND_FLOOR)
         )  # fmt: skip
         self.spent = 0
         self.reserved = 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx2
+import pytest
 
 from onceq import Client
 from tests.sdk.notebook.kernel import executed, notebook_of, reader_folder, running_kernel
@@ -28,20 +29,34 @@ reviews["summary"] = [job.text for job in done]
 reviews["cost_nano_usd"] = [job.cost.nano_usd for job in done]
 reviews.to_json("summaries.json")
 """
+MAP = f"""
+import onceq
+import pandas as pd
+
+reviews = pd.DataFrame({{"text": [f"Review {{n}}: it was fine." for n in range({ROWS})]}}, index=range(7, 7 + {ROWS}))
+with onceq.Client(model="openai/gpt-4o-mini") as client:
+    answers = client.map(reviews, "Summarise: {{text}} [[sim tokens=8 tps=0 ttft_ms=250]]")
+reviews["summary"] = answers["text"]
+reviews["cost_nano_usd"] = (answers["cost_usd"] * 1e9).round().astype(int)
+reviews.to_json("summaries.json")
+"""
 
 
-def test_a_kernel_that_is_killed_at_two_fifths_costs_no_call_more(home: Path, stack: Stack, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cell", [CELL, MAP], ids=["batch", "map"])
+def test_a_kernel_that_is_killed_at_two_fifths_costs_no_call_more(
+    cell: str, home: Path, stack: Stack, tmp_path: Path
+) -> None:
     with Client(stack.url, (home / ".onceq" / "api-key").read_text()) as client:
         with running_kernel(home) as kernel:
-            kernel.start(CELL)
+            kernel.start(cell)
             wait_until(lambda: ended(client) >= 0.4 * ROWS, "two fifths of the rows", timeout_s=120)
             kernel.manager.shutdown_kernel(now=True)
         assert not (home / "summaries.json").exists(), "the kernel was lost before the frame was complete"
-        executed(notebook_of(CELL), home)
+        executed(notebook_of(cell), home)
         jobs = {job.id for job in client.list(page_size=200)}
     assert len(jobs) == ROWS
     assert billed(stack, jobs) == dict.fromkeys(jobs, 1), "the simulator's meter: one call a row"
-    assert frame(home) == frame(uninterrupted(stack, tmp_path))
+    assert frame(home) == frame(uninterrupted(cell, stack, tmp_path))
 
 
 def ended(client: Client) -> int:
@@ -54,11 +69,11 @@ def billed(stack: Stack, jobs: set[str]) -> dict[str, int]:
     return dict(Counter(call["job"] for call in calls if call["job"] in jobs))
 
 
-def uninterrupted(stack: Stack, tmp_path: Path) -> Path:
+def uninterrupted(cell: str, stack: Stack, tmp_path: Path) -> Path:
     """The folder of another tenant, where the same notebook was run in one go."""
     other = tmp_path / "other"
     other.mkdir()
-    executed(notebook_of(CELL), reader_folder(stack, other, f"reader-{uuid4().hex[:8]}"))
+    executed(notebook_of(cell), reader_folder(stack, other, f"reader-{uuid4().hex[:8]}"))
     return other
 
 

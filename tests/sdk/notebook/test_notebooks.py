@@ -18,12 +18,24 @@ from tests.stack import Stack
 NOTEBOOKS = sorted((Path(__file__).parents[3] / "notebooks").glob("*.ipynb"))
 PRINTED = {
     "01_first_stream": ("nothing missing, nothing twice", "bill amplification: 1.0"),
+    "02_map_a_frame": (
+        "120 rows. 120 requests would be posted: at most $",
+        "20 of 120 rows, $",
+        "120 rows, 120 answered, 120 jobs",
+        "0 calls were billed for running it again",
+        "3 calls were billed for three corrected rows",
+        "{'mood': 'string', 'stars': 'Int64', 'would_return': 'boolean'}",
+        "{'succeeded': 36, 'failed': 4}",
+        "12 lines for 4 rows",
+        "10 rows came",
+        "bill amplification: 1.0",
+    ),
     "03_resume_cancel_crash": ("asked twice, 1 billed call", "nothing missing, nothing twice", "of which wasted"),
     "04_costs": ("60 jobs, 60 billed calls", "{'replayed': 60}", "bill amplification: 1.0"),
     "05_compare_models": ("36 answers", "asked twice: 36 jobs, 36 billed calls"),
 }
 """What a reader is shown at the points where a notebook keeps its word."""
-PLOTS = {"03_resume_cancel_crash": 2, "04_costs": 1, "05_compare_models": 1}
+PLOTS = {"02_map_a_frame": 2, "03_resume_cancel_crash": 2, "04_costs": 1, "05_compare_models": 1}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,203 @@
+"""`python -m benchmarks.map_rows rate|memory [--rows N] [--runs N]`: what `client.map` costs beside the work itself.
+
+rate: rows/s of a map, and of the same jobs posted by a bare script that only waits for their number, in turns on the
+same processes; the ratio is the figure. memory: the largest memory of a process that maps so many rows, above what it
+had with the frame; a stand-in on a real socket answers as the service does, so that no worker's speed is in the way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import httpx2
+import pandas as pd
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
+
+from benchmarks.house import House, running
+from onceq import Client
+
+PACK: Final = 1_000
+DIRECTIVE: Final = "[[sim tokens=5 tps=0 ttft_ms=0]]"
+WORDS: Final = "It was fine, and the staff were friendly. " * 12
+"""Half a kilobyte a row, as reviews have."""
+
+
+def main() -> int:
+    """Measures and prints; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.map_rows")
+    parser.add_argument("what", choices=["rate", "memory", "child"])
+    parser.add_argument("--rows", type=int, default=5_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--url", default="")
+    options = parser.parse_args()
+    match options.what:
+        case "rate":
+            rate(options.rows, options.runs)
+        case "memory":
+            memory(options.rows)
+        case _:
+            child(options.url, options.rows)
+    return 0
+
+
+def rate(rows: int, runs: int) -> None:
+    """Both in turns, and the ratio of each pair."""
+    ratios: list[float] = []
+    with running(workers=2, api_processes=1) as house, tempfile.TemporaryDirectory() as folder:
+        for run in range(runs):
+            pair = {"bare": bare_rate, "map": map_rate}
+            order = list(pair) if run % 2 else list(reversed(pair))
+            per_s = {name: pair[name](house, texts(rows), Path(folder)) for name in order}
+            ratios.append(per_s["map"] / per_s["bare"])
+            load = os.getloadavg()[0]
+            print(
+                f"{rows} rows: bare {per_s['bare']:.0f}/s, map {per_s['map']:.0f}/s, {ratios[-1]:.2f}; load {load:.1f}"
+            )
+    print(f"map / bare, median of {runs}: {statistics.median(ratios):.2f}")
+
+
+def texts(rows: int) -> list[str]:
+    """Rows that were never asked before."""
+    mark = uuid4().hex
+    return [f"{mark} {n} {DIRECTIVE}" for n in range(rows)]
+
+
+def bare_rate(house: House, rows: list[str], _: Path) -> float:
+    """Posts all, then asks for the number of ended jobs until it is there."""
+    before, began = ended(house), time.monotonic()
+    headers = {"authorization": f"Bearer {house.api_key}", "content-type": "application/json"}
+    with httpx2.Client(base_url=house.url, headers=headers, timeout=60) as http:
+        for start in range(0, len(rows), PACK):
+            items = [{"job": {"model": "openai/gpt-4o-mini", "prompt": row}} for row in rows[start : start + PACK]]
+            http.post("/v1/jobs/batch", content=json.dumps({"items": items})).raise_for_status()
+    while ended(house) - before < len(rows):
+        time.sleep(0.25)
+    return len(rows) / (time.monotonic() - began)
+
+
+def map_rate(house: House, rows: list[str], folder: Path) -> float:
+    """The whole of `client.map`, with its cache and its frame."""
+    began = time.monotonic()
+    with Client(house.url, house.api_key, model="openai/gpt-4o-mini") as client:
+        frame = client.map(rows, cache=folder / "map.sqlite", progress=False)
+    took_s = time.monotonic() - began
+    assert set(frame["status"]) == {"succeeded"}
+    return len(rows) / took_s
+
+
+def ended(house: House) -> int:
+    """Jobs that have ended in all."""
+    return int(house.stats()["last_24h_simulated"]["succeeded"])
+
+
+def memory(rows: int) -> None:
+    """A process of its own maps rows that the stand-in answers at once."""
+    server = uvicorn.Server(uvicorn.Config(stand_in(), port=0, log_level="error"))
+    with ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(server.run)
+        while not server.started:
+            time.sleep(0.05)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        command = [sys.executable, "-m", "benchmarks.map_rows", "child", "--rows", str(rows)]
+        subprocess.run([*command, "--url", f"http://127.0.0.1:{port}"], check=True)
+        server.should_exit = True
+        serving.result()
+
+
+def child(url: str, rows: int) -> None:
+    """Maps, and says how much memory that took above the frame."""
+    frame = pd.DataFrame({"text": [f"{n} {WORDS}" for n in range(rows)]})
+    before, began, cpu = peak_mb(), time.monotonic(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder, Client(url, "oq_bench", model="openai/gpt-4o-mini") as client:
+        made = client.map(frame, "Summarise: {text}", cache=Path(folder) / "map.sqlite", progress=False)
+    assert made["status"].eq("succeeded").all()
+    assert len(made) == rows
+    answers_mb = made.memory_usage(deep=True).sum() / 1e6
+    took_s, cpu_s = time.monotonic() - began, time.process_time() - cpu
+    print(
+        f"{rows} rows: {peak_mb() - before:.0f} MB above the frame at most, {answers_mb:.0f} MB of them the answers; "
+        f"{rows / took_s:.0f} rows/s, {cpu_s / rows * 1e6:.0f} us of CPU a row"
+    )
+
+
+def peak_mb() -> float:
+    """The largest memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def stand_in() -> Starlette:
+    """Accepts batches, and ends their jobs in the order of the posts."""
+    posted: list[str] = []
+
+    async def submit(request: Request) -> JSONResponse:
+        items = json.loads(await request.body())["items"]
+        jobs = [f"job_{len(posted) + n:032x}" for n in range(len(items))]
+        posted.extend(jobs)
+        return JSONResponse({"items": [{"job": queued(job), "problem": None} for job in jobs]})
+
+    async def events(request: Request) -> StreamingResponse:
+        after = int(request.headers.get("last-event-id", "0"))
+
+        async def told() -> AsyncGenerator[bytes]:
+            for at in range(after, len(posted)):
+                yield frame_of(at + 1, posted[at])
+
+        if after >= len(posted):
+            return StreamingResponse(iter(()), 204)
+        return StreamingResponse(told(), media_type="text/event-stream")
+
+    async def key(_: Request) -> JSONResponse:
+        made = "2026-01-01T00:00:00Z"
+        return JSONResponse({"id": "k", "tenant": "bench", "name": "k", "scopes": [], "created_at": made})
+
+    async def models(_: Request) -> JSONResponse:
+        return JSONResponse({"providers": [], "aliases": [], "simulated": True})
+
+    return Starlette(routes=[
+        Route("/v1/jobs/batch", submit, methods=["POST"]), Route("/v1/events", events),
+        Route("/v1/keys/self", key), Route("/v1/models", models),
+    ])  # fmt: skip
+
+
+def queued(job: str) -> dict[str, Any]:
+    """A 202's body."""
+    base = f"/v1/jobs/{job}"
+    return {
+        "id": job, "status": "queued", "model": "openai/gpt-4o-mini", "created_at": "2026-01-01T00:00:00Z",
+        "disposition": "created", "urls": {"self": base, "events": f"{base}/events", "cancel": f"{base}/cancel"},
+        "quote": {"cost": {"upper_nano_usd": 30_000_000, "upper_usd": "0.03"}},
+    }  # fmt: skip
+
+
+def frame_of(number: int, job: str) -> bytes:
+    """A job's end with its answer."""
+    text = re.sub(r"\s+", " ", WORDS)[:160]
+    data: dict[str, Any] = {
+        "job": job, "seq": 9, "call": 1, "status": "succeeded", "calls": 1, "finish_reason": "stop",
+        "usage": {"input_tokens": 120, "output_tokens": 40}, "cost": {"nano_usd": 42_000, "usd": "0.000042"},
+        "timings": {"queue_s": 0.1, "ttft_s": 0.4, "total_s": 0.9},
+        "output": {"text": text, "reasoning": "", "tool_calls": [], "finish_reason": "stop"},
+    }  # fmt: skip
+    return f"id: {number}\nevent: succeeded\ndata: {json.dumps(data)}\n\n".encode()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

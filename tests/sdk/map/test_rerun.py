@@ -1,0 +1,217 @@
+"""Cell-proof: interrupted, killed, cancelled, lapsed, on another machine; nothing is paid twice, nothing silently."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from onceq import AsyncClient, Client
+from onceq.map.cache import FILE
+from tests.sdk.map.kit import billed, mapped, texts
+from tests.stack import Stack
+from tests.waiting import wait_until
+
+MODEL = "openai/gpt-4o-mini"
+
+
+class Leaving(httpx2.HTTPTransport):
+    """A user who presses Ctrl-C once so many answers have come."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = super().handle_request(request)
+        if request.url.path == "/v1/events" and response.status_code == 200:
+            assert isinstance(response.stream, httpx2.SyncByteStream)
+            response.stream = Watched(response.stream, self)
+        return response
+
+
+class Watched(httpx2.SyncByteStream):
+    """The answers as they come."""
+
+    def __init__(self, inner: httpx2.SyncByteStream, owner: Leaving) -> None:
+        self.inner, self.owner = inner, owner
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self.inner:
+            self.owner.after -= chunk.count(b"event: ")
+            if self.owner.after < 0:
+                raise KeyboardInterrupt
+            yield chunk
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def interrupted(stack: Stack, key: str, rows: list[str], after: int, **options: Any) -> None:
+    """A map that is left after at most so many answers."""
+    with Client(stack.url, key, model=MODEL, transport=Leaving(after)) as client, pytest.raises(KeyboardInterrupt):
+        mapped(client, rows, **options)
+
+
+def test_an_interrupt_detaches_and_says_what_goes_on_and_how_to_come_back(
+    stack: Stack, key: str, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*texts(3), *texts(5, ttft_ms=1500)]
+    interrupted(stack, key, rows, 2)
+    said = capsys.readouterr().out
+    assert "of 8 rows are here" in said
+    assert "committed and go on at the service, for up to $" in said
+    assert "run this cell again" in said
+    batch = said.split("client.cancel_batch('")[1].split("'")[0]
+    frame = mapped(client, rows)
+    assert (frame["status"] == "succeeded").all()
+    assert billed(stack, client) == Counter(list(frame["job_id"]))
+    assert client.cancel_batch(batch).cancelled == 0
+
+
+def test_an_interrupt_can_cancel_and_the_next_run_asks_again(
+    stack: Stack, key: str, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*texts(2), *texts(4, tokens=400, tps=20)]
+    interrupted(stack, key, rows, 1, on_interrupt="cancel")
+    assert "were cancelled" in capsys.readouterr().out
+    wait_until(lambda: not [j for j in client.list() if j.finished_at is None], "all jobs to have ended")
+    assert {job.status for job in client.list()} == {"succeeded", "cancelled"}
+    with closing(sqlite3.connect(FILE)) as db:
+        assert db.execute("select count(*) from rows").fetchone() == (6,)
+    again = mapped(client, rows[:2])
+    assert (again["status"] == "succeeded").all()
+
+
+def test_a_cell_that_awaits_detaches_when_its_task_is_cancelled(
+    stack: Stack, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*texts(2), *texts(3, ttft_ms=1500)]
+
+    async def run() -> pd.DataFrame:
+        async with AsyncClient(stack.url, key, model=MODEL) as client:
+            cell = asyncio.create_task(client.map(rows, progress=False))
+            await asyncio.sleep(1.0)
+            cell.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cell
+            return await client.map(rows, progress=False)
+
+    frame = asyncio.run(run())
+    assert (frame["status"] == "succeeded").all()
+    assert "await client.cancel_batch(" in capsys.readouterr().out
+    with Client(stack.url, key) as client:
+        assert billed(stack, client) == Counter(list(frame["job_id"]))
+
+
+def test_another_machine_takes_up_what_is_in_flight_without_the_cache(stack: Stack, client: Client) -> None:
+    rows = [*texts(3), *texts(3, ttft_ms=1500)]
+    for row in client.imap(rows, cache="here.sqlite", progress=False):
+        assert row.status == "succeeded"
+        break
+    frame = mapped(client, rows, cache="there.sqlite")
+    assert billed(stack, client) == Counter(list(frame["job_id"]))
+
+
+def forgotten(stack: Stack, job_ids: list[str]) -> None:
+    """What the service's retention does, at once: the jobs, their keys and fingerprints are gone."""
+    redis = __import__("redis").Redis.from_url(stack.redis.url)
+    with redis:
+        for job_id in job_ids:
+            redis.delete(f"onceq:{{{stack.queue}}}:job:{job_id}", f"onceq:{{{stack.queue}}}:events:{job_id}")
+
+
+def test_finished_rows_outlive_the_service(stack: Stack, client: Client) -> None:
+    rows = texts(4)
+    first = mapped(client, rows)
+    forgotten(stack, list(first["job_id"]))
+    pd.testing.assert_frame_equal(first, mapped(client, rows))
+    assert list(client.list()) == []
+
+
+def test_what_lapsed_before_it_was_fetched_is_said_and_not_paid_again(stack: Stack, client: Client) -> None:
+    rows = texts(3, ttft_ms=600)
+    for _ in client.imap(rows, progress=False):
+        break
+    jobs = [job.id for job in client.list()]
+    wait_until(lambda: all(client.get(job).finished_at for job in jobs), "the jobs to end")
+    kept = set(known(FILE))
+    forgotten(stack, jobs)
+    frame = mapped(client, rows)
+    lost = frame[frame["status"] == "gone"]
+    assert set(lost["job_id"]) == set(jobs) - kept
+    assert len(lost) >= 1
+    assert lost["error"].str.contains("may have been paid").all()
+    assert list(client.list()) == [], "nothing was posted again"
+    assert (mapped(client, rows, fresh=True)["status"] == "succeeded").all()
+
+
+def known(file: str) -> list[str]:
+    """Jobs whose outcome the cache has."""
+    with closing(sqlite3.connect(file)) as db:
+        return [row[0] for row in db.execute("select job_id from rows where outcome is not null")]
+
+
+def test_a_row_that_was_sent_long_ago_and_never_answered_is_only_asked_for(stack: Stack, client: Client) -> None:
+    rows = texts(2)
+    mapped(client, rows)
+    forgotten(stack, known(FILE))
+    with closing(sqlite3.connect(FILE)) as db:
+        db.execute("update rows set outcome = null, job_id = null, sent_at = ?", (time.time() - 86_400 * 7,))
+        db.commit()
+    assert mapped(client, rows)["status"].tolist() == ["gone", "gone"]
+
+
+def test_simulated_answers_are_remembered_apart(client: Client) -> None:
+    mapped(client, texts(1))
+    with closing(sqlite3.connect(FILE)) as db:
+        ((scope,),) = db.execute("select scope from rows").fetchall()
+    assert scope == f"{client.whoami().tenant} simulated"
+
+
+RUNS = st.lists(
+    st.tuples(
+        st.sampled_from(["whole", "interrupt", "other machine", "lost cache"]), st.integers(0, 6), st.integers(0, 3)
+    ),
+    min_size=2, max_size=5,
+)  # fmt: skip
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(runs=RUNS)
+def test_any_interleaving_of_interrupts_runs_changes_and_failures_pays_each_distinct_row_once(
+    stack: Stack, tmp_path: Path, runs: list[tuple[str, int, int]]
+) -> None:
+    key = stack.key(f"map-{uuid4().hex[:10]}")
+    with Client(stack.url, key, model=MODEL) as client:
+        good, slow, bad = texts(6), texts(2, ttft_ms=150), texts(1, fault="400")
+        cache, asked = str(tmp_path / f"{uuid4().hex}.sqlite"), set[str]()
+        for how, after, changed in runs:
+            rows = [*good[changed:], *slow, *bad, *good[-2:], *(f"changed {n} {good[n]}" for n in range(changed))]
+            asked |= set(rows) - set(bad)
+            if how == "interrupt":
+                with (
+                    Client(stack.url, key, model=MODEL, transport=Leaving(after)) as leaving,
+                    suppress(KeyboardInterrupt),
+                ):
+                    mapped(leaving, rows, cache=cache)
+            else:
+                where: str | bool = {"whole": cache, "other machine": f"{cache}-2"}.get(how, False)
+                frame = mapped(client, rows, cache=where)
+                assert Counter(frame["status"]) == {"succeeded": len(rows) - 1, "failed": 1}
+        mapped(client, sorted(asked), cache=cache)
+        bill = billed(stack, client)
+        assert max(bill.values()) == 1
+        assert sum(bill.values()) == len(asked)
