@@ -61,7 +61,7 @@ def main() -> int:
 def rate(rows: int, runs: int) -> None:
     """Both in turns, and the ratio of each pair."""
     ratios: list[float] = []
-    with running(workers=2, api_processes=1) as house, tempfile.TemporaryDirectory() as folder:
+    with running(workers=1) as house, tempfile.TemporaryDirectory() as folder:
         for run in range(runs):
             pair = {"bare": bare_rate, "map": map_rate}
             order = list(pair) if run % 2 else list(reversed(pair))

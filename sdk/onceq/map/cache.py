@@ -129,7 +129,7 @@ class SqliteCache:
             self._db.execute("pragma synchronous = normal")
             self._db.execute(_TABLE)
         except sqlite3.Error as exc:
-            raise _unusable(path, exc) from exc
+            raise _unusable(self.where, exc, "Nothing was sent.") from exc
 
     def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, Known]:
         """What is known of these."""
@@ -138,7 +138,10 @@ class SqliteCache:
             page = keys[start : start + _PAGE]
             marks = ",".join("?" * len(page))
             query = f"select key, generation, attempt, sent_at, job_id, outcome from rows where scope = ? and key in ({marks})"  # noqa: S608, E501 - marks alone
-            found.update((row[0], _known(row)) for row in self._db.execute(query, (scope, *page)))
+            try:
+                found.update((row[0], _known(row)) for row in self._db.execute(query, (scope, *page)))
+            except sqlite3.Error as exc:
+                raise _unusable(self.where, exc, "What was posted goes on, and is paid once.") from exc
         return found
 
     def sent(self, scope: str, rows: Iterable[tuple[bytes, str, int]]) -> None:
@@ -169,13 +172,14 @@ class SqliteCache:
         self._db.close()
 
     def _write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        self._db.execute("begin immediate")
         try:
+            self._db.execute("begin immediate")
             self._db.executemany(statement, rows)
-        except BaseException:
-            self._db.execute("rollback")
-            raise
-        self._db.execute("commit")
+            self._db.execute("commit")
+        except sqlite3.Error as exc:
+            with suppress(sqlite3.Error):  # where it did not begin
+                self._db.execute("rollback")
+            raise _unusable(self.where, exc, "What was posted goes on, and is paid once.") from exc
 
 
 def open_cache(cache: bool | str | Path) -> Cache:
@@ -193,8 +197,8 @@ def _known(row: tuple[Any, ...]) -> Known:
     return Known(generation, attempt, sent_at, job_id, Outcome(**json.loads(outcome)) if outcome else None)
 
 
-def _unusable(path: Path, exc: sqlite3.Error) -> ConfigurationError:
+def _unusable(where: str | None, exc: sqlite3.Error, state: str) -> ConfigurationError:
     return ConfigurationError(
-        f"the cache {path} can't be used ({exc}): name another file with cache='...', or go without it (cache=False), "
-        "and finished rows are kept by the service alone, for a day. Nothing was sent."
+        f"the cache {where} can't be used ({exc}): name another file with cache='...', or go without it (cache=False), "
+        f"and finished rows are kept by the service alone, for a day. {state}"
     )

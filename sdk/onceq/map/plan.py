@@ -79,7 +79,11 @@ class Plan:
     def start(self) -> Running:
         """Opens the cache and the bar. Raises ConfigurationError."""
         cache = open_cache(self._wish.cache)
-        bar = progress_for(self._wish.progress, self.rows, self._wish.name)
+        try:
+            bar = progress_for(self._wish.progress, self.rows, self._wish.name)
+        except ConfigurationError:
+            cache.close()
+            raise
         intake = self._intake(cache)
 
         def shape(slot: int, outcome: Outcome) -> MapRow:
