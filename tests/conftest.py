@@ -8,10 +8,22 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import Store, open_store
 from tests.stack import Stack, running_stack
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
+settings.load_profile("untimed")
+
+
+LONGEST = ("tests/service/embedded/", "tests/rows/", "tests/dashboard/test_browser.py", "tests/sdk/notebook/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first: in parallel running nobody is left with it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -21,12 +22,14 @@ import httpx2
 from onceq.wire import SCOPES, Scope
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import open_store
+from tests.nursery import Nursery, Ward
 from tests.waiting import wait_until
 
 API = "from onceq_service.settings import load_settings; from onceq_service.api.server import run; run(load_settings())"
 WORKER = (
     "from onceq_service.settings import load_settings; from onceq_service.worker.main import run; run(load_settings())"
 )
+FORKED = (API, WORKER, "onceq_service.simulator")
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE")
 
 
@@ -34,7 +37,7 @@ KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_
 class Process:
     """A child in a group of its own, its output in a file."""
 
-    popen: subprocess.Popen[bytes]
+    popen: subprocess.Popen[bytes] | Ward
     log: Path
 
     def text(self) -> str:
@@ -53,9 +56,23 @@ class Process:
             raise
 
 
+@cache
+def nursery() -> Nursery:
+    """The one that API, workers and simulators of this run's stacks come from."""
+    return Nursery(clean_environment() | {"PYTHONWARNINGS": "error"})
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours without provider keys and settings."""
+    return {k: v for k, v in os.environ.items() if k not in KEYS and not k.startswith("ONCEQ_")}
+
+
 def start(args: list[str], env: dict[str, str], log: Path) -> Process:
-    """Starts a child with no provider key of ours in its environment."""
-    clean = {k: v for k, v in os.environ.items() if k not in KEYS and not k.startswith("ONCEQ_")}
+    """Starts a child with no provider key of ours in its environment; what the nursery knows is forked from it."""
+    interpreter, how, what, *_ = args
+    if interpreter == sys.executable and what in FORKED and not env.get("LD_PRELOAD"):
+        return Process(nursery().start([how, *args[2:]], clean_environment() | env, log), log)
+    clean = clean_environment()
     out: IO[bytes] = log.open("ab")
     with out:
         popen = subprocess.Popen(

@@ -18,6 +18,8 @@ from benchmarks.posting import whole
 
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 BUSY = "import time\nwhile time.process_time() < 0.5: pass\nprint('done', flush=True)\ninput()"
 

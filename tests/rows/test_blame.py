@@ -26,6 +26,8 @@ from tests.service.api.kit import JOBS, Http, connect, http
 from tests.stack import Stack, running_stack, start, url_printed_by
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.alone
+
 SEED = int(os.environ.get("ONCEQ_BLAME_SEED") or random.SystemRandom().randrange(10**6))
 EACH = int(os.environ.get("ONCEQ_BLAME_JOBS") or 6)
 RIGHT = 0.99
