@@ -13,7 +13,7 @@ import httpx2
 from pydantic import TypeAdapter, ValidationError
 
 from onceq._http import PATIENT, Backoff, Call, Flow, error_of, exchange, problem_error, read
-from onceq._submission import Pack, Submission
+from onceq._submission import Pack, Submission, aware
 from onceq.errors import (
     APIError,
     ConnectionFailed,
@@ -198,8 +198,7 @@ def ledger_query(
 
 
 def _rfc3339(at: datetime) -> str:
-    # unbound: a pandas Timestamp is a datetime too, and its own method can't do without a zone
-    return datetime.astimezone(at).isoformat(timespec="microseconds")
+    return aware(at).isoformat(timespec="microseconds")
 
 
 def stats(backoff: Backoff) -> Flow[Stats]:

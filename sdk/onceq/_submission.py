@@ -173,10 +173,15 @@ def checked_key(key: str | None) -> str:
     return uuid.uuid4().hex if key is None else _checked_key(key)
 
 
+def aware(at: datetime) -> datetime:
+    """The time with its zone, local where it has none; of pandas too, whose Timestamp can't find that by itself."""
+    return datetime.combine(at.date(), at.timetz()).astimezone()
+
+
 def replay_request(**fields: Any) -> ReplayRequest:
     """Which jobs to replay; a `since` without a zone is local time. Raises BadRequestError."""
     since: datetime | None = fields.pop("since")
-    return _made(ReplayRequest, {**fields, "since": datetime.astimezone(since) if since else None})
+    return _made(ReplayRequest, {**fields, "since": aware(since) if since else None})
 
 
 def switch(lane: str | None, band: Band | None) -> Switch:
