@@ -124,12 +124,19 @@ class SqliteCache:
         self.where: str | None = str(path)
         try:
             self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
-            with suppress(sqlite3.OperationalError):  # a file system without shared memory keeps the plain journal
-                self._db.execute("pragma journal_mode = wal")
-            self._db.execute("pragma synchronous = normal")
-            self._db.execute(_TABLE)
         except sqlite3.Error as exc:
             raise _unusable(self.where, exc, "Nothing was sent.") from exc
+        try:
+            self._prepare()
+        except sqlite3.Error as exc:
+            self._db.close()
+            raise _unusable(self.where, exc, "Nothing was sent.") from exc
+
+    def _prepare(self) -> None:
+        with suppress(sqlite3.OperationalError):  # a file system without shared memory keeps the plain journal
+            self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = normal")
+        self._db.execute(_TABLE)
 
     def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, Known]:
         """What is known of these."""
