@@ -97,7 +97,7 @@ def waste(frame: pd.DataFrame) -> alt.Chart:
 
 def job_costs(frame: pd.DataFrame, marks: Mapping[str, float]) -> alt.LayerChart:
     """How many jobs cost how much, on a logarithmic axis; `marks` are names of lines and their US dollars."""
-    axis = alt.Axis(format="$~g", grid=False, labelOverlap=True, tickCount=6, labelFlush=False)
+    axis = alt.Axis(format="$,.4~r", grid=False, labelOverlap=True, tickCount=6, labelFlush=False)
     bars = (
         alt.Chart(frame)
         .mark_bar(color=PALETTE[0], binSpacing=1)
@@ -157,7 +157,7 @@ def forecast(frame: pd.DataFrame, limits: pd.DataFrame) -> alt.LayerChart:
 
 def dollar_axis() -> alt.Axis:
     """US dollars, as short as they can be said."""
-    return alt.Axis(format="$~g", tickCount=5, labelFlush=False)
+    return alt.Axis(format="$,.4~r", tickCount=5, labelFlush=False)
 
 
 def _usd() -> alt.Tooltip:
