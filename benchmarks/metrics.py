@@ -16,6 +16,7 @@ from benchmarks.figures import Figures, Report, cpu_per, interleaved, latency_ms
 from benchmarks.house import Address, House
 from benchmarks.posting import Load, Posted, post
 from benchmarks.streaming import Heard, Way, stream
+from benchmarks.waiting import Crowd, waiting
 
 CLIENTS: Final = 2
 """Processes that post."""
@@ -32,9 +33,15 @@ class Effort:
     sustained_s: float = 60.0
     questions: int = 60
     patience_s: float = 30.0
+    crowds: Sequence[Crowd] = (
+        Crowd(1), Crowd(10_000), Crowd(100_000), Crowd(1_000_000), Crowd(100_000, tenants=10_000),
+        Crowd(100_000, lanes=500),
+    )  # fmt: skip
 
 
-QUICK: Final = Effort(repeats=1, seconds=2.0, sustained_s=5.0, questions=10, patience_s=0.0)
+QUICK: Final = Effort(
+    repeats=1, seconds=2.0, sustained_s=5.0, questions=10, patience_s=0.0, crowds=(Crowd(1), Crowd(2_000))
+)
 
 
 def posts(effort: Effort) -> Report:
@@ -153,6 +160,14 @@ def _answer(tokens: int, tokens_per_s: float, ttft_ms: int) -> str:
     return f"[[sim tokens={tokens} tps={tokens_per_s:g} ttft_ms={ttft_ms}]]"
 
 
+def crowds(effort: Effort) -> Report:
+    """Whether what waits costs something: by jobs, tenants, lanes."""
+    cases = {
+        f"{c.jobs:,} jobs, {c.tenants:,} tenants, {c.lanes} lanes": partial(waiting, c) for c in effort.crowds
+    }  # fmt: skip
+    return interleaved("crowds", cases, 1, effort.patience_s)
+
+
 METRICS: Final[dict[str, Callable[[Effort], Report]]] = {
-    "posts": posts, "ttft": ttft, "relay": relay, "sustained": sustained,
+    "posts": posts, "ttft": ttft, "relay": relay, "sustained": sustained, "crowds": crowds,
 }  # fmt: skip
