@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from onceq.wire import JobRequest
 from onceq_service.api.admission import Defaults, admission
@@ -39,4 +41,4 @@ class Door:
         models = self.catalog.chain(request.models())
         known = wanted(self.tariff, request, models, self.defaults.max_calls)
         asked = admission(known, key, None, models, self.seal, self.defaults, retry_of)
-        return replace(asked, id=f"job_{at_ms:012x}{self.rng.getrandbits(80):020x}")
+        return msgspec.structs.replace(asked, id=f"job_{at_ms:012x}{self.rng.getrandbits(80):020x}")
