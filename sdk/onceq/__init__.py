@@ -10,6 +10,7 @@ from typing import Any
 from onceq._async_client import AsyncClient
 from onceq._async_handles import AsyncJobHandle, AsyncJobStream
 from onceq._client import Client
+from onceq._filters import JobFilters
 from onceq._handles import JobHandle, JobStream
 from onceq._stream import Reset, StreamEvent
 from onceq._submission import JobOptions, MapOptions
@@ -86,6 +87,7 @@ __all__ = [
     "JobError",
     "JobExpired",
     "JobFailed",
+    "JobFilters",
     "JobHandle",
     "JobOptions",
     "JobRequest",

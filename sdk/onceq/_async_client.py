@@ -21,6 +21,7 @@ from onceq import _flows, frames
 from onceq._async_handles import AsyncJobHandle, AsyncJobStream
 from onceq._config import discover
 from onceq._drive import AsyncDriver
+from onceq._filters import JobFilters, query
 from onceq._flows import Ledger
 from onceq._http import Backoff
 from onceq._submission import (
@@ -56,6 +57,7 @@ from onceq.wire import (
     Costs,
     Health,
     Job,
+    JobPage,
     JobRequest,
     Lanes,
     LedgerEntry,
@@ -64,7 +66,6 @@ from onceq.wire import (
     Quote,
     Scope,
     Stats,
-    Status,
     SubmittedJob,
 )
 
@@ -377,22 +378,12 @@ class AsyncClient:
         """Cancel the job for everyone who joined it; a job that has ended stays as it is. Returns it as it stands."""
         return await self._driver.run(_flows.cancel(job_id, self._backoff))
 
-    async def list(
-        self,
-        *,
-        status: Status | None = None,
-        team: str | None = None,
-        model: str | None = None,
-        since: datetime | None = None,
-        error: str | None = None,
-        replayed: bool | None = None,
-        page_size: int | None = None,
-    ) -> AsyncIterator[Job]:
-        """Iterate jobs, newest first; pages are fetched as you get to them. A `since` without a zone is local time.
+    async def list(self, *, page_size: int | None = None, **where: Unpack[JobFilters]) -> AsyncIterator[Job]:
+        """Iterate jobs, newest first, those that fit `onceq.JobFilters`; pages are fetched as you get to them.
 
-        Dead letters are `status="failed", replayed=False`; `error` is the code of a cause.
+        Where few of many fit, the next one may take a few requests: `list_page` says after each how far it has looked.
         """
-        filters, cursor = _flows.filters(status, team, model, since, error, replayed, page_size), None
+        filters, cursor = query(where, page_size), None
         while True:
             page = await self._driver.run(_flows.page(filters, cursor, self._backoff))
             for job in page.jobs:
@@ -400,6 +391,15 @@ class AsyncClient:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def list_page(
+        self, *, cursor: str | None = None, page_size: int | None = None, **where: Unpack[JobFilters]
+    ) -> JobPage:
+        """One page of `list` in one request, which does bounded work whatever fits; `cursor` is a `next_cursor` before.
+
+        It may be short, or empty, and yet have a `next_cursor`: `looked_back_to` says how far it has looked.
+        """
+        return await self._driver.run(_flows.page(query(where, page_size), cursor, self._backoff))
 
     async def replay(self, job_id: str, *, idempotency_key: str | None = None) -> AsyncJobHandle:
         """Ask an ended job's question again: a new job with `retry_of`, and a new bill. Raises ConflictError."""
@@ -570,16 +570,7 @@ class AsyncClient:
         return await self._driver.run(_flows.costs(query, self._backoff))
 
     async def jobs_frame(
-        self,
-        *,
-        status: Status | None = None,
-        team: str | None = None,
-        model: str | None = None,
-        since: datetime | None = None,
-        error: str | None = None,
-        replayed: bool | None = None,
-        labels: Sequence[str] | None = None,
-        limit: int | None = None,
+        self, *, labels: Sequence[str] | None = None, limit: int | None = None, **where: Unpack[JobFilters]
     ) -> pd.DataFrame:
         """Your tenant's jobs as a frame, newest first, one row a job under its id; takes the filters of `list`.
 
@@ -587,7 +578,7 @@ class AsyncClient:
         that become columns (`label_<key>`; None: those that occur). At most `limit` jobs, 10,000 without one, and then
         a warning says where there are more. Only what the service still keeps is there (24 h after its end, as a rule).
         """
-        wanted = _flows.filters(status, team, model, since, error, replayed, None)
+        wanted = query(where)
         return frames.jobs_frame(await self._driver.run(_flows.newest(wanted, limit, self._backoff)), labels=labels)
 
     async def costs_frame(

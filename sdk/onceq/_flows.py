@@ -12,8 +12,9 @@ from urllib.parse import quote
 import httpx2
 from pydantic import TypeAdapter, ValidationError
 
+from onceq._filters import Query, rfc3339
 from onceq._http import PATIENT, Backoff, Call, Flow, error_of, exchange, problem_error, read
-from onceq._submission import Pack, Submission, aware
+from onceq._submission import Pack, Submission
 from onceq.errors import (
     APIError,
     ConnectionFailed,
@@ -193,12 +194,8 @@ def ledger_query(
 ) -> dict[str, str]:
     """The query of ledger rows; times without a zone are local time."""
     times = {"since": since, "until": until, "restated_at": restated_at}
-    given = {name: _rfc3339(at) for name, at in times.items() if at is not None}
+    given = {name: rfc3339(at) for name, at in times.items() if at is not None}
     return given | ({"limit": str(page_size)} if page_size else {})
-
-
-def _rfc3339(at: datetime) -> str:
-    return aware(at).isoformat(timespec="microseconds")
 
 
 def stats(backoff: Backoff) -> Flow[Stats]:
@@ -220,7 +217,7 @@ def cost_query(
 ) -> dict[str, str | Sequence[str]]:
     """The query of costs; times without a zone are local time."""
     times = {"since": since, "until": until, "restated_at": restated_at}
-    given = {name: _rfc3339(at) for name, at in times.items() if at is not None}
+    given = {name: rfc3339(at) for name, at in times.items() if at is not None}
     return {"interval": interval, "group_by": list(group_by), **given}
 
 
@@ -278,13 +275,13 @@ _ENDED_WITHOUT: Final[dict[str, type[JobError]]] = {
 }
 
 
-def page(filters: Mapping[str, str], cursor: str | None, backoff: Backoff) -> Flow[JobPage]:
+def page(filters: Query, cursor: str | None, backoff: Backoff) -> Flow[JobPage]:
     """One page of jobs, newest first."""
     params = {**filters, "cursor": cursor} if cursor else filters
     return read(JobPage.model_validate_json, (yield from exchange(Call("GET", "/v1/jobs", params=params), backoff)))
 
 
-def newest(filters: Mapping[str, str], limit: int | None, backoff: Backoff) -> Flow[list[Job]]:
+def newest(filters: Query, limit: int | None, backoff: Backoff) -> Flow[list[Job]]:
     """At most `limit` jobs, newest first, in pages; None: FRAME_ROWS, and a warning where that left some out."""
     most = FRAME_ROWS if limit is None else limit
     jobs: list[Job] = []
@@ -298,28 +295,6 @@ def newest(filters: Mapping[str, str], limit: int | None, backoff: Backoff) -> F
     if limit is None:
         warnings.warn(f"these are the newest {most} jobs of more: filter them, or pass limit=.", stacklevel=4)
     return jobs[:most]
-
-
-def filters(
-    status: str | None,
-    team: str | None,
-    model: str | None,
-    since: datetime | None,
-    error: str | None,
-    replayed: bool | None,
-    page_size: int | None,
-) -> dict[str, str]:
-    """The query of a job list; a `since` without a zone is local time, as everywhere in Python."""
-    given = {
-        "status": status,
-        "team": team,
-        "model": model,
-        "since": _rfc3339(since) if since else None,
-        "error": error,
-        "replayed": None if replayed is None else str(replayed).lower(),
-        "limit": str(page_size) if page_size else None,
-    }
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def submit_batch(packs: Sequence[Pack], backoff: Backoff) -> Flow[list[SubmittedJob | OnceqError]]:

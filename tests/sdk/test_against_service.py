@@ -92,12 +92,19 @@ def test_a_finished_log_is_read_once_and_then_is_at_its_end(stack: Stack, connec
 def test_lists_stats_ledger_and_batch_are_what_the_service_says(stack: Stack, connect: Callable[..., Any]) -> None:
     client = connect(stack.url, stack.key(tenant="sdk-lists"))
     tag = "[[sim tokens=3 tps=0 ttft_ms=0]]"
-    handles = client.submit_batch([f"{i} {tag}" for i in range(5)], team="blue", fresh=True)
+    handles = client.submit_batch(
+        [f"{i} {tag}" for i in range(5)], team="blue", fresh=True, user="ada", labels={"run": "7"}
+    )
     done = [handle.result() for handle in handles]
     assert {job.team for job in done} == {"blue"}
     listed = list(client.list(team="blue", page_size=2))
     assert {job.id for job in listed[:5]} == {handle.id for handle in handles}
     assert [job.created_at for job in listed] == sorted((job.created_at for job in listed), reverse=True)
+    first = min(job.created_at for job in done)
+    found = {job.id for job in client.list(user="ada", label={"run": "7"}, band="standard", since=first)}
+    assert {handle.id for handle in handles} <= found
+    nothing = client.list_page(label={"run": "8"})
+    assert (nothing.jobs, nothing.next_cursor, nothing.looked_at) == ([], None, len(listed))
     assert [row.outcome for row in client.ledger(handles[0].id)] == ["ok"]
     asked = client.request(handles[0].id)
     assert (asked.prompt, asked.team) == (f"0 {tag}", "blue")

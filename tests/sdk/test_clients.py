@@ -257,6 +257,30 @@ def test_list_fetches_pages_as_they_are_needed(fake: FakeService, client: Any) -
     assert datetime.fromisoformat(fake.seen[0].query["since"]) == datetime(2026, 11, 1, tzinfo=UTC)
 
 
+def test_a_page_is_one_request_and_tells_how_far_it_has_looked(fake: FakeService, client: Any) -> None:
+    told: dict[str, Any] = {"jobs": [], "next_cursor": "c2", "looked_at": 5000}
+    told["looked_back_to"] = "2026-11-01T12:00:00Z"
+    fake.on("GET /v1/jobs", answer(told))
+    page = client.list_page(
+        cursor="c1", user="ada", key="key_1", band="batch", verdict="queue", replayed=False, label={"version": "v=2"},
+        until=datetime(2026, 11, 2, tzinfo=UTC), team=None,
+    )  # fmt: skip
+    assert (page.jobs, page.next_cursor, page.looked_at) == ([], "c2", 5000)
+    assert page.looked_back_to == datetime(2026, 11, 1, 12, tzinfo=UTC)
+    (seen,) = fake.seen
+    until = seen.query.pop("until")
+    assert datetime.fromisoformat(until) == datetime(2026, 11, 2, tzinfo=UTC)
+    assert seen.query == {
+        "cursor": "c1", "user": "ada", "key": "key_1", "band": "batch", "verdict": "queue", "replayed": "false",
+        "label": "version=v=2",
+    }  # fmt: skip
+
+
+def test_a_filter_that_does_not_exist_is_an_error(client: Any) -> None:
+    with pytest.raises(TypeError, match="colour"):
+        list(client.list(colour="blue"))
+
+
 def test_stats_ledger_and_health_are_typed(fake: FakeService, client: Any) -> None:
     totals: dict[str, Any] = {}
     fake.on("GET /v1/stats", answer({

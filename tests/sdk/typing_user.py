@@ -80,6 +80,7 @@ def refused(client: onceq.Client) -> None:
     """What a type checker must say no to; an ignore that is not needed is an error too."""
     client.submit("Hello", max_token=10)  # pyright: ignore[reportCallIssue]
     client.submit(42)  # pyright: ignore[reportArgumentType]
+    client.list(statuses="failed")  # pyright: ignore[reportCallIssue]
     client.list(status="done")  # pyright: ignore[reportArgumentType]
 
 

@@ -174,10 +174,16 @@ class StreamToken(Answer):
 
 
 class JobPage(Answer):
-    """`GET /v1/jobs`, newest first. `next_cursor` is null on the last page."""
+    """`GET /v1/jobs`, newest first. `next_cursor` is null on the last page.
+
+    A page does bounded work: it looks at some thousand jobs (`looked_at`), back to those made at `looked_back_to`
+    (null: it saw none). Where few fit it may hold few or none, and yet `next_cursor` goes on from there.
+    """
 
     jobs: list[Job]
     next_cursor: str | None = None
+    looked_at: int = 0
+    looked_back_to: datetime | None = None
 
 
 class FieldError(Answer):

@@ -6,9 +6,10 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from onceq.wire import Job, JobPage, JobRequest, LedgerEntry, Status, StreamToken
+from onceq.wire import Band, Job, JobPage, JobRequest, LedgerEntry, Status, StreamToken, Verdict
+from onceq.wire.words import ModelName, Name
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Canceller, Reader
 from onceq_service.api.door import HEADS
@@ -24,23 +25,32 @@ CANCEL_WAIT_S = 1.0
 """How long a cancel waits for the worker to let go, so that most callers see the final state."""
 POLL_AGAIN_S = 1
 JSON = "application/json"
+LabelFilter = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}=[^\x00-\x1f\x7f]{1,100}$")]
 
 router = APIRouter(tags=["jobs"])
 
 
 class ListQuery(BaseModel):
-    """`GET /v1/jobs`: which jobs; `since` is a time of creation, `cursor` the `next_cursor` of the page before.
+    """`GET /v1/jobs`: which jobs; `since` and `until` are times of creation, `cursor` a `next_cursor` of a page before.
 
-    Dead letters are `status=failed&replayed=false`, those of one cause have its code as `error`.
+    Dead letters are `status=failed&replayed=false`, those of one cause have its code as `error`. `key` is the id of an
+    API key; `label` is `name=value`, and where it is repeated each of them must fit. A page looks at 5,000 jobs at
+    most: where few fit it may be short or empty, says how far it has looked, and its `next_cursor` goes on from there.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     status: Status | None = None
-    team: str | None = None
-    model: str | None = None
+    team: Name | None = None
+    model: ModelName | None = None
+    band: Band | None = None
+    verdict: Verdict | None = None
+    key: Name | None = None
+    user: Name | None = None
+    label: Annotated[list[LabelFilter], Field(max_length=4)] = []
     since: AwareDatetime | None = None
-    error: str | None = None
+    until: AwareDatetime | None = None
+    error: Name | None = None
     replayed: bool | None = None
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
@@ -63,8 +73,14 @@ async def list_jobs(service: In, key: Reader, where: Annotated[ListQuery, Query(
         team=where.team,
         models=models,
         since=where.since,
+        until=where.until,
         error=where.error,
         replayed=where.replayed,
+        band=where.band,
+        verdict=where.verdict,
+        key=where.key,
+        user=where.user,
+        labels=dict(label.split("=", 1) for label in where.label),
     )
     try:
         return await service.store.jobs.list(key.tenant, wanted, cursor=where.cursor, limit=where.limit)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from itertools import islice
 from typing import Annotated, Literal
 
 import typer
 from pydantic import TypeAdapter
 
-from onceq import Client, Job, JobHandle, LedgerEntry, OnceqError
-from onceq.wire import PHASES, Phases, Status
+from onceq import Client, Job, JobFilters, JobHandle, LedgerEntry, OnceqError
+from onceq.wire import PHASES, Band, Phases, Status, Verdict
 from onceq_service.cli.options import AsJson
 from onceq_service.cli.output import age, money, say, seconds, table, usd
 
@@ -36,18 +38,37 @@ def list_jobs(
     status: Annotated[Status | None, typer.Option(help="Only jobs in this state.")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
     team: Annotated[str | None, typer.Option(help="Only this team's.")] = None,
+    user: Annotated[str | None, typer.Option(help="Only this user's.")] = None,
+    key: Annotated[str | None, typer.Option(help="Only those posted with this API key, by its id.")] = None,
+    band: Annotated[Band | None, typer.Option(help="Only this band.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Only those with this label, name=value; repeatable.")] = None,
+    verdict: Annotated[Verdict | None, typer.Option(help="Only those that this made slow, or failed.")] = None,
     error: Annotated[str | None, typer.Option(help="Only those that failed for this cause, an error's code.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only those made since (local time).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only those made until (local time).")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many, newest first.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
+    where = JobFilters(
+        status=status, model=model, team=team, user=user, key=key, band=band, label=_labels(label or ()),
+        verdict=verdict, error=error, since=since, until=until,
+    )  # fmt: skip
     with Client() as client:
-        newest_first = client.list(status=status, model=model, team=team, error=error, page_size=min(limit, 100))
-        found = list(islice(newest_first, limit))
+        found = list(islice(client.list(page_size=min(limit, 100), **where), limit))
     if as_json:
         say(TypeAdapter(list[Job]).dump_json(found, indent=2).decode())
     else:
-        say("\n".join(job_table(found)) if found else 'no jobs yet: onceq ask "..." makes one')
+        nothing = "no job fits" if any(where.values()) else 'no jobs yet: onceq ask "..." makes one'
+        say("\n".join(job_table(found)) if found else nothing)
+
+
+def _labels(given: Iterable[str]) -> dict[str, str]:
+    """`name=value` of each; raises BadParameter."""
+    pairs = [label.partition("=") for label in given]
+    if not all(name and value for name, _, value in pairs):
+        raise typer.BadParameter("a label is given as name=value, as in --label version=v4")
+    return {name: value for name, _, value in pairs}
 
 
 @group.command()

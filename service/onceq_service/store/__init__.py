@@ -26,8 +26,9 @@ from onceq_service.store.errors import (
     StoreUnavailable,
 )
 from onceq_service.store.events import EventLog
+from onceq_service.store.find import Filter
 from onceq_service.store.gauges import Gauges
-from onceq_service.store.jobs import Admission, Filter, Jobs, admitted, new_job_id
+from onceq_service.store.jobs import Admission, Jobs, admitted, new_job_id
 from onceq_service.store.keys import Keys
 from onceq_service.store.lanes import Lanes
 from onceq_service.store.ledger import Ledger

@@ -7,22 +7,21 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal, cast
 
 import msgspec
 
-from onceq.wire import TERMINAL, Disposition, Durability, Job, JobPage, Status, SubmittedJob, Waiting
+from onceq.wire import TERMINAL, Disposition, Durability, Job, JobPage, SubmittedJob, Waiting
 from onceq_service.store import scripts
 from onceq_service.store._admissions import Admissions
 from onceq_service.store._pipe import Arg, Pipe
 from onceq_service.store.errors import BudgetRefused, CostTooHigh, KeyReused, NotThere
+from onceq_service.store.find import Filter, find, read_cursor, write_cursor
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
 from onceq_service.store.views import SHOWN, Fields, at, fields_of, fold_frames, job_view, submitted
 
 CancelOutcome = Literal["unknown", "cancelled", "requested", "ended"]
-STATUSES: tuple[Status, ...] = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
 
 
 _NO_BUDGET = ("over_budget", "unbounded", "stale")
@@ -104,28 +103,6 @@ class Admitted:
     fields: Fields
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which jobs to list; None means any."""
-
-    status: Status | None = None
-    team: str | None = None
-    models: Sequence[str] | None = None
-    since: datetime | None = None
-    error: str | None = None
-    """The code of its error."""
-    replayed: bool | None = None
-
-    def fits(self, job: Job) -> bool:
-        """Whether a job passes what the index can't decide."""
-        return (
-            self.team in (None, job.team)
-            and (self.models is None or job.model in self.models)
-            and self.error in (None, job.error.code if job.error else "")
-            and self.replayed in (None, job.replayed_by is not None)
-        )
-
-
 class Jobs:
     """The jobs of a queue, as the API sees them."""
 
@@ -189,46 +166,15 @@ class Jobs:
         await self._pipe.script(scripts.STUCK, self._keys.root, [job_id, round(blocked_s * 1000)])
 
     async def list(self, tenant: str, where: Filter, *, cursor: str | None, limit: int) -> JobPage:
-        """Newest first. Bounded work: a page looks at no more than ten times its size; it may be short, not wrong."""
-        found: list[Job] = []
-        position = _read_cursor(cursor)
-        for _ in range(10):
-            ids = await self._ids(tenant, where, position, limit)
-            jobs = await asyncio.gather(*(self.get(job_id, tenant) for _, job_id in ids))
-            for position, job in zip(ids, jobs, strict=True):
-                if job is not None and where.fits(job):
-                    found.append(job)
-                if len(found) == limit:
-                    return JobPage(jobs=found, next_cursor=_write_cursor(position))
-            if len(ids) < limit:
-                return JobPage(jobs=found, next_cursor=None)
-        return JobPage(jobs=found, next_cursor=_write_cursor(position))
-
-    async def _ids(
-        self, tenant: str, where: Filter, before: tuple[int, str] | None, limit: int
-    ) -> Sequence[tuple[int, str]]:
-        """The newest ids of the wanted statuses, older than `before`, merged over the indexes."""
-        low = str(round(where.since.timestamp() * 1000)) if where.since else "-inf"
-        high = str(before[0]) if before else "+inf"
-        statuses = (where.status,) if where.status else STATUSES
-        names = [self._keys("index", tenant, status) for status in statuses]
-        found = await asyncio.gather(*(self._index(name, high, low, before, limit) for name in names))
-        return sorted({row for rows in found for row in rows}, reverse=True)[:limit]
-
-    async def _index(
-        self, name: str, high: str, low: str, before: tuple[int, str] | None, limit: int
-    ) -> Sequence[tuple[int, str]]:
-        """At least `limit` ids of one index, newest first, where it has as many."""
-        found: list[tuple[int, str]] = []
-        skip = 0
-        while True:  # ids of one millisecond share a score: read on until the page is past the cursor
-            args = (name, high, low, "BYSCORE", "REV", "LIMIT", skip, limit + 1, "WITHSCORES")
-            flat = cast("list[bytes]", await self._pipe.command("ZRANGE", *args))
-            rows = [(int(float(flat[n + 1])), flat[n].decode()) for n in range(0, len(flat), 2)]
-            found += [row for row in rows if before is None or row < before]
-            if len(found) >= limit or len(rows) <= limit:
-                return found
-            skip += len(rows)
+        """Newest first; raises ValueError for a cursor that no page gave. Bounded work: see find.py."""
+        found = await find(self._pipe, self._keys, tenant, where, read_cursor(cursor), limit)
+        jobs = await asyncio.gather(*(self.get(job_id, tenant) for job_id in found.ids))
+        return JobPage(
+            jobs=[job for job in jobs if job is not None],
+            next_cursor=write_cursor(found.position) if found.more else None,
+            looked_at=found.looked,
+            looked_back_to=at(found.position[0]) if found.position else None,
+        )
 
     async def view(self, job_id: str, fields: Fields) -> Job:
         """The job that these fields are of, with the text that it has so far."""
@@ -320,16 +266,3 @@ def _fields(a: Admission, retention: Retention) -> list[Arg]:
         if amount is not None:
             always += (name, amount)
     return always
-
-
-def _read_cursor(cursor: str | None) -> tuple[int, str] | None:
-    if cursor is None:
-        return None
-    score, _, job_id = cursor.partition("-")
-    if not score.isdigit() or not job_id:
-        raise ValueError("cursor is not one that a page gave")
-    return int(score), job_id
-
-
-def _write_cursor(position: tuple[int, str] | None) -> str | None:
-    return None if position is None else f"{position[0]}-{position[1]}"

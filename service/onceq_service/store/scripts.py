@@ -44,6 +44,8 @@ LEARN: Final = load("learn", "lane, limits, requests_used, brake_ms")
 PAUSE: Final = load("pause", "kind (lane | band), name, word (pause | resume)")
 BUDGET: Final = load("budget", "id, account, before, value")
 ALERT: Final = load("alert", "id, hold_ms")
+FIND: Final = load("find", "tenant, most, look, low, high, score, id, statuses, (name, value)...")
+"""Reads, and changes nothing; all others are transitions."""
 
 ALL: Final[tuple[Script, ...]] = (
     ADMIT, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, DEFER, RELEASE, BEAT, CANCEL, FOLD, TEND, WATCH,

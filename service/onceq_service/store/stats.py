@@ -12,7 +12,7 @@ import msgspec
 
 from onceq.wire import PHASES, VERDICTS, CostPoint, Depth, LedgerEntry, Quantiles, Totals, WorkerInfo
 from onceq_service.store._pipe import Pipe
-from onceq_service.store.jobs import STATUSES
+from onceq_service.store.find import STATUSES
 from onceq_service.store.keys import Keys
 from onceq_service.store.views import Fields, at, fields_of
 

@@ -83,6 +83,8 @@ def test_jobs_lists_shows_and_filters(user: Shell) -> None:
     assert (failed["status"], succeeded["status"]) == ("failed", "succeeded")
     assert failed["id"] not in user.output("jobs", "list", "--status", "succeeded")
     assert len(user.output("jobs", "list", "-n", "1").splitlines()) == 2
+    assert user.output("jobs", "list", "--label", "run=7", "--since", "2026-01-01") == "no job fits\n"
+    assert "name=value" in user("jobs", "list", "--label", "run").stderr
     page = user.output("jobs", "show", succeeded["id"])
     assert "succeeded (simulated)" in page
     assert "1 billed of 1 tried" in page
