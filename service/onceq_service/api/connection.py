@@ -14,10 +14,17 @@ from starlette.types import Scope
 EXTENSION: Final = "onceq.connection"
 
 
+class Flow(Protocol):
+    """Of uvicorn: whether a client takes what is written."""
+
+    write_paused: bool
+
+
 class Connection(Protocol):
     """One client's connection."""
 
     on_stop: Callable[[], object] | None
+    flow: Flow
 
     def cut(self) -> None:
         """Drops it at once, with what has not been sent yet."""
@@ -34,6 +41,12 @@ def cut(scope: Scope) -> None:
     connection = connection_of(scope)
     if connection is not None:
         connection.cut()
+
+
+def flows(scope: Scope) -> bool:
+    """Whether a write would end at once; never known under a server that is not ours."""
+    connection = connection_of(scope)
+    return connection is not None and not connection.flow.write_paused
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 A stream holds two tasks: one pumps frames, one listens for the client's leaving, keeps the connection alive and cuts
 a reader that is stuck. Whichever ends first ends the other, and the subscription with it.
+
+A reader that keeps up is written to from the subscriber's own read, without a task: that is nearly every frame. The
+pump has the log, gaps, and readers that are slower than their job.
 """
 
 from __future__ import annotations
@@ -9,18 +12,18 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from functools import partial
-from typing import Final
+from typing import Final, cast
 from urllib.parse import parse_qs
 
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from onceq_service.api.auth import KEY, require
 from onceq_service.api.body import Heads
-from onceq_service.api.connection import cut, stopping
+from onceq_service.api.connection import cut, flows, stopping
 from onceq_service.api.door import HEADS
 from onceq_service.api.jobs import shown_of
 from onceq_service.api.presence import watched
@@ -29,6 +32,7 @@ from onceq_service.api.replies import Reply, send_reply
 from onceq_service.api.service import Service, cancel_all
 from onceq_service.api.waiting import has_ended
 from onceq_service.store import StoreUnavailable
+from onceq_service.store.events import Take
 from onceq_service.store.views import Fields
 
 SEND_TIMEOUT_S: Final = 30.0
@@ -40,7 +44,8 @@ HEADERS: Final = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
-Follow = Callable[[int], AsyncGenerator[bytes]]
+Follow = Callable[[int, Take], AsyncGenerator[bytes]]
+"""Frames behind a number; those that `Take` takes at once need not come."""
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 
 
@@ -109,6 +114,10 @@ def last_number(chunk: bytes) -> int:
     return int(line.removeprefix(b"id: "))
 
 
+def _body(chunk: bytes) -> Message:
+    return {"type": "http.response.body", "body": chunk, "more_body": True}
+
+
 class Stream:
     """One reader's connection."""
 
@@ -160,15 +169,30 @@ class Stream:
                 return
 
     async def _relay(self) -> None:
-        async with aclosing(self._follow(self._after)) as frames:
+        async with aclosing(self._follow(self._after, self._take)) as frames:
             async for chunk in frames:
                 if chunk:
                     await self._write(chunk)
                     self._after = last_number(chunk)
 
+    def _take(self, seq: int, frame: bytes) -> bool:
+        """Writes a frame now, if that ends at once."""
+        if self._sending_since is not None or not flows(self._scope):
+            return False
+        sending = cast("Coroutine[object, None, None]", self._send(_body(frame)))
+        try:
+            sending.send(None)
+        except StopIteration:
+            self._after, self._sent_at = seq, time.monotonic()
+            return True
+        except Exception:  # noqa: BLE001 - the pump meets it again; here it would end the subscription of all readers
+            return False
+        sending.close()
+        return False
+
     async def _write(self, chunk: bytes) -> None:
         self._sending_since = time.monotonic()
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._send(_body(chunk))
         self._sent_at = time.monotonic()
         self._blocked_s += self._sent_at - self._sending_since
         self._sending_since = None

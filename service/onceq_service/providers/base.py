@@ -11,6 +11,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import msgspec
+
 from onceq.wire import DeltaKind, FinishReason, JobRequest, Output
 from onceq_service.settings import ProviderKind
 
@@ -21,8 +23,7 @@ Cause = Literal["refused", "rejected", "broken", "timeout"]
 `timeout`: no answer came within the time for the first byte: may be billed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(msgspec.Struct, frozen=True):
     """A piece of the answer. For a `tool_call`, `text` is a fragment of the arguments of the call number `index`."""
 
     kind: DeltaKind

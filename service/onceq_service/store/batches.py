@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from onceq_service.store._pipe import Pipe
-from onceq_service.store.events import EventLog
+from onceq_service.store.events import EventLog, Take
 from onceq_service.store.keys import Keys
 
 PAGE: Final = 100
@@ -43,8 +43,8 @@ class Batches:
         ended = _number(newest[0][0]) if newest else 0
         return BatchState(ended, live) if ended or live else None
 
-    async def follow(self, tenant: str, batch: str, after: int) -> AsyncGenerator[bytes]:
-        """Terminal events with outputs behind number `after`, as SSE frames, several at a time.
+    async def follow(self, tenant: str, batch: str, after: int, _take: Take | None = None) -> AsyncGenerator[bytes]:
+        """Terminal events with outputs behind number `after`, as SSE frames, several at a time; each is read here.
 
         Ends when all jobs that are in the batch by then have ended.
         """

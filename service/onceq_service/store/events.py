@@ -8,7 +8,7 @@ resubscription, the log's last number is looked up, because Pub/Sub may drop eve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import cast
 
@@ -36,36 +36,62 @@ def ends(frame: bytes) -> bool:
     return frame.split(b"\n", 2)[1] in _ENDS
 
 
-class Mailbox:
-    """Frames that came in for one reader since it last looked."""
+Take = Callable[[int, bytes], bool]
+"""Takes the frame of a number at once; False when it can't now."""
 
-    def __init__(self) -> None:
+
+class Mailbox:
+    """One reader: the number that it has reached, and what came in since it last looked.
+
+    While it waits and lacks nothing, a frame that `take` takes at once needs no look at all.
+    """
+
+    def __init__(self, after: int, take: Take | None = None) -> None:
+        self.after = after
         self.frames: list[tuple[int, bytes]] = []
         self.check_log = True
+        self.over = False
+        """The terminal event was taken."""
+        self._take = take
+        self._waits = False
+        self._heard = False
         self._wake = asyncio.Event()
 
     def put(self, seq: int, frame: bytes) -> None:
         """Adds a frame; a reader too far behind is sent to the log instead."""
+        if self._waits and seq == self.after + 1 and self._take is not None and self._take(seq, frame):
+            self.after, self._heard = seq, True
+            if ends(frame):
+                self.over = True
+                self._ring()
+            return
         if len(self.frames) >= MAILBOX:
             self.frames.clear()
             self.check_log = True
         else:
             self.frames.append((seq, frame))
-        self._wake.set()
+        self._ring()
 
     def look_at_log(self) -> None:
         """Something may have been missed."""
         self.check_log = True
-        self._wake.set()
+        self._ring()
 
     async def wait(self) -> None:
-        """Until something came, at most QUIET_S; silence sends the reader to the log."""
+        """Until there is something to look at, at most QUIET_S; silence sends the reader to the log."""
+        self._waits, self._heard = True, False
         try:
             async with asyncio.timeout(QUIET_S):
                 await self._wake.wait()
         except TimeoutError:
-            self.check_log = True
+            self.check_log = self.check_log or not self._heard
+        finally:
+            self._waits = False
         self._wake.clear()
+
+    def _ring(self) -> None:
+        self._waits = False
+        self._wake.set()
 
 
 class EventLog:
@@ -80,20 +106,21 @@ class EventLog:
         self._changed = asyncio.Event()
         self._subscribing = asyncio.Lock()
 
-    async def follow(self, job_id: str, after: int) -> AsyncGenerator[bytes]:
+    async def follow(self, job_id: str, after: int, take: Take | None = None) -> AsyncGenerator[bytes]:
         """Frames after number `after`, as bytes, several at a time; ends behind the terminal event.
 
-        When the log itself is gone (results live longer) it is one `snapshot` without a number and the terminal event.
+        With `take` they come only where that does not take them at once. When the log itself is gone (results live
+        longer) it is one `snapshot` without a number and the terminal event.
         """
-        async with self.listening(job_id) as box:
-            while True:
+        async with self.listening(job_id, after, take) as box:
+            while not box.over:
                 if box.check_log:
                     box.check_log = False
-                    frames, gone = await self._read(job_id, after)
+                    frames, gone = await self._read(job_id, box.after)
                 else:
-                    frames, gone = await self._live(job_id, after, box)
+                    frames, gone = await self._live(job_id, box.after, box)
                 if frames:
-                    after += len(frames)
+                    box.after += len(frames)
                     box.check_log = box.check_log or len(frames) >= PAGE
                     yield b"".join(frames)
                     if ends(frames[-1]):
@@ -105,9 +132,9 @@ class EventLog:
                     await box.wait()
 
     @asynccontextmanager
-    async def listening(self, topic: str) -> AsyncGenerator[Mailbox]:
+    async def listening(self, topic: str, after: int = 0, take: Take | None = None) -> AsyncGenerator[Mailbox]:
         """A mailbox for what is published under a name that ends as a job's id does."""
-        box = Mailbox()
+        box = Mailbox(after, take)
         try:
             await self._join(topic, box)
             yield box
@@ -196,13 +223,24 @@ class EventLog:
     async def _receive(self) -> None:
         """For as long as there is a connection; a subscription that failed while Redis was away has none."""
         while self._pubsub.connection is not None:
-            message = cast("list[object] | None", await self._pubsub.parse_response(block=True))
-            if message is None:
-                continue
-            if message[0] == b"message":
-                self._deliver(cast("bytes", message[2]))
-            elif message[0] == b"subscribe":
-                self._recheck(cast("bytes", message[1]).decode())
+            self._heard(cast("list[object] | None", await self._pubsub.parse_response(block=True)))
+            for message in self._read_along():
+                self._heard(message)
+
+    def _read_along(self) -> Iterator[list[object]]:
+        """Messages that the connection has read together with the last one, without a step through redis-py each."""
+        parser = getattr(self._pubsub.connection, "_parser", None)
+        reader = getattr(parser, "_reader", None)
+        while reader is not None and isinstance(message := reader.gets(), list):
+            yield cast("list[object]", message)
+
+    def _heard(self, message: list[object] | None) -> None:
+        if message is None:
+            return
+        if message[0] == b"message":
+            self._deliver(cast("bytes", message[2]))
+        elif message[0] == b"subscribe":
+            self._recheck(cast("bytes", message[1]).decode())
 
     def _deliver(self, data: bytes) -> None:
         head, frame = data.split(b"\n", 1)

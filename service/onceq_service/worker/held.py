@@ -35,6 +35,7 @@ class Holding:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._jobs: dict[str, Held] = {}
+        self._alone = 0
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -42,18 +43,22 @@ class Holding:
     @property
     def free(self) -> int:
         """How many more jobs fit; none beside one that has to run alone."""
-        alone = any(held.claim.alone for held in self._jobs.values())
-        return 0 if alone else self.capacity - len(self._jobs)
+        return 0 if self._alone else self.capacity - len(self._jobs)
 
     def add(self, claim: Claim) -> Held:
         """Takes a claimed job in."""
+        before = self._jobs.get(claim.id)
+        if before is not None:
+            self.drop(before)
         held = self._jobs[claim.id] = Held(claim)
+        self._alone += claim.alone
         return held
 
     def drop(self, held: Held) -> None:
         """Lets a job go; a later claim of the same job stays."""
         if self._jobs.get(held.claim.id) is held:
             del self._jobs[held.claim.id]
+            self._alone -= held.claim.alone
 
     def get(self, job_id: str) -> Held | None:
         """The job, None when it is not held here."""

@@ -1,6 +1,7 @@
 """Sends what the calls of this worker have to say: one pipelined flush for all of them, then the next.
 
-At once when nothing was sent lately (the first token waits for nobody), else `flush_s` after the last flush. While
+At once when nothing was sent lately (the first token waits for nobody), else some time after the last flush: the longer
+the more calls have shared that one, up to `flush_s`. Few streams wait little, and many share what a flush costs. While
 Redis is away the calls go on, are paid for, and grow in memory; the flush is tried until Redis answers. When
 MOST_WAITING bytes wait the answers are read no further: they stay in the sockets, and the providers may wait, or hang
 up, which is a broken stream as any other.
@@ -25,6 +26,8 @@ GROUP = 64
 MOST_WAITING = 64 * 1024**2
 """Bytes that all calls of a worker may have to say to a Redis that is away."""
 
+MANY = 8
+"""Calls that share a flush from which on `flush_s` lies between two."""
 PAUSE_S = 0.1
 """Between attempts while Redis is away."""
 
@@ -39,6 +42,7 @@ class Relay:
         self._room.set()
         self._dirty: dict[LiveCall, None] = {}
         self._last = 0.0
+        self._shared = 0
         self._task: asyncio.Task[None] | None = None
         self._planned: asyncio.TimerHandle | asyncio.Handle | None = None
 
@@ -67,13 +71,14 @@ class Relay:
         if self._planned is not None or self._task is not None or not self._dirty:
             return
         loop = asyncio.get_running_loop()
-        wait = self._last + self._flush_s - loop.time()
+        wait = self._last + self._flush_s * min(1.0, self._shared / MANY) - loop.time()
         self._planned = loop.call_later(wait, self._start) if wait > 0 else loop.call_soon(self._start)
 
     def _start(self) -> None:
         self._planned = None
         self._last = asyncio.get_running_loop().time()
         calls, self._dirty = list(self._dirty), {}
+        self._shared = len(calls)
         self._task = asyncio.create_task(self._flush(calls), name="relay-flush")
         self._task.add_done_callback(self._done)
 
