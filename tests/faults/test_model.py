@@ -181,6 +181,12 @@ class Scripts(RuleBasedStateMachine):
             got = exc.word, job_id
         assert (self.note(got[0]), got[1]) == expected
 
+    @step(deadline_s=st.sampled_from([40.0, 3600.0]))
+    def crowd(self, deadline_s: float) -> None:
+        """Several posts at once, so that a budget without room is common."""
+        for _ in range(3):
+            self.admit(**wish(deadline_s, budget=True))
+
     @step(worker=st.sampled_from(WORKERS), want=st.integers(1, 3), lost=lost)
     def claim(self, worker: str, want: int, lost: bool) -> None:
         self.nonce += 1
