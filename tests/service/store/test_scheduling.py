@@ -7,6 +7,8 @@ import json
 import time
 from typing import Any
 
+import pytest
+
 from onceq_service.settings import LaneLimits
 from onceq_service.store import Store
 from onceq_service.store.engine import Claim, Receipt
@@ -221,6 +223,21 @@ async def test_however_many_jobs_another_model_may_answer_all_leave_a_lane_that_
     assert {claim.text("model") for claim in given} == {"anthropic/c"}
     await store.lanes.switch_lane("openai/m", "resume")
     assert {claim.id for _ in range(10) for claim in await claims(store)} == stay
+
+
+@pytest.mark.parametrize("how", ["pause", "brake"])
+async def test_waiting_jobs_leave_a_lane_that_was_full_before_it_was_held_back(store: Store, how: str) -> None:
+    """They don't wait until a job that runs there makes room."""
+    one = LaneLimits(concurrency=1).packed()
+    await admit(store, limits=one)
+    goes = await admit(store, limits=one, chain=[("anthropic/c", "")])
+    assert len(await claims(store)) == 1
+    if how == "pause":
+        await store.lanes.switch_lane("openai/m", "pause")
+    else:
+        await store.lanes.learn("openai/m", one, brake_s=60)
+    moved = [*await claims(store), *await claims(store)]
+    assert [(claim.id, claim.text("model")) for claim in moved] == [(goes, "anthropic/c")]
 
 
 async def test_a_waiting_job_moves_when_another_of_its_models_becomes_free(store: Store) -> None:

@@ -144,12 +144,14 @@ local function leave_lane(id, job)
   reopen(job.lane)
 end
 
--- Holds the lane back for all workers until `till` (ms); a later brake already there stays.
+-- Holds the lane back for all workers until `till` (ms); a later brake already there stays. Waiting jobs that another
+-- model may answer leave it, for whatever else it was blocked.
 local function brake(lane, now, till, reason)
   if till > tonumber(redis.call('HGET', k_lane(lane), 'brake_ms') or 0) then
     redis.call('HSET', k_lane(lane), 'brake_ms', int(till), 'reason', reason)
     hold(lane, now, till, reason == 'provider_rate_limited' and 'limiter' or 'backoff')
     redis.call('EXPIRE', k_lane(lane), LANE_TTL)
+    reopen(lane)
   end
 end
 

@@ -10,10 +10,8 @@ if kind == 'lane' then
     redis.call('HSET', k_lane(name), 'paused', '1')
     redis.call('EXPIRE', k_lane(name), LANE_TTL)
     redis.call('ZADD', k_lanes(), 'NX', int(time_ms()), name)
-  else
-    redis.call('HDEL', k_lane(name), 'paused')
-    reopen(name)
-  end
+  else redis.call('HDEL', k_lane(name), 'paused') end
+  reopen(name) -- a pause, too: jobs of a full lane that another model may answer leave it now, not when a slot is free
 elseif pause then redis.call('HSET', k_turns(), 'paused:' .. name, '1')
 else
   redis.call('HDEL', k_turns(), 'paused:' .. name)
