@@ -61,12 +61,13 @@ async def run_cell(source: str) -> str:
 
 
 async def test_the_notebook_cells_run(folder: Path) -> None:
-    stream, batch = blocks("python")
+    stream, batch, frame = blocks("python")
     assert "USD, first token after" in await run_cell(stream)
     lines = (await run_cell(batch)).splitlines()
     assert len(lines) == 20
     assert all(line.startswith("created ") for line in lines)
     assert all(line.startswith("replayed ") for line in (await run_cell(batch)).splitlines())
+    assert (await run_cell(frame)).count("succeeded") == 3
 
 
 def test_the_curl_lines_run(folder: Path) -> None:
