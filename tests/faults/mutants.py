@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 LUA, WORKER, PROVIDERS = (f"service/onceq_service/{room}" for room in ("store/lua", "worker", "providers"))
 MODEL = "tests/faults/test_model.py"
+SCHEDULING = "tests/faults/test_scheduling_model.py"
 CRASH = "tests/faults/test_crash.py"
 ROWS = "tests/faults/test_providers.py::test_every_fault_of_every_sdk_ends_as_the_table_says"
 JOINED = "tests/service/store/test_transitions.py::test_equal_requests_join_and_later_replay_within_the_window"
@@ -274,6 +275,23 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "A worker claims no more than it has slots", f"{WORKER}/broker.py",
         "want = min(CLAIM_AT_ONCE, self.holding.free)", "want = CLAIM_AT_ONCE", (BROKER,),
+    ),
+    Mutant(
+        "A lane runs no more jobs at once than it may", f"{LUA}/_lanes.lua",
+        "redis.call('HINCRBY', k_lane(lane), 'running', 1)", "local _ = l.running", (SCHEDULING,),
+    ),
+    Mutant(
+        "Tenants start jobs in proportion to their weights", f"{LUA}/next.lua",
+        "1 / (tonumber(redis.call('HGET', k_weights(), tenant)) or 1)", "1", (SCHEDULING,),
+    ),
+    Mutant(
+        "A lane that was held back goes on when its time has come", f"{LUA}/_housekeeping.lua",
+        "if redis.call('EXISTS', k_fair(band, lane)) == 1 then\n      redis.call('ZADD', k_ready(band)",
+        "if redis.call('EXISTS', k_fair(band, lane)) == 1 then\n      local _ = (k_ready(band)", (SCHEDULING,),
+    ),
+    Mutant(
+        "A job that leaves a lane that is held back is queued in another one", f"{LUA}/next.lua",
+        "      enqueue(id, job)\n", "", (SCHEDULING,),
     ),
     Mutant(
         "Tenants are walls", f"{LUA}/cancel.lua",

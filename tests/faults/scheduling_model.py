@@ -1,0 +1,235 @@
+"""What the scheduler promises, in plain Python: who may start, who must, and in what shares. No Redis, no clock.
+
+It does not foretell which job comes next. It is told what was given and where each job waits, and says whether that was
+right; tests/faults/test_scheduling_model.py drives it beside the real scripts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import combinations
+
+from onceq_service.settings import LaneLimits
+
+WEIGHTS = {"heavy": 3, "middle": 2, "light": 1}
+LANES = {
+    "openai/a": LaneLimits(requests_per_minute=4),
+    "openai/b": LaneLimits(concurrency=2),
+    "anthropic/c": LaneLimits(requests_per_minute=6, concurrency=3),
+    "anthropic/d": LaneLimits(),
+}
+BANDS = ("interactive", "standard", "batch")
+SUSPECT_AT = 2
+MOMENT_MS = 1000
+"""A lane that opens sooner than this is waited for: nobody leaves it."""
+
+Group = tuple[str, str]
+"""A band and a lane: those that wait in it start by weight."""
+
+
+@dataclass
+class Job:
+    """What is known of a job. Times are ms; `chain` are the other models that may answer it, in turn."""
+
+    id: str
+    tenant: str
+    band: str
+    lane: str
+    chain: tuple[str, ...]
+    created: int
+    background: bool
+    not_before: int = 0
+    state: str = "queued"
+    delayed: bool = False
+    sent: bool = False
+    resuming: bool = False
+    cancelled: bool = False
+    crashes: int = 0
+
+    @property
+    def place(self) -> str:
+        """The one place in which it is."""
+        if self.state != "queued":
+            return "leases" if self.state == "running" else "ended"
+        if self.delayed:
+            return "due"
+        return "suspects" if self.suspect else f"wait {self.band} {self.lane} {self.tenant}"
+
+    @property
+    def suspect(self) -> bool:
+        return self.crashes >= SUSPECT_AT
+
+    @property
+    def age(self) -> tuple[int, str]:
+        return self.created, self.id
+
+
+@dataclass
+class Lane:
+    """What a lane does, and what holds it back."""
+
+    limits: LaneLimits
+    paused: bool = False
+    braked_until: int = 0
+    running: int = 0
+    starts: list[int] = field(default_factory=list[int])
+    """The second of each start."""
+
+    def held_back(self, now: int) -> bool:
+        """Longer than a moment: its jobs go where another model may answer."""
+        return self.paused or self.braked_until > now + MOMENT_MS
+
+    def stopped(self, now: int) -> bool:
+        return self.paused or self.braked_until > now
+
+    def last_minute(self, now: int) -> int:
+        return sum(second > now // 1000 - 60 for second in self.starts)
+
+    def full(self, now: int) -> bool:
+        most, rpm = self.limits.concurrency, self.limits.requests_per_minute
+        return bool(most and self.running >= most) or bool(rpm and self.last_minute(now) >= rpm)
+
+    def open(self, now: int) -> bool:
+        return not self.stopped(now) and not self.full(now)
+
+
+@dataclass
+class Queue:
+    """The jobs, the lanes, and for each two tenants that wait in a lane how often each came since both do."""
+
+    now: int = 1_800_000_000_000
+    jobs: dict[str, Job] = field(default_factory=dict[str, Job])
+    lanes: dict[str, Lane] = field(default_factory=lambda: {name: Lane(limits) for name, limits in LANES.items()})
+    paused_bands: set[str] = field(default_factory=set[str])
+    turns: dict[Group, dict[tuple[str, str], Counter[str]]] = field(
+        default_factory=dict[Group, dict[tuple[str, str], Counter[str]]]
+    )
+
+    def in_state(self, state: str) -> list[Job]:
+        return [job for job in self.jobs.values() if job.state == state]
+
+    def waiting(self) -> list[Job]:
+        """Queued, not delayed."""
+        return [job for job in self.in_state("queued") if not job.delayed]
+
+    def lane(self, job: Job) -> Lane:
+        return self.lanes[job.lane]
+
+    def promote(self) -> None:
+        for job in self.in_state("queued"):
+            if job.delayed and job.not_before <= self.now:
+                job.delayed = False
+
+    def moved(self, job: Job, lane: str, chain: Sequence[str]) -> None:
+        """A job was seen in another lane: it left one that was held back, for the first of its others that was not."""
+        left, models = self.lane(job), (job.lane, *job.chain)
+        assert not job.resuming, f"the call of {job.id} goes on in {job.lane}"
+        assert left.held_back(self.now), f"{job.id} left {job.lane}, which was open"
+        n = next(n for n, name in enumerate(models) if not self.lanes[name].held_back(self.now))
+        assert (lane, *chain) == models[n:] + models[:n], f"{job.id} has {models} and went to {lane}"
+        for of in (job.lane, lane):
+            self.turns.pop((job.band, of), None)
+        job.lane, job.chain = lane, tuple(chain)
+
+    def fall_back(self, job: Job, how: str) -> None:
+        """On with the next of its models; one that is dropped never comes back."""
+        if how and job.chain:
+            rest = () if how == "drop" else (job.lane,)
+            job.lane, job.chain = job.chain[0], (*job.chain[1:], *rest)
+
+    def given(self, jobs: Sequence[Job], serves: Sequence[str], running: int, where: dict[str, str]) -> None:
+        """A worker was given these. `where`: the lanes of all jobs that waited before it asked."""
+        if any(job.suspect for job in jobs):
+            assert len(jobs) == 1, "a suspect runs alone"
+            assert not running, "a suspect is for a worker that is empty"
+        for job in jobs:
+            assert self.may_start(job, serves), f"{job} was given, its lane: {self.lane(job)}"
+            self._oldest(job, jobs, where)
+            self._in_turn(job)
+            self.begin(job)
+            self.count_tenants()
+
+    def may_start(self, job: Job, serves: Sequence[str]) -> bool:
+        """Whether a worker that serves these providers could be given it now."""
+        ready = job.state == "queued" and not job.delayed and job.not_before <= self.now
+        served = job.lane.partition("/")[0] in serves and job.band not in self.paused_bands
+        return ready and served and self.lane(job).open(self.now)
+
+    def _oldest(self, job: Job, given: Sequence[Job], where: dict[str, str]) -> None:
+        """Of one tenant, lane and band by age. One that came into the lane meanwhile may have come too late."""
+        for other in self.waiting():
+            here = (other.tenant, other.band, other.lane) == (job.tenant, job.band, job.lane)
+            if here and not job.suspect and not other.suspect and where[other.id] == other.lane:
+                assert other.age >= job.age, f"{other.id} is older than {job.id} and still waits; given: {given}"
+
+    def _in_turn(self, job: Job) -> None:
+        """While two tenants wait in a lane none is ahead of its share by more than one job of each."""
+        if job.suspect:
+            return
+        for pair, came in self.turns.get((job.band, job.lane), {}).items():
+            if job.tenant in pair:
+                came[job.tenant] += 1
+                a, b = (Fraction(came[tenant], WEIGHTS[tenant]) for tenant in pair)
+                assert abs(a - b) <= sum(Fraction(1, WEIGHTS[tenant]) for tenant in pair), f"{job.lane}: {came}"
+
+    def begin(self, job: Job) -> None:
+        lane = self.lane(job)
+        job.state, job.sent = "running", job.resuming
+        lane.running += 1
+        lane.starts.append(self.now // 1000)
+
+    def stop(self, job: Job, state: str, delay_ms: int = 0) -> None:
+        """A job runs no more."""
+        self.lane(job).running -= 1
+        job.state, job.sent = state, False
+        job.not_before, job.delayed = self.now + delay_ms, delay_ms > 0
+
+    def lost(self, job: Job) -> None:
+        """Its worker died."""
+        job.crashes += 1
+        goes_on = job.sent and job.background
+        if job.sent and not goes_on:
+            job.resuming = False
+        self.stop(job, "ended" if job.cancelled and not goes_on else "queued")
+        job.resuming = goes_on
+
+    def cancel(self, job: Job) -> str:
+        """What its owner is told. A call that goes on has to be stopped by a worker, which is given it at once."""
+        if job.state == "ended":
+            return "ended"
+        if job.state == "queued" and not job.resuming:
+            job.state = "ended"
+            return "cancelled"
+        job.cancelled, job.delayed = True, False
+        job.not_before = 0
+        return "requested"
+
+    def count_tenants(self) -> None:
+        """Two tenants are compared from when both wait in a lane until one of them does not."""
+        present: dict[Group, set[str]] = {}
+        for job in self.waiting():
+            if not job.suspect:
+                present.setdefault((job.band, job.lane), set()).add(job.tenant)
+        before = self.turns
+        self.turns = {
+            group: {p: before.get(group, {}).get(p, Counter()) for p in combinations(sorted(tenants), 2)}
+            for group, tenants in present.items()
+        }
+
+    def left_over(self, serves: Sequence[str], where: dict[str, str]) -> Iterator[Job]:
+        """Jobs that a worker could have been given and was not. While a suspect waits others may have to."""
+        if not any(job.suspect for job in self.waiting()):
+            for job in self.waiting():
+                if where.get(job.id) == job.lane and self.may_start(job, serves):
+                    yield job
+
+    def stuck(self, serves: Sequence[str]) -> Iterator[Job]:
+        """Jobs that wait without a cause although a worker has asked until it got nothing."""
+        for job in self.waiting():
+            others = () if job.resuming or job.band in self.paused_bands else job.chain
+            elsewhere = any(not self.lanes[name].held_back(self.now) for name in others)
+            if self.may_start(job, serves) or (self.lane(job).held_back(self.now) and elsewhere):
+                yield job
