@@ -294,6 +294,15 @@ MUTANTS: Sequence[Mutant] = (
         "      enqueue(id, job)\n", "", (SCHEDULING,),
     ),
     Mutant(
+        "A job that was handed over goes on in its own lane", f"{LUA}/_fallback.lua",
+        "if (job.chain or '') == '' or job.resuming then return end", "if (job.chain or '') == '' then return end",
+        (SCHEDULING,),
+    ),
+    Mutant(
+        "A slot that becomes free lets the lane's next job start", f"{LUA}/_lanes.lua",
+        "  end\n  reopen(job.lane)\nend", "  end\nend", (SCHEDULING,),
+    ),
+    Mutant(
         "Tenants are walls", f"{LUA}/cancel.lua",
         "or job.tenant ~= ARGV[2] then", "then",
         ("tests/faults/test_mutants.py::test_a_tenant_can_not_cancel_anothers_job",),

@@ -249,3 +249,17 @@ def test_the_scheduler_keeps_every_promise_in_whatever_order_things_happen(redis
     Scheduler.seen.clear()
     run_state_machine_as_test(Scheduler, settings=wanted)
     assert set(Scheduler.seen) >= {*STEPS, "moved"}, f"never reached: {({*STEPS, 'moved'}) - set(Scheduler.seen)}"
+
+
+def test_a_call_that_goes_on_is_taken_up_in_its_own_lane(redis_server: EmbeddedRedis) -> None:
+    """Chance seldom holds a lane back between a call's start and its hand-over."""
+    Scheduler.redis_url = redis_server.url
+    machine = Scheduler()
+    machine.post(["light"], "standard", ["openai/a", "anthropic/d"], 0, background=True)
+    machine.claim("w0", 1, lost=False)
+    machine.dispatch(0)
+    machine.switch_lane("openai/a", "pause")
+    machine.hand_over(0, 0)
+    machine.settle()
+    machine.every_job_is_in_one_place_and_every_count_is_right()
+    machine.teardown()
