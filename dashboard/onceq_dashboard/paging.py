@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable
+from typing import Final
 
-from onceq import Job
+from onceq.wire import JobPage
+
+LOOKS: Final = 4
+"""Requests that one step makes at most while it finds nothing: each looks at some thousand jobs."""
+
+Read = Callable[[str | None], JobPage]
+"""The page behind a cursor; None: the first."""
+
+
+def look(read: Read, cursor: str | None) -> JobPage:
+    """The first page from `cursor` on that holds a job, or where the looking ended after `LOOKS` requests."""
+    page = read(cursor)
+    for _ in range(LOOKS - 1):
+        if page.jobs or page.next_cursor is None:
+            break
+        page = read(page.next_cursor)
+    return page
 
 
 class Walk:
-    """Cuts an iterator of jobs into pages of `size`.
+    """Pages behind a first one. Those that were seen stay as they were seen; a step that fails may be made again."""
 
-    Pages that were seen stay as they were seen; one job is read ahead, to know whether there is a next page.
-    """
+    def __init__(self, first: JobPage, read: Read) -> None:
+        self._seen, self._read = [first], read
 
-    def __init__(self, jobs: Iterator[Job], size: int) -> None:
-        self._jobs, self._size = jobs, size
-        self._seen: list[Job] = []
-
-    def page(self, number: int) -> list[Job]:
-        """Page `number`, from 0; empty behind the last."""
-        self._read_to((number + 1) * self._size + 1)
-        return self._seen[number * self._size : (number + 1) * self._size]
-
-    def has_page(self, number: int) -> bool:
-        """Whether there is a page `number`, as far as has been read."""
-        return len(self._seen) > number * self._size
-
-    def _read_to(self, length: int) -> None:
-        self._seen.extend(islice(self._jobs, max(0, length - len(self._seen))))
+    def page(self, number: int) -> JobPage:
+        """Page `number`, from 0; empty behind the last. Raises what `read` raises."""
+        while len(self._seen) <= number:
+            behind = self._seen[-1].next_cursor
+            self._seen.append(look(self._read, behind) if behind else JobPage(jobs=[]))
+        return self._seen[number]

@@ -6,7 +6,7 @@ the API has one request a second and kind of reading, and nobody queues behind a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import islice
@@ -15,10 +15,11 @@ from typing import Final, Literal, NamedTuple, TypedDict, TypeVar
 import streamlit as st
 
 from onceq import Health, Job, JobRequest, LedgerEntry, Stats, StreamEvent
-from onceq.wire import ApiKeyInfo, BudgetStatus, CostDimension, CostPoint, Lanes, Scope, Status
+from onceq.wire import ApiKeyInfo, BudgetStatus, CostDimension, CostPoint, JobPage, Lanes, Scope
 from onceq_dashboard import estimate, periods
 from onceq_dashboard.door import Door, SourceError, Trouble, client, translated
 from onceq_dashboard.estimate import Work
+from onceq_dashboard.finding import Filters, asked
 from onceq_dashboard.forecast import read_from
 from onceq_dashboard.money import GroupBy
 from onceq_dashboard.periods import Period
@@ -33,14 +34,6 @@ PRICES_S: Final = 60.0
 MOST_EVENTS: Final = 20_000
 """Of a log that is shown."""
 DIMENSIONS: Final[tuple[CostDimension, ...]] = ("team", "model", "provider", "band", "key", "labels")
-
-
-class Filters(NamedTuple):
-    """Which jobs to list; None is any."""
-
-    status: Status | None = None
-    model: str | None = None
-    team: str | None = None
 
 
 class Letters(NamedTuple):
@@ -104,9 +97,15 @@ def lanes(door: Door) -> Lanes:
     return _told(_lanes(door.looking))
 
 
-def newest(door: Door, filters: Filters, size: int) -> list[Job]:
-    """The newest `size` jobs, without what they said."""
+def newest(door: Door, filters: Filters, size: int) -> JobPage:
+    """The newest jobs that fit, at most `size`, without what they said: one request, bounded work."""
     return _told(_newest(door.looking, filters, size))
+
+
+def older(door: Door, filters: Filters, size: int, cursor: str | None) -> JobPage:
+    """The page behind a cursor, read anew. Raises SourceError."""
+    with translated(door.looking):
+        return _page(door.looking, filters, size, cursor)
 
 
 def dead_letters(door: Door, wanted: Letters, size: int) -> list[Job]:
@@ -167,13 +166,6 @@ def ledger(door: Door, job_id: str) -> list[LedgerEntry]:
     return _told(_ledger(door.looking, job_id))
 
 
-def walk(door: Door, filters: Filters, size: int) -> Iterator[Job]:
-    """All jobs, newest first, fetched by pages of `size` as they are asked for; without what they said."""
-    door = door.looking
-    with translated(door):
-        yield from _listed(door, filters, size)
-
-
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
 def _stats(door: Door) -> Stats | Trouble:
     return _tried(door, lambda: client(door).stats())
@@ -232,8 +224,8 @@ def _lanes(door: Door) -> Lanes | Trouble:
 
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
-def _newest(door: Door, filters: Filters, size: int) -> list[Job] | Trouble:
-    return _tried(door, lambda: list(islice(_listed(door, filters, size), size)))
+def _newest(door: Door, filters: Filters, size: int) -> JobPage | Trouble:
+    return _tried(door, lambda: _page(door, filters, size, None))
 
 
 @st.cache_data(ttl=KEEP_S, max_entries=200, show_spinner=False)
@@ -288,10 +280,10 @@ def _request(door: Door, job_id: str) -> JobRequest | Trouble:
     return _tried(door, lambda: client(door).request(job_id))
 
 
-def _listed(door: Door, filters: Filters, size: int) -> Iterator[Job]:
-    found = client(door).list(status=filters.status, model=filters.model, team=filters.team, page_size=size)
-    for found_job in found:
-        yield found_job.model_copy(update={"output": None})  # a table has no use for it, and it may be megabytes
+def _page(door: Door, filters: Filters, size: int, cursor: str | None) -> JobPage:
+    found = client(door).list_page(cursor=cursor, page_size=size, **asked(filters, datetime.now(UTC)))
+    told = [job.model_copy(update={"output": None}) for job in found.jobs]  # no table has a use for its megabytes
+    return found.model_copy(update={"jobs": told})
 
 
 def _tried(door: Door, read: Callable[[], T]) -> T | Trouble:

@@ -72,6 +72,7 @@ class FakeApi:
     """The running API. `scopes` are those of `KEY`.
 
     `seen` are the requests that came, as "GET /v1/stats". The path `refused` is answered with a 503.
+    The first `barren` pages of jobs are empty and say to go on.
     """
 
     world: World
@@ -79,6 +80,7 @@ class FakeApi:
     url: str = ""
     seen: list[str] = field(default_factory=list[str])
     refused: str = ""
+    barren: int = 0
     _gone: bool = False
 
     @contextmanager
@@ -222,14 +224,20 @@ class FakeApi:
         fitting = [j for j in self.world.jobs if self._fits(j, query)] if filtered else self.world.jobs
         start, limit = int(query.get("cursor", "0")), int(query.get("limit", "50"))
         more = str(start + limit) if len(fitting) > start + limit else None
+        if start < self.barren:
+            more, back = str(start + 1), self.world.stats.at - timedelta(days=1)
+            return 200, JobPage(jobs=[], next_cursor=more, looked_at=5_000, looked_back_to=back)
         return 200, JobPage(jobs=list(fitting[start : start + limit]), next_cursor=more)
 
     @staticmethod
     def _fits(job: Job, query: dict[str, str]) -> bool:
         code = job.error.code if job.error else None
         asked_again = str(job.replayed_by is not None).lower()
-        has = {"status": job.status, "model": job.model, "team": job.team, "error": code, "replayed": asked_again}
-        return all(has[name] == query[name] for name in has.keys() & query.keys())
+        has = {"status": job.status, "model": job.model, "team": job.team, "error": code, "replayed": asked_again,
+               "user": job.user, "band": job.band, "verdict": job.timings.verdict if job.timings else None}  # fmt: skip
+        name, _, value = query.get("label", "").partition("=")
+        labelled = not name or job.labels.get(name) == value
+        return labelled and all(has[name] == query[name] for name in has.keys() & query.keys())
 
     def _one(self, path: str) -> Answered:
         found = re.fullmatch(r"/v1/jobs/([^/]+)(/ledger|/cancel|/replay|/request)?", path)

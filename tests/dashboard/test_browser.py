@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from pathlib import Path
 
@@ -202,6 +203,20 @@ def test_failures_of_one_cause_are_asked_again_after_the_bill_was_shown(
         expect(page.get_by_text("2 jobs asked again")).to_be_visible()
         again = [job for job in client.list(team="refused") if job.retry_of]
         assert len(again) == 2
+        page.goto(f"{dashboard.url}/jobs?team=refused")
+        expect(page.get_by_text("Page 1 · 4 jobs")).to_be_visible()
+        page.get_by_role("button", name="More filters").click()
+        page.get_by_label("Made", exact=False).last.click()
+        page.get_by_role("option", name="before the last hour").click()
+        expect(page.get_by_text("No job fits these filters.")).to_be_visible()
+        page.wait_for_url("**/jobs?*when=before*")
+        page.goto(f"{dashboard.url}/failures")
+        page.get_by_text("As data").first.click()
+        with page.expect_download() as downloading:
+            page.get_by_role("button", name="Download CSV").first.click()
+        lines = Path(downloading.value.path()).read_text(encoding="utf-8-sig").splitlines()
+        assert re.fullmatch(r"onceq-[a-z-]+-\d{4}-\d\d-\d\d\.csv", downloading.value.suggested_filename)
+        assert "provider_bad_request" in "".join(lines), lines
         assert not seen.errors
 
 
@@ -269,8 +284,8 @@ def test_hostile_words_are_shown_as_they_are_and_do_nothing(browser: Browser, be
         drawn(page, 6)
         harmless(page)
         page.get_by_role("link", name="Jobs").click()
-        page.get_by_label("Open a job").fill(worlds.job_id(1))
-        page.get_by_label("Open a job").press("Enter")
+        page.get_by_role("textbox", name="Find").fill(worlds.job_id(1))
+        page.get_by_role("textbox", name="Find").press("Enter")
         expect(page.get_by_text("Cost lines")).to_be_visible()
         expect(page.get_by_test_id("stCode").last).to_have_text(worlds.HOSTILE)
         harmless(page)
@@ -310,8 +325,8 @@ def test_every_page_fits_wide_laptop_and_phone_light_and_dark(
         go_to(page, "Jobs", width)
         expect(page.get_by_test_id("stDataFrame").locator("canvas").first).to_be_visible()
         looks_right(page, tmp_path / f"jobs-{width}-{scheme}.png", scheme)
-        page.get_by_label("Open a job").fill(worlds.job_id(30))
-        page.get_by_label("Open a job").press("Enter")
+        page.get_by_role("textbox", name="Find").fill(worlds.job_id(30))
+        page.get_by_role("textbox", name="Find").press("Enter")
         expect(page.get_by_text("Cost lines")).to_be_visible()
         looks_right(page, tmp_path / f"job-{width}-{scheme}.png", scheme)
         go_to(page, "Budgets", width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -57,8 +58,8 @@ def test_a_hundred_thousand_jobs_cost_no_more_than_the_pages_that_are_looked_at(
     page.button[1].click().run()
     assert len(listed(page)) == 25
     asked = [target for target in api.seen if target.startswith("GET /v1/jobs?")]
-    assert len(asked) <= 6
-    assert all("limit=26" in target for target in asked)
+    assert len(asked) <= 5
+    assert all("limit=25" in target for target in asked)
 
 
 def test_the_overview_of_a_hundred_thousand_jobs_is_short(api: FakeApi, open_page: Open) -> None:
@@ -90,6 +91,41 @@ def test_a_walk_that_fails_says_why_and_begins_anew(api: FakeApi, open_page: Ope
     api.forget()
     page.run()
     assert listed(page)[0] == "1 min ago"
+
+
+def test_a_search_that_has_found_nothing_yet_says_how_far_it_has_looked_and_goes_on(
+    api: FakeApi, open_page: Open
+) -> None:
+    api.barren = 6  # the first page looks once, a step back four times: two steps find the jobs behind
+    page = open_page("jobs", query={"search": "step=summary"})
+    day = api.world.stats.at - timedelta(days=1)
+    for _ in range(2):
+        assert callouts(page) == [
+            f"Looked back to {day:%Y-%m-%d %H:%M}: nothing on this page fits. Older jobs may: go on looking."
+        ]
+        assert page.button(key="jobs_older").label == "Go on looking"
+        page.button(key="jobs_older").click().run()
+    assert len(listed(page)) == 25
+
+
+def test_what_is_typed_is_a_user_or_a_label_and_stands_in_the_address(api: FakeApi, open_page: Open) -> None:
+    page = open_page("jobs")
+    page.text_input(key="jobs_search").input("ann").run()
+    assert callouts(page) == ["No job fits these filters."]
+    assert page.query_params["search"] == "ann"
+    page.text_input(key="jobs_search").input("step=summary").run()
+    assert len(listed(page)) == 25
+    assert [target for target in api.seen if "label=step%3Dsummary" in target or "user=ann" in target]
+    page.text_input(key="jobs_search").input("").run()
+    assert "search" not in page.query_params
+
+
+def test_the_address_filters_and_words_in_it_that_are_no_filter_do_nothing(api: FakeApi, open_page: Open) -> None:
+    query = {"band": "batch", "verdict": "queue", "when": "last hour", "key": "key_1", "status": "<b>", "x": "y"}
+    open_page("jobs", query=query)
+    asked = next(target for target in api.seen if target.startswith("GET /v1/jobs?"))
+    assert all(word in asked for word in ("band=batch", "verdict=queue", "key=key_1", "since="))
+    assert "status" not in asked
 
 
 def test_the_field_opens_the_job_that_is_typed(open_page: Open) -> None:

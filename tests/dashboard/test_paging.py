@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import pytest
 
-from onceq import Job
-from onceq_dashboard.paging import Walk
+from onceq.wire import JobPage
+from onceq_dashboard.paging import LOOKS, Walk
 from tests.dashboard.worlds import job_id, make_job
 
 
-def walked(number: int, taken: list[str]) -> Iterator[Job]:
-    for n in range(number):
-        job = make_job(n)
-        taken.append(job.id)
-        yield job
+class Shelf:
+    """Pages of one job each, but for the empty ones; the cursor is a page's number."""
+
+    def __init__(self, length: int, empty: range = range(0)) -> None:
+        self.length, self.empty, self.asked = length, empty, list[int]()
+
+    def read(self, cursor: str | None) -> JobPage:
+        number = int(cursor or "0")
+        self.asked.append(number)
+        behind = str(number + 1) if number + 1 < self.length else None
+        return JobPage(jobs=[] if number in self.empty else [make_job(number)], next_cursor=behind)
 
 
-def ids(jobs: list[Job]) -> list[str]:
-    return [j.id for j in jobs]
+def ids(page: JobPage) -> list[str]:
+    return [job.id for job in page.jobs]
 
 
-def test_pages_go_forth_and_back_and_each_job_is_read_once() -> None:
-    taken: list[str] = []
-    walk = Walk(walked(60, taken), 25)
-    first = ids(walk.page(0))
-    assert first == [job_id(n) for n in range(25)]
-    assert ids(walk.page(2)) == [job_id(n) for n in range(50, 60)]
-    assert ids(walk.page(0)) == first
-    assert len(taken) == len(set(taken)) == 60
+def test_pages_go_forth_and_back_and_each_is_read_once() -> None:
+    shelf = Shelf(4)
+    walk = Walk(shelf.read(None), shelf.read)
+    assert ids(walk.page(3)) == [job_id(3)]
+    assert ids(walk.page(1)) == [job_id(1)]
+    assert shelf.asked == [0, 1, 2, 3]
+    assert walk.page(4).jobs == []
+    assert shelf.asked == [0, 1, 2, 3]
 
 
-def test_only_one_job_is_read_ahead() -> None:
-    taken: list[str] = []
-    Walk(walked(60, taken), 25).page(0)
-    assert len(taken) == 26
+def test_a_step_over_empty_pages_ends_at_the_next_job_or_after_a_bounded_number_of_requests() -> None:
+    shelf = Shelf(20, range(1, 8))
+    walk = Walk(shelf.read(None), shelf.read)
+    found = walk.page(1)
+    assert (found.jobs, found.next_cursor, len(shelf.asked)) == ([], str(1 + LOOKS), 1 + LOOKS)
+    assert ids(walk.page(2)) == [job_id(8)]
 
 
-def test_a_full_last_page_has_no_page_behind_it() -> None:
-    walk = Walk(walked(50, []), 25)
-    walk.page(1)
-    assert not walk.has_page(2)
-    assert walk.page(2) == []
-    assert walk.has_page(1)
+def test_a_step_that_fails_may_be_made_again() -> None:
+    shelf = Shelf(3)
+    broken = [True]
+
+    def read(cursor: str | None) -> JobPage:
+        if broken.pop() if broken else False:
+            raise OSError("away")
+        return shelf.read(cursor)
+
+    walk = Walk(shelf.read(None), read)
+    with pytest.raises(OSError, match="away"):
+        walk.page(1)
+    assert ids(walk.page(1)) == [job_id(1)]

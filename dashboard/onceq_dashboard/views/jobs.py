@@ -1,21 +1,23 @@
-"""Jobs: a table, newest first, with filters and pages; `?job=<id>` opens one."""
+"""Jobs: a table, newest first, with filters and pages; `?job=<id>` opens one.
+
+The filters are in the address too: `?status=failed&search=step=summary`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Final, cast, get_args
+from typing import Final
 
 import streamlit as st
 
 from onceq import Job, Stats
-from onceq.wire import Status
-from onceq_dashboard import frames, source
+from onceq.wire import JobPage
+from onceq_dashboard import finding, frames, source
 from onceq_dashboard.door import Door, SourceError
+from onceq_dashboard.finding import CHOICES, Filters
 from onceq_dashboard.format import some
 from onceq_dashboard.paging import Walk
-from onceq_dashboard.source import Filters
 from onceq_dashboard.views import job, parts, start
 
 SIZE: Final = 25
@@ -23,7 +25,9 @@ REFRESH_S: Final = 5
 SETTLE_S: Final = 0.5
 """A click this soon after the rows have moved may have meant another row."""
 _PAGE, _WALK, _ROWS, _MOVED = "jobs_page", "jobs_walk", "jobs_rows", "jobs_moved"
-_TABLE, _STATUS, _MODEL, _TEAM, _SEARCH = "jobs_table", "jobs_status", "jobs_model", "jobs_team", "jobs_search"
+_TABLE, _OLDER = "jobs_table", "jobs_older"
+HIDDEN: Final = ("when", "band", "verdict", "key")
+"""Filters that are asked for less often: they are behind a button."""
 
 COLUMNS: Final = {
     "status": st.column_config.TextColumn("Status", width=105),
@@ -53,24 +57,69 @@ def show(door: Door) -> None:
     st.title("Jobs", anchor=False)
     with parts.told():
         stats = source.stats(door)
-    _filters(stats)
+    _from_address()
+    _fields(stats)
     first = st.session_state.get(_PAGE, 0) == 0
-    st.fragment(_table, run_every=REFRESH_S if first else None)(door, _chosen(), live=first)
+    st.fragment(_table, run_every=REFRESH_S if first else None)(door, finding.filters(_words()), live=first)
 
 
-def _filters(stats: Stats) -> None:
-    models = sorted({p.model for p in stats.hours})
-    teams = sorted({p.team for p in stats.hours} - {""})
-    with st.grid(4, min_column_width=148, vertical_alignment="bottom"):
-        st.selectbox("Status", list(get_args(Status)), None, key=_STATUS, placeholder="Any", on_change=_to_first)
-        st.selectbox("Model", models, None, key=_MODEL, placeholder="Any", on_change=_to_first, accept_new_options=True)
-        st.selectbox("Team", teams, None, key=_TEAM, placeholder="Any", on_change=_to_first, accept_new_options=True)
-        st.text_input("Open a job", key=_SEARCH, placeholder="job_…", on_change=_open_typed)
+def _fields(stats: Stats) -> None:
+    points = stats.hours
+    with st.grid(5, min_column_width=148, vertical_alignment="bottom"):
+        st.text_input(
+            "Find", key=_field("search"), placeholder="job_…, user, label=value", on_change=_searched,
+            help="The id of a job opens it. Any other word is a user; `name=value` is a label.",
+        )  # fmt: skip
+        _choice("Status", "status", CHOICES["status"])
+        _choice("Model", "model", sorted({p.model for p in points}), others=True)
+        _choice("Team", "team", sorted({p.team for p in points} - {""}), others=True)
+        hidden = sum(bool(_words()[name]) for name in HIDDEN)
+        with st.popover(f"More filters ({hidden})" if hidden else "More filters", icon=":material/tune:"):
+            _choice("Made", "when", CHOICES["when"])
+            _choice("Band", "band", CHOICES["band"])
+            _choice("Verdict", "verdict", CHOICES["verdict"])
+            _choice("API key", "key", sorted({p.key for p in points} - {""}), others=True)
 
 
-def _chosen() -> Filters:
-    state = st.session_state
-    return Filters(cast("Status | None", state.get(_STATUS)), state.get(_MODEL) or None, state.get(_TEAM) or None)
+def _choice(label: str, name: str, options: Sequence[str], *, others: bool = False) -> None:
+    st.selectbox(
+        label, options, None, key=_field(name), placeholder="Any", on_change=_changed, accept_new_options=others,
+        format_func=lambda word: word.replace("_", " ") if name == "verdict" else word,
+    )  # fmt: skip
+
+
+def _field(name: str) -> str:
+    return f"jobs_{name}"
+
+
+def _words() -> dict[str, str | None]:
+    return {name: st.session_state.get(_field(name)) for name in Filters._fields}
+
+
+def _from_address() -> None:
+    """What the address says is what the fields begin with; what they say later is kept in the address."""
+    for name, word in finding.given(st.query_params.to_dict()).items():
+        if _field(name) not in st.session_state:
+            st.session_state[_field(name)] = word
+
+
+def _changed() -> None:
+    words = finding.given(_words())
+    for name in Filters._fields:
+        if name in words:
+            st.query_params[name] = words[name]
+        else:
+            st.query_params.pop(name, None)
+    _to_first()
+
+
+def _searched() -> None:
+    typed = str(st.session_state[_field("search")]).strip()
+    if finding.is_job_id(typed):
+        st.session_state[_field("search")] = ""
+        st.query_params["job"] = typed
+    else:
+        _changed()
 
 
 def _table(door: Door, filters: Filters, *, live: bool) -> None:
@@ -78,60 +127,66 @@ def _table(door: Door, filters: Filters, *, live: bool) -> None:
     if st.query_params.get("job") or live != (number == 0):
         st.rerun()  # a click in here runs this part alone: the whole page is another one now
     with parts.told():
-        rows, has_next = _first(door, filters) if number == 0 else _later(number)
-    if not rows:
-        _nothing(door, filters)
-        return
+        page = source.newest(door, filters, SIZE) if number == 0 else _later(number)
+    if page.jobs:
+        _shown(page.jobs)
+    else:
+        _nothing(door, filters, number, page)
+    if page.jobs or page.next_cursor or number:
+        _pager(door, filters, number, page)
+
+
+def _shown(rows: Sequence[Job]) -> None:
     if any(j.simulated for j in rows):
         st.caption(":material/science: Simulated jobs come from the built-in simulator: nobody was billed.")
     _remember(rows)
     parts.clickable(frames.job_table(rows, datetime.now(UTC)), _TABLE, COLUMNS, _open_selected)
-    _pager(door, filters, number, has_next=has_next, rows=len(rows))
 
 
-def _first(door: Door, filters: Filters) -> tuple[list[Job], bool]:
-    found = source.newest(door, filters, SIZE + 1)
-    return found[:SIZE], len(found) > SIZE
-
-
-def _later(number: int) -> tuple[list[Job], bool]:
+def _later(number: int) -> JobPage:
     walk: Walk = st.session_state[_WALK]
     try:
-        rows = walk.page(number)
+        return walk.page(number)
     except SourceError:
-        _to_first()  # an iterator that raised is at its end: begin a new walk
+        _to_first()  # where the page that was asked for can't be had, the first is at hand
         raise
-    return rows, walk.has_page(number + 1)
 
 
-def _nothing(door: Door, filters: Filters) -> None:
-    if any(filters):
+def _nothing(door: Door, filters: Filters, number: int, page: JobPage) -> None:
+    if page.next_cursor:
+        back = f"back to {_local(page.looked_back_to)}" if page.looked_back_to else "for a while"
+        st.info(f"Looked {back}: nothing on this page fits. Older jobs may: go on looking.", icon=":material/search:")
+    elif number:
+        st.info("No older job fits: this is the end.", icon=":material/search_off:")
+    elif any(filters):
         st.info("No job fits these filters.", icon=":material/search_off:")
     else:
         with parts.told():
             start.first_job(door)
 
 
-def _pager(door: Door, filters: Filters, number: int, *, has_next: bool, rows: int) -> None:
+def _local(at: datetime) -> str:
+    return f"{at.astimezone(parts.zone() or UTC):%Y-%m-%d %H:%M}"
+
+
+def _pager(door: Door, filters: Filters, number: int, page: JobPage) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            "Newer",
-            icon=":material/arrow_back:",
-            disabled=number == 0,
-            on_click=_turn,
-            args=(door, filters, number - 1),
-        )
+            "Newer", icon=":material/arrow_back:", disabled=number == 0, on_click=_turn,
+            args=(door, filters, number - 1, page),
+        )  # fmt: skip
         st.button(
-            "Older", icon=":material/arrow_forward:", icon_position="right", disabled=not has_next, on_click=_turn,
-            args=(door, filters, number + 1),
+            "Older" if page.jobs else "Go on looking", icon=":material/arrow_forward:", icon_position="right",
+            disabled=page.next_cursor is None, on_click=_turn, args=(door, filters, number + 1, page), key=_OLDER,
         )  # fmt: skip
         live = f"live, every {REFRESH_S} s" if number == 0 else "as it was when you turned to it"
-        st.caption(f"Page {number + 1} · {some(rows, 'job')} · {live}. Click a row to open its job.")
+        click = " Click a row to open its job." if page.jobs else ""
+        st.caption(f"Page {number + 1} · {some(len(page.jobs), 'job')} · {live}.{click}")
 
 
-def _turn(door: Door, filters: Filters, number: int) -> None:
+def _turn(door: Door, filters: Filters, number: int, page: JobPage) -> None:
     if st.session_state.get(_PAGE, 0) == 0:
-        st.session_state[_WALK] = Walk(source.walk(door, filters, SIZE + 1), SIZE)
+        st.session_state[_WALK] = Walk(page, lambda cursor: source.older(door, filters, SIZE, cursor))
     st.session_state[_PAGE] = number
 
 
@@ -152,9 +207,3 @@ def _open_selected() -> None:
     if selected and not moved_just_now:
         row, _ = selected[0]
         st.query_params["job"] = st.session_state[_ROWS][row]
-
-
-def _open_typed() -> None:
-    typed = str(st.session_state[_SEARCH]).strip()
-    if typed:
-        st.query_params["job"] = typed
