@@ -22,6 +22,7 @@ from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import Settings
 from tests.stack import Stack, running_stack
 
+pytestmark = pytest.mark.alone  # its cases share one id, and running in parallel keeps one test an id
 MOST = 25
 """Requests made for each route."""
 SLOW = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large, HealthCheck.large_base_example)
