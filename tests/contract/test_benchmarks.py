@@ -56,7 +56,8 @@ def test_a_benchmark_that_is_told_to_stop_leaves_no_process_behind(tmp_path: Pat
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE
     ) as running:
-        workers = wait_until(lambda: of_folder(tmp_path, b"load_settings", 2), "API and workers", timeout_s=60)
+        # the nursery (tests/nursery.py) and what it has forked
+        workers = wait_until(lambda: of_folder(tmp_path, b"tests.nursery", 3), "API and workers", timeout_s=60)
         running.terminate()
         assert running.wait(60) == 128 + signal.SIGTERM
     assert workers
