@@ -89,9 +89,12 @@ async def test_memory_runs_out_and_running_jobs_finish_while_new_ones_are_turned
     trial: Trial, house: House
 ) -> None:
     used, limit = await trial.store.memory()
+
+    async def eight_are_streamed() -> bool:  # by whichever worker: one may have taken them all
+        return sum([len(await trial.held_by(node, phase="streaming")) for node in house.workers]) >= 8
+
     async with trial.load(24, tokens=160):
-        for node in house.workers:
-            await trial.streaming(node)
+        await until(eight_are_streamed, "eight answers to be under way")
         ask_redis(house.redis.socket, f"CONFIG SET maxmemory {used + 1}")
         try:
             refusal = await until(trial.refused_post, "a post to be turned away")
