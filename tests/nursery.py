@@ -22,6 +22,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,10 +67,11 @@ class Ward:
 
 
 class Nursery:
-    """The forking process; started when it is first needed, ends with the process that asked for it."""
+    """The forking process; started when first needed, it ends, and ends what it forked, with the process that asked."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._lock = threading.Lock()
+        self._asked = 0
         command = [sys.executable, "-m", "tests.nursery"]
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -83,16 +85,17 @@ class Nursery:
         return Ward(self, self.ask(wish)["pid"])
 
     def ask(self, wish: Mapping[str, Any]) -> dict[str, Any]:
-        """One question, one answer."""
+        """One question, one answer; that of a question which a signal interrupted is passed over by the next."""
         told, hears = self._process.stdin, self._process.stdout
         assert told is not None
         assert hears is not None
         with self._lock:
-            told.write(json.dumps(wish).encode() + b"\n")
+            self._asked += 1
+            told.write(json.dumps({"number": self._asked, **wish}).encode() + b"\n")
             told.flush()
-            answer = hears.readline()
-        assert answer, "the nursery has ended"
-        return json.loads(answer)
+            while (answer := json.loads(hears.readline() or "{}")).get("number") != self._asked:
+                assert answer, "the nursery has ended"
+        return answer
 
     def _close(self) -> None:
         self._process.communicate()
@@ -100,23 +103,43 @@ class Nursery:
 
 def serve() -> Callable[[], object] | None:
     """Answers until nobody asks any more: None. In a child it returns what the child has to run."""
+    running: set[int] = set()
     for line in sys.stdin.buffer:
         wish: dict[str, Any] = json.loads(line)
-        if wish["do"] == "poll":
+        number, do = wish.pop("number"), wish.pop("do")
+        if do == "poll":
             pid, status = os.waitpid(wish["pid"], os.WNOHANG)
+            running.discard(pid)
             answer = {"code": os.waitstatus_to_exitcode(status) if pid else None}
         else:
-            pid = os.fork()
+            pid = fork()
             if pid == 0:
                 return leave_home(**wish)
+            running.add(pid)
             answer = {"pid": pid}
-        os.write(1, json.dumps(answer).encode() + b"\n")
+        os.write(1, json.dumps({"number": number, **answer}).encode() + b"\n")
+    for pid in running:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
     return None
 
 
-def leave_home(do: str, args: Sequence[str], env: Mapping[str, str], log: str, cwd: str) -> Callable[[], object]:
+def fork() -> int:
+    """A child in a session of its own, which it has when its pid is told; 0 in the child."""
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.close(ready)
+    os.close(tell)
+    if pid:
+        os.read(ready, 1)
+        os.close(ready)
+    return pid
+
+
+def leave_home(args: Sequence[str], env: Mapping[str, str], log: str, cwd: str) -> Callable[[], object]:
     """Takes on in a fresh child what an exec would have; returns the program."""
-    os.setsid()
     nothing, out = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for source, target in ((nothing, 0), (out, 1), (out, 2)):
         os.dup2(source, target)
