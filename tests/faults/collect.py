@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -54,13 +55,10 @@ async def budgets_of(store: Store, tenant: str) -> list[BudgetStatus]:
 
 
 async def running_jobs(store: Store, tenant: str) -> dict[str, Fields]:
-    """The hashes of the tenant's running jobs, by id."""
-    found: dict[str, Fields] = {}
-    for job_id in await _listed(store, tenant, "running"):
-        fields = await store.jobs.fields(job_id, tenant)
-        if fields is not None and fields["state"] == b"running":
-            found[job_id] = fields
-    return found
+    """The hashes of the tenant's running jobs, by id; all at once, since what they do next doesn't wait."""
+    ids = await _listed(store, tenant, "running")
+    hashes = await asyncio.gather(*(store.jobs.fields(job_id, tenant) for job_id in ids))
+    return {i: fields for i, fields in zip(ids, hashes, strict=True) if fields and fields["state"] == b"running"}
 
 
 async def _settled(store: Store, tenant: str) -> None:

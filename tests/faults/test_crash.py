@@ -108,6 +108,27 @@ async def test_a_worker_is_killed_and_on_crash_says_resume(trial: Trial, house: 
 
 
 @full
+async def test_workers_are_killed_at_two_hundred_random_tokens_and_every_job_is_paid_once(
+    trial: Trial, house: House
+) -> None:
+    """Row N1: in the safe modes a crash never makes a second call, wherever in the answer it comes."""
+    posted = 0
+    while trial.hit < 200:
+        async with asyncio.TaskGroup() as group:
+            for n in range(posted, posted + 32):
+                prompt = f"safe {n} [[sim tokens=160 tps=40 ttft_ms=50]]"
+                group.create_task(trial.ask(prompt, readers=1, on_crash=("resume", "fail")[n % 2]))
+            for node in house.workers:
+                await trial.streaming(node, 8)
+                await asyncio.sleep(trial.rng.uniform(0, 1))
+                await trial.kill_worker(node)
+        posted += 32
+    ends = frozenset({"succeeded", "failed"})
+    figures = await trial.judge(replace(CALM, statuses=ends, extra_calls=trial.hit))
+    assert figures.calls == figures.jobs == posted
+
+
+@full
 async def test_both_workers_are_killed_again_and_again(trial: Trial, house: House) -> None:
     held = 0
     async with trial.busy(tokens=120):

@@ -110,6 +110,15 @@ async def test_readers_drop_at_random_and_come_back_to_the_other_replica(trial: 
     assert figures.hops > 100
 
 
+async def test_a_hundred_equal_jobs_ride_one_call_and_all_read_it_from_its_first_token(trial: Trial) -> None:
+    """Row N8: no key is shared, only what is asked for."""
+    prompt = "shared [[sim tokens=60 tps=40 ttft_ms=50]]"
+    ids = await asyncio.gather(*(trial.ask(prompt, readers=1, dedupe_window_s=600) for _ in range(100)))
+    figures = await trial.judge(CALM)
+    assert len(set(ids)) == figures.jobs == figures.calls == 1
+    assert figures.readers == 100
+
+
 async def test_a_prompt_of_five_megabytes_is_answered(trial: Trial) -> None:
     directive = "[[sim tokens=20 tps=0 ttft_ms=0]]"
     prompt = directive.rjust(5 * 1024 * 1024, "x")

@@ -43,6 +43,7 @@ class Trial:
         self._http, self._auth = http, {"Authorization": f"Bearer {key}"}
         self._readers = 0
         self.watched: list[BudgetStatus] = []
+        self.hit = 0
         self._began = time.monotonic()
 
     async def post(self, prompt: str, *, key: str | None = None, who: str = "client", **body: Any) -> str:
@@ -247,6 +248,7 @@ class Trial:
         how()
         self.fault(what, node.name, tuple(held))
         assert held, f"{node.name} held nothing when it was hit: the fault proves nothing"
+        self.hit += len(held)
         return held
 
     async def kill_worker(self, node: Node) -> list[str]:
