@@ -76,6 +76,12 @@ def test_w20_a_request_that_is_wrong_goes_to_no_other_provider(client: Client, o
     assert failed.value.job.tries == 1
 
 
+@pytest.mark.parametrize("fault", ["refusal", "filter after=2"])
+def test_w20_what_a_model_would_not_answer_is_asked_of_no_other(client: Client, own: Stack, fault: str) -> None:
+    job = client.submit(f"No, {fault}. [[sim fault={fault} tokens=5 tps=0]]", model=[OPENAI, ANTHROPIC]).result(30)
+    assert (job.status, job.model, job.tries, len(own.meter(job.id))) == ("succeeded", OPENAI, 1, 1)
+
+
 def test_an_unknown_model_in_a_chain_is_refused_by_name(client: Client) -> None:
     with pytest.raises(OnceqError, match="nobody/x"):
         client.submit("Never stored.", model=[OPENAI, "nobody/x"])
