@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import Any, ClassVar, TypeVar
 from uuid import uuid4
 
-from hypothesis.stateful import RuleBasedStateMachine, invariant
+from hypothesis.stateful import invariant
 
 from onceq_service.store import Admission, Jobs, Keys, Lanes, Retention, lifetimes
 from onceq_service.store._pipe import connect
 from onceq_service.store.engine import Claim, Engine
 from tests.faults.clock import ClockedPipe
 from tests.faults.scheduling_model import BANDS, LANES, WEIGHTS, Job, Queue
+from tests.faults.walk import Walk
 from tests.service.store.driver import admission
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ EMPTY_AT_LAST = [
 ]  # fmt: skip
 
 
-class Watched(RuleBasedStateMachine):
+class Watched(Walk):
     """A queue, the model of it, and the comparison of both."""
 
     redis_url: ClassVar[str]
@@ -39,7 +40,6 @@ class Watched(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
         self.queue = Queue()
         self.held: dict[str, tuple[Claim, str]] = {}
         self.whole = True
@@ -53,12 +53,6 @@ class Watched(RuleBasedStateMachine):
         self.engine = self.engines["idle"]
         await self.pipe.set_clock(self.queue.now)
         await self.lanes.set_weights(WEIGHTS)
-
-    def run(self, doing: Awaitable[T]) -> T:
-        async def wait() -> T:
-            return await doing
-
-        return self.runner.run(wait())
 
     def ask(self, *command: Any) -> Any:
         """A plain command of Redis."""

@@ -7,12 +7,11 @@ one. ONCEQ_MODEL_EXAMPLES asks for more examples than CI runs, and then each run
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import rule, run_state_machine_as_test
+from hypothesis.stateful import rule
 
 from onceq.wire import Band
 from onceq_service.embedded.redis_server import EmbeddedRedis
@@ -20,25 +19,14 @@ from onceq_service.store import StoreUnavailable
 from onceq_service.store.engine import Claim, End, Fallback, Receipt
 from tests.faults.scheduling_machine import SERVES, Watched, posted
 from tests.faults.scheduling_model import BANDS, LANES, WEIGHTS, Job
-from tests.faults.test_model import EXAMPLES, PHASES
+from tests.faults.walk import Steps, explore
 from tests.service.store.driver import PAID, PRICES, success
 
-F = TypeVar("F", bound=Callable[..., object])
 MOST_JOBS, POISON_AT = 40, 6
 REFUSED = Receipt("provider_rate_limited", billed=False)
 lost = st.booleans()
 n = st.integers(0, MOST_JOBS - 1)
-STEPS: dict[str, st.SearchStrategy[dict[str, Any]]] = {}
-
-
-def step(**arguments: st.SearchStrategy[Any]) -> Callable[[F], F]:
-    """A step of the machine, as in test_model.py: not a rule of its own, or hypothesis would leave most of them out."""
-
-    def remember(function: F) -> F:
-        STEPS[function.__name__] = st.fixed_dictionaries(arguments)
-        return function
-
-    return remember
+step = Steps()
 
 
 class Scheduler(Watched):
@@ -47,9 +35,8 @@ class Scheduler(Watched):
     @rule(data=st.data())
     def anything(self, data: st.DataObject) -> None:
         self.whole = False
-        possible = [name for name in STEPS if name in FIRST or (self.held if name in OF_A_CLAIM else self.queue.jobs)]
-        name = data.draw(st.sampled_from(possible), label="step")
-        getattr(self, name)(**data.draw(STEPS[name], label=name))
+        possible = (n for n in step.arguments if n in FIRST or (self.held if n in OF_A_CLAIM else self.queue.jobs))
+        name = step.take(self, possible, data)
         self.seen[name] += 1
 
     @step(
@@ -241,14 +228,10 @@ OF_A_CLAIM = ("dispatch", "finish", "refuse", "hand_over", "release", "lose_work
 
 def test_the_scheduler_keeps_every_promise_in_whatever_order_things_happen(redis_server: EmbeddedRedis) -> None:
     Scheduler.redis_url = redis_server.url
-    wanted = settings(
-        max_examples=EXAMPLES or 25, stateful_step_count=40, derandomize=not EXAMPLES, deadline=None, database=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-        print_blob=False, phases=PHASES,
-    )  # fmt: skip
     Scheduler.seen.clear()
-    run_state_machine_as_test(Scheduler, settings=wanted)
-    assert set(Scheduler.seen) >= {*STEPS, "moved"}, f"never reached: {({*STEPS, 'moved'}) - set(Scheduler.seen)}"
+    explore(Scheduler, examples=25)
+    wanted = {*step.arguments, "moved"}
+    assert set(Scheduler.seen) >= wanted, f"never reached: {wanted - set(Scheduler.seen)}"
 
 
 def test_a_call_that_goes_on_is_taken_up_in_its_own_lane(redis_server: EmbeddedRedis) -> None:
