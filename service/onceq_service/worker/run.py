@@ -17,12 +17,11 @@ from datetime import UTC, datetime
 from onceq.wire import CancelReceipt, JobError, JobRequest, Output, Timeouts
 from onceq_service.pricing import Tariff
 from onceq_service.providers import ON_SENT
-from onceq_service.providers.base import CallSpec, Clocks, Provider, ProviderError, Resume
-from onceq_service.settings import PriceConfig, ProviderConfig
+from onceq_service.providers.base import CallSpec, Clocks, Provider, ProviderError
+from onceq_service.settings import ProviderConfig
 from onceq_service.store import Engine, LeaseLost
-from onceq_service.store.engine import Claim, Dispatched, End, EndState, Receipt, UnitPrices
-from onceq_service.store.views import Fields, usd
-from onceq_service.worker import settlement
+from onceq_service.store.engine import Claim, Dispatched, End, EndState, Receipt
+from onceq_service.worker import problems, settlement
 from onceq_service.worker.call import LiveCall
 from onceq_service.worker.ending import output_json, rest
 from onceq_service.worker.heard import Heard
@@ -34,46 +33,12 @@ from onceq_service.worker.relay import Relay
 from onceq_service.worker.retry import Budget, GiveUp, Retry, decide, take_up_after_s
 from onceq_service.worker.spans import Spans
 from onceq_service.worker.stopwatch import Stopwatch
+from onceq_service.worker.tries import Try
 
 log = logging.getLogger("onceq.worker")
 
 ABANDONED = frozenset({"cancel", "deadline", "timeout"})
 """Reasons to stop for which nobody wants a background response any more."""
-CONNECTION = frozenset({
-    "stream_broken", "stream_ended_early", "stream_garbage", "provider_stalled", "provider_timeout", "worker_lost",
-})  # fmt: skip
-"""What happens to a connection, not to the answer behind it."""
-MOST_TAKEOVERS = 20
-"""Times that one call is taken up again; waiting longer each time, they reach over some minutes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """One try under way: the held job, its provider, what dispatch answered, and what has arrived."""
-
-    held: Held
-    provider: Provider
-    model_id: str
-    in_bytes: int
-    number: int
-    sent: Dispatched
-    call: LiveCall
-    heard: Heard
-    request: JobRequest
-    prices: UnitPrices
-    watch: Stopwatch
-    local: PriceConfig | None = None
-
-    @property
-    def claim(self) -> Claim:
-        """The job's claim."""
-        return self.held.claim
-
-    def receipt(self) -> Receipt:
-        """What it came to."""
-        return settlement.settle(
-            self.provider, self.model_id, self.in_bytes, self.heard, self.call, self.held.reason, self.local
-        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +71,7 @@ class Runner:
         claim = held.claim
         provider = self.providers.get(claim.text("provider"))
         if provider is None:
-            await self._end(claim, "failed", error=_no_key(claim))
+            await self._end(claim, "failed", error=problems.no_key(claim))
             return
         begun = await self._dispatch(held, provider)
         if begun is None:
@@ -145,7 +110,7 @@ class Runner:
         config, own = self.configs[t.claim.text("provider")], t.request.timeouts or Timeouts()
         clocks = Clocks(own.first_byte_s or config.first_byte_s, own.between_bytes_s or config.between_bytes_s)
         background = t.claim.text("on_crash") == "resume"
-        return CallSpec(t.request, t.model_id, f"{t.claim.id}/{t.sent.call}", clocks, background, _resume(t))
+        return CallSpec(t.request, t.model_id, f"{t.claim.id}/{t.sent.call}", clocks, background, t.resume())
 
     async def _call(self, t: Try, spec: CallSpec) -> None:
         """Runs the provider call as a child until it ends or has to stop (then `held.reason` says why)."""
@@ -205,17 +170,17 @@ class Runner:
         elif t.held.reason == "cancel":
             await self._end(t.claim, "cancelled", t)
         elif t.held.reason == "deadline":
-            await self._end(t.claim, "expired", t, _too_late(t.claim))
+            await self._end(t.claim, "expired", t, problems.too_late(t.claim))
         elif t.held.reason == "timeout":
-            await self._retry_or_fail(t, _too_slow())
+            await self._retry_or_fail(t, problems.too_slow())
         else:
-            await self._retry_or_fail(t, t.heard.error or _stopped())
+            await self._retry_or_fail(t, t.heard.error or problems.stopped())
 
     async def _retry_or_fail(self, t: Try, error: ProviderError) -> None:
-        if _goes_on(t, error):
+        if t.goes_on(error):
             await self._hand_over(t, error)
             return
-        match GiveUp(retryable=True) if _out_of_reach(t, error) else decide(error, self._budget(t), self.rng):
+        match GiveUp(retryable=True) if t.out_of_reach(error) else decide(error, self._budget(t), self.rng):
             case Retry() as again:
                 await self._flush(t.call)
                 queued = await until_stored(f"job {t.claim.id}", lambda: self.engine.requeue(
@@ -245,7 +210,7 @@ class Runner:
         return Budget(
             tries=t.number, max_tries=self.max_tries, calls=t.sent.call, max_calls=t.claim.number("max_calls"),
             remaining_s=(t.sent.deadline_ms - t.sent.now_ms) / 1000,
-            on_break="fail" if _wants_no_second(t) else "retry",
+            on_break="fail" if t.wants_no_second else "retry",
             others=len(t.claim.text("chain").split()),
         )  # fmt: skip
 
@@ -263,15 +228,15 @@ class Runner:
             case "cancel":
                 await self._end(claim, "cancelled", said=said)
             case "deadline":
-                await self._end(claim, "expired", error=_too_late(claim), said=said)
+                await self._end(claim, "expired", error=problems.too_late(claim), said=said)
             case "budget_wait":
                 at_ms = int(sent.why["at"])
                 if not await until_stored(f"job {claim.id}", lambda: self.engine.defer(claim, at_ms)):
                     await self._end(claim, "cancelled", said=said)
             case "budget":
-                await self._end(claim, "failed", error=_no_budget(claim, sent.why), said=said)
+                await self._end(claim, "failed", error=problems.no_budget(claim, sent.why), said=said)
             case "max_cost":
-                await self._end(claim, "failed", error=_too_dear(claim), said=said)
+                await self._end(claim, "failed", error=problems.too_dear(claim), said=said)
             case _:
                 message = f"job {claim.id} has used its {claim.number('max_calls')} calls; replay it to try anew"
                 await self._end(
@@ -322,32 +287,6 @@ def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, recei
     )  # fmt: skip
 
 
-def _wants_no_second(t: Try) -> bool:
-    if t.held.reason == "drain":
-        return t.claim.text("on_crash") != "retry"
-    return t.claim.text("on_break") == "fail"
-
-
-def _resume(t: Try) -> Resume | None:
-    """The background response to go on with."""
-    if t.sent.word != "resume":
-        return None
-    cursor = t.claim.fields.get("cursor")
-    return Resume(t.claim.text("resp"), -1 if cursor is None else int(cursor), t.call.output(None))
-
-
-def _goes_on(t: Try, error: ProviderError) -> bool:
-    """Whether the answer is still being written at the provider, so that it can be taken up again without a bill."""
-    if t.heard.response is None or t.claim.number("takeovers") >= MOST_TAKEOVERS or t.held.reason == "timeout":
-        return False
-    return error.code in CONNECTION or _out_of_reach(t, error)
-
-
-def _out_of_reach(t: Try, error: ProviderError) -> bool:
-    """Whether the host turned us away while it has our response: another call would be a second bill."""
-    return t.heard.response is not None and error.cause == "refused"
-
-
 @contextmanager
 def _clocks(t: Try) -> Generator[None]:
     """Stops the call at the job's deadline, or when its own time is over."""
@@ -360,44 +299,3 @@ def _clocks(t: Try) -> Generator[None]:
     finally:
         for timer in timers:
             timer.cancel()
-
-
-def _too_slow() -> ProviderError:
-    message = "The answer was not whole within the job's timeouts.call_s. It may be billed."
-    return ProviderError("provider_timeout", message, cause="timeout")
-
-
-def _stopped() -> ProviderError:
-    return ProviderError("worker_lost", "the worker had to stop before the answer was whole", cause="broken")
-
-
-def _no_key(claim: Claim) -> JobError:
-    name = claim.text("provider")
-    message = f"this worker serves no provider {name!r}; give its key to the workers and replay job {claim.id}"
-    return JobError(code="provider_key_missing", message=message, retryable=True)
-
-
-def _too_dear(claim: Claim) -> JobError:
-    message = (
-        f"another call could make job {claim.id} cost more than its max_cost_usd, after what the calls before it "
-        "cost or may have cost; post it again with a higher max_cost_usd or a lower max_tokens"
-    )
-    return JobError(code="max_cost_exceeded", message=message, retryable=True)
-
-
-def _no_budget(claim: Claim, why: Fields) -> JobError:
-    named = f"budget {why['account'].decode().partition('.')[0]}"
-    if "needed" not in why:
-        what = f"nobody knows what another call of job {claim.id} may cost, and {named} is hard"
-    else:
-        what = (
-            f"another call of job {claim.id} may cost {usd(int(why['needed']))} USD, and {named} has "
-            f"{usd(max(0, int(why['left'])))} USD left, which does not change before the job's deadline"
-        )
-    message = f"{what}; replay it when the budget has room, or raise its limit"
-    return JobError(code="budget_exceeded", message=message, retryable=True)
-
-
-def _too_late(claim: Claim) -> JobError:
-    message = f"job {claim.id} had no whole answer at its deadline; post it again with a later deadline_s"
-    return JobError(code="deadline_exceeded", message=message, retryable=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
@@ -20,9 +20,7 @@ from onceq.wire import JobError
 from onceq_service.store import LeaseLost
 from onceq_service.store.engine import Claim, EndState
 from onceq_service.tracing import context_of
-
-if TYPE_CHECKING:
-    from onceq_service.worker.run import Try
+from onceq_service.worker.tries import Try
 
 PROVIDER_NAMES: Final = {"openai": "openai", "anthropic": "anthropic", "bedrock": "aws.bedrock"}
 """Kinds of providers, as the conventions name them."""

@@ -11,7 +11,7 @@ from onceq_service.providers import open_providers
 from onceq_service.providers.base import ProviderError
 from onceq_service.settings import ProviderConfig
 from onceq_service.store import Store
-from onceq_service.worker import run
+from onceq_service.worker import tries
 from onceq_service.worker.held import Holding
 from onceq_service.worker.learning import Learning
 from onceq_service.worker.relay import Relay
@@ -25,7 +25,7 @@ NOBODY = ProviderConfig(kind="openai", base_url="http://127.0.0.1:9/v1", key_env
 async def test_a_host_that_stays_away_ends_the_job_with_its_text_and_its_bill(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "MOST_TAKEOVERS", 2)
+    monkeypatch.setattr(tries, "MOST_TAKEOVERS", 2)
     configs = {"openai": NOBODY}
     providers = open_providers(configs, {"NOBODY_KEY": "not-needed"})
     holding = Holding(1)
