@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Final
 
 import pandas as pd
 
 from onceq.wire import NANO, BudgetPeriod, BudgetStatus, BudgetUse
-from onceq_dashboard.format import code_span, duration, share, usd
+from onceq_dashboard.format import code_span, duration, share, some, usd
 from onceq_dashboard.frames import dollars
 from onceq_dashboard.money import labels_text
 
@@ -71,6 +71,42 @@ def stands(budget: BudgetStatus, now: datetime, *, simulated: bool) -> str:
     return " · ".join(said).replace("$", r"\$")
 
 
+def alerted(budget: BudgetStatus, zone: tzinfo | None, *, simulated: bool) -> str | None:
+    """What somebody was told of it in this period, in a line: thresholds that were passed, posts that were refused."""
+    use = use_of(budget, simulated=simulated)
+    passed = [alert for alert in use.alerts if alert.share is not None]
+    said = [f"passed {alert.share:.0%} on {_when(alert.at, zone)}".replace("%", " %") for alert in passed[-1:]]
+    refused = next((alert for alert in use.alerts if alert.share is None), None)
+    if use.refused_posts and refused:
+        said.append(f"{some(use.refused_posts, 'post')} refused, the first on {_when(refused.at, zone)}")
+    elif refused:
+        said.append(f"no room for a further call since {_when(refused.at, zone)}")
+    return " · ".join(said) or None
+
+
+def _when(at: datetime, zone: tzinfo | None) -> str:
+    return f"{at.astimezone(zone):%d %b, %H:%M}"
+
+
+def of_today(budgets: Sequence[BudgetStatus]) -> BudgetStatus | None:
+    """The budget that today's spending is set against: the tightest of those for all that the tenant does in a day,
+    else in a month; None where there is neither."""
+    whole = [b for b in budgets if is_whole(b) and b.period in ("day", "month")]
+    return min(whole, key=lambda b: (b.period != "day", b.limit_nano_usd), default=None)
+
+
+def today(budget: BudgetStatus, spent: int, days: int, *, simulated: bool) -> tuple[str, bool]:
+    """How today stands against it, in a few words, and whether that is worth a look.
+
+    Of a budget for a month its part for one day; `days` is how many the month has, `spent` nano-USD since midnight UTC.
+    """
+    if budget.period == "day":  # its day may begin elsewhere than in UTC
+        nano, limit, words = taken(budget, simulated=simulated), budget.limit_nano_usd, "of {} a day"
+    else:
+        nano, limit, words = spent, budget.limit_nano_usd // days, "of {} (a day's part)"
+    return f"{share(nano, limit)} {words.format(usd(limit))}", nano > NEAR * limit
+
+
 def filled(budget: BudgetStatus, *, simulated: bool) -> str:
     """How much of it is taken: "$12.30 of $50.00, 24.6 %"."""
     nano = taken(budget, simulated=simulated)
@@ -87,7 +123,8 @@ def table(budgets: Sequence[BudgetStatus], *, simulated: bool) -> pd.DataFrame:
     """One row a budget, in the order given.
 
     `budget`, `counts` (text), `period`, `mode`, `limit_usd`, `spent_usd`, `reserved_usd`, `unsure_usd`, `left_usd`,
-    `taken` (1.0 is the limit), `pace_usd` (NaN where it can't be told), `time_zone`, `source`, `tenant`.
+    `taken` (1.0 is the limit), `pace_usd` (NaN where it can't be told), `refused` (posts, int64), `time_zone`,
+    `source`, `tenant`.
     """
     uses = [use_of(b, simulated=simulated) for b in budgets]
     frame = pd.DataFrame({
@@ -100,6 +137,7 @@ def table(budgets: Sequence[BudgetStatus], *, simulated: bool) -> pd.DataFrame:
     })  # fmt: skip
     frame["taken"] = pd.Series([taken(b, simulated=simulated) / b.limit_nano_usd for b in budgets], dtype="float64")
     frame["pace_usd"] = dollars([u.forecast_nano_usd for u in uses])
+    frame["refused"] = pd.Series([u.refused_posts for u in uses], dtype="int64")
     for name in ("time_zone", "source", "tenant"):
         frame[name] = _texts(getattr(b, name) for b in budgets)
     return frame

@@ -140,10 +140,15 @@ def keys(door: Door) -> list[ApiKeyInfo]:
 
 def named_keys(door: Door, points: Sequence[CostPoint]) -> list[CostPoint]:
     """The points with the names of their API keys beside the ids, for who may know them."""
-    if "admin" not in scopes(door):
-        return list(points)
-    names = {key.id: f"{key.name} ({key.id})" for key in keys(door)}
+    names = key_names(door)
     return [p.model_copy(update={"key": names.get(p.key, p.key)}) for p in points]
+
+
+def key_names(door: Door) -> dict[str, str]:
+    """The tenant's API keys by id, each as "name (id)", for who may know them; else none."""
+    if "admin" not in scopes(door):
+        return {}
+    return {key.id: f"{key.name} ({key.id})" for key in keys(door)}
 
 
 def request(door: Door, job_id: str) -> JobRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from onceq.wire import BudgetAlert, BudgetUse
 from tests.dashboard import worlds
 from tests.dashboard.conftest import Open
 from tests.dashboard.fake_api import FakeApi
@@ -29,6 +30,12 @@ def test_each_budget_says_what_is_left_and_the_fullest_is_first(open_page: Open)
     page = open_page("budgets")
     assert tables(page)[-1]["budget"].tolist() == ["search", "day", "monthly"]
     assert any(m.value.startswith("**\\$66.50 left** · \\$2.00 reserved") for m in page.markdown)
+
+
+def test_a_card_says_when_somebody_was_told_of_it(api: FakeApi, open_page: Open) -> None:
+    alert = BudgetAlert(share=0.8, at=api.world.stats.at)
+    api.world.budgets = [worlds.make_budget(use=BudgetUse(spent_nano_usd=85 * 10**9, alerts=[alert]))]
+    assert any(":material/notifications: passed 80 % on " in c.value for c in open_page("budgets").caption)
 
 
 def test_who_is_no_admin_is_told_so_and_is_offered_nothing(api: FakeApi, open_page: Open) -> None:

@@ -128,6 +128,17 @@ def test_the_address_filters_and_words_in_it_that_are_no_filter_do_nothing(api: 
     assert "status" not in asked
 
 
+def test_who_may_know_them_sees_the_names_of_api_keys_to_filter_by(api: FakeApi, open_page: Open) -> None:
+    assert open_page("jobs").selectbox(key="jobs_key").options == ["key_1"]
+    api.scopes.add("admin")
+    api.forget()
+    page = open_page("jobs")
+    assert page.selectbox(key="jobs_key").options == ["this test's (key_1)"]
+    page.selectbox(key="jobs_key").select("key_1").run()
+    assert page.query_params["key"] == "key_1"
+    assert any("key=key_1" in target for target in api.seen)
+
+
 def test_the_field_opens_the_job_that_is_typed(open_page: Open) -> None:
     page = open_page("jobs")
     page.text_input(key="jobs_search").input(f" {JOB} ").run()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onceq.wire import NANO, CostPoint, Totals
+from onceq.wire import NANO, BudgetAlert, BudgetUse, CostPoint, Totals
 from onceq_dashboard import answers, budgets, frames, money, periods
 from onceq_dashboard.forecast import Forecast, forecast, lines
 from tests.dashboard import golden, worlds
@@ -156,3 +156,17 @@ def test_budgets_are_told_as_they_stand() -> None:
     assert budgets.is_near(over, simulated=False)
     assert not budgets.is_near(worlds.make_budget(), simulated=True)
     golden.check("budgets", budgets.table(found, simulated=False))
+
+
+def test_a_budget_says_what_was_passed_and_refused_and_when() -> None:
+    at = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
+    told = [BudgetAlert(share=0.5, at=at - timedelta(days=3)), BudgetAlert(share=0.8, at=at),
+            BudgetAlert(share=None, at=at + timedelta(hours=1))]  # fmt: skip
+    passed = worlds.make_budget(use=BudgetUse(alerts=told[:2]))
+    assert budgets.alerted(passed, UTC, simulated=False) == "passed 80 % on 20 Nov, 09:30"
+    refusing = worlds.make_budget(use=BudgetUse(alerts=told, refused_posts=12))
+    said = "passed 80 % on 20 Nov, 09:30 · 12 posts refused, the first on 20 Nov, 10:30"
+    assert budgets.alerted(refusing, UTC, simulated=False) == said
+    waiting = worlds.make_budget(use=BudgetUse(alerts=told[2:]))
+    assert budgets.alerted(waiting, UTC, simulated=False) == "no room for a further call since 20 Nov, 10:30"
+    assert budgets.alerted(refusing, UTC, simulated=True) is None

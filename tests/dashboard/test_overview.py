@@ -87,6 +87,34 @@ def test_simulated_work_is_marked_on_every_amount(api: FakeApi, open_page: Open)
     assert "Last 24 hours, simulated" in [s.value for s in page.subheader]
 
 
+def test_what_was_spent_today_stands_against_the_budget_for_a_day(api: FakeApi, open_page: Open) -> None:
+    api.world.budgets = [worlds.make_budget(), worlds.make_budget("all", 10, 6.5, period="day")]
+    page = open_page("overview")
+    assert marks(page)["Spent today"] == "85.0 % of $10.00 a day"
+    assert "`all`" in about(page, "Spent today")
+
+
+def test_without_a_day_s_budget_a_month_s_is_taken_by_the_day_and_one_for_a_part_of_the_work_never_is(
+    api: FakeApi, open_page: Open
+) -> None:
+    at = api.world.stats.at.replace(month=4, day=3)
+    api.world.stats = worlds.make_stats(worlds.make_hours(at), at)
+    api.world.budgets = [worlds.make_budget("part", 9, 1, period="day", team="search"), worlds.make_budget("m", 90)]
+    page = open_page("overview")
+    spent = float(tiles(page)["Spent today"].removeprefix("$"))
+    share, rest = marks(page)["Spent today"].split(" % ")
+    assert rest == "of $3.00 (a day's part)"
+    assert abs(float(share) - 100 * spent / 3) < 1
+    api.world.budgets = []
+    api.forget()
+    assert marks(open_page("overview"))["Spent today"] == ""
+
+
+def about(page: AppTest, label: str) -> str:
+    """What a tile says when somebody asks."""
+    return next(str(metric.help) for metric in page.metric if metric.label == label)
+
+
 def test_real_and_simulated_work_are_never_in_one_sum(api: FakeApi, open_page: Open) -> None:
     real, simulated = worlds.busy(), worlds.simulated()
     api.world = real

@@ -37,6 +37,7 @@ COLUMNS: Final = {
     "left_usd": st.column_config.NumberColumn("Left, $", format="%.6f"),
     "taken": st.column_config.NumberColumn("Taken", format="percent"),
     "pace_usd": st.column_config.NumberColumn("At this pace, $", format="%.2f", help="What the period comes to"),
+    "refused": st.column_config.NumberColumn("Refused", format="localized", help="Posts answered 402 in this period"),
     "time_zone": st.column_config.TextColumn("Time zone"),
     "source": st.column_config.TextColumn("Set in", help="file: onceq.toml; api: here, or by the SDK"),
     "tenant": st.column_config.TextColumn("Tenant"),
@@ -91,6 +92,9 @@ def _card(door: Door, budget: BudgetStatus, *, simulated: bool, may: bool) -> No
     words = budgets.filled(budget, simulated=simulated).replace("$", r"\$")
     st.progress(min(1.0, nano / budget.limit_nano_usd), words)
     st.markdown(budgets.stands(budget, datetime.now(UTC), simulated=simulated))
+    alerted = budgets.alerted(budget, parts.zone(), simulated=simulated)
+    if alerted:
+        st.caption(f":material/notifications: {alerted}.")
     if budgets.use_of(budget, simulated=simulated).unpriced_calls:
         calls = budgets.use_of(budget, simulated=simulated).unpriced_calls
         st.caption(f"{some(calls, 'call')} of unknown price: in none of these sums.")

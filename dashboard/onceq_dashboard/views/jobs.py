@@ -4,7 +4,7 @@ The filters are in the address too: `?status=failed&search=step=summary`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
@@ -56,14 +56,14 @@ def show(door: Door) -> None:
         return
     st.title("Jobs", anchor=False)
     with parts.told():
-        stats = source.stats(door)
+        stats, names = source.stats(door), source.key_names(door)
     _from_address()
-    _fields(stats)
+    _fields(stats, names)
     first = st.session_state.get(_PAGE, 0) == 0
     st.fragment(_table, run_every=REFRESH_S if first else None)(door, finding.filters(_words()), live=first)
 
 
-def _fields(stats: Stats) -> None:
+def _fields(stats: Stats, key_names: Mapping[str, str]) -> None:
     points = stats.hours
     with st.grid(5, min_column_width=148, vertical_alignment="bottom"):
         st.text_input(
@@ -78,13 +78,21 @@ def _fields(stats: Stats) -> None:
             _choice("Made", "when", CHOICES["when"])
             _choice("Band", "band", CHOICES["band"])
             _choice("Verdict", "verdict", CHOICES["verdict"])
-            _choice("API key", "key", sorted({p.key for p in points} - {""}), others=True)
+            used = {p.key for p in points} - {""}
+            _choice("API key", "key", sorted(used, key=lambda one: key_names.get(one, one)), key_names, others=True)
 
 
-def _choice(label: str, name: str, options: Sequence[str], *, others: bool = False) -> None:
+def _choice(
+    label: str, name: str, options: Sequence[str], words: Mapping[str, str] | None = None, *, others: bool = False
+) -> None:
+    """`words`: what an option is called, where it is called otherwise."""
+
+    def called(word: str) -> str:
+        return (words or {}).get(word, word.replace("_", " ") if name == "verdict" else word)
+
     st.selectbox(
         label, options, None, key=_field(name), placeholder="Any", on_change=_changed, accept_new_options=others,
-        format_func=lambda word: word.replace("_", " ") if name == "verdict" else word,
+        format_func=called,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,11 +13,11 @@ from onceq.wire import CostPoint, Lanes, Totals
 from onceq_dashboard import answers, budgets, charts, frames, money, money_charts, source
 from onceq_dashboard.door import Door, SourceError, Trouble
 from onceq_dashboard.forecast import forecast
-from onceq_dashboard.format import DASH, count, duration, factor, rate, some, usd
+from onceq_dashboard.format import DASH, code_span, count, duration, factor, rate, some, usd
 from onceq_dashboard.periods import day_of
 from onceq_dashboard.verdict import ALL_WELL, Verdict, judge, remember, tokens_per_s
 from onceq_dashboard.views import lanes, parts, start
-from onceq_dashboard.views.parts import Tile
+from onceq_dashboard.views.parts import MarkColour, Tile
 
 REFRESH_S: Final = 2
 _HISTORY: Final = "overview_history"
@@ -74,7 +75,7 @@ def _status_line(verdict: Verdict) -> None:
 def _numbers(stats: Stats, held: Lanes, door: Door) -> None:
     at = f"{stats.at.astimezone(parts.zone()):%H:%M:%S}"
     st.subheader(f"Now :gray[· {at}]", anchor=False)
-    parts.tiles(_now(stats), columns=8)
+    parts.tiles([*_now(stats), _today(stats, door)], columns=8)
     lanes.show(door, stats, held)
     simulated = parts.simulated_chosen(stats, "overview_kind")
     totals = stats.last_24h_simulated if simulated else stats.last_24h
@@ -105,7 +106,6 @@ def _answers(stats: Stats, totals: Totals, door: Door, *, simulated: bool) -> li
 
 def _now(stats: Stats) -> list[Tile]:
     letters = f", the oldest for {duration(stats.oldest_dead_letter_s)}" if stats.dead_letters else ""
-    today = [p.totals for p in frames.of_kind(stats.hours, simulated=stats.simulated) if p.at >= day_of(stats.at)]
     return [
         Tile("Queued", count(stats.depth.queued), "Jobs that wait for a worker, delayed ones included."),
         Tile("Running", count(stats.depth.running), "Jobs that a worker holds now."),
@@ -122,11 +122,28 @@ def _now(stats: Stats) -> list[Tile]:
             "Output tokens a second of the calls that ended in the last minute or two that this page has seen; at "
             "first the mean of this hour.",
         ),
-        Tile(
-            "Spent today", usd(money.spent(today)), "Since midnight UTC, wasted calls included.",
-            parts.money_mark(simulated=stats.simulated),
-        ),
     ]  # fmt: skip
+
+
+def _today(stats: Stats, door: Door) -> Tile:
+    """What today has cost, against the budget for it where there is one."""
+    now = [p.totals for p in frames.of_kind(stats.hours, simulated=stats.simulated) if p.at >= day_of(stats.at)]
+    spent, about = money.spent(now), "Since midnight UTC, wasted calls included."
+    marks, look = [parts.money_mark(simulated=stats.simulated)], stats.simulated
+    try:
+        against = budgets.of_today(source.budgets(door))
+    except SourceError as exc:
+        about += f" Its budget is not known: {exc.trouble.sentence}"
+    else:
+        if against:
+            days = monthrange(stats.at.year, stats.at.month)[1]
+            words, near = budgets.today(against, spent, days, simulated=stats.simulated)
+            marks, look = [*marks, words], look or near
+            about += f" Against the budget {code_span(against.name)}: what of it is taken, calls that go on included."
+        else:
+            about += " No budget is set for all of a day or a month."
+    colour: MarkColour = "orange" if look else "gray"
+    return Tile("Spent today", usd(spent), about, " · ".join(m for m in marks if m) or None, colour)
 
 
 def _pace(totals: Totals) -> list[Tile]:

@@ -8,6 +8,7 @@ Units: money is integer nano-USD (1 USD = 1,000,000,000), durations are seconds 
 
 from onceq.wire.budgets import (
     MAX_BUDGET_USD,
+    BudgetAlert,
     BudgetChange,
     BudgetList,
     BudgetMode,
@@ -125,6 +126,7 @@ __all__ = [
     "BatchId",
     "BatchItem",
     "BatchRequest",
+    "BudgetAlert",
     "BudgetChange",
     "BudgetList",
     "BudgetMode",

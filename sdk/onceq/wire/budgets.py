@@ -55,6 +55,13 @@ class BudgetChange(Request):
         return self
 
 
+class BudgetAlert(Answer):
+    """When so much of a limit was spent (`share`), or a hard budget had no room for a call first (null)."""
+
+    share: float | None
+    at: datetime
+
+
 class BudgetUse(Answer):
     """What one period of a budget has come to, nano-USD. Real and simulated money are never in one sum.
 
@@ -63,7 +70,8 @@ class BudgetUse(Answer):
     above the estimate that was booked. `left` is the limit without all three, below 0 where a soft budget was passed or
     a limit lowered. `unpriced_calls`: whose price nobody knows, so that they are in none of these. `forecast_nano_usd`
     is what the whole period would come to at its pace so far (spent / elapsed * length); null for `total`, and in the
-    first twentieth of a period.
+    first twentieth of a period. `refused_posts`: answered 402 for want of room. `alerts` are those of this period,
+    oldest first.
     """
 
     spent_nano_usd: int = 0
@@ -71,7 +79,9 @@ class BudgetUse(Answer):
     unsure_nano_usd: int = 0
     left_nano_usd: int = 0
     unpriced_calls: int = 0
+    refused_posts: int = 0
     forecast_nano_usd: int | None = None
+    alerts: list[BudgetAlert] = Field(default_factory=list[BudgetAlert])
 
 
 class BudgetStatus(Answer):

@@ -38,7 +38,8 @@ async def put(service: Service, asked: Admission, wanted: Wanted, read_at: float
     models = [asked.model, *(model for model, _ in asked.chain)]
     for look in range(_LOOKS):
         under = falls_under(service.book.of(asked.tenant), asked.key_id, models, wanted)
-        told = _told(service.tariff, under, asked, wanted) if under else asked
+        now_ms = round(time.time() * 1000)
+        told = told_of(service.tariff, under, asked, wanted, now_ms) if under else asked
         try:
             return told, await jobs.admit(told, read_at=read_at)
         except BudgetRefused as exc:
@@ -78,8 +79,11 @@ def falls_under(budgets: Sequence[Budget], key_id: str, models: Sequence[str], w
     return found
 
 
-def _told(tariff: Tariff, under: Sequence[Budget], asked: Admission, wanted: Wanted) -> Admission:
-    now_ms, most = round(time.time() * 1000), wanted.bounds.call.nano_usd
+def told_of(
+    tariff: Tariff, under: Sequence[Budget], asked: Admission, wanted: Wanted, now_ms: int
+) -> Admission:  # fmt: skip
+    """The admission with what the store has to know of the budgets that it falls under, at `now_ms`."""
+    most = wanted.bounds.call.nano_usd
     soft = any(budget.mode == "soft" for budget in under)
     likely = estimate(tariff, asked.model, wanted) if soft else None
     amounts = [most if budget.mode == "hard" else likely for budget in under]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from onceq.wire import JobRequest
 from onceq_service.api.admission import Defaults, admission
+from onceq_service.api.allowance import falls_under, told_of
 from onceq_service.api.bounds import wanted
 from onceq_service.api.catalog import Catalog
 from onceq_service.pricing import Tariff
 from onceq_service.showroom.plan import Post
 from onceq_service.store import Admission, ApiKey, Seal
+from onceq_service.store.budgets import Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Door:
     seal: Seal
     keys: Mapping[str, ApiKey]
     rng: random.Random
+    budgets: Sequence[Budget] = ()
 
     def admission(self, post: Post, at_ms: int) -> Admission:
         """The post as the store takes it."""
@@ -41,4 +44,6 @@ class Door:
         models = self.catalog.chain(request.models())
         known = wanted(self.tariff, request, models, self.defaults.max_calls)
         asked = admission(known, key, None, models, self.seal, self.defaults, retry_of)
-        return msgspec.structs.replace(asked, id=f"job_{at_ms:012x}{self.rng.getrandbits(80):020x}")
+        named = msgspec.structs.replace(asked, id=f"job_{at_ms:012x}{self.rng.getrandbits(80):020x}")
+        under = falls_under(self.budgets, key.id, [model.model for model in models], known)
+        return told_of(self.tariff, under, named, known, at_ms) if under else named

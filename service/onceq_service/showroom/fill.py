@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,13 +15,15 @@ from onceq_service.api.admission import Defaults
 from onceq_service.api.catalog import Catalog
 from onceq_service.pricing import Tariff, load_tables
 from onceq_service.settings import Settings
+from onceq_service.showroom.budgets import budgets, expected
 from onceq_service.showroom.door import Door
 from onceq_service.showroom.incidents import incidents
 from onceq_service.showroom.money import Prices
 from onceq_service.showroom.people import NAMES
-from onceq_service.showroom.plan import DAYS, posts
+from onceq_service.showroom.plan import DAYS, Post, posts
 from onceq_service.showroom.world import World
 from onceq_service.store import ApiKey, Retention
+from onceq_service.store.budgets import Budget, budget_of
 from onceq_service.store.told import ToldStore, open_told_store
 
 DAY_MS: Final = 86_400_000
@@ -56,13 +58,18 @@ async def fill(settings: Settings, jobs: int, seed: int, until: datetime, progre
         keys, secrets = await _keys(store)
         rng = random.Random(seed)  # noqa: S311 - made-up traffic, no secret
         told, file = incidents(until), settings.file()
+        tariff = Tariff(settings.providers(), file.prices)
+        prices = Prices(tariff)
+
+        def month() -> Iterator[Post]:
+            return posts(jobs, until, told, random.Random(seed + 2))  # noqa: S311
+
         door = Door(
-            Catalog(file.aliases, settings.providers()), Tariff(settings.providers(), file.prices), _defaults(settings),
-            await store.seal(), keys, random.Random(seed + 1),  # noqa: S311
+            Catalog(file.aliases, settings.providers()), tariff, _defaults(settings), await store.seal(), keys,
+            random.Random(seed + 1), await _budgets(store, month(), prices, until, keys, begin_ms),  # noqa: S311
         )  # fmt: skip
-        world = World(store, door, Prices(door.tariff), told, max(4, jobs // JOBS_A_SLOT), until, rng)
-        month = posts(jobs, until, told, random.Random(seed + 2))  # noqa: S311
-        await _told_of(world, asyncio.create_task(world.go(month)), progress)
+        world = World(store, door, prices, told, max(4, jobs // JOBS_A_SLOT), until, rng)
+        await _told_of(world, asyncio.create_task(world.go(month())), progress)
         await store.close()
     return Filled(world.posted, secrets)
 
@@ -70,6 +77,18 @@ async def fill(settings: Settings, jobs: int, seed: int, until: datetime, progre
 async def _keys(store: ToldStore) -> tuple[dict[str, ApiKey], dict[str, str]]:
     made = {name: await store.keys.create(tenant=TENANT, name=name, scopes=SCOPES) for name in NAMES}
     return {name: key for name, (key, _) in made.items()}, {name: secret for name, (_, secret) in made.items()}
+
+
+async def _budgets(
+    store: ToldStore, month: Iterator[Post], prices: Prices, until: datetime, keys: dict[str, ApiKey], made_ms: int
+) -> list[Budget]:
+    """Makes them before the first post: they count what comes after."""
+    costs = await asyncio.to_thread(lambda: expected(month, prices))
+    wanted = budgets(costs, until, {name: key.id for name, key in keys.items()})
+    made = [budget_of(one, TENANT, "api", made_ms) for one in wanted]
+    for budget in made:
+        await store.budgets.put(budget, None)
+    return made
 
 
 def _defaults(settings: Settings) -> Defaults:

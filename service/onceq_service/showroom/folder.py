@@ -20,10 +20,29 @@ CONFIG: Final = "onceq.toml"
 OTHERS: Final = frozenset({"lock"})
 """What may be in a folder that is as good as empty."""
 TOML: Final = """\
-# The showroom's configuration: prices as they were, from a day on (UTC).
+# The showroom's configuration: what limits each model, and prices as they were, from a day on (UTC).
 [aliases]
 small = "openai/gpt-4o-mini"
 careful = ["anthropic/claude-sonnet-4-5", "bedrock/amazon.nova-pro-v1:0"]
+
+[lanes."openai/gpt-4o-mini"]
+requests_per_minute = 5000
+output_tokens_per_minute = 400_000
+
+[lanes."openai/gpt-4o"]
+requests_per_minute = 500
+input_tokens_per_minute = 450_000
+
+[lanes."openai/gpt-5"]
+requests_per_minute = 500
+
+[lanes."anthropic/*"]
+requests_per_minute = 1000
+output_tokens_per_minute = 90_000
+
+[lanes."bedrock/*"]
+requests_per_minute = 800
+concurrency = 40
 
 [[prices]]
 model = "openai/gpt-4o-mini"

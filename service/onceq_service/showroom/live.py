@@ -11,8 +11,9 @@ from onceq_service.providers.base import Delta, ProviderError
 from onceq_service.showroom.plan import Post
 from onceq_service.showroom.provider import Course
 from onceq_service.showroom.words import answer, pieces
-from onceq_service.store.engine import Claim, End, EndState, Frame, Receipt
+from onceq_service.store.engine import Claim, Dispatched, End, EndState, Frame, Receipt
 from onceq_service.worker.ending import output_json, rest
+from onceq_service.worker.problems import no_budget
 from onceq_service.worker.frames import delta_frame
 
 
@@ -71,6 +72,11 @@ class Live:
         keep = round(len(whole) * self.course.share)
         self.pieces = [whole[len(self.said) : keep]] if keep > len(self.said) else []
 
+    def is_not_called(self) -> None:
+        """The call that was about to begin is not made."""
+        self.turn += 1
+        self.course, self.pieces = None, []
+
     def again(self) -> Post:
         """Its post, asked once more by hand: nobody cancels that."""
         return replace(self.post, cancel_ms=None)
@@ -99,6 +105,11 @@ def failed_end(job: Live, claim: Claim, error: ProviderError, receipt: Receipt, 
     """Nobody tries again."""
     problem = JobError(code=error.code, message=error.message, retryable=retryable)
     return _end(job, claim, "failed", receipt, rest(usage=_usage(receipt) if receipt.billed else None, error=problem))
+
+
+def broke_end(job: Live, claim: Claim, sent: Dispatched) -> End:
+    """No budget has room for a further call."""
+    return _end(job, claim, "failed", None, rest(error=no_budget(claim, sent.why)))
 
 
 def cancelled_end(job: Live, claim: Claim, receipt: Receipt | None) -> End:

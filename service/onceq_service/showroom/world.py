@@ -15,13 +15,13 @@ from onceq.wire import TERMINAL
 from onceq_service.providers.base import ProviderError
 from onceq_service.showroom.door import Door
 from onceq_service.showroom.incidents import Incident
-from onceq_service.showroom.live import Live, answer_of, cancelled_end, failed_end, whole_end
+from onceq_service.showroom.live import Live, answer_of, broke_end, cancelled_end, failed_end, whole_end
 from onceq_service.showroom.money import Prices
 from onceq_service.showroom.plan import Post
 from onceq_service.showroom.provider import course
-from onceq_service.showroom.timeline import Doing, Timeline
-from onceq_service.store import Admission
-from onceq_service.store.engine import Claim, End, Receipt
+from onceq_service.showroom.timeline import Doing, Kind, Timeline
+from onceq_service.store import Admission, BudgetRefused
+from onceq_service.store.engine import Claim, Dispatched, End, Receipt
 from onceq_service.store.told import ToldStore
 from onceq_service.worker.retry import Budget, Retry, decide
 
@@ -34,6 +34,8 @@ REPLAYED: Final = 0.75
 """Of the dead letters, those that somebody asks again some time later."""
 PULSE_MS: Final = 1_000
 """How often an API process looks after leases, while a worker is lost."""
+ACCEPT_MS: Final = (1, 1, 2, 2, 2, 3, 3, 5, 9)
+"""From the post's last byte to its admission."""
 PIECES: Final = 6
 """Parts in which a recent answer arrives; of an older one the log has lapsed."""
 
@@ -55,6 +57,7 @@ class World:
         self._waiting: set[str] = set()
         self._look_ms: int | None = None
         self.posted = 0
+        self.refused = 0
         self.now_ms = 0
 
     async def go(self, posts: Iterator[Post]) -> None:
@@ -78,7 +81,11 @@ class World:
         return self._admit(asked, post, at_ms)
 
     async def _admit(self, asked: Admission, post: Post, at_ms: int) -> Then | None:
-        admitted = await self._store.jobs.admit(asked)
+        try:
+            admitted = await self._store.jobs.admit(asked, accept_ms=ACCEPT_MS[int(asked.id[-4:], 16) % len(ACCEPT_MS)])
+        except BudgetRefused:  # its client was answered 402, and nothing was stored
+            self.refused += 1
+            return None
         return partial(self._created, asked, post, at_ms) if admitted.disposition == "created" else None
 
     def _created(self, asked: Admission, post: Post, at_ms: int) -> None:
@@ -123,7 +130,9 @@ class World:
         self._waiting.discard(job.id)
         self._free -= 1
         job.turn, job.claim, job.course = job.turn + 1, claim, None
-        self._time.plan(at_ms + self._rng.randrange(3, 18), partial(self._dispatch, job, job.turn))
+        further = "budgets" in claim.fields and "holds" not in claim.fields  # it may have no room for this call
+        kind: Kind = "answered" if further else "sent"
+        self._time.plan(at_ms + self._rng.randrange(3, 18), partial(self._dispatch, job, job.turn), kind)
 
     def _leave(self, at_ms: int) -> None:
         self._free += 1
@@ -144,12 +153,30 @@ class World:
         self._time.plan(at_ms + job.course.took_ms + self._rng.randrange(2, 12), partial(self._end, job, turn))
         return self._dispatched(job, claim, model, at_ms)
 
-    async def _dispatched(self, job: Live, claim: Claim, model: str, at_ms: int) -> None:
+    async def _dispatched(self, job: Live, claim: Claim, model: str, at_ms: int) -> Then | None:
         engine = self._store.frail if job.lost else self._store.engine
         in_bytes, tries = len(claim.fields["request"]), claim.number("tries") + 1
         sent = await engine.dispatch(claim, tries, in_bytes, self._prices.recorded(model, at_ms))
+        if sent.word in ("budget", "budget_wait"):
+            return partial(self._no_room, job, sent, at_ms)
         if sent.word != "ok":
             raise RuntimeError(f"job {job.id} should have been called at {at_ms}, and was not: {sent.word}")
+        return None
+
+    def _no_room(self, job: Live, sent: Dispatched, at_ms: int) -> None:
+        """A further call has no room in a budget: it waits for some, or there will be none in time."""
+        job.is_not_called()
+        self._time.plan(at_ms + 1, partial(self._not_called, job, job.turn, sent))
+
+    def _not_called(self, job: Live, turn: int, sent: Dispatched, at_ms: int) -> Doing:
+        claim = job.claim
+        if job.turn != turn or claim is None:
+            return None
+        if sent.word == "budget":
+            return self._finish(job, claim, broke_end(job, claim, sent), at_ms)
+        self._free += 1
+        self._waits(job, at_ms)
+        return self._store.engine.defer(claim, int(sent.why["at"]))
 
     def _append(self, job: Live, turn: int, at_ms: int) -> Doing:
         if job.turn != turn or job.claim is None or job.course is None:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from onceq.wire import NANO, BudgetChange, BudgetMode, BudgetPeriod, BudgetRequest, BudgetStatus, BudgetUse
+from onceq.wire import NANO, BudgetAlert, BudgetChange, BudgetMode, BudgetPeriod, BudgetRequest, BudgetStatus, BudgetUse
 from onceq_service.settings import DEFAULT_TENANT
 from onceq_service.store import scripts
 from onceq_service.store._pipe import Pipe
@@ -27,7 +27,7 @@ MOST_OF_A_TENANT: Final = 1_000
 MOST_OF_A_JOB: Final = 16
 """Budgets that one job may fall under: each is a few steps of the script that admits it."""
 _FORECAST_FROM: Final = 0.05
-_COUNTS: Final = ("spent", "reserved", "unsure", "unpriced", "since")
+_COUNTS: Final = ("spent", "reserved", "unsure", "unpriced", "refused", "since")
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -178,12 +178,13 @@ class Budgets:
 
     async def _status(self, budget: Budget, now_ms: int) -> BudgetStatus:
         start, renews = present(starts(budget.period, budget.time_zone, now_ms), now_ms)
+        names = (*_COUNTS, "told:refused", *(f"told:{share!r}" for share in budget.alerts))
         real, simulated = await asyncio.gather(
-            *(self._pipe.command("HMGET", self._account(budget, flag, start), *_COUNTS) for flag in ("0", "1"))
+            *(self._pipe.command("HMGET", self._account(budget, flag, start), *names) for flag in ("0", "1"))
         )
         elapsed = None if renews is None else (now_ms - start) / (renews - start)
         counts = [cast("list[bytes | None]", row) for row in (real, simulated)]
-        since = min((int(row[4]) for row in counts if row[4] is not None), default=None)
+        since = min((int(row[5]) for row in counts if row[5] is not None), default=None)
         return BudgetStatus(
             id=budget.id, name=budget.name, tenant=budget.tenant, source=budget.source, mode=budget.mode,
             period=budget.period, time_zone=budget.time_zone, team=budget.team, key=budget.key, model=budget.model,
@@ -199,7 +200,7 @@ class Budgets:
 
 
 def _use(budget: Budget, counts: Sequence[bytes | None], elapsed: float | None) -> BudgetUse:
-    spent, reserved, unsure, unpriced = (int(count or 0) for count in counts[:4])
+    spent, reserved, unsure, unpriced, refused = (int(count or 0) for count in counts[:5])
     paced = elapsed is not None and elapsed >= _FORECAST_FROM
     return BudgetUse(
         spent_nano_usd=spent,
@@ -207,5 +208,19 @@ def _use(budget: Budget, counts: Sequence[bytes | None], elapsed: float | None) 
         unsure_nano_usd=unsure,
         left_nano_usd=budget.limit - spent - reserved - unsure,
         unpriced_calls=unpriced,
+        refused_posts=refused,
+        alerts=_alerts(budget, counts[6:]),
         forecast_nano_usd=round(spent / elapsed) if paced and elapsed else None,
     )
+
+
+def _alerts(budget: Budget, told: Sequence[bytes | None]) -> list[BudgetAlert]:
+    """Of the times (ms) of its first refusal and of each of its thresholds, those that there are, in order."""
+    found = [
+        (int(ms), share) for share, ms in zip((None, *budget.alerts), told, strict=True) if ms is not None
+    ]  # fmt: skip
+    return [
+        BudgetAlert(share=share, at=moment)
+        for ms, share in sorted(found, key=lambda one: (one[0], one[1] or 0))
+        if (moment := at(ms)) is not None
+    ]

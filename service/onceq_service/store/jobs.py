@@ -112,18 +112,20 @@ class Jobs:
         self.durability: Durability = "strict"
         """What a 202 promises; set by whoever inspects the server (Store.inspect)."""
 
-    async def admit(self, a: Admission, *, read_at: float | None = None) -> Admitted:
+    async def admit(self, a: Admission, *, read_at: float | None = None, accept_ms: int = 0) -> Admitted:
         """Creates, joins or replays, in one step.
 
         Raises KeyReused, CostTooHigh, BudgetRefused, NotThere, StoreUnavailable, StoreFull.
 
-        `read_at`: when the request had been read (time.monotonic); the job's life begins there.
+        `read_at`: when the request had been read (time.monotonic); the job's life begins there. `accept_ms`: how long
+        before now that was, for a caller whose clock is not this machine's.
         """
-        return admitted(await self.admission(a, read_at))
+        return admitted(await self.admission(a, read_at, accept_ms))
 
-    def admission(self, a: Admission, read_at: float | None) -> asyncio.Future[list[object]]:
+    def admission(self, a: Admission, read_at: float | None, accept_ms: int = 0) -> asyncio.Future[list[object]]:
         """The same for a caller that waits by itself: what it gives is for `admitted`."""
-        accept_ms = 0 if read_at is None else max(0, round((time.monotonic() - read_at) * 1000))
+        if read_at is not None:
+            accept_ms = max(0, round((time.monotonic() - read_at) * 1000))
         return self._admissions.put([
             a.id, a.tenant, a.idem, a.body_hash, a.fp, a.window_s, int(a.fresh), round(a.deadline_s * 1000),
             accept_ms, _limits(a), a.batch, int(a.create), *_fields(a, self._retention),

@@ -24,6 +24,7 @@ from onceq_service.store._admissions import Admissions
 from onceq_service.store._lua import Script, load
 from onceq_service.store._pipe import Arg, Pipe, connect
 from onceq_service.store.apikeys import ApiKeys
+from onceq_service.store.budgets import Budgets
 from onceq_service.store.engine import Engine
 from onceq_service.store.jobs import Jobs
 from onceq_service.store.keys import Keys, lua_builders
@@ -80,6 +81,7 @@ class ToldStore:
     engine: Engine
     frail: Engine
     keys: ApiKeys
+    budgets: Budgets
     names: Keys
     lease_ms: int
     """How long a lease of `frail` is."""
@@ -121,6 +123,7 @@ async def open_told_store(
             engine=Engine(pipe, keys, replace(kept, lease_s=lease_s), blocking),
             frail=Engine(pipe, keys, kept, blocking),
             keys=ApiKeys(pipe, keys),
+            budgets=Budgets(pipe, keys),
             names=keys,
             lease_ms=kept.lease_ms,
             _pipe=pipe,

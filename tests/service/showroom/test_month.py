@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
 from onceq.errors import ConfigurationError
-from onceq.wire import LedgerEntry, Totals
+from onceq.wire import BudgetStatus, LedgerEntry, Totals
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import Settings, load_settings
 from onceq_service.showroom.fill import Filled, fill
 from onceq_service.store import Filter, Retention, Store, StoreError, open_store, scripts
+from onceq_service.store.budgets import unpacked
 from onceq_service.store.stats import totals
 from onceq_service.store.told import open_told_store, told
 from tests.conftest import check_lifetimes
@@ -113,7 +113,38 @@ async def test_the_month_has_something_of_everything(month: Settings) -> None:
     assert len({row.key for row in rows}) == 6
     assert sums.retries
     assert sums.joined + sums.replayed
-    assert Counter(row.outcome for row in rows)["provider_error"] > 0
+    assert {row.outcome for row in rows} & {"provider_error", "provider_rate_limited", "provider_unreachable"}
+
+
+async def _budgets(store: Store) -> dict[str, BudgetStatus]:
+    made = [unpacked(value) for value in (await store.budgets.made()).values()]
+    return {one.name: one for one in await store.budgets.status(made, await store.sums.now_ms())}
+
+
+async def test_the_month_s_budgets_have_counted_what_the_ledger_says(month: Settings) -> None:
+    async with open_store(month.redis_url, month.queue) as store:
+        rows, found = await _ledger(store), await _budgets(store)
+    whole, sweeps = found["everything"], found["sweeps"]
+    assert whole.period_start is not None
+    since = whole.period_start.timestamp() * 1000
+    ended_in_it = sum(row.spent_nano_usd or 0 for row in rows if row.at.timestamp() * 1000 >= since)
+    made_in_it = sum(row.spent_nano_usd or 0 for row in rows if int(row.job[4:16], 16) >= since)
+    assert 0 < made_in_it <= whole.simulated_use.spent_nano_usd <= ended_in_it
+    of_loop = sum(row.spent_nano_usd or 0 for row in rows if row.labels.get("prompt") == "sweep")
+    assert sweeps.simulated_use.spent_nano_usd == of_loop > 0
+    assert all(one.use.spent_nano_usd == one.simulated_use.reserved_nano_usd == 0 for one in found.values())
+
+
+async def test_each_of_the_month_s_budgets_tells_its_story(month: Settings) -> None:
+    async with open_store(month.redis_url, month.queue) as store:
+        found = await _budgets(store)
+    uses = {name: one.simulated_use for name, one in found.items()}
+    assert uses["sweeps"].refused_posts > 0, "a hard one stopped the loop"
+    assert uses["sweeps"].left_nano_usd >= 0
+    assert uses["everything"].left_nano_usd > 0.2 * found["everything"].limit_nano_usd, "there is room"
+    assert not uses["everything"].refused_posts
+    assert {bool(one.team) for one in found.values()} == {bool(one.key) for one in found.values()} == {True, False}
+    assert {bool(one.model) for one in found.values()} == {bool(one.labels) for one in found.values()} == {True, False}
 
 
 async def test_the_same_seed_and_times_make_the_same_month(

@@ -93,6 +93,23 @@ async def test_a_post_that_does_not_fit_is_refused_and_stores_nothing(store: Sto
     assert other.disposition == "created", "the refused post used up neither its key nor its fingerprint"
 
 
+async def test_a_budget_tells_how_many_posts_it_refused_and_when_somebody_was_told_what(store: Store) -> None:
+    b = budget(2_500, alerts=[0.5, 0.16, 0.9])
+    for _ in range(2):
+        await admit(store, b)
+    for _ in range(3):
+        with pytest.raises(BudgetRefused):
+            await admit(store, b)
+    await store.engine.finish(await running(store), ended(400))
+    found = await use(store, b)
+    assert found.refused_posts == 3
+    assert [alert.share for alert in found.alerts] == [None, 0.16], "oldest first; nothing of what was not reached"
+    at = await now_ms(store)
+    assert all(abs(alert.at.timestamp() * 1000 - at) < 60_000 for alert in found.alerts)
+    simulated = (await status(store, b)).simulated_use
+    assert (simulated.refused_posts, simulated.alerts) == (0, [])
+
+
 async def test_of_two_hundred_posts_at_once_a_budget_for_ten_admits_ten(store: Store) -> None:
     b = budget(10_999)
     outcomes = await asyncio.gather(*(admit(store, b) for _ in range(200)), return_exceptions=True)

@@ -86,7 +86,10 @@ local function reserve(id, job, now, starts)
     if not starts and b.rev ~= '-' and (not known or b.now_rev ~= b.rev) then return {word = 'stale', account = b.account} end
     b.gone = starts and not known
     local why = not b.gone and lacks(b, job, now, lines[n] or b.starts)
-    if why then return why end
+    if why then
+      if not starts and why.word == 'over_budget' then redis.call('HINCRBY', b.key, 'refused', 1) end
+      return why
+    end
   end
   for n, b in ipairs(budgets) do
     if not b.gone then
