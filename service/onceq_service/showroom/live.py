@@ -13,8 +13,8 @@ from onceq_service.showroom.provider import Course
 from onceq_service.showroom.words import answer, pieces
 from onceq_service.store.engine import Claim, Dispatched, End, EndState, Frame, Receipt
 from onceq_service.worker.ending import output_json, rest
-from onceq_service.worker.problems import no_budget
 from onceq_service.worker.frames import delta_frame
+from onceq_service.worker.problems import no_budget
 
 
 @dataclass(slots=True)
