@@ -65,9 +65,11 @@ class House:
 
 
 @contextmanager
-def running(*, workers: int, api_processes: int = 1, worker_concurrency: int = 32) -> Generator[House]:
+def running(
+    *, workers: int, api_processes: int = 1, worker_concurrency: int = 32, redis_gib: int = 2
+) -> Generator[House]:
     """Everything of onceq; `workers` 0 leaves the jobs in the queue. Ends what it started."""
-    with _redis() as (redis, folder), ExitStack() as stack:
+    with _redis(redis_gib) as (redis, folder), ExitStack() as stack:
         simulator = start(
             [sys.executable, "-m", "onceq_service.simulator", "--port", "0"], {}, folder / "simulator.log"
         )
@@ -99,10 +101,10 @@ def bare() -> Generator[tuple[Address, dict[str, int]]]:
 
 
 @contextmanager
-def _redis() -> Generator[tuple[EmbeddedRedis, Path]]:
+def _redis(gib: int = 2) -> Generator[tuple[EmbeddedRedis, Path]]:
     with (
         tempfile.TemporaryDirectory(prefix="oq-bench-", ignore_cleanup_errors=True) as name,
-        EmbeddedRedis(Path(name), maxmemory=2 * 1024**3) as redis,
+        EmbeddedRedis(Path(name), maxmemory=gib * 1024**3) as redis,
     ):
         yield redis, Path(name)
 

@@ -1,81 +1,38 @@
 """`Client`: onceq from code that blocks. The twin of `_async_client.py`, line for line.
 
 A request falls down one stair: a method picks a flow (`_flows.py`), the driver runs it (`_drive.py`), each of its
-calls is shaped, judged and repeated by `_http.py`, and goes through one httpx2 client.
+calls is shaped, judged and repeated by `_http.py`, and goes through one httpx2 client. Maps, figures and what
+operators need are in `_blocking/`, a topic a file.
 There is no event loop in here, so it works in scripts, threads and inside a notebook's running loop alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from typing import Literal, Self, Unpack
 
 import httpx2
 
-from onceq import _flows, frames
+from onceq import _flows
+from onceq._blocking.admin import Admin
+from onceq._blocking.books import Books
+from onceq._blocking.maps import Maps
 from onceq._config import discover
 from onceq._drive import Driver
 from onceq._filters import JobFilters, query
-from onceq._flows import Ledger
 from onceq._handles import JobHandle, JobStream
 from onceq._http import Backoff
-from onceq._submission import (
-    Item,
-    JobOptions,
-    MapOptions,
-    Models,
-    Prompt,
-    budget_change,
-    budget_request,
-    checked_key,
-    key_request,
-    prepare,
-    prepare_batch,
-    replay_request,
-    switch,
-)
-from onceq.compare import left_usd, rows_again, side_by_side, sides
+from onceq._submission import Item, JobOptions, Models, Prompt, checked_key, prepare, prepare_batch, replay_request
 from onceq.errors import OnceqError
-from onceq.map.output import Schema
-from onceq.map.plan import Plan, Running, Wish, say
-from onceq.map.quote import MapQuote
-from onceq.map.row import MapRow
-from onceq.map.rows import Template as MapPrompt
-from onceq.wire import (
-    ApiKeyInfo,
-    Band,
-    BatchCancelled,
-    BudgetMode,
-    BudgetPeriod,
-    BudgetStatus,
-    CostDimension,
-    Costs,
-    Health,
-    Job,
-    JobPage,
-    JobRequest,
-    Lanes,
-    LedgerEntry,
-    LedgerPage,
-    NewApiKey,
-    Quote,
-    Scope,
-    Stats,
-    SubmittedJob,
-)
-
-if TYPE_CHECKING:
-    import pandas as pd
+from onceq.wire import Job, JobPage, JobRequest, Quote, SubmittedJob
 
 Submitted = list[JobHandle | OnceqError]
 """What became of the items of a batch, in order."""
 
 
-class Client:
+class Client(Maps, Books, Admin):
     """A connection to onceq for code that blocks.
 
     `base_url` and `api_key` default to `ONCEQ_BASE_URL` and `ONCEQ_API_KEY`, then to the nearest `.onceq/` folder
@@ -147,187 +104,6 @@ class Client:
         """
         submission = prepare(prompt, model or self._model, None, options)
         return self._driver.run(_flows.ask_quote(submission, self._backoff))
-
-    @overload
-    def map(
-        self,
-        rows: Any,
-        prompt: MapPrompt | None = None,
-        *,
-        model: Models | None = None,
-        output: Schema | None = None,
-        name: str = "map",
-        n: int = 1,
-        fresh: bool = False,
-        retry_failed: bool = True,
-        max_cost_usd: float | None = None,
-        cache: bool | str | Path = True,
-        progress: bool | None = None,
-        on_interrupt: Literal["detach", "cancel"] = "detach",
-        sample: int | None = None,
-        dry_run: Literal[False] = False,
-        **options: Unpack[MapOptions],
-    ) -> pd.DataFrame: ...
-
-    @overload
-    def map(
-        self,
-        rows: Any,
-        prompt: MapPrompt | None = None,
-        *,
-        model: Models | None = None,
-        output: Schema | None = None,
-        name: str = "map",
-        n: int = 1,
-        fresh: bool = False,
-        retry_failed: bool = True,
-        max_cost_usd: float | None = None,
-        cache: bool | str | Path = True,
-        progress: bool | None = None,
-        on_interrupt: Literal["detach", "cancel"] = "detach",
-        sample: int | None = None,
-        dry_run: Literal[True],
-        **options: Unpack[MapOptions],
-    ) -> MapQuote: ...
-
-    def map(
-        self,
-        rows: Any,
-        prompt: MapPrompt | None = None,
-        *,
-        model: Models | None = None,
-        output: Schema | None = None,
-        name: str = "map",
-        n: int = 1,
-        fresh: bool = False,
-        retry_failed: bool = True,
-        max_cost_usd: float | None = None,
-        cache: bool | str | Path = True,
-        progress: bool | None = None,
-        on_interrupt: Literal["detach", "cancel"] = "detach",
-        sample: int | None = None,
-        dry_run: bool = False,
-        **options: Unpack[MapOptions],
-    ) -> pd.DataFrame | MapQuote:
-        """Ask about every row, and return a frame of answers on the same index, each distinct row paid once.
-
-        `rows` is a column, a frame (pandas or polars), a list or an iterator; `prompt` a text with `{column}` in it
-        (`{text}` or `{value}` where a row is one value), a function of the row that gives a prompt, or nothing where
-        the rows are prompts. `output`, a pydantic model or a JSON Schema, asks for JSON and gives typed columns.
-
-        Columns: `text` (str), or the output's own; `status`, `cost_usd` (float; 0 in rows that share an answer, so that
-        the sum is the bill), `ttft_s` (float, seconds), `tokens` (int, input and output), `job_id`, `error`; with `n`
-        above 1 there are `n` lines a row and a column `sample`. `MapRow` says what each holds. A row's trouble stays in
-        it. polars gives polars.
-
-        Run again, also in another kernel or on another machine, it returns what is done at once, takes up what is in
-        flight, and posts what is missing or failed (`retry_failed=False`: missing alone). Rows are told by their
-        content and `name`; another prompt or model makes new rows, `fresh=True` asks all anew. Finished rows are kept
-        in `onceq-map.sqlite` in the working directory (`cache=` another file, or False), longer than by the service.
-
-        `sample=20` runs so many rows and says what all of them will cost. `max_cost_usd` is never passed by what the
-        frame's rows cost together. `dry_run=True` posts nothing and returns a `MapQuote`. An interrupt leaves what is
-        in flight to the service, and says how to come back; with `on_interrupt="cancel"` it is cancelled. An iterator
-        is walked once, at most 10,000 rows ahead of the answers.
-
-        Raises BadRequestError and ConfigurationError for what can't be a map, before anything is sent, and what
-        `submit` raises where the service would refuse every row.
-        """
-        wish = Wish(
-            rows, prompt, model or self._model, output, name, n, fresh, retry_failed, sample, max_cost_usd, cache,
-            progress, options,
-        )  # fmt: skip
-        plan = Plan(wish, frames=True)
-        if dry_run:
-            with closing(plan.open_cache()) as known:
-                return self._driver.run(plan.quote(known))
-        running = plan.start()
-        done = list(self._mapped(running, on_interrupt))
-        say(running.forecast())
-        return plan.frame(done)
-
-    def compare(
-        self,
-        rows: Any,
-        prompt: MapPrompt | Mapping[str, MapPrompt] | None = None,
-        *,
-        models: Sequence[str] | None = None,
-        model: Models | None = None,
-        output: Schema | None = None,
-        name: str = "map",
-        fresh: bool = False,
-        retry_failed: bool = True,
-        max_cost_usd: float | None = None,
-        cache: bool | str | Path = True,
-        progress: bool | None = None,
-        on_interrupt: Literal["detach", "cancel"] = "detach",
-        **options: Unpack[MapOptions],
-    ) -> pd.DataFrame:
-        """Ask every row with several prompts, several `models`, or each of both, and lay the answers side by side.
-
-        `prompt` is one prompt as in `map`, or a dict of them by name. A side is called after its prompt, its model, or
-        both (`"terse v2"`, `"openai/gpt-4o"`, `"terse v2 · openai/gpt-4o"`). A prompt's name goes into its jobs'
-        labels, `terse v2` as `prompt: terse` and `version: 2`, by which the dashboard and `costs_frame` sum up.
-
-        Columns are those of `map` under each side: `frame["terse v2", "text"]`, or one field of all sides by
-        `frame.xs("cost_usd", axis=1, level="field")`; for polars rows `terse v2: text`. `onceq.compare.summary` has a
-        row a side. Each side is a map, one after the other, and what `map` says of running again, cache, progress and
-        interrupts holds; `max_cost_usd` is for all sides together. Raises what `map` raises.
-        """
-        again = rows_again(rows)
-        made: dict[str, pd.DataFrame] = {}
-        for side in sides(prompt, models, model or self._model):
-            made[side.name] = self.map(
-                again, side.prompt, model=side.model, output=output, name=name, fresh=fresh, retry_failed=retry_failed,
-                max_cost_usd=left_usd(max_cost_usd, made.values()), cache=cache, progress=progress,
-                on_interrupt=on_interrupt, **side.options(options),
-            )  # fmt: skip
-        return side_by_side(made)
-
-    def imap(
-        self,
-        rows: Any,
-        prompt: MapPrompt | None = None,
-        *,
-        model: Models | None = None,
-        output: Schema | None = None,
-        name: str = "map",
-        n: int = 1,
-        fresh: bool = False,
-        retry_failed: bool = True,
-        max_cost_usd: float | None = None,
-        cache: bool | str | Path = True,
-        progress: bool | None = None,
-        on_interrupt: Literal["detach", "cancel"] = "detach",
-        **options: Unpack[MapOptions],
-    ) -> Iterator[MapRow]:
-        """The rows of `map` as they are done, in no order, each a `MapRow`. Takes what `map` takes; needs no pandas.
-
-        Leaving the loop leaves what is in flight to the service; the same map takes it up again.
-        """
-        wish = Wish(
-            rows, prompt, model or self._model, output, name, n, fresh, retry_failed, None, max_cost_usd, cache,
-            progress, options,
-        )  # fmt: skip
-        return self._mapped(Plan(wish, frames=False).start(), on_interrupt)
-
-    def _mapped(self, running: Running, on_interrupt: Literal["detach", "cancel"]) -> Generator[MapRow]:
-        try:
-            with closing(self._driver.walk(running.run.steps())) as packs:
-                for rows in packs:
-                    yield from rows
-        except KeyboardInterrupt:
-            cancel = on_interrupt == "cancel" and bool(running.run.waiting)
-            if cancel:
-                self.cancel_batch(running.run.batch)
-            say(running.left(cancelled=cancel, awaited=False))
-            raise
-        finally:
-            running.close()
-
-    def cancel_batch(self, batch: str) -> BatchCancelled:
-        """Cancel the jobs of a batch (an interrupted map names its own) that have not ended. Raises NotFoundError."""
-        return self._driver.run(_flows.cancel_batch(batch, self._backoff))
 
     def stream(
         self,
@@ -419,183 +195,6 @@ class Client:
         wanted = replay_request(status=status, error=error, team=team, model=model, since=since, limit=limit)
         answers = self._driver.run(_flows.replay_all(wanted, self._backoff))
         return [JobHandle(self._driver, a) if isinstance(a, SubmittedJob) else a for a in answers]
-
-    def lanes(self) -> Lanes:
-        """What limits and brakes the models now, and which bands are paused."""
-        return self._driver.run(_flows.lanes(self._backoff))
-
-    def pause(self, *, lane: str | None = None, band: Band | None = None) -> Lanes:
-        """Start nothing new in a lane (a model) or a band, for all tenants; what runs goes on. Needs `operator`."""
-        return self._driver.run(_flows.switch("pause", switch(lane, band), self._backoff))
-
-    def resume(self, *, lane: str | None = None, band: Band | None = None) -> Lanes:
-        """End a pause. Needs an API key with the scope `operator`."""
-        return self._driver.run(_flows.switch("resume", switch(lane, band), self._backoff))
-
-    def whoami(self) -> ApiKeyInfo:
-        """The API key that this client uses: its tenant and scopes."""
-        return self._driver.run(_flows.whoami(self._backoff))
-
-    def keys(self) -> Sequence[ApiKeyInfo]:
-        """The tenant's API keys, oldest first, without their secrets. Needs `admin`; an operator sees all tenants'."""
-        return self._driver.run(_flows.keys(self._backoff))
-
-    def create_key(
-        self, name: str = "key", *, scopes: Sequence[Scope] = ("submit", "read", "cancel"), tenant: str | None = None
-    ) -> NewApiKey:
-        """Make an API key; `.secret` is told this once. Needs `admin`, and `operator` for another tenant."""
-        return self._driver.run(_flows.create_key(key_request(name, scopes, tenant)))
-
-    def revoke_key(self, key_id: str) -> None:
-        """Take an API key back, at once or within 5 s. Needs `admin`. Raises NotFoundError."""
-        self._driver.run(_flows.revoke_key(key_id, self._backoff))
-
-    def budgets(self) -> Sequence[BudgetStatus]:
-        """Your tenant's budgets by name, each with what is spent, reserved and left; an operator sees all tenants'."""
-        return self._driver.run(_flows.budgets(self._backoff))
-
-    def budget(self, budget_id: str) -> BudgetStatus:
-        """One budget as it stands. Raises NotFoundError."""
-        return self._driver.run(_flows.budget(budget_id, self._backoff))
-
-    def create_budget(
-        self,
-        name: str,
-        limit_usd: float,
-        *,
-        period: BudgetPeriod = "month",
-        mode: BudgetMode = "hard",
-        time_zone: str = "UTC",
-        team: str | None = None,
-        key: str | None = None,
-        model: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        alerts: Sequence[float] = (0.5, 0.8, 1.0),
-        tenant: str | None = None,
-    ) -> BudgetStatus:
-        """Make a budget over the jobs that fit all of team, key (an API key's id), model and labels. Needs `admin`.
-
-        It counts jobs that are posted from now on. A hard one refuses a post that may not fit (PaymentRequiredError), a
-        soft one only counts and alerts. `alerts` are shares of the limit. Raises ConflictError when the name is taken.
-        """
-        wanted = budget_request(
-            name=name, limit_usd=limit_usd, period=period, mode=mode, time_zone=time_zone, team=team, key=key,
-            model=model, labels=dict(labels or {}), alerts=list(alerts), tenant=tenant,
-        )  # fmt: skip
-        return self._driver.run(_flows.create_budget(wanted))
-
-    def change_budget(
-        self,
-        budget_id: str,
-        *,
-        limit_usd: float | None = None,
-        mode: BudgetMode | None = None,
-        alerts: Sequence[float] | None = None,
-    ) -> BudgetStatus:
-        """Change what is given, at once; what was spent stays counted. Needs `admin`. Raises NotFoundError.
-
-        A budget of the configuration file is changed there: ConflictError.
-        """
-        change = budget_change(limit_usd=limit_usd, mode=mode, alerts=None if alerts is None else list(alerts))
-        return self._driver.run(_flows.change_budget(budget_id, change, self._backoff))
-
-    def delete_budget(self, budget_id: str) -> None:
-        """Take a budget away, and what it has counted. Needs `admin`. Raises NotFoundError, ConflictError."""
-        self._driver.run(_flows.delete_budget(budget_id, self._backoff))
-
-    def ledger(self, job_id: str) -> Ledger:
-        """What was booked for the job: one row a try, oldest first. Raises NotFoundError."""
-        return self._driver.run(_flows.ledger(job_id, self._backoff))
-
-    def ledger_pages(
-        self,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: str | None = None,
-        restated_at: datetime | None = None,
-        page_size: int | None = None,
-    ) -> Iterator[LedgerPage]:
-        """Iterate your tenant's ledger in pages of at most 1,000 rows, oldest first, as it was when you began.
-
-        `since` and `until` are times of booking (the latter excluded; None: now), `after` the id of a row that you have
-        already. `restated_at` adds what the tokens would cost at the prices of that time. A page's `kept_since` says
-        what has left the ledger. A page that a broken connection lost is fetched again.
-        """
-        query, cursor = _flows.ledger_query(since, until, restated_at, page_size), after
-        while True:
-            page = self._driver.run(_flows.ledger_page(query, cursor, self._backoff))
-            yield page
-            cursor, query["until"] = page.next_cursor, page.until.isoformat()
-            if cursor is None:
-                return
-
-    def ledger_rows(
-        self,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: str | None = None,
-        restated_at: datetime | None = None,
-    ) -> Iterator[LedgerEntry]:
-        """Iterate your tenant's ledger, a row a try, oldest first; takes what `ledger_pages` takes."""
-        for page in self.ledger_pages(since=since, until=until, after=after, restated_at=restated_at):
-            yield from page.entries
-
-    def stats(self) -> Stats:
-        """The queue now and the last 24 hours of your tenant."""
-        return self._driver.run(_flows.stats(self._backoff))
-
-    def costs(
-        self,
-        *,
-        group_by: Sequence[CostDimension] = (),
-        interval: Literal["hour", "day", "total"] = "day",
-        since: datetime | None = None,
-        until: datetime | None = None,
-        restated_at: datetime | None = None,
-    ) -> Costs:
-        """What your tenant spent, wasted and avoided, by hour or day (UTC) and group.
-
-        Without `since` it is the last 30 days, or 24 hours by hour. `labels` groups by the labels that the service
-        sums up (`ONCEQ_LABEL_KEYS`). `restated_at` adds what the tokens would cost at the prices of that time. Times
-        without a zone are local time.
-        """
-        query = _flows.cost_query(group_by, interval, since, until, restated_at)
-        return self._driver.run(_flows.costs(query, self._backoff))
-
-    def jobs_frame(
-        self, *, labels: Sequence[str] | None = None, limit: int | None = None, **where: Unpack[JobFilters]
-    ) -> pd.DataFrame:
-        """Your tenant's jobs as a frame, newest first, one row a job under its id; takes the filters of `list`.
-
-        Columns, dtypes and units: `onceq.frames.jobs_frame`, the same for no job at all. `labels` names the labels
-        that become columns (`label_<key>`; None: those that occur). At most `limit` jobs, 10,000 without one, and then
-        a warning says where there are more. Only what the service still keeps is there (24 h after its end, as a rule).
-        """
-        wanted = query(where)
-        return frames.jobs_frame(self._driver.run(_flows.newest(wanted, limit, self._backoff)), labels=labels)
-
-    def costs_frame(
-        self,
-        *,
-        group_by: Sequence[CostDimension] = (),
-        interval: Literal["hour", "day", "total"] = "day",
-        since: datetime | None = None,
-        until: datetime | None = None,
-        restated_at: datetime | None = None,
-    ) -> pd.DataFrame:
-        """What your tenant spent, wasted and avoided as a frame with one row an hour or day and group.
-
-        Takes what `costs` takes. Columns, dtypes and units: `onceq.frames.costs_frame`. Rows of simulated work are
-        apart (`simulated`).
-        """
-        query = _flows.cost_query(group_by, interval, since, until, restated_at)
-        return frames.costs_frame(self._driver.run(_flows.costs(query, self._backoff)))
-
-    def health(self) -> Health:
-        """Whether the service is ready, and what is wrong with it; asked once. Raises ConnectionFailed."""
-        return self._driver.run(_flows.health())
 
     def close(self) -> None:
         """Close all connections; jobs go on."""

@@ -15,10 +15,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.faults.mutants import MUTANTS, Mutant
+from tests.faults.mutants_map import MAP_MUTANTS
 
 ROOT = Path(__file__).parents[2]
 TREES = ("sdk", "service", "dashboard", "tests")
 FILES = ("pyproject.toml", "README.md")
+ALL = (*MUTANTS, *MAP_MUTANTS)
 FOUND, PASSED = 1, 0
 """pytest's exit codes: some test failed, all passed. Anything else (nothing collected, a crash) finds nothing."""
 
@@ -67,7 +69,7 @@ def finds(mutant: Mutant, place: Path) -> bool:
 
 def chosen(words: Sequence[str]) -> list[Mutant]:
     """The defects whose sentence has one of the words; all of them without any."""
-    return [m for m in MUTANTS if not words or any(word.lower() in m.breaks.lower() for word in words)]
+    return [m for m in ALL if not words or any(word.lower() in m.breaks.lower() for word in words)]
 
 
 def main(words: Sequence[str]) -> int:

@@ -6,12 +6,12 @@ import pytest
 
 from onceq_service.store import Store
 from onceq_service.store.engine import End, Receipt
-from tests.faults.mutants import MUTANTS, Mutant
-from tests.faults.mutate import ROOT
+from tests.faults.mutants import Mutant
+from tests.faults.mutate import ALL, ROOT
 from tests.service.store.driver import admission, claim_one, dispatch
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.breaks)
+@pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.breaks)
 def test_a_seeded_defect_fits_its_source(mutant: Mutant) -> None:
     assert (ROOT / mutant.file).read_text("utf-8").count(mutant.old) == 1
     for test in mutant.found_by:
@@ -20,7 +20,7 @@ def test_a_seeded_defect_fits_its_source(mutant: Mutant) -> None:
 
 
 def test_there_are_enough_of_them_and_each_breaks_another_sentence() -> None:
-    assert len({mutant.breaks for mutant in MUTANTS}) == len(MUTANTS) >= 25
+    assert len({mutant.breaks for mutant in ALL}) == len(ALL) >= 25
 
 
 async def test_a_failed_job_does_not_block_an_equal_one(store: Store) -> None:

@@ -2,55 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from math import log
+from typing import Any, Final, cast
 
 from onceq._http import PATIENT, Flow, exchange, read
-from onceq._submission import Submission, checked_request
-from onceq.errors import PaymentRequiredError
+from onceq._submission import Prompt, Submission, checked_request
+from onceq.errors import BadRequestError, PaymentRequiredError
 from onceq.map.asks import Ask, Template
 from onceq.map.money import Purse
-from onceq.wire import Problem, Quote
+from onceq.wire import MAX_BODY_BYTES, Problem, Quote
 
-MOST_QUOTES: Final = 20
-"""Quotes that a whole map is judged by before it runs."""
+STEP: Final = 1.1
+"""Requests of which none is longer than another by more than this are bounded by the longest of them."""
+Class = tuple[int, int]
+"""How many turns, and about how long."""
 
 
 class Allowance:
-    """Sets money aside for asks. A bound grows with a request's bytes, so that of the longest holds for the others."""
+    """Sets money aside for asks: what the service says that each may cost at most, or a longer one of its kind.
+
+    The service's bound counts the request's bytes and its turns, so that it is asked for once a class of both. Nothing
+    is known so of images, tool calls and characters that tokenizers write out: these requests are quoted one by one.
+    """
 
     def __init__(self, template: Template, purse: Purse) -> None:
         self._template, self._purse = template, purse
-        self._quoted: tuple[bytes, int] = (b"", 0)
+        self._known: dict[Class, tuple[int, int]] = {}
+        """Bytes of the longest request of a class that was quoted, and its bound."""
 
     def admit(self, asks: Sequence[Ask], in_flight: int) -> Flow[int]:
         """How many of the asks, from the first, may be posted; their bounds are set aside.
 
-        0 while others in flight bind more than is free, and when the next one does not fit by itself.
+        0 while so many others are in flight that waiting for some makes a larger post, and when the first ask does not
+        fit by itself. Raises PaymentRequiredError where nothing bounds what an ask may cost.
         """
         if self._purse.limit is None:
             return len(asks)
-        bound = yield from self.bound_of(asks)
-        fits = min(len(asks), self._purse.fits(bound))
-        if fits < len(asks) and in_flight > fits:
-            return 0  # more comes free as those end
-        if fits == 0:
-            bound = yield from self.bound_of(asks[:1])
-            fits = min(1, self._purse.fits(bound))
-        for ask in asks[:fits]:
+        total, bounds = 0, list[int]()
+        for n, ask in enumerate(asks):
+            if ask.most is None:
+                ask.most = yield from self._asked(ask, asks[n:])
+            if total + ask.most > self._purse.free:
+                break
+            total += ask.most
+            bounds.append(ask.most)
+        if len(bounds) < min(len(asks), in_flight):
+            return 0
+        for ask, bound in zip(asks, bounds, strict=False):
             ask.bound = bound
-            self._purse.reserve(bound)
-        return fits
+        self._purse.reserve(total)
+        return len(bounds)
 
-    def bound_of(self, asks: Sequence[Ask]) -> Flow[int]:
-        """nano-USD that none of these can pass. Raises PaymentRequiredError where nothing bounds them."""
-        longest = max(asks, key=lambda ask: len(str(ask.prompt).encode()))
-        if self._quoted[0] != longest.key:
-            quote = yield from quote_of(self._template, longest)
-            if quote.cost.upper_nano_usd is None:
-                raise _unbounded(quote)
-            self._quoted = (longest.key, quote.cost.upper_nano_usd)
-        return self._quoted[1]
+    def _asked(self, ask: Ask, following: Sequence[Ask]) -> Flow[int]:
+        body = _body(self._template, ask)
+        if body is None:
+            return 0  # it is refused before it is sent
+        kind = _class_of(ask.prompt, body)
+        if kind is None:
+            return (yield from self._quoted(ask))
+        if kind not in self._known or self._known[kind][0] < len(body):
+            length, longest = max(self._alike(kind, following), key=lambda one: one[0])
+            self._known[kind] = length, (yield from self._quoted(longest))
+        return self._known[kind][1]
+
+    def _alike(self, kind: Class, asks: Sequence[Ask]) -> Iterator[tuple[int, Ask]]:
+        """Those of a class, with their length."""
+        for ask in asks:
+            body = _body(self._template, ask)
+            if body is not None and _class_of(ask.prompt, body) == kind:
+                yield len(body), ask
+
+    def _quoted(self, ask: Ask) -> Flow[int]:
+        quote = yield from quote_of(self._template, ask)
+        if quote.cost.upper_nano_usd is None:
+            raise _unbounded(quote)
+        return quote.cost.upper_nano_usd
+
+
+def _body(template: Template, ask: Ask) -> bytes | None:
+    """The request; None where it can't be sent."""
+    try:
+        body = checked_request(template.request(ask))
+    except BadRequestError:
+        return None
+    return body if len(body) < MAX_BODY_BYTES else None
+
+
+def _class_of(prompt: Prompt, body: bytes) -> Class | None:
+    """Within it the service's bound grows with the bytes of the body; None for a request that is like no other."""
+    if not body.isascii() and not unicodedata.is_normalized("NFKC", body.decode()):
+        return None
+    if not isinstance(prompt, str) and not all(map(_is_text, prompt)):
+        return None
+    return 0 if isinstance(prompt, str) else len(prompt), int(log(len(body), STEP))
+
+
+def _is_text(turn: Any) -> bool:
+    def field(name: str) -> Any:
+        return cast("Mapping[str, Any]", turn).get(name) if isinstance(turn, Mapping) else getattr(turn, name, None)
+
+    return isinstance(field("content"), str) and not field("tool_calls")
 
 
 def quote_of(template: Template, ask: Ask) -> Flow[Quote]:

@@ -41,6 +41,8 @@ class Ask:
     """The job that it was before, where that is remembered."""
     bound: int = 0
     """nano-USD that are set aside for it."""
+    most: int | None = None
+    """nano-USD that it may cost at most; None: not asked yet."""
 
 
 class Template:

@@ -47,10 +47,10 @@ class Purse:
         self._rows = 0
         self._squares = 0.0
 
-    def fits(self, bound: int) -> int:
-        """How many rows of this bound may be posted now; a limit there must be."""
-        left = (self.limit or 0) - self.spent - self.reserved
-        return max(0, left // bound) if bound else 10**9
+    @property
+    def free(self) -> int:
+        """What the limit leaves for further rows; there must be one."""
+        return max(0, (self.limit or 0) - self.spent - self.reserved)
 
     def reserve(self, bound: int) -> None:
         """Sets money aside."""

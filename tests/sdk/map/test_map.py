@@ -60,15 +60,29 @@ def test_run_again_a_map_returns_the_same_frame_and_pays_nothing(stack: Stack, c
 
 def test_another_prompt_model_or_sample_makes_new_rows_and_a_label_does_not(stack: Stack, client: Client) -> None:
     rows = texts(3)
-    mapped(client, rows, "A: {text}")
-    mapped(client, rows, "A: {text}", labels={"run": "2"}, band="batch")
+    mapped(client, rows, "A: {text}", max_tokens=20)
+    mapped(client, rows, "A: {text}", max_tokens=20, labels={"run": "2"}, band="batch")
     assert sum(billed(stack, client).values()) == 3
-    mapped(client, rows, "B: {text}")
-    mapped(client, rows, "A: {text}", model="anthropic/claude-haiku-4-5", max_tokens=20)
-    mapped(client, rows, "A: {text}", fresh=True)
+    mapped(client, rows, "B: {text}", max_tokens=20)
+    mapped(client, rows, "A: {text}", max_tokens=20, model="anthropic/claude-haiku-4-5")
+    mapped(client, rows, "A: {text}", max_tokens=20, fresh=True)
     assert sum(billed(stack, client).values()) == 12
-    newest = mapped(client, rows, "A: {text}", fresh=True)
-    pd.testing.assert_frame_equal(mapped(client, rows, "A: {text}"), newest)
+    newest = mapped(client, rows, "A: {text}", max_tokens=20, fresh=True)
+    pd.testing.assert_frame_equal(mapped(client, rows, "A: {text}", max_tokens=20), newest)
+
+
+def test_rows_keep_their_order_however_they_end(client: Client) -> None:
+    rows = [*texts(1, ttft_ms=900), *texts(1, ttft_ms=400), *texts(4)]
+    frame = mapped(client, [*rows, rows[0]])
+    assert [client.request(job).prompt for job in frame["job_id"]] == [*rows, rows[0]]
+
+
+def test_a_name_makes_rows_of_its_own(client: Client) -> None:
+    rows = texts(2)
+    first, second = (mapped(client, rows, name=name, fresh=True) for name in ("first", "second"))
+    assert set(first["job_id"]).isdisjoint(second["job_id"])
+    pd.testing.assert_frame_equal(first, mapped(client, rows, name="first"))
+    pd.testing.assert_frame_equal(second, mapped(client, rows, name="second"))
 
 
 def test_equal_rows_are_asked_once_and_the_first_has_the_cost(stack: Stack, client: Client) -> None:
@@ -88,7 +102,11 @@ def test_n_gives_several_answers_a_row_and_equal_rows_share_them(stack: Stack, c
     assert frame["job_id"].nunique() == 6
     assert list(frame["job_id"][:3]) == list(frame["job_id"][6:])
     assert sum(billed(stack, client).values()) == 6
-    pd.testing.assert_frame_equal(frame.loc[["a", "b"]], mapped(client, pd.Series([one, two], index=["a", "b"]), n=3))
+    two_rows = pd.Series([one, two], index=["a", "b"])
+    pd.testing.assert_frame_equal(frame.loc[["a", "b"]], mapped(client, two_rows, n=3))
+    elsewhere = mapped(client, two_rows, n=3, cache=False)  # samples join no equal question: their keys alone find them
+    pd.testing.assert_frame_equal(frame.loc[["a", "b"]], elsewhere)
+    assert sum(billed(stack, client).values()) == 6
 
 
 def test_a_rows_trouble_stays_in_its_row(client: Client) -> None:

@@ -17,17 +17,19 @@ from tests.stack import Stack
 
 
 def test_a_dry_run_posts_nothing_and_its_bound_holds(stack: Stack, client: Client) -> None:
-    rows = [*texts(30), *texts(1) * 2, *texts(3, tokens=40)]
+    rows = [*texts(30), *texts(1) * 2, *texts(3, tokens=40), *(f"{'word ' * 4000}{text}" for text in texts(12))]
     told = client.map(rows, "Summarise: {text}", max_tokens=50, dry_run=True)
-    assert (told.rows, told.done, told.asks) == (35, 0, 34)
+    assert (told.rows, told.done, told.asks) == (47, 0, 46)
     assert list(client.list()) == []
     frame = mapped(client, rows, "Summarise: {text}", max_tokens=50)
     assert told.upper_usd is not None
     assert 0 < frame["cost_usd"].sum() <= told.upper_usd
+    bounds = [client.quote(f"Summarise: {row}", max_tokens=50).cost.upper_nano_usd or 0 for row in dict.fromkeys(rows)]
+    assert told.upper_usd * 1e9 >= sum(bounds), "every row's own"
     again = client.map(rows, "Summarise: {text}", max_tokens=50, dry_run=True)
-    assert (again.done, again.asks, again.upper_usd) == (35, 0, 0)
+    assert (again.done, again.asks, again.upper_usd) == (47, 0, 0)
     assert again.paid_usd == pytest.approx(frame["cost_usd"].sum())
-    assert "35 of 35 rows are answered already" in str(again)
+    assert "47 of 47 rows are answered already" in str(again)
 
 
 def test_a_dry_run_says_why_nothing_bounds_a_model_without_a_price(client: Client) -> None:
@@ -45,12 +47,15 @@ def test_a_sample_runs_first_and_tells_the_bill_of_all(
     rows = [text for tokens in (5, 9, 7, 6, 8, 5, 7, 9) for text in texts(10, tokens=tokens)]
     sample = mapped(client, rows, sample=20)
     assert sample["status"].value_counts().to_dict() == {"not_posted": 60, "succeeded": 20}
+    asked = sample.index[sample["status"] == "succeeded"]
+    assert [asked.min(), asked.max(), asked.to_series().diff().max()] == [0, 79, 5], "spread over all"
     assert sum(billed(stack, client).values()) == 20
     told = re.search(
         r"20 of 80 rows.*All 80: about \$([\d.]+) \(95 %: \$([\d.]+) to \$([\d.]+)\)", capsys.readouterr().out
     )
     assert told is not None
     low, high = float(told[2]), float(told[3])
+    assert low < float(told[1]) < high
     whole = mapped(client, rows)
     assert low * 0.98 <= whole["cost_usd"].sum() <= high * 1.02, "rounded to two digits"
     assert sum(billed(stack, client).values()) == 80
@@ -111,7 +116,7 @@ def test_rows_that_fit_can_never_pass_the_limit_together(limit: float, rows: lis
     purse = Purse(limit)
     posted: list[tuple[int, int]] = []
     for bound, share in rows:
-        if purse.fits(bound):
+        if bound <= purse.free:
             purse.reserve(bound)
             posted.append((bound, int(bound * share)))
         elif posted:

@@ -138,6 +138,7 @@ def test_finished_rows_outlive_the_service(stack: Stack, client: Client) -> None
     first = mapped(client, rows)
     forgotten(stack, list(first["job_id"]))
     pd.testing.assert_frame_equal(first, mapped(client, rows))
+    pd.testing.assert_frame_equal(first, mapped(client, rows, labels={"run": "2"}, team="others", band="batch"))
     assert list(client.list()) == []
 
 
@@ -172,6 +173,25 @@ def test_a_row_that_was_sent_long_ago_and_never_answered_is_only_asked_for(stack
         db.execute("update rows set outcome = null, job_id = null, sent_at = ?", (time.time() - 86_400 * 7,))
         db.commit()
     assert mapped(client, rows)["status"].tolist() == ["gone", "gone"]
+
+
+def test_what_leaves_is_remembered_before_it_leaves(stack: Stack, key: str, client: Client) -> None:
+    """A kernel that dies between a post and its answer: the service forgets the jobs, and nothing is paid again."""
+
+    class Dying(httpx2.HTTPTransport):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            response = super().handle_request(request)
+            if request.url.path == "/v1/jobs/batch":
+                raise KeyboardInterrupt
+            return response
+
+    rows = texts(3)
+    with Client(stack.url, key, model=MODEL, transport=Dying()) as dying, pytest.raises(KeyboardInterrupt):
+        mapped(dying, rows)
+    with closing(sqlite3.connect(FILE)) as db:
+        assert db.execute("select count(*) from rows where job_id is null").fetchone() == (3,)
+    assert (mapped(client, rows)["status"] == "succeeded").all()
+    assert sum(billed(stack, client).values()) == 3
 
 
 def test_simulated_answers_are_remembered_apart(client: Client) -> None:

@@ -1,0 +1,1 @@
+"""The parts of `AsyncClient` (`_async_client.py`), a topic each."""

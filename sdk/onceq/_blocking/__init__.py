@@ -1,0 +1,1 @@
+"""The parts of `Client` (`_client.py`), a topic each."""

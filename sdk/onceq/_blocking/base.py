@@ -1,0 +1,15 @@
+"""What every part of `Client` stands on."""
+
+from __future__ import annotations
+
+from onceq._drive import Driver
+from onceq._http import Backoff
+from onceq._submission import Models
+
+
+class Connection:
+    """A service, how patiently it is asked, and the model that is used where a call names none."""
+
+    _driver: Driver
+    _backoff: Backoff
+    _model: Models | None

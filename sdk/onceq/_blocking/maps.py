@@ -1,0 +1,207 @@
+"""What `Client` does with the rows of a frame. The twin of `_awaiting/maps.py`, line for line."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+
+from onceq import _flows
+from onceq._blocking.base import Connection
+from onceq._submission import MapOptions, Models
+from onceq.compare import left_usd, rows_again, side_by_side, sides
+from onceq.map.output import Schema
+from onceq.map.plan import Plan, Running, Wish, say
+from onceq.map.quote import MapQuote
+from onceq.map.row import MapRow
+from onceq.map.rows import Template as MapPrompt
+from onceq.wire import BatchCancelled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Maps(Connection):
+    """Maps and comparisons."""
+
+    @overload
+    def map(
+        self,
+        rows: Any,
+        prompt: MapPrompt | None = None,
+        *,
+        model: Models | None = None,
+        output: Schema | None = None,
+        name: str = "map",
+        n: int = 1,
+        fresh: bool = False,
+        retry_failed: bool = True,
+        max_cost_usd: float | None = None,
+        cache: bool | str | Path = True,
+        progress: bool | None = None,
+        on_interrupt: Literal["detach", "cancel"] = "detach",
+        sample: int | None = None,
+        dry_run: Literal[False] = False,
+        **options: Unpack[MapOptions],
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def map(
+        self,
+        rows: Any,
+        prompt: MapPrompt | None = None,
+        *,
+        model: Models | None = None,
+        output: Schema | None = None,
+        name: str = "map",
+        n: int = 1,
+        fresh: bool = False,
+        retry_failed: bool = True,
+        max_cost_usd: float | None = None,
+        cache: bool | str | Path = True,
+        progress: bool | None = None,
+        on_interrupt: Literal["detach", "cancel"] = "detach",
+        sample: int | None = None,
+        dry_run: Literal[True],
+        **options: Unpack[MapOptions],
+    ) -> MapQuote: ...
+
+    def map(
+        self,
+        rows: Any,
+        prompt: MapPrompt | None = None,
+        *,
+        model: Models | None = None,
+        output: Schema | None = None,
+        name: str = "map",
+        n: int = 1,
+        fresh: bool = False,
+        retry_failed: bool = True,
+        max_cost_usd: float | None = None,
+        cache: bool | str | Path = True,
+        progress: bool | None = None,
+        on_interrupt: Literal["detach", "cancel"] = "detach",
+        sample: int | None = None,
+        dry_run: bool = False,
+        **options: Unpack[MapOptions],
+    ) -> pd.DataFrame | MapQuote:
+        """Ask about every row, and return a frame of answers on the same index, each distinct row paid once.
+
+        `rows` is a column, a frame (pandas or polars), a list or an iterator; `prompt` a text with `{column}` in it
+        (`{text}` or `{value}` where a row is one value), a function of the row that gives a prompt, or nothing where
+        the rows are prompts. `output`, a pydantic model or a JSON Schema, asks for JSON and gives typed columns.
+
+        Columns: `text` (str), or the output's own; `status`, `cost_usd` (float; 0 in rows that share an answer, so that
+        the sum is the bill), `ttft_s` (float, seconds), `tokens` (int, input and output), `job_id`, `error`; with `n`
+        above 1 there are `n` lines a row and a column `sample`. `MapRow` says what each holds. A row's trouble stays in
+        it. polars gives polars.
+
+        Run again, also in another kernel or on another machine, it returns what is done at once, takes up what is in
+        flight, and posts what is missing or failed (`retry_failed=False`: missing alone). Rows are told by their
+        content and `name`; another prompt or model makes new rows, `fresh=True` asks all anew. Finished rows are kept
+        in `onceq-map.sqlite` in the working directory (`cache=` another file, or False), longer than by the service.
+
+        `sample=20` runs so many rows and says what all of them will cost. `max_cost_usd` is never passed by what the
+        frame's rows cost together. `dry_run=True` posts nothing and returns a `MapQuote`. An interrupt leaves what is
+        in flight to the service, and says how to come back; with `on_interrupt="cancel"` it is cancelled. An iterator
+        is walked once, at most 10,000 rows ahead of the answers.
+
+        Raises BadRequestError and ConfigurationError for what can't be a map, before anything is sent, and what
+        `submit` raises where the service would refuse every row.
+        """
+        wish = Wish(
+            rows, prompt, model or self._model, output, name, n, fresh, retry_failed, sample, max_cost_usd, cache,
+            progress, options,
+        )  # fmt: skip
+        plan = Plan(wish, frames=True)
+        if dry_run:
+            with closing(plan.open_cache()) as known:
+                return self._driver.run(plan.quote(known))
+        running = plan.start()
+        done = list(self._mapped(running, on_interrupt))
+        say(running.forecast())
+        return plan.frame(done)
+
+    def compare(
+        self,
+        rows: Any,
+        prompt: MapPrompt | Mapping[str, MapPrompt] | None = None,
+        *,
+        models: Sequence[str] | None = None,
+        model: Models | None = None,
+        output: Schema | None = None,
+        name: str = "map",
+        fresh: bool = False,
+        retry_failed: bool = True,
+        max_cost_usd: float | None = None,
+        cache: bool | str | Path = True,
+        progress: bool | None = None,
+        on_interrupt: Literal["detach", "cancel"] = "detach",
+        **options: Unpack[MapOptions],
+    ) -> pd.DataFrame:
+        """Ask every row with several prompts, several `models`, or each of both, and lay the answers side by side.
+
+        `prompt` is one prompt as in `map`, or a dict of them by name. A side is called after its prompt, its model, or
+        both (`"terse v2"`, `"openai/gpt-4o"`, `"terse v2 · openai/gpt-4o"`). A prompt's name goes into its jobs'
+        labels, `terse v2` as `prompt: terse` and `version: 2`, by which the dashboard and `costs_frame` sum up.
+
+        Columns are those of `map` under each side: `frame["terse v2", "text"]`, or one field of all sides by
+        `frame.xs("cost_usd", axis=1, level="field")`; for polars rows `terse v2: text`. `onceq.compare.summary` has a
+        row a side. Each side is a map, one after the other, and what `map` says of running again, cache, progress and
+        interrupts holds; `max_cost_usd` is for all sides together. Raises what `map` raises.
+        """
+        again = rows_again(rows)
+        made: dict[str, pd.DataFrame] = {}
+        for side in sides(prompt, models, model or self._model):
+            made[side.name] = self.map(
+                again, side.prompt, model=side.model, output=output, name=name, fresh=fresh, retry_failed=retry_failed,
+                max_cost_usd=left_usd(max_cost_usd, made.values()), cache=cache, progress=progress,
+                on_interrupt=on_interrupt, **side.options(options),
+            )  # fmt: skip
+        return side_by_side(made)
+
+    def imap(
+        self,
+        rows: Any,
+        prompt: MapPrompt | None = None,
+        *,
+        model: Models | None = None,
+        output: Schema | None = None,
+        name: str = "map",
+        n: int = 1,
+        fresh: bool = False,
+        retry_failed: bool = True,
+        max_cost_usd: float | None = None,
+        cache: bool | str | Path = True,
+        progress: bool | None = None,
+        on_interrupt: Literal["detach", "cancel"] = "detach",
+        **options: Unpack[MapOptions],
+    ) -> Iterator[MapRow]:
+        """The rows of `map` as they are done, in no order, each a `MapRow`. Takes what `map` takes; needs no pandas.
+
+        Leaving the loop leaves what is in flight to the service; the same map takes it up again.
+        """
+        wish = Wish(
+            rows, prompt, model or self._model, output, name, n, fresh, retry_failed, None, max_cost_usd, cache,
+            progress, options,
+        )  # fmt: skip
+        return self._mapped(Plan(wish, frames=False).start(), on_interrupt)
+
+    def _mapped(self, running: Running, on_interrupt: Literal["detach", "cancel"]) -> Generator[MapRow]:
+        try:
+            with closing(self._driver.walk(running.run.steps())) as packs:
+                for rows in packs:
+                    yield from rows
+        except KeyboardInterrupt:
+            cancel = on_interrupt == "cancel" and bool(running.run.waiting)
+            if cancel:
+                self.cancel_batch(running.run.batch)
+            say(running.left(cancelled=cancel, awaited=False))
+            raise
+        finally:
+            running.close()
+
+    def cancel_batch(self, batch: str) -> BatchCancelled:
+        """Cancel the jobs of a batch (an interrupted map names its own) that have not ended. Raises NotFoundError."""
+        return self._driver.run(_flows.cancel_batch(batch, self._backoff))

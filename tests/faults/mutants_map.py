@@ -1,0 +1,190 @@
+"""Seeded defects of the SDK's map, frames and cells, each named after what the user was promised. See mutants.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.faults.mutants import Mutant
+
+MAP, SDK = "sdk/onceq/map", "sdk/onceq"
+TESTS = "tests/sdk/map"
+RUNS, RERUN, MONEY, COMPARE = (f"{TESTS}/test_{name}.py" for name in ("map", "rerun", "money", "compare"))
+FLOW = f"{TESTS}/test_flow.py"
+CELLS = "tests/sdk/notebook"
+
+MAP_MUTANTS: Sequence[Mutant] = (
+    Mutant(
+        "Map: another model makes new rows", f"{MAP}/asks.py",
+        "if key not in NOT_IN_CONTENT}", 'if key not in {*NOT_IN_CONTENT, "model"}}', (RUNS,),
+    ),
+    Mutant(
+        "Map: another prompt makes new rows", f"{MAP}/asks.py",
+        "_over(self._content, prompt, sample)", "_over(self._content, len(str(prompt)), sample)", (RUNS,),
+    ),
+    Mutant(
+        "Map: a label changes nothing about the answer", f"{MAP}/asks.py",
+        '"team", "labels",', '"team",', (RUNS,),
+    ),
+    Mutant(
+        "Map: another name makes new rows", f"{MAP}/asks.py",
+        "_canonical([name, content])", '_canonical(["", content])', (RUNS,),
+    ),
+    Mutant(
+        "Map: another machine posts the same keys", f"{MAP}/asks.py",
+        "_canonical([name, self.fields])", "_canonical([name, self.fields, id(self)])", (RUNS,),
+    ),
+    Mutant(
+        "Map: n answers a row are n answers", f"{MAP}/asks.py",
+        "ask.prompt, ask.sample, ask.generation", "ask.prompt, 0, ask.generation", (RUNS,),
+    ),
+    Mutant(
+        "Map: fresh=True asks anew", f"{MAP}/asks.py",
+        "ask.sample, ask.generation, ask.attempt)", "ask.sample, ask.attempt)", (RUNS,),
+    ),
+    Mutant(
+        "Map: a failed row that is tried again has an attempt of its own in its key", f"{MAP}/asks.py",
+        "ask.generation, ask.attempt).hex", "ask.generation).hex", (RUNS,),
+    ),
+    Mutant(
+        "Map: an earlier run's failure is passed over, also without its cache", f"{MAP}/run.py",
+        "if job.status in OWED and", "if not job.status and", (RUNS,),
+    ),
+    Mutant(
+        "Map: retry_failed=False leaves failed rows alone", f"{MAP}/intake.py",
+        "known.outcome.status in OWED and self._settings.retry_failed:", "known.outcome.status in OWED:", (RUNS,),
+    ),
+    Mutant(
+        "Map: finished rows come from the cache", f"{MAP}/intake.py",
+        "        return known.outcome\n", "        return None\n", (RERUN,),
+    ),
+    Mutant(
+        "Map: what is sent is remembered before it leaves", f"{MAP}/run.py",
+        "(ask.key, ask.generation, ask.attempt) for ask, _ in sent if ask.create", "", (RERUN,),
+    ),
+    Mutant(
+        "Map: what has lapsed is said, not paid again", f"{MAP}/intake.py",
+        "ask.create = known.job_id is None and", "ask.create = known.job_id or", (RERUN,),
+    ),
+    Mutant(
+        "Map: what was sent too long ago is only asked for", f"{MAP}/intake.py",
+        "time.time() - known.sent_at < ARRIVES_S", "True", (RERUN,),
+    ),
+    Mutant(
+        "Map: simulated answers are remembered apart", f"{MAP}/scope.py",
+        "'simulated' if _simulated(models, catalog) else 'real'", "'real'", (RERUN,),
+    ),
+    Mutant(
+        "Map: equal rows are asked once", f"{MAP}/intake.py",
+        "self._open[key].slots.append(slot)", "fresh.append(Ask(key, prompt, sample + 1000, [slot]))", (RUNS,),
+    ),
+    Mutant(
+        "Map: rows that share an answer share its cost", f"{MAP}/intake.py",
+        "(slot, free if n else outcome)", "(slot, outcome)", (RUNS,),
+    ),
+    Mutant(
+        "Map: rows keep their order", f"{MAP}/plan.py",
+        "rows.sort(key=lambda row: (row.position, row.sample))", "pass", (RUNS,),
+    ),
+    Mutant(
+        "Map: the index is the frame's", f"{MAP}/frame.py",
+        "if source.index is None else source.index", "if source.index is None else source.index[::-1]", (RUNS,),
+    ),
+    Mutant(
+        "Map: a row's trouble stays in its row", f"{MAP}/intake.py",
+        "except (RowProblem, ValueError) as exc:", "except KeyError as exc:", (RUNS,),
+    ),
+    Mutant(
+        "Map: an answer that does not fit is invalid", f"{MAP}/output.py",
+        "            return self._model.model_validate_json(text)", "            return self._model.model_construct()",
+        (RUNS,),
+    ),
+    Mutant(
+        "Map: at most 10,000 rows are in flight", f"{MAP}/run.py",
+        "while len(self.waiting) <= WINDOW - MAX_BATCH and", "while", (FLOW,),
+    ),
+    Mutant(
+        "Map: an interrupt detaches", f"{SDK}/_blocking/maps.py",
+        'cancel = on_interrupt == "cancel" and', "cancel =", (RERUN,),
+    ),
+    Mutant(
+        "Map: an interrupt cancels where that is wanted", f"{SDK}/_blocking/maps.py",
+        "                self.cancel_batch(running.run.batch)\n", "                pass\n", (RERUN,),
+    ),
+    Mutant(
+        "Map: an interrupted cell says what is still committed", f"{MAP}/plan.py",
+        'most = f", for up to {dollars(run.purse.reserved)}" if run.purse.reserved else ""', 'most = ""', (RERUN,),
+    ),
+    Mutant(
+        "Map: max_cost_usd counts what is in flight", f"{MAP}/money.py",
+        "(self.limit or 0) - self.spent - self.reserved", "(self.limit or 0) - self.spent", (MONEY,),
+    ),
+    Mutant(
+        "Map: max_cost_usd counts what is spent", f"{MAP}/money.py",
+        "(self.limit or 0) - self.spent - self.reserved", "(self.limit or 0) - self.reserved", (MONEY,),
+    ),
+    Mutant(
+        "Map: max_cost_usd sets aside what the longest row may cost", f"{MAP}/allowance.py",
+        "max(self._alike(kind, following), key", "min(self._alike(kind, following), key", (FLOW,),
+    ),
+    Mutant(
+        "Map: max_cost_usd knows that not bytes alone bound a request", f"{MAP}/allowance.py",
+        'unicodedata.is_normalized("NFKC", body.decode())', "body", (FLOW,),
+    ),
+    Mutant(
+        "Map: max_cost_usd counts what is paid already", f"{MAP}/run.py",
+        "(not self._ready or self.purse.limit is not None)", "not self._ready", (MONEY,),
+    ),
+    Mutant(
+        "Map: a dry run's bound holds for rows of any length", f"{MAP}/quote.py",
+        "quote_of(template, group[-1])", "quote_of(template, group[0])", (MONEY,),
+    ),
+    Mutant(
+        "Map: a dry run knows what is answered already", f"{MAP}/quote.py",
+        'done += sum(outcome.status == "succeeded" for _, outcome in taken.filled)', "done += 0", (MONEY,),
+    ),
+    Mutant(
+        "Map: a sample is spread over all rows", f"{MAP}/rows.py",
+        "frozenset(round(n * (total - 1) / (wanted - 1)) for n in range(wanted))", "frozenset(range(wanted))", (MONEY,),
+    ),
+    Mutant(
+        "Map: a sample's forecast has a range", f"{MAP}/money.py",
+        "spread = _t95(n - 1) * sqrt(", "spread = 0 * sqrt(", (MONEY,),
+    ),
+    Mutant(
+        "Map: a forecast is of all rows", f"{MAP}/money.py",
+        "total = self.spent + left * mean", "total = self.spent + mean", (MONEY,),
+    ),
+    Mutant(
+        "Compare: a limit is for all sides together", f"{SDK}/compare.py",
+        "return max(limit_usd - spent, SMALLEST_USD)", "return limit_usd", (COMPARE,),
+    ),
+    Mutant(
+        "Compare: labels carry prompt and version", f"{SDK}/compare.py",
+        "labels = {**self.labels, **(given.get(\"labels\") or {})}", "labels = given.get(\"labels\")", (COMPARE,),
+    ),
+    Mutant(
+        "Frames: money is exact", f"{SDK}/frames.py",
+        '"cost_nano_usd": Column(WHOLE,', '"cost_nano_usd": Column(REAL,', ("tests/sdk/test_frames.py",),
+    ),
+    Mutant(
+        "Cells: a stream is replaced in place", f"{SDK}/notebook/screen.py",
+        "if self._handle is None:", "if True:", (f"{CELLS}/test_live.py",),
+    ),
+    Mutant(
+        "Cells: a stream is live", f"{SDK}/notebook/screen.py",
+        "if begun < self._not_before:", "if self._handle:", (f"{CELLS}/test_live.py",),
+    ),
+    Mutant(
+        "Cells: model text is never markup", f"{SDK}/_display.py",
+        "body = safe_html(text) if text", "body = text if text", (f"{CELLS}/test_hostile.py",),
+    ),
+    Mutant(
+        "Cells: an interrupted stream says how to come back", f"{SDK}/notebook/live.py",
+        "screen.end(stream.text, _display.detached(stream.job_id, awaited=False))", "pass",
+        (f"{CELLS}/test_live.py",),
+    ),
+    Mutant(
+        "Cells: %%llm fills in the notebook's variables", f"{SDK}/notebook/template.py",
+        "str(namespace[hole[1]]) if hole[1] else hole[0][0]", "hole[0]", (f"{CELLS}/test_magics.py",),
+    ),
+)  # fmt: skip
