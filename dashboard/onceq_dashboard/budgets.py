@@ -95,16 +95,18 @@ def of_today(budgets: Sequence[BudgetStatus]) -> BudgetStatus | None:
     return min(whole, key=lambda b: (b.period != "day", b.limit_nano_usd), default=None)
 
 
-def today(budget: BudgetStatus, spent: int, days: int, *, simulated: bool) -> tuple[str, bool]:
-    """How today stands against it, in a few words, and whether that is worth a look.
+def today(budget: BudgetStatus, spent: int, days: int, *, simulated: bool) -> tuple[str, str, bool]:
+    """How today stands against it: as a share, in words, and whether that is worth a look.
 
     Of a budget for a month its part for one day; `days` is how many the month has, `spent` nano-USD since midnight UTC.
     """
     if budget.period == "day":  # its day may begin elsewhere than in UTC
-        nano, limit, words = taken(budget, simulated=simulated), budget.limit_nano_usd, "of {} a day"
+        nano, limit = taken(budget, simulated=simulated), budget.limit_nano_usd
+        words = f"{usd(nano)} of {usd(limit)} a day, what calls that go on may cost included"
     else:
-        nano, limit, words = spent, budget.limit_nano_usd // days, "of {} (a day's part)"
-    return f"{share(nano, limit)} {words.format(usd(limit))}", nano > NEAR * limit
+        nano, limit = spent, budget.limit_nano_usd // days
+        words = f"a day's part of its {usd(budget.limit_nano_usd)} a month is {usd(limit)}"
+    return f"{share(nano, limit)} of {usd(limit)}", words.replace("$", r"\$"), nano > NEAR * limit
 
 
 def filled(budget: BudgetStatus, *, simulated: bool) -> str:

@@ -49,11 +49,9 @@ _SERVER: Final = {
 }
 
 STYLE: Final = """<style>
-[data-testid="stMainBlockContainer"] {max-width: 1760px; margin: 0 auto; padding: 4.5rem 2.5rem 3rem}
 [data-testid="stMetricValue"] {font-variant-numeric: tabular-nums}
-@media (max-width: 640px) {[data-testid="stMainBlockContainer"] {padding: 4rem 1rem 2rem}}
 </style>"""
-"""What no option can say: less empty space around a page, and digits that keep their place as they change."""
+"""What no option can say: digits keep their place as they change. It comes late, so it must not move anything."""
 
 
 def flags(host: str, port: int) -> list[str]:

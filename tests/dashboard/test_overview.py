@@ -90,8 +90,8 @@ def test_simulated_work_is_marked_on_every_amount(api: FakeApi, open_page: Open)
 def test_what_was_spent_today_stands_against_the_budget_for_a_day(api: FakeApi, open_page: Open) -> None:
     api.world.budgets = [worlds.make_budget(), worlds.make_budget("all", 10, 6.5, period="day")]
     page = open_page("overview")
-    assert marks(page)["Spent today"] == "85.0 % of $10.00 a day"
-    assert "`all`" in about(page, "Spent today")
+    assert marks(page)["Spent today"] == "85.0 % of $10.00"
+    assert "Of the budget `all`: \\$8.50 of \\$10.00 a day" in about(page, "Spent today")
 
 
 def test_without_a_day_s_budget_a_month_s_is_taken_by_the_day_and_one_for_a_part_of_the_work_never_is(
@@ -103,7 +103,8 @@ def test_without_a_day_s_budget_a_month_s_is_taken_by_the_day_and_one_for_a_part
     page = open_page("overview")
     spent = float(tiles(page)["Spent today"].removeprefix("$"))
     share, rest = marks(page)["Spent today"].split(" % ")
-    assert rest == "of $3.00 (a day's part)"
+    assert rest == "of $3.00"
+    assert "a day's part of its \\$90.00 a month is \\$3.00" in about(page, "Spent today")
     assert abs(float(share) - 100 * spent / 3) < 1
     api.world.budgets = []
     api.forget()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from onceq import Client, LedgerEntry
+from onceq.errors import ConfigurationError
 from onceq.export import COLUMNS, csv_text
 from onceq_service.cli.export_file import last_csv_row, update
 from onceq_service.embedded.redis_server import EmbeddedRedis
@@ -187,6 +190,22 @@ def test_an_export_that_was_killed_goes_on_where_it_was(client: Client, tmp_path
     assert asked == [rows_of(whole.read_text())[2]["row_id"]]
     assert out.read_bytes() == whole.read_bytes()
     assert [row["job_id"] for row in rows_of(out.read_text())] == jobs
+
+
+def test_a_file_of_an_older_version_is_left_as_it_is_and_the_sentence_says_why(tmp_path: Path) -> None:
+    names = [name for name in COLUMNS if name != "reserved_nano_usd"]
+    older, foreign, part = tmp_path / "older.csv", tmp_path / "foreign.csv", tmp_path / "new.csv.part"
+    older.write_text(",".join(names) + "\r\n" + ",".join("0" for _ in names) + "\r\n", newline="")
+    foreign.write_text("a,b\r\n1,2\r\n", newline="")
+    part.write_bytes(older.read_bytes())
+    pq, pa = import_module("pyarrow.parquet"), import_module("pyarrow")
+    pq.write_table(pa.table({name: ["0"] for name in names}), tmp_path / "older.parquet")
+    for path, said in ((older, "lacks reserved_nano_usd"), (tmp_path / "older.parquet", "lacks reserved_nano_usd"),
+                       (foreign, "no export of a ledger"), (tmp_path / "new.csv", "new.csv.part has other columns")):
+        before = path.read_bytes() if path.exists() else None
+        with pytest.raises(ConfigurationError, match=re.escape(said)):
+            update(path, lambda after: pytest.fail("no row must be asked for"))
+        assert (path.read_bytes() if path.exists() else None) == before
 
 
 def test_another_tenants_rows_are_never_there(client: Client, stack: Stack) -> None:

@@ -31,7 +31,6 @@ WORKER_COLUMNS: Final = {
     "seen": st.column_config.TextColumn("Seen"),
 }
 _TALLEST_PX: Final = 250
-_ROW_PX: Final = 35
 _LANE, _BAND = "lanes_lane", "lanes_band"
 
 
@@ -68,7 +67,7 @@ def _workers(stats: Stats) -> None:
 
 def _table(frame: pd.DataFrame, key: str, columns: parts.Columns) -> None:
     """As high as its rows, up to a bound: many lanes must not push the rest of the page away."""
-    parts.table(frame, key, columns, height=min(_TALLEST_PX, _ROW_PX * (len(frame) + 1) + 3))
+    parts.table(frame, key, columns, height=min(_TALLEST_PX, parts.ROW_PX * (len(frame) + 1) + 2))
 
 
 def _switch(door: Door, held: Lanes) -> None:

@@ -137,9 +137,10 @@ def _today(stats: Stats, door: Door) -> Tile:
     else:
         if against:
             days = monthrange(stats.at.year, stats.at.month)[1]
-            words, near = budgets.today(against, spent, days, simulated=stats.simulated)
-            marks, look = [*marks, words], look or near
-            about += f" Against the budget {code_span(against.name)}: what of it is taken, calls that go on included."
+            share, words, near = budgets.today(against, spent, days, simulated=stats.simulated)
+            share = share.partition(" of ")[0] if stats.simulated else share  # both would not fit on a tile
+            marks, look = [share, *marks], look or near
+            about += f" Of the budget {code_span(against.name)}: {words}."
         else:
             about += " No budget is set for all of a day or a month."
     colour: MarkColour = "orange" if look else "gray"
@@ -188,7 +189,7 @@ def _unpriced(totals: Totals) -> None:
 def _charts(stats: Stats, totals: Totals, *, simulated: bool) -> None:
     points = frames.of_kind(stats.hours, simulated=simulated)
     mark = ", simulated" if simulated else ""
-    with st.grid(4, min_column_width=400):
+    with st.grid(2, min_column_width=400):
         _outcomes(points, stats)
         _ttft(points, stats)
         _spend(points, stats, mark)

@@ -26,6 +26,8 @@ Columns = Mapping[str, "ColumnConfig"]
 Act = Callable[[], object]
 MarkColour = Literal["orange", "gray", "green", "red"]
 
+_TILE_PX, _MARK_PX, ROW_PX = 94, 26, 35
+"""How high things are that the browser draws late: a number, the mark below it, a row of a table."""
 SIMULATED_NOTE: Final = (
     "**SIMULATED.** These answers come from the built-in simulator, and these costs are what they would have been. "
     "Nobody was billed."
@@ -51,11 +53,12 @@ class Tile(NamedTuple):
 
 def tiles(row: Sequence[Tile], columns: int = 6) -> None:
     """Numbers side by side, as many as the screen has room for, two on a phone."""
+    height = _TILE_PX + (_MARK_PX if any(tile.mark for tile in row) else 0)
     with st.grid(columns, min_column_width=148):
         for tile in row:
             st.metric(
                 tile.label, tile.value.replace("$", r"\$"), tile.mark, tile.colour, delta_arrow="off", help=tile.help,
-                border=True, height="stretch",
+                border=True, height=height,
             )  # fmt: skip
 
 
@@ -82,8 +85,9 @@ def card(title: str, about: str) -> Generator[None]:
 
 
 def chart(drawn: alt.Chart | alt.LayerChart, key: str, alt_text: str) -> None:
-    """A chart as wide as its place; `alt_text` is what a screen reader says."""
-    st.altair_chart(drawn, key=key, alt=alt_text)
+    """A chart as wide as its place, which is as high before it is drawn; `alt_text` is what a screen reader says."""
+    height = getattr(drawn, "height", None)
+    st.altair_chart(drawn, key=key, alt=alt_text, height=height if isinstance(height, int) else "content")
 
 
 @contextmanager
@@ -170,7 +174,7 @@ def table(
 ) -> None:
     """A frame, all of its rows unless a height is given; its texts are shown as text, what is missing as a dash."""
     st.dataframe(  # pyright: ignore[reportUnknownMemberType] - Streamlit names a type of a library that is not installed
-        frame, hide_index=True, key=key, column_config=columns, height=height, placeholder=DASH
+        frame, hide_index=True, key=key, column_config=columns, height=_high(frame, height), placeholder=DASH
     )
 
 
@@ -184,8 +188,13 @@ def clickable(
     """The same, and a click anywhere in a row picks it: `selection.cells` in the state has one (row, column)."""
     st.dataframe(  # pyright: ignore[reportUnknownMemberType] - as in `table`
         frame, hide_index=True, key=key, column_config=columns, on_select=on_select, selection_mode="single-cell",
-        height=height, placeholder=DASH,
+        height=_high(frame, height), placeholder=DASH,
     )  # fmt: skip
+
+
+def _high(frame: pd.DataFrame, height: int | Literal["content"]) -> int:
+    """In pixels, so that its place is as high before its rows are drawn: nothing below it moves."""
+    return ROW_PX * (len(frame) + 1) + 2 if height == "content" else height
 
 
 def zone_name() -> str:

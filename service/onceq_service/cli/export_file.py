@@ -10,7 +10,7 @@ import csv
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -106,7 +106,7 @@ def last_csv_row(path: Path) -> LastRow:
     with lines:
         for row in csv.reader(lines):
             if found.size == 0 and lines.whole and row != list(COLUMNS):
-                raise ConfigurationError(f"{path} is no export of this version's columns: name a new file.")
+                raise _other_columns(path, row)
             if len(row) == len(COLUMNS) and lines.whole:
                 found = LastRow(row[0] if found.size else None, lines.size)
     return found
@@ -152,13 +152,27 @@ def _copy_parquet(out: Path, writer: Any, schema: Any, pq: Any) -> str | None:
     last: str | None = None
     with pq.ParquetFile(out) as old:
         if not old.schema_arrow.equals(schema):
-            raise ConfigurationError(f"{out} is no export of this version's columns: name a new file.")
+            raise _other_columns(out, old.schema_arrow.names)
         for n in range(old.num_row_groups):
             table = old.read_row_group(n)
             writer.write_table(table)
             if table.num_rows:
                 last = table["row_id"][-1].as_py()
     return last
+
+
+def _other_columns(path: Path, has: Sequence[str]) -> ConfigurationError:
+    """New rows would not stand below their headings: nothing is added to such a file."""
+    lacks, more = [c for c in COLUMNS if c not in has], [c for c in has if c not in COLUMNS]
+    if len(more) == len(has):
+        what = "it is no export of a ledger"
+    else:
+        told = (f"lacks {', '.join(lacks)}" if lacks else "", f"has {', '.join(more)} besides" if more else "")
+        what = f"it {' and '.join(t for t in told if t) or 'has them in another order or of another type'}"
+    return ConfigurationError(
+        f"{path} has other columns than this version of onceq writes: {what}. Nothing was added to it. Keep it, and "
+        "name a new file: that one gets every row that the ledger still has."
+    )
 
 
 def _settle(file: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from onceq import BadRequestError, Client, ConflictError, NotFoundError, PermissionDeniedError
+from onceq import AsyncClient, BadRequestError, Client, ConflictError, NotFoundError, PermissionDeniedError
 from onceq.errors import ConfigurationError
 from onceq.wire import BudgetStatus, JobRequest
 from onceq_service.embedded.redis_server import EmbeddedRedis
@@ -90,6 +90,23 @@ def test_a_budget_is_made_changed_and_taken_away(admin: Client) -> None:
     for gone in (admin.budget, admin.delete_budget):
         with pytest.raises(NotFoundError, match="/v1/budgets"):
             gone(made.id)
+
+
+async def test_the_async_client_makes_shows_changes_and_deletes_a_budget(stack: Stack) -> None:
+    key = await asyncio.to_thread(stack.key, "async-budgets", "read", "submit", "admin")
+    async with AsyncClient(stack.url, key) as client:
+        made = await client.create_budget("b", 5, period="day", mode="soft", time_zone="Europe/Berlin", team="search",
+                                          labels={"step": "a"}, alerts=[0.9])  # fmt: skip
+        assert (made.limit_nano_usd, made.period, made.mode, made.team) == (5 * 10**9, "day", "soft", "search")
+        assert (made.labels, made.alerts, made.time_zone) == ({"step": "a"}, [0.9], "Europe/Berlin")
+        assert [one.id for one in await client.budgets()] == [made.id]
+        changed = await client.change_budget(made.id, limit_usd=7, mode="hard", alerts=[0.5, 1.0])
+        assert (changed.limit_nano_usd, changed.mode, changed.alerts) == (7 * 10**9, "hard", [0.5, 1.0])
+        assert await client.budget(made.id) == changed
+        await client.delete_budget(made.id)
+        assert await client.budgets() == []
+        with pytest.raises(NotFoundError):
+            await client.budget(made.id)
 
 
 def test_a_name_is_taken_once_in_a_tenant(admin: Client, stack: Stack) -> None:
