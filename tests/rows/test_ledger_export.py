@@ -200,8 +200,12 @@ def test_a_file_of_an_older_version_is_left_as_it_is_and_the_sentence_says_why(t
     part.write_bytes(older.read_bytes())
     pq, pa = import_module("pyarrow.parquet"), import_module("pyarrow")
     pq.write_table(pa.table({name: ["0"] for name in names}), tmp_path / "older.parquet")
-    for path, said in ((older, "lacks reserved_nano_usd"), (tmp_path / "older.parquet", "lacks reserved_nano_usd"),
-                       (foreign, "no export of a ledger"), (tmp_path / "new.csv", "new.csv.part has other columns")):
+    for path, said in (
+        (older, "lacks reserved_nano_usd"),
+        (tmp_path / "older.parquet", "lacks reserved_nano_usd"),
+        (foreign, "no export of a ledger"),
+        (tmp_path / "new.csv", "new.csv.part has other columns"),
+    ):
         before = path.read_bytes() if path.exists() else None
         with pytest.raises(ConfigurationError, match=re.escape(said)):
             update(path, lambda after: pytest.fail("no row must be asked for"))
