@@ -15,7 +15,7 @@ from onceq.wire import TERMINAL, Disposition, Durability, Job, JobPage, Submitte
 from onceq_service.store import scripts
 from onceq_service.store._admissions import Admissions
 from onceq_service.store._pipe import Arg, Pipe
-from onceq_service.store.errors import BudgetRefused, CostTooHigh, KeyReused, NotThere
+from onceq_service.store.errors import BudgetRefused, CostTooHigh, KeyReused, NotThere, StoreError
 from onceq_service.store.find import Filter, find, read_cursor, write_cursor
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
@@ -115,7 +115,7 @@ class Jobs:
     async def admit(self, a: Admission, *, read_at: float | None = None, accept_ms: int = 0) -> Admitted:
         """Creates, joins or replays, in one step.
 
-        Raises KeyReused, CostTooHigh, BudgetRefused, NotThere, StoreUnavailable, StoreFull.
+        Raises KeyReused, CostTooHigh, BudgetRefused, NotThere, StoreError and its kinds.
 
         `read_at`: when the request had been read (time.monotonic); the job's life begins there. `accept_ms`: how long
         before now that was, for a caller whose clock is not this machine's.
@@ -216,7 +216,7 @@ def lane_waiting(
 
 
 def admitted(reply: Sequence[object]) -> Admitted:
-    """What `admit.lua` answered; raises KeyReused, CostTooHigh, NotThere, BudgetRefused."""
+    """What `admit.lua` answered; raises KeyReused, CostTooHigh, NotThere, BudgetRefused, StoreError."""
     word, job_id = cast("bytes", reply[0]).decode(), cast("bytes", reply[1]).decode()
     if word == "reused":
         raise KeyReused(job_id)
@@ -224,6 +224,8 @@ def admitted(reply: Sequence[object]) -> Admitted:
         raise CostTooHigh("a call may cost more than max_cost_usd allows")
     if word == "absent":
         raise NotThere("no job with this key or question is there, and none was to be made")
+    if word == "error":
+        raise StoreError(f"Redis refused job {job_id}: {fields_of(cast('list[bytes]', reply[2]))['why'].decode()}")
     if word in _NO_BUDGET:
         raise BudgetRefused(word, fields_of(cast("list[bytes]", reply[2])))
     created_ms = int(cast("bytes", reply[3]))

@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import pytest
+
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import Admission, KeyReused, Store, open_store
+from onceq_service.store import Admission, KeyReused, Store, StoreError, open_store
 from onceq_service.store._pipe import connect
 from tests.service.store.driver import admission
 
@@ -98,3 +100,88 @@ async def value(redis: Any, name: bytes) -> object:
             return sorted(await redis.execute_command("SMEMBERS", name))
         case _:
             return await redis.execute_command("GET", name)
+
+
+HARMED: Mapping[str, Mapping[str, Any]] = {
+    "wait:batch:openai/n:h": {},
+    "fair:batch:openai/n": {},
+    "jobs:h:queued": {},
+    "queued:batch": {},
+    "events": {},
+    "idem:i": {"idem": "i"},
+    "fp:f": {"fp": "f"},
+    "watched": {"grace_s": 5.0},
+    "due": {"not_before_ms": 32_503_680_000_000},
+    "movable:openai/n": {"chain": [("openai/o", "")]},
+    "batchlive:h:b": {"batch": "b"},
+    "spent:second:0": {"budgets": "first,total,UTC,hard,100,-,9,,0,\nsecond,total,UTC,soft,100,-,9,,0,"},
+}
+"""Keys of something else that an admission of tenant `h` meets, and what it asks for."""
+
+
+@pytest.mark.parametrize("key", HARMED)
+async def test_an_error_is_the_answer_of_the_posts_that_met_it_and_leaves_nothing_of_them(
+    redis_server: EmbeddedRedis, queue: str, key: str
+) -> None:
+    asked = [admission("a"), admission("c", idem="k", fp="g", tenant="u")]
+    changes: dict[str, Any] = {"tenant": "h", "band": "batch", "lane": "openai/n", "model": "openai/n"}
+    harmed = admission("b", **(changes | dict(HARMED[key])))
+    spoilt = f"events:{harmed.id}" if key == "events" else key
+    async with open_store(redis_server.url, f"{queue}-alone") as store:
+        for a in asked:
+            assert await outcome(store, a) == ("created", a.id)
+    async with open_store(redis_server.url, f"{queue}-together") as store:
+        await spoil(redis_server.url, f"onceq:{{{queue}-together}}:{spoilt}")
+        met = await asyncio.gather(*(outcome(store, a) for a in (asked[0], harmed, asked[1])))
+    assert met == [("created", asked[0].id), StoreError, ("created", asked[1].id)]
+    left = dict(await everything(redis_server.url, f"{queue}-together"))
+    assert key == "events" or left.pop(spoilt) == [b"x"]
+    assert cast("Mapping[bytes, bytes]", left.pop("spent:first:0", {})).get(b"reserved", b"0") == b"0"
+    assert without_lane(left) == without_lane(await everything(redis_server.url, f"{queue}-alone"))
+
+
+@pytest.mark.parametrize("key", ["deadlines", "totals", "ready:standard", "counters"])
+async def test_where_all_posts_of_a_turn_meet_an_error_they_can_be_sent_again_when_it_is_mended(
+    redis_server: EmbeddedRedis, queue: str, key: str
+) -> None:
+    asked = [admission("a", idem="k", body_hash="b"), admission("b", fp="g"), admission("c", fp="g")]
+    async with open_store(redis_server.url, queue) as store:
+        spoilt = f"onceq:{{{queue}}}:{key}"
+        await spoil(redis_server.url, spoilt)
+        assert await asyncio.gather(*(outcome(store, a) for a in asked)) == [StoreError] * 3
+        left = await everything(redis_server.url, queue)
+        assert not [name for name in left if re.match(r"(job|events|idem|fp|jobs|wait|fair|queued):", name)]
+        await clear(redis_server.url, spoilt)
+        words = [("created", asked[0].id), ("created", asked[1].id), ("joined", asked[1].id)]
+        assert [await outcome(store, a) for a in asked] == words
+        claims, _ = await store.engine.claim("w", 5, ["openai"])
+        assert {c.id for c in claims} == {asked[0].id, asked[1].id}
+
+
+async def test_a_fresh_post_that_fails_leaves_the_question_with_the_job_that_had_it(
+    redis_server: EmbeddedRedis, queue: str
+) -> None:
+    first = admission("a", fp="f")
+    async with open_store(redis_server.url, queue) as store:
+        await store.jobs.admit(first)
+        await spoil(redis_server.url, f"onceq:{{{queue}}}:wait:batch:openai/m:t")
+        assert await outcome(store, admission("a", fp="f", fresh=True, band="batch")) is StoreError
+        assert await outcome(store, admission("a", fp="f")) == ("joined", first.id)
+
+
+async def spoil(url: str, key: str) -> None:
+    """Makes a key of a kind that no command of `admit` takes."""
+    redis = cast("Any", connect(url, connections=1))  # untyped arguments
+    await redis.execute_command("LPUSH", key, "x")
+    await redis.aclose()
+
+
+async def clear(url: str, key: str) -> None:
+    redis = cast("Any", connect(url, connections=1))  # untyped arguments
+    await redis.execute_command("DEL", key)
+    await redis.aclose()
+
+
+def without_lane(left: Mapping[str, object]) -> Mapping[str, object]:
+    """What a lane is configured with stays: that is no request's."""
+    return {name: held for name, held in left.items() if not name.startswith("lane:")}

@@ -79,6 +79,7 @@ end
 -- budget; where the API has just said them, they are in the job.
 local function reserve(id, job, now, starts)
   local lines, held, most = {}, {}, 0
+  job.holding = held -- for `undo` in admit.lua, should this stop half way
   for text in string.gmatch(starts or '', '[^\n]+') do lines[#lines + 1] = text end
   local budgets = budgets_of(job)
   for n, b in ipairs(budgets) do
@@ -94,9 +95,9 @@ local function reserve(id, job, now, starts)
   for n, b in ipairs(budgets) do
     if not b.gone then
       redis.call('HINCRBY', b.key, 'reserved', int(b.amount or 0))
+      held[#held + 1], most = n .. ':' .. b.start, math.max(most, b.amount or 0)
       redis.call('HSETNX', b.key, 'since', int(now))
       keep_spend(b, b.key)
-      held[#held + 1], most = n .. ':' .. b.start, math.max(most, b.amount or 0)
     end
   end
   job.holds, job.reserved = table.concat(held, ' '), int(most)

@@ -3,19 +3,22 @@
 -- step. Posts of one moment come together, and what they share is done once for all of them: the time, their lanes'
 -- limits and turns, sums, one ZADD an index. A request sees the jobs that those before it made.
 -- A second run with the same job id (its reply was lost) changes nothing and answers the same.
+-- An error (a key that holds something else) is the answer of those requests alone that met it: what they had made is
+-- undone, and the others are as if they had come without them.
 -- KEYS: root
 -- ARGV: idem_ttl_s, (size, id, tenant, idem, body, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, create, fields...)...
 -- `size` is how many values of this request follow, `body` the hash of its body, `accept_ms` how long ago the API had read
 -- it. `limits` are `<lane>=<limits>` for each of the job's models, with a space between. `create` 0: only a job that is there.
--- Returns, for each: {disposition | 'reused' | 'max_cost' | 'absent' | 'stale' | 'unbounded' | 'over_budget', job id, a flat
--- list (the job's hash where it was there; of the three last words what the budget lacks), created_ms}
+-- Returns, for each: {disposition | 'reused' | 'max_cost' | 'absent' | 'stale' | 'unbounded' | 'over_budget' | 'error', job id,
+-- a flat list (the job's hash where it was there; what the budget lacks; what went wrong), created_ms}
 
 local now = time_ms()
 local idem_ms = tonumber(ARGV[1]) * 1000
+local jobs = {} -- what this run has created: id, job, and what else `undo` must know
+local undone = {} -- why, by job id
 local indexes = {} -- by key: score, job id, ... to be added
-local bands, groups = {}, {} -- how many jobs were created in each, by name
+local turns = {} -- band, lane, tenant and job ids of those that may start, by name
 local parts = {} -- what `once` has made, by name
-local woken = 0
 
 local function index(key, score, id)
   local rows = indexes[key]
@@ -82,31 +85,22 @@ end
 
 local function mark_replayed(id, tenant, of)
   if redis.call('HGET', k_job(of), 'tenant') ~= tenant then return end -- it may have lapsed
-  redis.call('HSET', k_job(of), 'replayed_by', id)
   redis.call('ZREM', k_dead(tenant), of)
   redis.call('ZREM', k_buried(), of)
+  redis.call('HSET', k_job(of), 'replayed_by', id)
 end
 
--- Counts a new job in its band and in the sums of its group, which are written once for all.
-local function tell(job)
-  bands[job.band] = (bands[job.band] or 0) + 1
-  local name = table.concat({job.tenant, job.model, job.band, job.team or '', job.simulated or '', job.key_id or '',
-    job.group or ''}, '\n')
-  local group = groups[name]
-  if not group then
-    group = {tenant = job.tenant, model = job.model, band = job.band, team = job.team, simulated = job.simulated,
-      key_id = job.key_id, group = job.group, jobs = 0}
-    groups[name] = group
-  end
-  group.jobs = group.jobs + 1
-end
-
-local function create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, accept_ms, limits, batch, first, last)
+local function create(id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, first, last)
   local job = {tenant = tenant, seq = '1', state = 'queued'}
   for n = first, last, 2 do job[ARGV[n]] = ARGV[n + 1] end
   if over_max_cost(job) then return {'max_cost', id, {}, int(now)} end
+  local made = {id = id, job = job, idem = idem, fp = fp, batch = batch}
+  jobs[#jobs + 1] = made
   local short = job.budgets and reserve(id, job, now)
-  if short then return {short.word, id, refusal_of(short), int(now)} end
+  if short then
+    jobs[#jobs] = nil
+    return {short.word, id, refusal_of(short), int(now)}
+  end
   local deadline, created = now + tonumber(deadline_ms), now - tonumber(accept_ms)
   job.created_ms, job.deadline_ms, job.mark_ms, job.phases = int(created), int(deadline), int(now), int(now - created)
   for lane, own in string.gmatch(limits, '(%S+)=([%d,]*)') do once('limits ' .. lane, configure_lane, lane, own) end
@@ -118,15 +112,14 @@ local function create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, ac
     unpack(ARGV, first, last))
   local idem_px = int(tonumber(deadline_ms) + idem_ms)
   if idem ~= '' then redis.call('SET', k_idem(idem), id .. ' ' .. body_hash, 'PX', idem_px) end
+  if fp ~= '' and fresh == '1' then made.fp_was, made.fp_ms = redis.call('GET', k_fp(fp)), redis.call('PTTL', k_fp(fp)) end
   if fp ~= '' then redis.call('SET', k_fp(fp), id, 'PX', idem_px) end
   log_unheard(id, 'queued')
   index(k_index(tenant, 'queued'), job.created_ms, id)
   index(k_deadlines(), int(start_by(job)), id)
   index(k_queued(job.band), startable(job), id)
   if job.grace_ms then index(k_watched(), int(now + tonumber(job.grace_ms)), id) end
-  if job.retry_of then mark_replayed(id, tenant, job.retry_of) end
   if batch ~= '' then join_batch(id, job, batch) end
-  tell(job)
   if delayed then delay(id, tonumber(job.not_before_ms))
   else
     local lane = job.lane
@@ -134,26 +127,131 @@ local function create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, ac
     if job.lane ~= lane then wait_begins(id, job) end
     index(k_wait(job.band, job.lane, tenant), job.created_ms, id)
     may_move(id, job)
-    once(table.concat({'part', job.band, job.lane, tenant}, '\n'), take_part, job.band, job.lane, tenant)
-    woken = woken + 1
+    local name = table.concat({job.band, job.lane, tenant}, '\n')
+    local turn = turns[name] or {job.band, job.lane, tenant, ids = {}}
+    turns[name] = turn
+    turn.ids[#turn.ids + 1] = id
   end
   return {'created', id, {}, job.created_ms}
+end
+
+local function why(problem) return type(problem) == 'table' and problem.err or tostring(problem) end
+
+-- Does what several new jobs share; where it fails, all of them have failed.
+local function for_all(ids, act, ...)
+  local done, problem = pcall(act, ...)
+  if done then return end
+  for _, id in ipairs(ids) do undone[id] = undone[id] or why(problem) end
+end
+
+local function add(key, rows) redis.call('ZADD', key, unpack(rows)) end
+
+local function ids_of(rows)
+  local ids = {}
+  for n = 2, #rows, 2 do ids[#ids + 1] = rows[n] end
+  return ids
+end
+
+-- The new jobs that have not failed, by what `name` tells of each: {job = one of them, ids}.
+local function grouped(name)
+  local groups = {}
+  for _, made in ipairs(jobs) do
+    if not undone[made.id] then
+      local key = name(made.job)
+      local group = groups[key] or {job = made.job, ids = {}}
+      groups[key] = group
+      group.ids[#group.ids + 1] = made.id
+    end
+  end
+  return groups
+end
+
+local function sums_of(job)
+  return table.concat({job.tenant, job.model, job.band, job.team or '', job.simulated or '', job.key_id or '',
+    job.group or ''}, '\n')
+end
+
+local function has_one(ids)
+  for _, id in ipairs(ids) do
+    if not undone[id] then return true end
+  end
+  return false
+end
+
+-- Gives the new jobs their places, turns, and share of the sums; what counts the queue is last.
+local function place()
+  for _, made in ipairs(jobs) do
+    local id, job = made.id, made.job
+    if job.retry_of and not undone[id] then for_all({id}, mark_replayed, id, job.tenant, job.retry_of) end
+  end
+  for key, rows in pairs(indexes) do for_all(ids_of(rows), add, key, rows) end
+  for _, turn in pairs(turns) do
+    if has_one(turn.ids) then for_all(turn.ids, take_part, unpack(turn, 1, 3)) end
+  end
+  for _, group in pairs(grouped(sums_of)) do for_all(group.ids, roll, now, group.job, {'jobs', #group.ids}) end
+  for band, group in pairs(grouped(function(job) return job.band end)) do
+    for_all(group.ids, redis.call, 'HINCRBY', k_totals(), band, #group.ids)
+  end
+end
+
+local function text_at(key)
+  local text = redis.pcall('GET', key)
+  return type(text) == 'string' and text or ''
+end
+
+-- Takes away all that a job has come to. Nothing here may fail: what a step can't take away was not there.
+local function undo(made)
+  local id, job = made.id, made.job
+  if job.holding then job.holds = table.concat(job.holding, ' ') end
+  pcall(let_go, id, job, now)
+  for key in pairs(indexes) do redis.pcall('ZREM', key, id) end
+  for _, key in ipairs({k_movable(job.lane), k_due()}) do redis.pcall('ZREM', key, id) end
+  if made.batch ~= '' then redis.pcall('SREM', k_batchlive(job.tenant, made.batch), id) end
+  if made.idem ~= '' and string.match(text_at(k_idem(made.idem)), '^%S*') == id then
+    redis.call('DEL', k_idem(made.idem))
+  end
+  if made.fp ~= '' and text_at(k_fp(made.fp)) == id then
+    redis.call('DEL', k_fp(made.fp))
+    if made.fp_was and made.fp_ms > 0 then redis.call('SET', k_fp(made.fp), made.fp_was, 'PX', made.fp_ms) end
+  end
+  redis.call('DEL', k_job(id), k_events(id))
+  pcall(settle_lane, job.band, job.lane, job.tenant)
+end
+
+local function admit(at, last)
+  local id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, may_create =
+    unpack(ARGV, at + 1, at + 12)
+  return redis.call('EXISTS', k_job(id)) == 1 and answer('created', id)
+    or known(id, tenant, idem, body_hash, fp, fresh, batch)
+    or may_create == '0' and {'absent', id, {}, int(now)}
+    or create(id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, at + 13, last)
 end
 
 local out, at = {}, 2
 while at < #ARGV do
   local last = at + tonumber(ARGV[at])
-  local id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, may_create =
-    unpack(ARGV, at + 1, at + 12)
-  out[#out + 1] = redis.call('EXISTS', k_job(id)) == 1 and answer('created', id)
-    or known(id, tenant, idem, body_hash, fp, fresh, batch)
-    or may_create == '0' and {'absent', id, {}, int(now)}
-    or create(id, tenant, idem, body_hash, fp, window_s, deadline_ms, accept_ms, limits, batch, at + 13, last)
+  local done, told = pcall(admit, at, last)
+  if not done then
+    undone[ARGV[at + 1]] = why(told)
+    told = {'error', ARGV[at + 1]}
+  end
+  out[#out + 1] = told
   at = last + 1
 end
 
-for key, rows in pairs(indexes) do redis.call('ZADD', key, unpack(rows)) end
-for band, jobs in pairs(bands) do redis.call('HINCRBY', k_totals(), band, jobs) end
-for _, group in pairs(groups) do roll(now, group, {'jobs', group.jobs}) end
+place()
+if next(undone) then
+  for n, told in ipairs(out) do
+    if undone[told[2]] then out[n] = {'error', told[2], {'why', undone[told[2]]}, int(now)} end
+  end
+  for _, made in ipairs(jobs) do
+    if undone[made.id] then undo(made) end
+  end
+end
+
+local woken = 0
+for _, turn in pairs(turns) do
+  for _, id in ipairs(turn.ids) do woken = woken + (undone[id] and 0 or 1) end
+end
 if woken > 0 then wake(woken) end
 return out
