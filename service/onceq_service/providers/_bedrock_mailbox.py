@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 
-from onceq_service.providers._stream import CutError
+from onceq_service.providers._stream import CutError, Look
 
 MOST_BYTES = 1024**2
 
@@ -83,6 +83,9 @@ class Mailbox:
             self._unread -= len(read)
             self._room.notify()
         return read
+
+    def hand_to(self, look: Look) -> None:
+        """See _stream.Source: a waking of the loop has all that came until then, and hands it over by `read`."""
 
     def close(self) -> None:
         """Nobody reads any more: the thread need not wait."""

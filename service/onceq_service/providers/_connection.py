@@ -16,12 +16,17 @@ import httptools
 import httpx2
 from typing_extensions import override
 
+from onceq_service.providers._stream import Look
+
 HELD_BYTES: Final = 1024 * 1024
 """Read ahead of whoever takes the answer; then the provider has to wait."""
 
 
 class Answer(httpx2.AsyncByteStream):
-    """A response as it comes in: status and headers, then its body by `read`. Closing it early ends the connection."""
+    """A response as it comes in: status and headers, then its body by `read`. Closing it early ends the connection.
+
+    While somebody waits in `read` and `look` is set, pieces of the body go there.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.status = 0
@@ -34,6 +39,7 @@ class Answer(httpx2.AsyncByteStream):
         self._failure: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._by: float | None = None
+        self.look: Look | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def begun(self) -> None:
@@ -76,6 +82,11 @@ class Answer(httpx2.AsyncByteStream):
 
     def take(self, chunk: bytes) -> None:
         """A piece of the body."""
+        if self.look is not None and self._waiter is not None and not self._waiter.done():
+            self._by = self.look(chunk)
+            if self._by is not None:
+                return
+            chunk = b""
         self._chunks.append(chunk)
         self._held += len(chunk)
         if self._held > HELD_BYTES:

@@ -18,7 +18,7 @@ import httpx2
 
 from onceq_service.providers import _errors as errors
 from onceq_service.providers._sent import trace_sent
-from onceq_service.providers._stream import AnswerStream, CutError, Decoder
+from onceq_service.providers._stream import AnswerStream, CutError, Decoder, Look
 from onceq_service.providers._transport import StreamTransport, answer_of
 from onceq_service.providers.base import CallSpec, ProviderError
 
@@ -105,8 +105,15 @@ class _HttpSource:
         except (httpx2.HTTPError, httpx2.StreamError) as exc:
             raise CutError from exc
 
+    def hand_to(self, look: Look) -> None:
+        """See _stream.Source."""
+        if self._answer is not None:
+            self._answer.look = look
+
     async def read_to_end(self) -> None:
         """Lets the connection be used again, when its end comes soon."""
+        if self._answer is not None:
+            self._answer.look = None
         by = asyncio.get_running_loop().time() + TAIL_S
         with contextlib.suppress(TimeoutError, CutError):
             while await self.read(by) is not None:

@@ -22,7 +22,7 @@ from onceq_service.providers._responses_request import to_body
 from onceq_service.providers._responses_wire import Response, ResponsesDecoder, tail
 from onceq_service.providers._sse import SseDecoder
 from onceq_service.providers._stream import AnswerStream
-from onceq_service.providers.base import CallSpec, CallStream, Delta, ProviderError, RateLimits, Resume
+from onceq_service.providers.base import CallSpec, CallStream, Delta, ProviderError, RateLimits, Resume, Take
 
 POLL_S: Final = 1.0
 ABANDON_S: Final = 5.0
@@ -121,6 +121,9 @@ class PolledAnswer:
     async def begin(self) -> None:
         """The first look; raises ProviderError `resume_refused` when there is nothing to go on with."""
         self._seen = await self._poll()
+
+    def hand_to(self, take: Take) -> None:
+        """It comes as one."""
 
     def __aiter__(self) -> PolledAnswer:
         return self

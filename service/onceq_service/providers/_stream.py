@@ -8,14 +8,14 @@ is an error however clean it was, and nothing that breaks after the end marker c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from onceq.wire import FinishReason
 from onceq_service.providers import _errors as errors
 from onceq_service.providers._limits import rate_limits
-from onceq_service.providers.base import CallSpec, Delta, ProviderError, RateLimits
+from onceq_service.providers.base import CallSpec, Delta, ProviderError, RateLimits, Take
 
 
 class CutError(Exception):
@@ -57,11 +57,19 @@ class Decoder(Protocol):
         ...
 
 
+Look = Callable[[bytes], float | None]
+"""Takes what a read gave: the loop time by which the next has to come; None ends the waiting, with an empty read."""
+
+
 class Source(Protocol):
     """Where the bytes come from."""
 
     async def read(self, by: float) -> bytes | None:
         """What came since the last read, None at a clean end; raises CutError, TimeoutError at the loop's time `by`."""
+        ...
+
+    def hand_to(self, look: Look) -> None:
+        """What comes while somebody waits in `read` may be given to `look` at once."""
         ...
 
 
@@ -88,6 +96,10 @@ class AnswerStream:
         self._first_by: float | None = first_by
         self._failure: ProviderError | None = None
         self._named = self._answer.response is not None
+        self._take: Take | None = None
+        self._left: list[Delta] = []
+        self._wanted = False
+        self._defect: Exception | None = None
 
     @property
     def rate_limits(self) -> RateLimits | None:
@@ -131,11 +143,34 @@ class AnswerStream:
         """The deltas of one read; raises what broke only after the text before it has been handed over."""
         while self._failure is None and not self._answer.finished:
             deltas = self._decode(await self._read())
-            if deltas or self._newly_named():
-                return deltas
+            left, self._left = self._left, []
+            if self._defect is not None:
+                raise self._defect
+            if self._newly_named() or self._wanted or left or deltas:
+                self._wanted = False
+                return left + deltas
         if self._failure is not None and not self._answer.answered:
             raise self._failure
         raise StopAsyncIteration
+
+    def hand_to(self, take: Take) -> None:
+        """See base.CallStream."""
+        self._take = take
+        self._source.hand_to(self._at_once)
+
+    def _at_once(self, chunk: bytes) -> float | None:
+        """Hands over what a read gave; None where whoever iterates has to look: an end, a fault, an id, no room."""
+        self._first_by = None
+        try:
+            deltas = self._decode(chunk)
+            if self._failure is not None or self._answer.finished or self._named != (self._answer.response is not None):
+                self._left = deltas
+                return None
+            self._wanted = bool(deltas) and self._take is not None and not self._take(deltas)
+        except Exception as exc:  # noqa: BLE001 - in the socket's callback; it is raised where the answer is read
+            self._defect = exc
+            return None
+        return None if self._wanted else asyncio.get_running_loop().time() + self._spec.clocks.between_bytes_s
 
     def _newly_named(self) -> bool:
         """Whether a background response's id has just become known: it must be written down before any text."""

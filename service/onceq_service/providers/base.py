@@ -6,7 +6,7 @@ translates what went wrong at this one door. Provider SDKs never retry by themse
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -110,14 +110,18 @@ class ProviderError(Exception):
         inside a 200 stream: never to be tried again (G4), and yet perhaps paid for (G5)."""
 
 
+Take = Callable[[list[Delta]], bool]
+"""Takes the deltas of one read; False when its owner has to come and wait before the next one. Never raises."""
+
+
 class CallStream(Protocol):
     """An answer as it comes in.
 
     Iterate it for batches: one list of deltas per read of the socket, never an object per token where it can be helped;
-    it is empty only once, when `response` has become known. When the iteration ends without an error the provider's end
-    marker has been seen, and `finish_reason` is set. `usage` is the provider's own final usage object as plain JSON
-    (what genai-prices' `extract_usage` finds under `usage`), None until it was reported; it may be there although the
-    stream broke. Raises ProviderError, nothing else.
+    it is empty when `response` has become known, and when what `hand_to` names has no room. When the iteration ends
+    without an error the provider's end marker has been seen, and `finish_reason` is set. `usage` is the provider's own
+    final usage object as plain JSON (what genai-prices' `extract_usage` finds under `usage`), None until it was
+    reported; it may be there although the stream broke. Raises ProviderError, nothing else.
     """
 
     @property
@@ -158,6 +162,11 @@ class CallStream(Protocol):
     @property
     def price_context(self) -> Mapping[str, str]:
         """What the answer says of its own price, as genai-prices names it (`service_tier`); empty without a word."""
+        ...
+
+    def hand_to(self, take: Take) -> None:
+        """Reads that come while somebody waits in the iteration may be given to `take` at once, from the socket's own
+        callback: waking a task for each token is a third of what it costs. The iteration has the rest."""
         ...
 
     def __aiter__(self) -> AsyncIterator[list[Delta]]: ...

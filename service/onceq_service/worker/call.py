@@ -45,6 +45,11 @@ class LiveCall:
         self._pending += deltas
 
     @property
+    def begun(self) -> bool:
+        """Whether anything has arrived."""
+        return bool(self.frames or self._pending)
+
+    @property
     def dirty(self) -> bool:
         """Whether readers lack something."""
         return bool(self._pending) or self.sent < len(self.frames)

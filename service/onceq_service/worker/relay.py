@@ -1,7 +1,8 @@
 """Sends what the calls of this worker have to say: one pipelined flush for all of them, then the next.
 
-At once when nothing was sent lately (the first token waits for nobody), else some time after the last flush: the longer
-the more calls have shared that one, up to `flush_s`. Few streams wait little, and many share what a flush costs. While
+At once when nothing was sent lately, else some time after the last flush: the longer the more calls have shared that
+one, up to `flush_s`. Few streams wait little, and many share what a flush costs. The first words of a call wait for no
+other flush: it is what a reader waits for. While
 Redis is away the calls go on, are paid for, and grow in memory; the flush is tried until Redis answers. When
 MOST_WAITING bytes wait the answers are read no further: they stay in the sockets, and the providers may wait, or hang
 up, which is a broken stream as any other.
@@ -41,20 +42,29 @@ class Relay:
         self._room = asyncio.Event()
         self._room.set()
         self._dirty: dict[LiveCall, None] = {}
+        self._first: dict[LiveCall, int] = {}  # calls that say their first words, and how many bytes of them
+        self._hurried: set[asyncio.Task[None]] = set()
         self._last = 0.0
         self._shared = 0
         self._task: asyncio.Task[None] | None = None
         self._planned: asyncio.TimerHandle | asyncio.Handle | None = None
 
-    def add(self, call: LiveCall, deltas: Sequence[Delta]) -> None:
-        """Takes in a read; never waits (`room` does)."""
+    def add(self, call: LiveCall, deltas: Sequence[Delta]) -> bool:
+        """Takes in a read; never waits (`room` does). False when there is no room for more."""
+        first = not call.begun
         call.add(deltas)
+        size = 0
         for delta in deltas:
-            self._added += len(delta.text) if delta.text.isascii() else len(delta.text.encode("utf-8", "surrogatepass"))
+            size += len(delta.text) if delta.text.isascii() else len(delta.text.encode("utf-8", "surrogatepass"))
+        self._added += size
         if self._added + self._sending > self._most_waiting:
             self._room.clear()
-        self._dirty[call] = None
-        self._plan()
+        if first:
+            self._hurry(call, size)
+        else:
+            self._dirty[call] = None
+            self._plan()
+        return self._room.is_set()
 
     async def room(self) -> None:
         """Waits until there is room for more; at once while Redis takes what it is given."""
@@ -64,8 +74,24 @@ class Relay:
         """Stops flushing this call: afterwards what it has not sent belongs to the caller alone."""
         call.settled = True
         self._dirty.pop(call, None)
-        if self._task is not None:
-            await asyncio.wait({self._task})
+        self._first.pop(call, None)
+        flushes = self._hurried if self._task is None else {self._task, *self._hurried}
+        if flushes:
+            await asyncio.wait(flushes)
+
+    def _hurry(self, call: LiveCall, size: int) -> None:
+        if not self._first:
+            asyncio.get_running_loop().call_soon(self._start_first)
+        self._first[call] = size
+
+    def _start_first(self) -> None:
+        first, self._first = self._first, {}
+        if not first:
+            return
+        self._added = max(0, self._added - sum(first.values()))  # a flush that fails leaves them to the next, counted
+        task = asyncio.create_task(self._flush_first(list(first)), name="relay-first")
+        self._hurried.add(task)
+        task.add_done_callback(self._done)
 
     def _plan(self) -> None:
         if self._planned is not None or self._task is not None or not self._dirty:
@@ -83,19 +109,27 @@ class Relay:
         self._task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._task = None
+        if task is self._task:
+            self._task = None
+        self._hurried.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a flush failed: %s", task.exception())
         self._plan()
 
     async def _flush(self, calls: list[LiveCall]) -> None:
-        frames: list[Frame] = []
-        owners: dict[str, LiveCall] = {}
-        for call in calls:
-            call.seal()
-            frames += call.unsent()
-            owners[call.held.claim.id] = call
+        frames = _sealed(calls)
         self._added, self._sending = 0, sum(len(frame.data) for frame in frames)
+        if await self._send(calls, frames):
+            self._sending = 0
+            self._room.set()
+
+    async def _flush_first(self, calls: list[LiveCall]) -> None:
+        if await self._send(calls, _sealed(calls)) and self._added + self._sending <= self._most_waiting:
+            self._room.set()
+
+    async def _send(self, calls: list[LiveCall], frames: list[Frame]) -> bool:
+        """Whether all of it was stored; what was not is tried again with the next flush."""
+        owners = {call.held.claim.id: call for call in calls}
         groups = [frames[n : n + GROUP] for n in range(0, len(frames), GROUP)]
         answers = await asyncio.gather(*map(self._engine.append, groups), return_exceptions=True)
         for group, answer in zip(groups, answers, strict=True):
@@ -103,9 +137,7 @@ class Relay:
                 await self._again(calls, answer)
             else:
                 self._learn(owners, group, answer)
-        if not any(isinstance(answer, BaseException) for answer in answers):
-            self._sending = 0
-            self._room.set()
+        return not any(isinstance(answer, BaseException) for answer in answers)
 
     async def _again(self, calls: list[LiveCall], error: BaseException) -> None:
         if not isinstance(error, StoreError):
@@ -123,3 +155,11 @@ class Relay:
                 call.held.stop("cancel")
             elif word == "gap" and not call.settled:
                 self._dirty[call] = None
+
+
+def _sealed(calls: Sequence[LiveCall]) -> list[Frame]:
+    frames: list[Frame] = []
+    for call in calls:
+        call.seal()
+        frames += call.unsent()
+    return frames

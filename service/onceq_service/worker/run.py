@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from onceq.wire import CancelReceipt, JobError, JobRequest, Output, Timeouts
 from onceq_service.pricing import Tariff
 from onceq_service.providers import ON_SENT
-from onceq_service.providers.base import CallSpec, Clocks, Provider, ProviderError
+from onceq_service.providers.base import CallSpec, Clocks, Delta, Provider, ProviderError
 from onceq_service.settings import ProviderConfig
 from onceq_service.store import Engine, LeaseLost
 from onceq_service.store.engine import Claim, Dispatched, End, EndState, Receipt
@@ -133,19 +133,23 @@ class Runner:
         loop, heard = asyncio.get_running_loop(), t.heard
         start, heard.begun = loop.time(), True
         ON_SENT.set(t.watch.sent)
+
+        def take(deltas: list[Delta]) -> bool:
+            if heard.first_s is None:
+                heard.first_s = loop.time() - start
+            t.watch.heard()
+            return self.relay.add(t.call, deltas)
+
         try:
             async with t.provider.call(spec) as stream:
                 self.learning.note(t.claim.text("lane"), stream.rate_limits)
+                stream.hand_to(take)
                 try:
                     async for deltas in stream:
                         if heard.response != stream.response:
                             await self._named(t, stream.response)
-                        if heard.first_s is None and deltas:
-                            heard.first_s = loop.time() - start
-                        if deltas:
-                            t.watch.heard()
-                        self.relay.add(t.call, deltas)
-                        await self.relay.room()
+                        if not deltas or not take(deltas):
+                            await self.relay.room()
                     t.watch.stop()
                     heard.finish_reason = stream.finish_reason
                 finally:

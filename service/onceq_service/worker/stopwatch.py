@@ -21,6 +21,7 @@ class Stopwatch:
         self._took: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
         self._stage: Stage = "connect"
         self._at, self._lag = now_s(), lag_s()
+        self._heard_at, self._heard_lag = self._at, self._lag
         self._running = True
 
     def sent(self) -> None:
@@ -29,11 +30,15 @@ class Stopwatch:
             self._turn("connect", "provider_ttft")
 
     def heard(self) -> None:
-        """A piece of the answer came."""
-        if self._stage == "generation":
+        """A piece of the answer came. Asked for each token: those that come in time are counted later, all at once."""
+        if self._stage != "generation":
+            self._turn("provider_ttft", "generation")
+            return
+        now, lag = self._now_s(), self._lag_s()
+        if now - self._heard_at > STALL_S:
             self._turn("generation", "generation")
         else:
-            self._turn("provider_ttft", "generation")
+            self._heard_at, self._heard_lag = now, lag
 
     def stop(self) -> None:
         """Nothing more comes from the provider; a second time changes nothing."""
@@ -47,10 +52,20 @@ class Stopwatch:
 
     def _turn(self, over: Stage, following: Stage) -> None:
         """The time since the last turn was the stage `over`'s, but for the loop's own pauses."""
+        if over == "generation":
+            self._count(over, self._heard_at, self._heard_lag)
         now, lag = self._now_s(), self._lag_s()
+        rest = self._rest(now, lag)
+        self._count("stalls" if over == "generation" and rest > STALL_S else over, now, lag)
+        self._stage, self._heard_at, self._heard_lag = following, now, lag
+
+    def _rest(self, now: float, lag: float) -> float:
+        """What has passed since the last count without the loop's pauses."""
         passed = max(0.0, now - self._at)
-        paused = min(passed, max(0.0, lag - self._lag))
-        self._took["worker"] += paused
-        rest = passed - paused
-        self._took["stalls" if over == "generation" and rest > STALL_S else over] += rest
-        self._at, self._lag, self._stage = now, lag, following
+        return passed - min(passed, max(0.0, lag - self._lag))
+
+    def _count(self, over: Stage, now: float, lag: float) -> None:
+        rest = self._rest(now, lag)
+        self._took["worker"] += max(0.0, now - self._at) - rest
+        self._took[over] += rest
+        self._at, self._lag = now, lag

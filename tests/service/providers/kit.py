@@ -62,11 +62,17 @@ def sim(**settings: object) -> str:
 
 
 async def hear(provider: Provider, spec: CallSpec) -> Heard:
-    """Runs a call to its end and keeps everything, the error too."""
+    """Runs a call to its end and keeps everything, the error too; takes what comes as a worker does."""
     heard = Heard()
+
+    def take(batch: list[Delta]) -> bool:
+        heard.batches.append(batch)
+        return True
+
     try:
         async with provider.call(spec) as stream:
             heard.headers = stream.headers
+            stream.hand_to(take)
             try:
                 async for batch in stream:
                     heard.batches.append(batch)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
+
+import pytest
 
 from onceq_service.providers.base import Delta
 from onceq_service.store import Store, StoreUnavailable
@@ -53,6 +56,72 @@ class AwayAtFirst(Engine):
         if self.away:
             raise StoreUnavailable("Redis is away")
         return await self._inner.append(frames)
+
+
+class HeldUp(Engine):
+    """An engine whose flushes of one job wait until they are let go."""
+
+    def __init__(self, engine: Engine, job_id: str) -> None:
+        self._inner, self._job_id, self.go = engine, job_id, asyncio.Event()
+
+    async def append(self, frames: Sequence[Frame]) -> list[tuple[str, int]]:
+        if any(frame.id == self._job_id and b" 1 " in frame.data for frame in frames):
+            await self.go.wait()
+        return await self._inner.append(frames)
+
+
+async def test_a_calls_first_words_wait_for_no_other_flush(store: Store) -> None:
+    first, other = await begun(store), await begun(store)
+    engine = HeldUp(store.engine, first[0].id)
+    relay = Relay(engine, 3600.0)
+    relay.add(first[1], words(1))
+    await flushed(first[1])
+    relay.add(first[1], [Delta("text", " 1 ")])  # its turn is hours away
+    relay.add(other[1], words(1))
+    await flushed(other[1])
+    assert first[1].dirty
+    relay = Relay(engine, 0.0)
+    relay.add(first[1], words(1, 2))  # held up
+    third = await begun(store)
+    relay.add(third[1], words(1))
+    await flushed(third[1])
+    engine.go.set()
+    await flushed(first[1])
+    for claim, call in (first, other, third):
+        await ended(store, claim, call)
+    assert text_of(await read_log(store, first[0].id)) == "0  1 2 "
+
+
+@pytest.mark.parametrize(("calls", "share"), [(1, 1 / 8), (4, 4 / 8), (8, 1.0), (12, 1.0)])
+async def test_the_pause_between_flushes_grows_with_the_calls_that_shared_the_last(
+    store: Store, monkeypatch: pytest.MonkeyPatch, calls: int, share: float
+) -> None:
+    """Up to `flush_s`, here an hour, so that what the test itself takes is nothing."""
+    pauses: list[float] = []
+    loop = asyncio.get_running_loop()
+    later = loop.call_later
+
+    def spy(delay: float, *args: Any, **more: Any) -> asyncio.TimerHandle:
+        pauses.append(delay)
+        return later(delay, *args, **more)
+
+    speaking = [await begun(store) for _ in range(calls)]
+    relay = Relay(store.engine, 3600.0)
+    for _, call in speaking:
+        relay.add(call, words(1))
+    for _, call in speaking:
+        await flushed(call)
+    monkeypatch.setattr(relay, "_last", -3600.0)  # nothing was sent lately
+    for _, call in speaking:
+        relay.add(call, words(1, 1))
+    for _, call in speaking:
+        await flushed(call)
+    monkeypatch.setattr(loop, "call_later", spy)
+    relay.add(speaking[0][1], words(1, 2))
+    assert [round(pause / 3600, 2) for pause in pauses] == [round(share, 2)]
+    for claim, call in speaking:
+        await relay.settle(call)
+        await store.engine.finish(claim, success(call.base + len(call.frames) + 1, text="0 1 "))
 
 
 async def test_what_was_said_while_redis_was_away_is_written_afterwards(store: Store) -> None:
