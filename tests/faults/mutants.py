@@ -164,7 +164,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G7 a job is held to all of its budgets, not to the first", f"{LUA}/_budget.lua",
-        "    if why then return why end\n", "    if why or n == 1 then break end\n",
+        "    if why then\n      if not starts", "    if n == 1 then break end\n    if why then\n      if not starts",
         (BUDGETS,),
     ),
     Mutant(
