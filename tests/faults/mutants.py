@@ -77,7 +77,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G5 sums count every job of a turn", f"{LUA}/admit.lua",
-        "{'jobs', group.jobs}", "{'jobs', 1}", ("tests/service/store/test_admissions.py",),
+        "{'jobs', #group.ids}", "{'jobs', 1}", ("tests/service/store/test_admissions.py",),
     ),
     Mutant(
         "G2 cancel cancels a running job: its worker is told", f"{LUA}/append.lua",
