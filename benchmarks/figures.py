@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import median
 from typing import Final
@@ -22,10 +22,13 @@ MACHINE: Final = ("foreign_cores", "steal_cores")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All runs of one metric, by case."""
+    """All runs of one metric, by case; ratios; samples in time; sentences about what is not as it must be."""
 
     metric: str
     runs: Mapping[str, Sequence[Figures]]
+    ratios: Figures = field(default_factory=dict[str, float])
+    samples: Sequence[Figures] = ()
+    faults: Sequence[str] = ()
 
     def medians(self) -> dict[str, dict[str, float]]:
         """By case and name."""
@@ -35,7 +38,15 @@ class Report:
         """Medians, every run, when and where."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
         machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
-        return {"metric": self.metric, "at": at, "machine": machine, "medians": self.medians(), "runs": self.runs}
+        told: dict[str, object] = {
+            "metric": self.metric,
+            "at": at,
+            "machine": machine,
+            "medians": self.medians(),
+            "runs": self.runs,
+        }
+        more = {"ratios": self.ratios, "samples": self.samples, "faults": self.faults}
+        return told | {name: value for name, value in more.items() if value}
 
 
 def interleaved(metric: str, cases: Mapping[str, Case], repeats: int, patience_s: float) -> Report:
@@ -58,16 +69,25 @@ def told(figures: Figures) -> str:
 
 
 def show(report: Report) -> None:
-    """A table on stdout: one row a figure, one column a case."""
+    """A table on stdout, one row a figure and one column a case, or the other way round where that is narrower."""
     medians = report.medians()
     names = list(dict.fromkeys(name for figures in medians.values() for name in figures))
-    width = max(map(len, names))
-    columns = {case: max(14, len(case)) for case in medians}
-    print(f"\n{report.metric}: medians of {len(next(iter(report.runs.values())))}")
-    print(" " * width, *(f"{case:>{columns[case]}}" for case in medians))
-    for name in names:
-        cells = [_cell(medians[case].get(name), columns[case]) for case in medians]
-        print(f"{name:<{width}}", *cells)
+    runs = len(next(iter(report.runs.values())))
+    print(f"\n{report.metric}: medians of {runs}" if runs > 1 else f"\n{report.metric}")
+    if len(names) >= len(medians):
+        _table(names, list(medians), lambda name, case: medians[case].get(name))
+    else:
+        _table(list(medians), names, lambda case, name: medians[case].get(name))
+    for name, value in report.ratios.items():
+        print(f"  {name}: {value:.2f}")
+
+
+def _table(rows: Sequence[str], columns: Sequence[str], value: Callable[[str, str], float | None]) -> None:
+    first = max(map(len, rows))
+    widths = {column: max(14, len(column)) for column in columns}
+    print(" " * first, *(f"{column:>{width}}" for column, width in widths.items()))
+    for row in rows:
+        print(f"{row:<{first}}", *(_cell(value(row, column), width) for column, width in widths.items()))
 
 
 def _cell(value: float | None, width: int) -> str:

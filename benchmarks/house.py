@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,8 @@ class House:
     simulator: str
     api_key: str
     roles: dict[str, int]
+    simulator_pid: int
+    redis_url: str
 
     @property
     def api(self) -> Address:
@@ -63,12 +65,25 @@ class House:
         answer = httpx2.get(f"{self.url}/v1/stats", headers={"Authorization": f"Bearer {self.api_key}"}, timeout=30)
         return answer.raise_for_status().json()
 
+    def ended(self) -> int:
+        """Jobs that have ended, well or not; all of them are answered by the simulator."""
+        sums = self.stats()["last_24h_simulated"]
+        return sum(sums[state] for state in ("succeeded", "failed", "cancelled", "expired"))
+
 
 @contextmanager
 def running(
-    *, workers: int, api_processes: int = 1, worker_concurrency: int = 32, redis_gib: int = 2
+    *,
+    workers: int,
+    api_processes: int = 1,
+    worker_concurrency: int = 32,
+    redis_gib: int = 2,
+    settings: Mapping[str, str] | None = None,
 ) -> Generator[House]:
-    """Everything of onceq; `workers` 0 leaves the jobs in the queue. Ends what it started."""
+    """Everything of onceq; `workers` 0 leaves the jobs in the queue, `settings` are more ONCEQ_* variables.
+
+    Ends what it started.
+    """
     with _redis(redis_gib) as (redis, folder), ExitStack() as stack:
         simulator = start(
             [sys.executable, "-m", "onceq_service.simulator", "--port", "0"], {}, folder / "simulator.log"
@@ -78,6 +93,7 @@ def running(
             "ONCEQ_REDIS_URL": redis.url, "ONCEQ_QUEUE": QUEUE, "ONCEQ_PORT": "0", "ONCEQ_LOG_LEVEL": "warning",
             "ONCEQ_SIMULATOR_URL": url_printed_by(simulator), "ONCEQ_API_PROCESSES": str(api_processes),
             "ONCEQ_WORKER_PROCESSES": str(max(1, workers)), "ONCEQ_WORKER_CONCURRENCY": str(worker_concurrency),
+            **(settings or {}),
         }  # fmt: skip
         api = start([sys.executable, "-c", API], env, folder / "api.log")
         stack.callback(api.stop)
@@ -86,7 +102,8 @@ def running(
             worker = start([sys.executable, "-c", WORKER], env, folder / "worker.log")
             stack.callback(worker.stop)
             roles["worker"] = worker.popen.pid
-        house = House(url_printed_by(api), env["ONCEQ_SIMULATOR_URL"], asyncio.run(_new_key(redis.url)), roles)
+        key = asyncio.run(_new_key(redis.url))
+        house = House(url_printed_by(api), env["ONCEQ_SIMULATOR_URL"], key, roles, simulator.popen.pid, redis.url)
         wait_until(lambda: len(house.stats()["workers"]) == workers, "the workers to report")
         yield house
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 from tests.waiting import wait_until
 
 from benchmarks import house as houses
+from benchmarks.check import ALONE, BARE, BOUNDS, CROWD, DIRECT, POSTS, RELAY, WAITING
 from benchmarks.cpu import Meter
 from benchmarks.figures import Figures, Report, cpu_per, interleaved, latency_ms, machine, quantile
 from benchmarks.house import Address, House
 from benchmarks.posting import Load, Posted, post
+from benchmarks.ratios import Part, Ratio, judged, told_ratios
+from benchmarks.scaling import WORKERS, ratios, short, slow, worked_off
 from benchmarks.streaming import Heard, Way, stream
-from benchmarks.waiting import Crowd, waiting
+from benchmarks.waiting import MEASURED, Crowd, waiting
 
 CLIENTS: Final = 2
 """Processes that post."""
@@ -33,6 +36,9 @@ class Effort:
     sustained_s: float = 60.0
     questions: int = 60
     patience_s: float = 30.0
+    measured: int = MEASURED
+    short_jobs: int = 1_000
+    slow_rounds: int = 5
     crowds: Sequence[Crowd] = (
         Crowd(1), Crowd(10_000), Crowd(100_000), Crowd(1_000_000), Crowd(100_000, tenants=10_000),
         Crowd(100_000, lanes=500),
@@ -40,8 +46,9 @@ class Effort:
 
 
 QUICK: Final = Effort(
-    repeats=1, seconds=2.0, sustained_s=5.0, questions=10, patience_s=0.0, crowds=(Crowd(1), Crowd(2_000))
-)
+    repeats=1, seconds=2.0, sustained_s=5.0, questions=10, patience_s=0.0, crowds=(Crowd(1), Crowd(2_000)),
+    measured=400, short_jobs=100, slow_rounds=1,
+)  # fmt: skip
 
 
 def posts(effort: Effort) -> Report:
@@ -108,7 +115,7 @@ def relay(effort: Effort) -> Report:
 
 def _relay(house: House, way: Way, tokens_per_s: float, seconds: float) -> Figures:
     tokens = round(tokens_per_s * seconds)
-    meter = Meter(house.roles)
+    meter = Meter({**house.roles, "provider": house.simulator_pid})
     heard = stream(house, way, STREAMS, 1, _answer(tokens, tokens_per_s, 200))
     spent, count = meter.spent(), tokens * STREAMS
     return {
@@ -163,11 +170,47 @@ def _answer(tokens: int, tokens_per_s: float, ttft_ms: int) -> str:
 def crowds(effort: Effort) -> Report:
     """Whether what waits costs something: by jobs, tenants, lanes."""
     cases = {
-        f"{c.jobs:,} jobs, {c.tenants:,} tenants, {c.lanes} lanes": partial(waiting, c) for c in effort.crowds
+        f"{crowd.jobs:,} jobs, {crowd.tenants:,} tenants, {crowd.lanes} lanes": partial(waiting, crowd, effort.measured)
+        for crowd in effort.crowds
     }  # fmt: skip
     return interleaved("crowds", cases, 1, effort.patience_s)
 
 
+def scaling(effort: Effort) -> Report:
+    """What more worker and API processes give, and whether a job costs the same then."""
+    answers = (short(effort.short_jobs), slow(effort.slow_rounds))
+    cases: dict[str, Callable[[], Figures]] = {
+        one.case(workers): partial(worked_off, one, workers) for workers in WORKERS for one in answers
+    }
+    cases |= {f"posts, {n} API process{'es' * (n > 1)}": partial(_onceq_posts, effort, n) for n in (1, 2)}
+    report = interleaved("scaling", cases, effort.repeats, effort.patience_s)
+    one, two = (Part(case, ("posts_per_s",)) for case in list(cases)[-2:])
+    wanted = [*ratios(*answers), Ratio("posts a second: 2 API processes / 1", two, one)]
+    return replace(report, ratios=told_ratios(report, wanted))
+
+
+def check(effort: Effort) -> Report:
+    """What costs how many times its floor; the report has a sentence for each that is beyond its bound."""
+    cases: dict[str, Callable[[], Figures]] = {
+        BARE: partial(_bare_posts, effort),
+        POSTS: partial(_onceq_posts, effort, 1),
+        DIRECT: partial(_relay_alone, "direct", effort.seconds),
+        RELAY: partial(_relay_alone, "onceq", effort.seconds),
+        ALONE: partial(waiting, Crowd(1), effort.measured),
+        CROWD: partial(waiting, Crowd(WAITING), effort.measured),
+    }
+    return judged(interleaved("check", cases, effort.repeats, min(effort.patience_s, 5.0)), BOUNDS)
+
+
+def _relay_alone(way: Way, seconds: float) -> Figures:
+    with houses.running(workers=2) as house:
+        stream(house, way, STREAMS, 1, _answer(50, 0, 20))
+        return _relay(house, way, 2_000 / STREAMS, seconds)
+
+
 METRICS: Final[dict[str, Callable[[Effort], Report]]] = {
-    "posts": posts, "ttft": ttft, "relay": relay, "sustained": sustained, "crowds": crowds,
+    "posts": posts, "ttft": ttft, "relay": relay, "sustained": sustained, "crowds": crowds, "scaling": scaling,
 }  # fmt: skip
+"""What is measured when none is named."""
+ASKED: Final[dict[str, Callable[[Effort], Report]]] = {"check": check}
+"""What is measured only when it is named, and may end with faults."""

@@ -12,9 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.__main__ import tell
+from benchmarks.check import ALONE, BARE, BOUNDS, CROWD, DIRECT, POSTS, RELAY
 from benchmarks.cpu import Meter
 from benchmarks.figures import Report, latency_ms, quantile
 from benchmarks.posting import whole
+from benchmarks.ratios import Bound, Part, Ratio, judged
+from benchmarks.scaling import short, worked_off
+from benchmarks.waiting import Crowd, waiting
 
 from tests.waiting import wait_until
 
@@ -49,15 +54,53 @@ def test_the_stream_and_post_benchmarks_tell_their_figures(tmp_path: Path) -> No
     streamed = told["relay"]["onceq, 2,000/s"]
     assert streamed["tokens_per_s"] > 0
     assert all(streamed[f"{role}_cpu_ms_per_1000_tokens"] > 0 for role in ("api", "worker", "redis"))
+    crowd = waiting(Crowd(3), measured=40)
+    report = Report(
+        "check",
+        {
+            BARE: [told["posts"]["bare"]], POSTS: [told["posts"]["onceq"]], DIRECT: [told["relay"]["direct, 2,000/s"]],
+            RELAY: [streamed], ALONE: [crowd], CROWD: [crowd],
+        },
+    )  # fmt: skip
+    assert all(ratio > 0 for ratio in judged(report, BOUNDS).ratios.values()), "every bound finds its figures"
+
+
+def test_a_job_of_the_scaling_benchmark_costs_something_everywhere() -> None:
+    run = worked_off(short(40), workers=1)
+    assert run["jobs_per_min"] > 0
+    assert all(run[f"{role}_cpu_ms_per_job"] > 0 for role in ("api", "worker", "redis"))
+
+
+CLAIM = Ratio("CPU a claim, many against one", Part("many", ["us", "more_us"]), Part("one", ["us"]))
+
+
+def test_a_ratio_beyond_its_bound_fails_the_check_with_a_sentence_that_names_what_was_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = {"one": [{"us": 10.0}, {"us": 20.0}, {"us": 10.0}], "many": [{"us": 15.0, "more_us": 10.0}] * 3}
+    report = judged(Report("check", runs), [Bound(CLAIM, 2.0, "heads of lanes are read"), Bound(CLAIM, 2.5, "x")])
+    assert report.ratios == {"CPU a claim, many against one": 2.5}, "the median of the rounds"
+    assert tell([report]) == 1
+    assert capsys.readouterr().err == (
+        "check: CPU a claim, many against one: 2.50, and at most 2 is right (heads of lanes are read). Measured were "
+        "25 (many: us + more_us) against 10 (one: us).\n"
+    )
+    assert tell([judged(report, [Bound(CLAIM, 2.5, "x")])]) == 0
+
+
+def test_nothing_over_nothing_is_as_much_and_something_over_nothing_is_beyond_all_bounds() -> None:
+    runs = {"one": [{"us": 0.0}], "many": [{"us": 0.0, "more_us": 0.0}]}
+    assert CLAIM.measured(Report("m", runs)) == 1
+    assert CLAIM.measured(Report("m", runs | {"many": [{"us": 0.0, "more_us": 1.0}]})) == float("inf")
 
 
 def test_a_benchmark_that_is_told_to_stop_leaves_no_process_behind(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks", "sustained"]
+    command = [sys.executable, "-m", "benchmarks", "sustained", "--quick"]
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE
     ) as running:
         # the nursery (tests/nursery.py) and what it has forked
-        workers = wait_until(lambda: of_folder(tmp_path, b"tests.nursery", 3), "API and workers", timeout_s=60)
+        workers = wait_until(lambda: of_folder(tmp_path, b"tests.nursery", 3), "API and workers", timeout_s=180)
         running.terminate()
         assert running.wait(60) == 128 + signal.SIGTERM
     assert workers
