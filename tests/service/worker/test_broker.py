@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 
 SLOTS = 2
 ALL = Filter()
-SLOW = "[[sim tokens=40 tps=40 ttft_ms=10]]"
+SLOW = "[[sim tokens=120 tps=40 ttft_ms=10]]"
 ENDLESS = "[[sim tokens=4000 tps=40 ttft_ms=10]]"
 
 
