@@ -177,7 +177,8 @@ async def test_a_worker_reads_no_further_when_too_much_waits_for_redis(store: St
     await asyncio.sleep(0.5)
     assert said <= 10_000 + 4 * 100, "each call may have one read more in hand"
     engine.away = False
-    await asyncio.gather(*speaking)
+    async with asyncio.timeout(60):  # or for ever, where nothing is tried again
+        await asyncio.gather(*speaking)
     for claim, call in calls:
         await flushed(call)
         text = text_of(await ended(store, claim, call))
