@@ -23,7 +23,7 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Map: a label changes nothing about the answer", f"{MAP}/asks.py",
-        '"team", "labels",', '"team",', (RUNS,),
+        '"team", "labels",', '"team",', (f"{RERUN}::test_finished_rows_outlive_the_service",),
     ),
     Mutant(
         "Map: another name makes new rows", f"{MAP}/asks.py",
@@ -116,7 +116,7 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Map: max_cost_usd counts what is in flight", f"{MAP}/money.py",
-        "(self.limit or 0) - self.spent - self.reserved", "(self.limit or 0) - self.spent", (MONEY,),
+        "(self.limit or 0) - self.spent - self.reserved", "(self.limit or 0) - self.spent", (FLOW,),
     ),
     Mutant(
         "Map: max_cost_usd counts what is spent", f"{MAP}/money.py",
@@ -124,7 +124,8 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Map: max_cost_usd sets aside what the longest row may cost", f"{MAP}/allowance.py",
-        "max(self._alike(kind, following), key", "min(self._alike(kind, following), key", (FLOW,),
+        "if kind not in self._known or self._known[kind][0] < len(body):",
+        "kind = next(iter(self._known), kind)\n        if kind not in self._known:", (FLOW,),
     ),
     Mutant(
         "Map: max_cost_usd knows that not bytes alone bound a request", f"{MAP}/allowance.py",
@@ -132,7 +133,7 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Map: max_cost_usd counts what is paid already", f"{MAP}/run.py",
-        "(not self._ready or self.purse.limit is not None)", "not self._ready", (MONEY,),
+        "(not self._ready or self.purse.limit is not None)", "not self._ready", (FLOW,),
     ),
     Mutant(
         "Map: a dry run's bound holds for rows of any length", f"{MAP}/quote.py",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +23,10 @@ from onceq_service.settings import DEFAULT_PROVIDERS
 
 MODEL = "openai/gpt-4o-mini"
 TARIFF = Tariff(DEFAULT_PROVIDERS)
+ABOUT: dict[str, Any] = {
+    "/v1/keys/self": {"id": "k", "tenant": "t", "name": "k", "scopes": [], "created_at": "2026-01-01T00:00:00Z"},
+    "/v1/models": {"providers": [], "aliases": []},
+}
 PIXEL = "iVBORw0KGgoA" + "A" * 400
 
 
@@ -55,6 +61,8 @@ class Service:
                 answer = self.ended()
 
     def answer(self, call: Call) -> httpx2.Response:
+        if call.method == "GET":
+            return httpx2.Response(200, json=ABOUT[call.path], request=httpx2.Request("GET", "http://onceq"))
         asked = json.loads(call.content or b"")
         self.quotes += call.path == "/v1/quote"
         body: Any = quote(bound_of(asked)) if call.path == "/v1/quote" else {"items": self.taken(asked["items"])}
@@ -144,6 +152,26 @@ def test_whatever_is_asked_what_is_spent_and_may_still_be_spent_is_within_the_li
     service = Service(share)
     assert service.run(plan(rows, max_cost_usd=limit)) == len(rows)
     assert service.most_owed <= limit * 1e9
+
+
+@pytest.mark.parametrize("dear", ["ﷺ" * 400, turns([{"type": "text", "text": "?" * 700}, PICTURE]), "a" * 9000])
+def test_a_request_that_costs_more_than_its_like_has_a_bound_of_its_own(dear: Any) -> None:
+    rows: list[Any] = [turns("a" * 1200) if isinstance(dear, list) else "a" * 1200, *[dear] * 8]
+    asked: dict[str, Any] = {"prompt" if isinstance(dear, str) else "messages": dear, "model": MODEL, "max_tokens": 20}
+    service, limit = Service(1.0), 3.5 * bound_of(asked) / 1e9
+    service.run(plan(rows, max_cost_usd=limit, n=4))
+    assert 4 < service.told < 4 * 2
+    assert service.most_owed <= limit * 1e9
+
+
+def test_what_later_rows_have_cost_before_counts_against_the_limit_too(tmp_path: Path) -> None:
+    rows = [f"row {n}" for n in range(2 * MAX_BATCH)]
+    paid, service = Service(0.9), Service(0.9)
+    paid.run(plan(rows[-MAX_BATCH // 2 :], cache=tmp_path / "map.sqlite"))
+    limit = paid.spent * 1.2 / 1e9
+    service.run(plan(rows, cache=tmp_path / "map.sqlite", max_cost_usd=limit))
+    assert 0 < service.told < MAX_BATCH // 2
+    assert paid.spent + service.most_owed <= limit * 1e9
 
 
 def test_near_its_limit_a_map_posts_packs_while_more_than_one_row_is_affordable() -> None:
