@@ -85,6 +85,7 @@ class Answer(httpx2.AsyncByteStream):
         if self.look is not None and self._waiter is not None and not self._waiter.done():
             self._by = self.look(chunk)
             if self._by is not None:
+                self._ring_by(self._by)  # the timer may still be the first byte's, which is given longer
                 return
             chunk = b""
         self._chunks.append(chunk)
@@ -115,13 +116,17 @@ class Answer(httpx2.AsyncByteStream):
     async def _wait(self, by: float | None) -> None:
         """Until something comes. One timer serves all reads of an answer: it is moved when it goes off too early."""
         self._by = by
-        if by is not None and (self._timer is None or self._timer.when() > by):
-            self._ring_at(by)
+        if by is not None:
+            self._ring_by(by)
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _ring_by(self, when: float) -> None:
+        if self._timer is None or self._timer.when() > when:
+            self._ring_at(when)
 
     def _ring_at(self, when: float) -> None:
         if self._timer is not None:

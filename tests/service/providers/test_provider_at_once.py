@@ -118,7 +118,7 @@ async def test_a_fault_is_raised_behind_the_text_that_came_before_it(fault: byte
 async def test_each_read_moves_the_clock_and_silence_after_the_last_is_a_stall() -> None:
     taker = Taker()
     pieces = [text("a"), 0.4, text("b"), 0.4, text("c"), 0.4, text("d"), 5.0]
-    clocks = Clocks(first_byte_s=5, between_bytes_s=0.8)
+    clocks = Clocks(first_byte_s=600, between_bytes_s=0.8)  # no timer of the first byte may serve for the others
     async with paced(pieces) as provider, provider.call(spec_for("openai", clocks=clocks)) as stream:
         stream.hand_to(taker)
         with pytest.raises(ProviderError) as caught:
