@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from redis.asyncio import Redis
-from tests.service.store.driver import admission
+from tests.service.store.driver import admission, claim_one, dispatch, success
 
 from benchmarks.cpu import Meter
 from benchmarks.figures import Figures, machine
@@ -27,6 +27,7 @@ TOGETHER: Final = 32
 """Admissions of one moment, as under load."""
 MEASURED: Final = 4_000
 """Admissions, and half as many claims, that are measured with the crowd waiting."""
+FINISHED: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ async def _measured(redis: EmbeddedRedis, crowd: Crowd, measured: int) -> Figure
             "redis_us_per_page_of_50": await cost_us(measured // 10, lambda: pages(store, measured // 10)),
             "bytes_per_waiting_job": (full - empty) / crowd.jobs,
             "bytes_per_bare_value": await bare_bytes(store, redis.url, measured),
+            "bytes_per_finished_job": await finished_bytes(store, measured) if crowd.jobs == 1 else 0.0,
         }
     return {**figures, **machine(meter.spent())}
 
@@ -113,3 +115,16 @@ async def bare_bytes(store: Store, url: str, jobs: int) -> float:
     await redis.aclose()
     after, _ = await store.memory()
     return (after - before) / jobs
+
+
+async def finished_bytes(store: Store, waiting: int) -> float:
+    """Bytes that a job leaves when it has ended, with its answer of 2 kB and the log of one frame, until they lapse."""
+    await claim(store, waiting)  # whatever waited runs: the next to be claimed is ours
+    before, _ = await store.memory()
+    for n in range(FINISHED):
+        await store.jobs.admit(admission(PROMPT % n, fp=f"e{n}"))
+        held = await claim_one(store)
+        await dispatch(store, held)
+        await store.engine.finish(held, success(text="x" * 2_000))
+    after, _ = await store.memory()
+    return (after - before) / FINISHED

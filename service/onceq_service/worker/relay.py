@@ -2,8 +2,9 @@
 
 At once when nothing was sent lately, else some time after the last flush: the longer the more calls have shared that
 one, up to `flush_s`. Few streams wait little, and many share what a flush costs. The first words of a call wait for no
-other flush: it is what a reader waits for. While
-Redis is away the calls go on, are paid for, and grow in memory; the flush is tried until Redis answers. When
+other flush.
+
+While Redis is away the calls go on, are paid for, and grow in memory; the flush is tried until Redis answers. When
 MOST_WAITING bytes wait the answers are read no further: they stay in the sockets, and the providers may wait, or hang
 up, which is a broken stream as any other.
 """
