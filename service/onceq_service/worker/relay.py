@@ -60,12 +60,13 @@ class Relay:
         self._added += size
         if self._added + self._sending > self._most_waiting:
             self._room.clear()
-        if first:
+        room = self._room.is_set()
+        if first and room:
             self._hurry(call, size)
-        else:
+        else:  # without room, too: whoever waits for it is in the shared flush, which makes it
             self._dirty[call] = None
             self._plan()
-        return self._room.is_set()
+        return room
 
     async def room(self) -> None:
         """Waits until there is room for more; at once while Redis takes what it is given."""
@@ -125,8 +126,7 @@ class Relay:
             self._room.set()
 
     async def _flush_first(self, calls: list[LiveCall]) -> None:
-        if await self._send(calls, _sealed(calls)) and self._added + self._sending <= self._most_waiting:
-            self._room.set()
+        await self._send(calls, _sealed(calls))
 
     async def _send(self, calls: list[LiveCall], frames: list[Frame]) -> bool:
         """Whether all of it was stored; what was not is tried again with the next flush."""

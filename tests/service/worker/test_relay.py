@@ -185,6 +185,31 @@ async def test_a_worker_reads_no_further_when_too_much_waits_for_redis(store: St
         assert text == "".join(f"{n:03}-é ".ljust(99, "x") for n in range(200))
 
 
+async def test_the_next_call_finds_room_when_all_that_filled_it_have_ended_while_redis_was_away(store: Store) -> None:
+    engine = AwayAtFirst(store.engine)
+    relay = Relay(engine, 0.0, most_waiting=1_000)
+    engine.away = False
+    claim, call = await begun(store)
+    relay.add(call, words(1))
+    await flushed(call)
+    engine.away, tried = True, engine.asked
+    assert not relay.add(call, [Delta("text", "x" * 2_000)])
+
+    async def again() -> bool:
+        return engine.asked > tried
+
+    await until(again, "a flush that fails")
+    await relay.settle(call)
+    engine.away = False
+    await store.engine.finish(claim, success(call.unsent()[0].seq, *(frame.data for frame in call.unsent())))
+    claim, call = await begun(store)
+    relay.add(call, words(1))
+    async with asyncio.timeout(20):  # or for ever
+        await relay.room()
+    await flushed(call)
+    await ended(store, claim, call)
+
+
 async def test_what_a_restarted_redis_has_lost_is_sent_again_as_it_was(store: Store) -> None:
     """A Redis that came back as it was before the last events, with the fence of this worker still in it."""
     claim, call = await begun(store)
