@@ -11,8 +11,9 @@ from onceq._async_client import AsyncClient
 from onceq._async_handles import AsyncJobHandle, AsyncJobStream
 from onceq._client import Client
 from onceq._filters import JobFilters
+from onceq._follow import StreamEvent
 from onceq._handles import JobHandle, JobStream
-from onceq._stream import Reset, StreamEvent
+from onceq._stream import Reset
 from onceq._submission import JobOptions, MapOptions
 from onceq.errors import (
     APIError,

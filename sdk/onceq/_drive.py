@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx2
 
 from onceq._config import Config
+from onceq._follow import LARGEST_EVENT_BYTES, Follower, Gap, StreamEvent
 from onceq._http import Backoff, Call, Flow, Outcome, client_options, timeout
-from onceq._stream import LARGEST_EVENT_BYTES, Follower, Gap, StreamEvent
 
 if TYPE_CHECKING:
     from onceq.map.row import MapRow

@@ -7,8 +7,9 @@ from contextlib import closing
 
 from onceq import _display, _flows
 from onceq._drive import Driver
+from onceq._follow import StreamEvent
 from onceq._http import PATIENT, Flow
-from onceq._stream import Reader, Step, StreamEvent
+from onceq._stream import Reader, Step
 from onceq._submission import Submission
 from onceq.wire import TERMINAL, Disposition, Job, Output, SubmittedJob
 
@@ -114,7 +115,7 @@ class JobStream:
         self.show()
 
     def _repr_html_(self) -> str:
-        return _display.output_html(self.output, self._job)
+        return _display.stream_html(self.text, self._job)
 
 
 class JobHandle:

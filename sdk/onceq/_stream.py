@@ -1,35 +1,14 @@
-"""A job's events, folded: what the text is now, where to resume, when it is over. No I/O.
-
-The numbers of the log decide (G6): a number seen before is skipped, a number that skips one means that something was
-lost on the way, so the connection is given up and the log is asked again from the last number that arrived.
-"""
+"""A job's events, folded: what the text is now, where to resume, when it is over. No I/O."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol, TypeVar
-
-import httpx2
 
 from onceq._flows import job_path, lost_touch
-from onceq._http import PATIENT, Backoff, Call, error_of, is_retryable, retry_after_s, unexpected
-from onceq.errors import APIError, ConnectionFailed, StreamLost
+from onceq._follow import Follower, Gap, StreamEvent
+from onceq._http import PATIENT, Backoff
+from onceq.errors import APIError, ConnectionFailed
 from onceq.wire import TERMINAL, Event, Output, ToolCall
-
-Read = TypeVar("Read", covariant=True)
-QUIET_S: Final = 45.0
-"""Seconds without a byte after which a connection counts as lost: three keep-alive comments of 15 s."""
-LARGEST_EVENT_BYTES: Final = 64 * 1024 * 1024
-"""Bound on one event; a snapshot carries a whole answer."""
-
-
-class StreamEvent(NamedTuple):
-    """One event of a job's log. `seq` is its number; 0 for a snapshot, which has none."""
-
-    name: str
-    seq: int
-    data: Event
-
 
 Step = tuple[StreamEvent, tuple[str, ...]]
 """A new event, and what a reader of the text alone is to be shown for it."""
@@ -159,110 +138,29 @@ class Fold:
         return Reset("another call gave the answer"), whole.text
 
 
-class Gap(Exception):  # noqa: N818 - caught in this house only
-    """The log's numbers, or an event's shape, say that something was lost on the way: ask again."""
-
-
-class Follower(Protocol[Read]):
-    """What follows a log over any number of connections: `Reader` a job's, `Ends` (map/ends.py) a batch's."""
-
-    @property
-    def done(self) -> bool:
-        """Whether the end of the log has been read."""
-        ...
-
-    def next_call(self) -> Call | None:
-        """The request that carries on after the last event; None when there is nothing more to come."""
-        ...
-
-    def opened(self, response: httpx2.Response) -> bool:
-        """Whether events follow."""
-        ...
-
-    def feed(self, sse: httpx2.ServerSentEvent) -> Read | None:
-        """The event, when it is new."""
-        ...
-
-    def lost(self, outcome: httpx2.TransportError | Gap | None) -> None:
-        """Take note that the connection ended."""
-        ...
-
-
-class Reader:
-    """Follows one job to its end over any number of connections; a client lends it the socket.
-
-    Ask `next_call`, open it, tell the answer to `opened`, put the events through `feed`, tell `lost` what broke it.
-    Attempts are bounded without progress; every new event starts the count again.
-    """
+class Reader(Follower[Step]):
+    """Follows one job to its end over any number of connections."""
 
     def __init__(self, job_id: str, after: int = 0, backoff: Backoff = PATIENT) -> None:
+        super().__init__(job_path(job_id, "events"), backoff)
         self.job_id = job_id
         self.fold = Fold(after)
-        self._backoff = backoff
-        self._failures = 0
-        self._pause_s = 0.0
-        self._at_end = False
+
+    @property
+    def position(self) -> int:
+        """The number of the last event that was read."""
+        return self.fold.position
 
     @property
     def done(self) -> bool:
         """Whether the end of the log has been read."""
-        return self._at_end or self.fold.ended
+        return super().done or self.fold.ended
 
-    def next_call(self) -> Call | None:
-        """The request that carries on after the last event; None when there is nothing more to come."""
-        if self.done:
-            return None
-        position = self.fold.position
-        headers = {"last-event-id": str(position)} if position else {}
-        path = job_path(self.job_id, "events")
-        return Call("GET", path, headers=headers, read_timeout_s=QUIET_S, after_s=self._pause_s)
+    def _taken(self, event: StreamEvent) -> Step | None:
+        return (event, self.fold.add(event)) if self.fold.is_next(event) else None
 
-    def opened(self, response: httpx2.Response) -> bool:
-        """Whether events follow; an answer that is no 200 must have been read. Raises what no retry can mend."""
-        if response.status_code == 200:
-            if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                raise unexpected(response)
-            return True
-        if response.status_code == 204:
-            self._at_end = True
-        elif is_retryable(response):
-            self._retry(error_of(response), retry_after_s(response))
-        else:
-            raise error_of(response)
-        return False
-
-    def feed(self, sse: httpx2.ServerSentEvent) -> Step | None:
-        """The event folded in, when it is new; it counts as read from here on. Raises Gap."""
-        event = decoded(sse)
-        if not self.fold.is_next(event):
-            return None
-        self._failures, self._pause_s = 0, 0.0
-        return event, self.fold.add(event)
-
-    def lost(self, outcome: httpx2.TransportError | Gap | None) -> None:
-        """Take note that the connection ended before the log did; raises StreamLost when that was once too often."""
-        if isinstance(outcome, httpx2.TransportError):
-            self._retry(error_of(outcome), None)
-        else:
-            self._retry(ConnectionFailed(f"the stream ended too early ({outcome or 'closed'})."), None)
-
-    def _retry(self, error: APIError | ConnectionFailed, asked_s: float | None) -> None:
-        self._failures += 1
-        pause_s = self._backoff.pause_s(self._failures, asked_s)
-        if pause_s is None:
-            raise StreamLost(lost_touch(self.job_id, self.fold.position, error)) from error
-        self._pause_s = pause_s
-
-
-def decoded(sse: httpx2.ServerSentEvent) -> StreamEvent:
-    """The typed event of one SSE frame. Raises Gap when the frame is damaged."""
-    try:
-        data = Event.model_validate_json(sse.data)
-        # `id` outlives its frame in SSE, so a snapshot would be given the number of the event before it
-        seq = 0 if sse.event == "snapshot" else int(sse.id)
-    except ValueError as exc:  # pydantic's ValidationError is one
-        raise Gap(f"event {sse.id or '?'} is damaged") from exc
-    return StreamEvent(sse.event, seq, data)
+    def _lost_touch(self, error: APIError | ConnectionFailed) -> str:
+        return lost_touch(self.job_id, self.fold.position, error)
 
 
 def _joined(parts: list[str]) -> str:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 import onceq
 from onceq._config import Config
 from onceq._drive import Driver
+from onceq._follow import Gap, StreamEvent
 from onceq._http import Backoff
-from onceq._stream import Fold, Gap, Reader, Reset, StreamEvent
+from onceq._stream import Fold, Reader, Reset
 from onceq.wire import Event
 from tests.sdk.fake import JOB_ID, Log, deltas, frames, whole_log
 

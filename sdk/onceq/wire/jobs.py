@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from onceq._display import job_html, job_markdown
 from onceq.wire.budgets import BudgetRefusal
 from onceq.wire.phases import Phases, Verdict
 from onceq.wire.quote import Quote
@@ -142,13 +143,9 @@ class Job(Answer):
         return self.output.text if self.output else ""
 
     def _repr_html_(self) -> str:
-        from onceq._display import job_html  # the contract must not need the display to be imported
-
         return job_html(self)
 
     def _repr_markdown_(self) -> str:
-        from onceq._display import job_markdown
-
         return job_markdown(self)
 
 

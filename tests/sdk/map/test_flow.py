@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onceq._follow import StreamEvent
 from onceq._http import Call
-from onceq._stream import StreamEvent
 from onceq.map.plan import Plan, Wish
 from onceq.map.run import WINDOW
 from onceq.wire import MAX_BATCH, Event, JobRequest
