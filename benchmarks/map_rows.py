@@ -1,7 +1,8 @@
 """`python -m benchmarks.map_rows rate|memory [--rows N] [--runs N]`: what `client.map` costs beside the work itself.
 
 rate: rows/s of a map, and of the same jobs posted by a bare script that only waits for their number, in turns on the
-same processes; the ratio is the figure. The map is a process of its own, whose largest memory above its frame is told.
+same processes; the ratio is the figure, beside the CPU of each process, which a busy machine moves less. The map is a
+process of its own, whose largest memory above its frame is told.
 memory: the same with a stand-in on a real socket that answers as the service does, so that no worker is waited for.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import resource
 import statistics
@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -31,6 +32,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
+from benchmarks.cpu import Meter
 from benchmarks.house import House, running
 from onceq import Client
 
@@ -59,21 +61,47 @@ def main() -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Half:
+    """One side of a pair."""
+
+    per_s: float
+    cpu_us: Mapping[str, float]
+    """CPU a row by role; `client` is the script's or the map's own process."""
+    foreign_cores: float
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{role} {us:.0f}" for role, us in self.cpu_us.items())
+        return f"{self.per_s:.0f} rows/s; us of CPU a row: {shares}; foreign cores {self.foreign_cores:.1f}"
+
+
 def rate(rows: int, runs: int) -> None:
-    """Both in turns, and the ratio of each pair."""
-    ratios: list[float] = []
+    """Both in turns, and the ratio of each pair; which of them is first changes from pair to pair."""
+    pairs: list[dict[str, Half]] = []
     with running(workers=1, redis_gib=6) as house:
+        sides = {"bare": bare_s, "map": map_s}
+        for name in sides:  # what starts cold starts before it is measured
+            half(house, sides[name], 500)
         for run in range(runs):
-            pair = {"bare": bare_rate, "map": map_rate}
-            order = list(pair) if run % 2 else list(reversed(pair))
-            per_s = {name: pair[name](house, rows) for name in order}
-            ratios.append(per_s["map"] / per_s["bare"])
-            load = os.getloadavg()[0]
-            print(
-                f"{rows} rows: bare {per_s['bare']:.0f}/s, map {per_s['map']:.0f}/s, {ratios[-1]:.2f}; load {load:.1f}",
-                flush=True,
-            )
-    print(f"map / bare, median of {runs}: {statistics.median(ratios):.2f}")
+            order = list(sides) if run % 2 else list(reversed(sides))
+            pairs.append({name: half(house, sides[name], rows) for name in order})
+            for name in order:
+                print(f"{rows} rows, {name}: {pairs[-1][name]}", flush=True)
+            print(f"map / bare {pairs[-1]['map'].per_s / pairs[-1]['bare'].per_s:.2f}", flush=True)
+    speeds = [pair["map"].per_s / pair["bare"].per_s for pair in pairs]
+    work = [sum(pair["map"].cpu_us.values()) / sum(pair["bare"].cpu_us.values()) for pair in pairs]
+    print(
+        f"median of {runs}: rows/s {statistics.median(speeds):.2f}, CPU of all processes {statistics.median(work):.2f}"
+    )
+
+
+def half(house: House, side: Callable[[House, int], tuple[float, float]], rows: int) -> Half:
+    """Runs it, and reads the CPU of all processes meanwhile."""
+    meter = Meter({**house.roles, "simulator": house.simulator_pid})
+    took_s, client_s = side(house, rows)
+    spent = meter.spent()
+    cpu_s = {role: used for role, used in spent.cpu_s.items() if role != "ours"} | {"client": client_s}
+    return Half(rows / took_s, {role: used / rows * 1e6 for role, used in cpu_s.items()}, spent.foreign_cores)
 
 
 def texts(rows: int, told: str = "") -> list[str]:
@@ -82,9 +110,9 @@ def texts(rows: int, told: str = "") -> list[str]:
     return [f"{mark} {n} {WORDS}{told}" for n in range(rows)]
 
 
-def bare_rate(house: House, count: int) -> float:
-    """Posts all, then asks for the number of ended jobs until it is there."""
-    rows, before, began = texts(count, DIRECTIVE), ended(house), time.monotonic()
+def bare_s(house: House, count: int) -> tuple[float, float]:
+    """Posts all, then asks for the number of ended jobs until it is there; seconds, and CPU seconds of its own."""
+    rows, before, began, cpu = texts(count, DIRECTIVE), ended(house), time.monotonic(), time.process_time()
     headers = {"authorization": f"Bearer {house.api_key}", "content-type": "application/json"}
     with httpx2.Client(base_url=house.url, headers=headers, timeout=60) as http:
         for start in range(0, len(rows), PACK):
@@ -92,15 +120,17 @@ def bare_rate(house: House, count: int) -> float:
             http.post("/v1/jobs/batch", content=json.dumps({"items": items})).raise_for_status()
     while ended(house) - before < len(rows):
         time.sleep(0.25)
-    return len(rows) / (time.monotonic() - began)
+    return time.monotonic() - began, time.process_time() - cpu
 
 
-def map_rate(house: House, count: int) -> float:
-    """The whole of `client.map` in a process of its own, with its cache and its frame."""
+def map_s(house: House, count: int) -> tuple[float, float]:
+    """The whole of `client.map` in a process of its own, with its cache and its frame; seconds, and its CPU seconds."""
     command = [sys.executable, "-m", "benchmarks.map_rows", "child", "--rows", str(count), "--url", house.url]
     made = subprocess.run([*command, "--key", house.api_key], check=True, capture_output=True, text=True)
-    print(made.stdout, end="", flush=True)
-    return float(made.stdout.split("; ")[1].split(" rows/s")[0])
+    told, _, figures = made.stdout.rpartition("; ")
+    print(told, flush=True)
+    took_s, cpu_s = figures.split(" s, ")
+    return float(took_s), float(cpu_s.split()[0])
 
 
 def ended(house: House) -> int:
@@ -134,7 +164,7 @@ def child(url: str, key: str, rows: int) -> None:
     answers_mb = made.memory_usage(deep=True).sum() / 1e6
     print(
         f"{rows} rows: {peak_mb() - before:.0f} MB above the frame at most, {answers_mb:.0f} MB of them the answers; "
-        f"{rows / took_s:.1f} rows/s; {cpu_s / rows * 1e6:.0f} us of CPU a row"
+        f"{rows / took_s:.1f} rows/s, {cpu_s / rows * 1e6:.0f} us of CPU a row; {took_s:.3f} s, {cpu_s:.3f} s of CPU"
     )
 
 
