@@ -9,7 +9,7 @@ from tests.faults.mutants import Mutant
 MAP, SDK = "sdk/onceq/map", "sdk/onceq"
 TESTS = "tests/sdk/map"
 RUNS, RERUN, MONEY, COMPARE = (f"{TESTS}/test_{name}.py" for name in ("map", "rerun", "money", "compare"))
-FLOW = f"{TESTS}/test_flow.py"
+FLOW, BAR = f"{TESTS}/test_flow.py", f"{TESTS}/test_progress.py"
 CELLS = "tests/sdk/notebook"
 
 MAP_MUTANTS: Sequence[Mutant] = (
@@ -90,13 +90,33 @@ MAP_MUTANTS: Sequence[Mutant] = (
         "if source.index is None else source.index", "if source.index is None else source.index[::-1]", (RUNS,),
     ),
     Mutant(
+        "Map: polars gives polars", f"{MAP}/frame.py",
+        'return _polars_frame(columns) if source.kind == "polars" else', "return", (RUNS,),
+    ),
+    Mutant(
+        "Map: polars columns have types of their own, also where nothing came", f"{MAP}/frame.py",
+        "polars.Series(name, values, dtype=kinds.get(kind), strict=False)", "polars.Series(name, values, strict=False)",
+        (RUNS,),
+    ),
+    Mutant(
+        "Map: the bar tells what is still to be paid", f"{MAP}/progress.py",
+        '(f" of {_range(forecast)}" if forecast else "")', '""', (BAR,),
+    ),
+    Mutant(
+        "Map: the bar tells failures", f"{MAP}/progress.py",
+        '(run.failed, "failed"), ', "", (BAR,),
+    ),
+    Mutant(
+        "Map: remembered rows make the time left no shorter", f"{MAP}/progress.py",
+        'for count in ("initial", "n", "last_print_n"):', 'for count in ():', (BAR,),
+    ),
+    Mutant(
         "Map: a row's trouble stays in its row", f"{MAP}/intake.py",
         "except (RowProblem, ValueError) as exc:", "except KeyError as exc:", (RUNS,),
     ),
     Mutant(
         "Map: an answer that does not fit is invalid", f"{MAP}/output.py",
-        "            return self._model.model_validate_json(text)", "            return self._model.model_construct()",
-        (RUNS,),
+        "value = self._model.model_validate_json(text)", "value = self._model.model_construct()", (RUNS,),
     ),
     Mutant(
         "Map: at most 10,000 rows are in flight", f"{MAP}/run.py",
@@ -186,6 +206,6 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Cells: %%llm fills in the notebook's variables", f"{SDK}/notebook/template.py",
-        "str(namespace[hole[1]]) if hole[1] else hole[0][0]", "hole[0]", (f"{CELLS}/test_magics.py",),
+        "str(namespace[hole[1]]) if hole[1] in namespace else hole[0]", "hole[0]", (f"{CELLS}/test_magics.py",),
     ),
 )  # fmt: skip

@@ -39,7 +39,7 @@ class Maps(Connection):
         retry_failed: bool = True,
         max_cost_usd: float | None = None,
         cache: bool | str | Path = True,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
         on_interrupt: Literal["detach", "cancel"] = "detach",
         sample: int | None = None,
         dry_run: Literal[False] = False,
@@ -60,7 +60,7 @@ class Maps(Connection):
         retry_failed: bool = True,
         max_cost_usd: float | None = None,
         cache: bool | str | Path = True,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
         on_interrupt: Literal["detach", "cancel"] = "detach",
         sample: int | None = None,
         dry_run: Literal[True],
@@ -80,7 +80,7 @@ class Maps(Connection):
         retry_failed: bool = True,
         max_cost_usd: float | None = None,
         cache: bool | str | Path = True,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
         on_interrupt: Literal["detach", "cancel"] = "detach",
         sample: int | None = None,
         dry_run: bool = False,
@@ -101,6 +101,7 @@ class Maps(Connection):
         flight, and posts what is missing or failed (`retry_failed=False`: missing alone). Rows are told by their
         content and `name`; another prompt or model makes new rows, `fresh=True` asks all anew. Finished rows are kept
         in `onceq-map.sqlite` in the working directory (`cache=` another file, or False), longer than by the service.
+        A bar tells of progress where tqdm is there; `progress=` False leaves it out, a text is its title.
 
         `sample=20` runs so many rows and says what all of them will cost. `max_cost_usd` is never passed by what the
         frame's rows cost together. `dry_run=True` posts nothing and returns a `MapQuote`. An interrupt leaves what is
@@ -136,7 +137,7 @@ class Maps(Connection):
         retry_failed: bool = True,
         max_cost_usd: float | None = None,
         cache: bool | str | Path = True,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
         on_interrupt: Literal["detach", "cancel"] = "detach",
         **options: Unpack[MapOptions],
     ) -> pd.DataFrame:
@@ -156,8 +157,8 @@ class Maps(Connection):
         for side in sides(prompt, models, model or self._model):
             made[side.name] = self.map(
                 again, side.prompt, model=side.model, output=output, name=name, fresh=fresh, retry_failed=retry_failed,
-                max_cost_usd=left_usd(max_cost_usd, made.values()), cache=cache, progress=progress,
-                on_interrupt=on_interrupt, **side.options(options),
+                max_cost_usd=left_usd(max_cost_usd, made.values()), cache=cache, on_interrupt=on_interrupt,
+                progress=side.name if progress is None else progress, **side.options(options),
             )  # fmt: skip
         return side_by_side(made)
 
@@ -174,7 +175,7 @@ class Maps(Connection):
         retry_failed: bool = True,
         max_cost_usd: float | None = None,
         cache: bool | str | Path = True,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
         on_interrupt: Literal["detach", "cancel"] = "detach",
         **options: Unpack[MapOptions],
     ) -> Iterator[MapRow]:
@@ -194,10 +195,15 @@ class Maps(Connection):
                 for rows in packs:
                     yield from rows
         except KeyboardInterrupt:
+            running.bar.close()  # or what is said would stand behind it, in its line
             cancel = on_interrupt == "cancel" and bool(running.run.waiting)
             if cancel:
                 self.cancel_batch(running.run.batch)
             say(running.left(cancelled=cancel, awaited=False))
+            raise
+        except Exception as exc:  # of the service, or of an iterator of rows
+            if running.run.waiting:
+                exc.add_note(running.left(cancelled=False, awaited=False))
             raise
         finally:
             running.close()

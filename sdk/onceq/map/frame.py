@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from onceq.errors import ConfigurationError
-from onceq.map.output import Column, Output
+from onceq.map.output import MOMENTS, Column, Output, moment
 from onceq.map.row import MapRow
 from onceq.map.rows import Source
 
@@ -50,8 +50,9 @@ def _pandas_frame(columns: dict[str, tuple[str, list[Any]]], source: Source, n: 
 
 
 def _pandas_column(pandas: Any, kind: str, values: list[Any], index: Any) -> Any:
-    if kind in ("date-time", "date"):
-        return pandas.Series(pandas.to_datetime(values, utc=kind == "date-time", format="ISO8601"), index=index)
+    if kind in MOMENTS:
+        times = pandas.to_datetime([moment(value) for value in values], utc=True, errors="coerce")
+        return pandas.Series(times if kind == "date-time" else times.tz_localize(None), index=index)
     if kind == "number":  # None as NaN, which float64 has for what is not known
         values = [float("nan") if value is None else value for value in values]
     return pandas.Series(values, index=index, dtype=_PANDAS[kind])
@@ -62,9 +63,9 @@ def _polars_frame(columns: dict[str, tuple[str, list[Any]]]) -> Any:
     kinds = {"string": polars.String, "integer": polars.Int64, "number": polars.Float64, "boolean": polars.Boolean}
     made: list[Any] = []
     for name, (kind, values) in columns.items():
-        if kind in ("date-time", "date"):
-            texts = polars.Series(name, values, dtype=polars.String)
-            made.append(texts.str.to_datetime(time_zone="UTC") if kind == "date-time" else texts.str.to_date())
+        if kind in MOMENTS:
+            times = polars.Series(name, [moment(value) for value in values], dtype=polars.Datetime("us", "UTC"))
+            made.append(times if kind == "date-time" else times.dt.date())
         else:
             made.append(polars.Series(name, values, dtype=kinds.get(kind), strict=False))
     return polars.DataFrame(made)

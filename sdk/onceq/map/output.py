@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, Final, cast
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from onceq._http import refusal
 from onceq.errors import ConfigurationError
@@ -18,6 +19,7 @@ OWN: Final = ("status", "cost_usd", "ttft_s", "tokens", "job_id", "error", "samp
 Schema = type[BaseModel] | Mapping[str, Any]
 Column = tuple[str, str]
 """A name and the kind of its values: integer, number, boolean, string, date-time, date, or any."""
+MOMENTS: Final = ("date-time", "date")
 _KINDS: Final = ("integer", "number", "boolean", "string")
 
 
@@ -70,6 +72,15 @@ class Structured:
     def _plain(self, value: Any) -> Any:
         return value
 
+    def _fitting(self, value: Any, text: str) -> Any:
+        """The value, when each cell fits into its column, whatever the frame. Raises Misfit."""
+        for (name, kind), cell in zip(self.columns, self.cells(value), strict=True):
+            if kind == "integer" and isinstance(cell, int) and not -(2**63) <= cell < 2**63:
+                raise Misfit(_misfit(f"{name}: the number has more than 64 bits", 0, text))
+            if kind in MOMENTS and moment(cell) is None and cell is not None:
+                raise Misfit(_misfit(f"{name}: {cell!r} is no {kind}", 0, text))
+        return value
+
 
 class ModelOutput(Structured):
     """Answers that a pydantic model checks; a row's value is an instance."""
@@ -81,11 +92,12 @@ class ModelOutput(Structured):
     def parse(self, text: str) -> BaseModel:
         """An instance. Raises Misfit."""
         try:
-            return self._model.model_validate_json(text)
+            value = self._model.model_validate_json(text)
         except ValidationError as exc:
             first, *more = exc.errors(include_url=False)
             where = ".".join(map(str, first["loc"])) or "the answer"
             raise Misfit(_misfit(f"{where}: {first['msg']}", len(more), text)) from exc
+        return self._fitting(value, text)
 
     def _plain(self, value: Any) -> Any:
         return cast("BaseModel", value).model_dump(mode="json", by_alias=True)
@@ -106,14 +118,14 @@ class SchemaOutput(Structured):
     def parse(self, text: str) -> Any:
         """The value. Raises Misfit."""
         try:
-            value = json.loads(text)
+            value = from_json(text, allow_inf_nan=False)
         except ValueError as exc:
             raise Misfit(_misfit(f"it is no JSON ({exc})", 0, text)) from exc
         errors = list(self._checker.iter_errors(value))
         if errors:
             where = ".".join(map(str, errors[0].absolute_path)) or "the answer"
             raise Misfit(_misfit(f"{where}: {errors[0].message}", len(errors) - 1, text))
-        return value
+        return self._fitting(value, text)
 
 
 Output = Text | Structured
@@ -128,6 +140,15 @@ def output_of(schema: Any) -> Output:
     if isinstance(schema, Mapping):
         return SchemaOutput(cast("Mapping[str, Any]", schema))
     raise refusal("output is a pydantic model (the class) or a JSON Schema (a dict).")
+
+
+def moment(text: Any) -> datetime | None:
+    """A date or time as JSON has it, in UTC, as which one without a zone counts; None for what is none."""
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _misfit(what: str, more: int, text: str) -> str:
@@ -176,7 +197,7 @@ def _kind(shape: Any, root: Mapping[str, Any]) -> str:
     if isinstance(kind, list):
         real = [one for one in cast("list[Any]", kind) if one != "null"]
         kind = real[0] if len(real) == 1 else None
-    if kind == "string" and found.get("format") in ("date-time", "date"):
+    if kind == "string" and found.get("format") in MOMENTS:
         return str(found["format"])
     return str(kind) if kind in _KINDS else "any"
 

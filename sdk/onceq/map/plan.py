@@ -47,7 +47,7 @@ class Wish:
     sample: int | None
     max_cost_usd: float | None
     cache: bool | str | Path
-    progress: bool | None
+    progress: bool | str | None
     options: Mapping[str, Any]
 
 
@@ -80,7 +80,7 @@ class Plan:
         """Opens the cache and the bar. Raises ConfigurationError."""
         cache = open_cache(self._wish.cache)
         try:
-            bar = progress_for(self._wish.progress, self.rows, self._wish.name)
+            bar = self._bar()
         except ConfigurationError:
             cache.close()
             raise
@@ -92,6 +92,12 @@ class Plan:
 
         run = Run(self._models, self._template, intake, self.purse, cache, shape, bar.show)
         return Running(self, run, cache, bar)
+
+    def _bar(self) -> Bar | NoProgress:
+        told, counted = self._wish.progress, self.sample is not None
+        if isinstance(told, str):
+            return progress_for(None, self.rows, told, counted=counted)
+        return progress_for(told, self.rows, self._wish.name, counted=counted)
 
     def quote(self, cache: Cache) -> Flow[MapQuote]:
         """What it would cost."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from onceq.errors import ConfigurationError
-from onceq.map.money import dollars
+from onceq.map.money import Forecast, dollars
 from onceq.map.run import Run
+
+WIDE: Final = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix} [{elapsed}<{remaining}, {rate_fmt}]"
+"""As tqdm writes it, but what a narrow screen may cut off at the end is the rate, and not the money."""
+NARROW: Final = "{n_fmt}/{total_fmt}{postfix}, {remaining} left, {rate_fmt}"
+COUNTED: Final = "{desc}: {n_fmt} rows{postfix} [{elapsed}, {rate_fmt}]"
+NARROW_COLUMNS: Final = 100
+"""Below it there is no room for a bar beside what it says."""
 
 
 class NoProgress:
@@ -23,16 +31,26 @@ class NoProgress:
 
 
 class Bar:
-    """tqdm's bar, a widget in a notebook."""
+    """tqdm's bar, a widget in a notebook. `rows` are those of the result; `counted`: not all of them are asked.
 
-    def __init__(self, tqdm: Callable[..., Any], total: int | None, name: str) -> None:
-        self._bar = tqdm(total=total, desc=name, unit="row", smoothing=0.1)
-        self._total = total
+    Rows that were remembered do not count for the rate, so that the time left is that of the others.
+    """
+
+    def __init__(self, tqdm: Callable[..., Any], rows: int | None, name: str, *, counted: bool) -> None:
+        narrow = shutil.get_terminal_size((NARROW_COLUMNS, 24)).columns < NARROW_COLUMNS
+        layout = COUNTED if counted or not rows else NARROW if narrow else WIDE
+        self._bar = tqdm(
+            total=None if counted else rows, desc=name, unit="row", smoothing=0.1, miniters=1, bar_format=layout
+        )
+        self._rows = rows
 
     def show(self, run: Run) -> None:
         """Draws it, at tqdm's own pace."""
-        self._bar.set_postfix_str(postfix(run, self._total), refresh=False)
-        self._bar.update(run.done - self._bar.n)
+        remembered = run.remembered - self._bar.initial
+        for count in ("initial", "n", "last_print_n"):
+            setattr(self._bar, count, getattr(self._bar, count) + remembered)
+        self._bar.set_postfix_str(postfix(run, self._rows), refresh=False)
+        self._bar.update(run.done - run.left_out - self._bar.n)
 
     def close(self) -> None:
         """Leaves it as it is."""
@@ -40,7 +58,7 @@ class Bar:
         self._bar.close()
 
 
-def progress_for(wanted: bool | None, total: int | None, name: str) -> Bar | NoProgress:
+def progress_for(wanted: bool | None, rows: int | None, name: str, *, counted: bool) -> Bar | NoProgress:
     """A bar where one is wanted; without a word (None) where tqdm is there. Raises ConfigurationError."""
     if wanted is False:
         return NoProgress()
@@ -52,14 +70,18 @@ def progress_for(wanted: bool | None, total: int | None, name: str) -> Bar | NoP
         raise ConfigurationError(
             "a progress bar needs tqdm: pip install 'onceq[notebook]', or pass progress=False. Nothing was sent."
         ) from exc
-    return Bar(auto.tqdm, total, name)
+    return Bar(auto.tqdm, rows, name, counted=counted)
 
 
-def postfix(run: Run, total: int | None) -> str:
-    """Failures, cost so far, and where it leads."""
-    parts = [f"{run.failed} failed"] if run.failed else []
-    parts.append(dollars(run.purse.spent) + (" and some unpriced" if run.purse.unpriced else ""))
-    forecast = run.purse.forecast(run.intake.to_pay(total)) if total is not None and run.done < total else None
-    if forecast is not None:
-        parts.append(f"in all {dollars(forecast.low_nano_usd)} to {dollars(forecast.high_nano_usd)}")
+def postfix(run: Run, rows: int | None) -> str:
+    """What has no answer, the cost so far, and where it leads."""
+    parts = [f"{count} {what}" for count, what in ((run.failed, "failed"), (run.left_out, "not posted")) if count]
+    forecast = run.purse.forecast(run.intake.to_pay(rows)) if rows is not None and run.done < rows else None
+    parts.append(dollars(run.purse.spent) + (f" of {_range(forecast)}" if forecast else ""))
+    parts += ["some unpriced"] if run.purse.unpriced else []
     return ", ".join([*parts, "simulated"] if run.simulated else parts)
+
+
+def _range(forecast: Forecast) -> str:
+    low, high = dollars(forecast.low_nano_usd), dollars(forecast.high_nano_usd)
+    return f"about {low}" if low == high else f"{low}–{high.removeprefix('$')}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import count
 from math import isnan
@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, cast
 
 from onceq._http import refusal
 from onceq._submission import Prompt
+from onceq.errors import BadRequestError
 from onceq.notebook.template import fill, names_in
 
 Kind = Literal["pandas", "polars", "plain"]
@@ -47,17 +48,37 @@ class RowProblem(ValueError):  # noqa: N818 - told in the row, never raised to a
 
 
 def source_of(rows: Any, template: Template | None) -> Source:
-    """The rows of whatever was given. Raises BadRequestError when that is nothing that has rows."""
+    """The rows of whatever was given. Raises BadRequestError when that has no rows, or they would make no prompts."""
     if isinstance(rows, (str, bytes, Mapping)):
         raise refusal("map takes many rows: a column, a frame, a list or an iterator. For one prompt there is submit.")
+    if template is not None and not isinstance(template, str) and not callable(template):
+        raise refusal(
+            f"a prompt is a text with {{column}} in it, or a function of the row, not {type(template).__name__}."
+        )
     for kind in ("pandas", "polars"):
         library: Any = sys.modules.get(kind)  # what was never imported, nobody has made a frame with
         if library is not None and isinstance(rows, (library.Series, library.DataFrame)):
             return _of_library(kind, rows, template, is_frame=isinstance(rows, library.DataFrame))
     if not isinstance(rows, Iterable):
         raise refusal(f"map takes a column, a frame, a list or an iterator, not {type(rows).__name__}.")
-    sized = isinstance(rows, Sequence)
-    return Source("plain", cast("Iterable[Any]", rows), None, len(cast("Sequence[Any]", rows)) if sized else None)
+    if isinstance(template, str) and not names_in(template, _Anything()):
+        raise _the_same(", ".join(SCALAR_NAMES))
+    total = len(rows) if isinstance(rows, Sized) and not isinstance(rows, Iterator) else None
+    return Source("plain", cast("Iterable[Any]", rows), None, total)
+
+
+class _Anything:
+    """Holds every name: what the rows have is not known before they are walked."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+def _the_same(known: str) -> BadRequestError:
+    return refusal(
+        "the prompt names no column, so that every row would ask the same: write {name} where a row's value belongs. "
+        f"There is {known}."
+    )
 
 
 def _of_library(kind: Kind, rows: Any, template: Template | None, *, is_frame: bool) -> Source:
@@ -70,21 +91,36 @@ def _of_library(kind: Kind, rows: Any, template: Template | None, *, is_frame: b
 def _series_rows(series: Any, template: Template | None) -> Sequence[Any]:
     values = _listed(series)
     own = series.name
-    if isinstance(template, str) and isinstance(own, str) and own not in SCALAR_NAMES and own in names_in(template):
-        return [{own: value, **dict.fromkeys(SCALAR_NAMES, value)} for value in values]
-    return values
+    first = next((value for value in values if not is_missing(value)), None)
+    if not isinstance(template, str) or isinstance(first, Mapping):
+        return values
+    known = [*SCALAR_NAMES, *([own] if isinstance(own, str) and own and own not in SCALAR_NAMES else [])]
+    names = _names(template, known)
+    return values if own not in names else [dict.fromkeys(known, value) for value in values]
 
 
 def _frame_rows(frame: Any, template: Template | None) -> Iterable[Any]:
     """One mapping a row, of the columns that the template names; all of them for a function."""
     if template is None:
         raise refusal("a frame needs a prompt: one with {column} in it, or a function of the row; or pass one column.")
-    names = names_in(template) if isinstance(template, str) else list(frame.columns)
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        known = ", ".join(str(column) for column in frame.columns)
-        raise refusal(f"the prompt uses {', '.join(missing)}, and the frame has the columns {known}.")
+    columns = list(frame.columns)
+    names = _names(template, columns) if isinstance(template, str) else columns
+    twice = [str(name) for name in names if columns.count(name) > 1]
+    if twice:
+        raise refusal(f"the frame has several columns that are called {twice[0]}: rename them, or pass one column.")
     return _Columns(names, [_listed(frame[name]) for name in names], len(frame))
+
+
+def _names(template: str, known: Sequence[Any]) -> list[str]:
+    """What the template names. Raises BadRequestError where that is nothing, or unknown."""
+    names = names_in(template, known)
+    listed = ", ".join(map(str, known)) or "none"
+    if not names:
+        raise _the_same(listed)
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise refusal(f"the prompt uses {', '.join(missing)}, and there is {listed}.")
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +132,7 @@ class _Columns:
     length: int
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        if not self.columns:
+        if not self.columns:  # for a function of rows that have none
             return ({} for _ in range(self.length))
         return (dict(zip(self.names, row, strict=True)) for row in zip(*self.columns, strict=True))
 
@@ -114,7 +150,7 @@ def prompt_of(row: Any, template: Template | None) -> Prompt:
     named: Mapping[str, Any] = (
         cast("Mapping[str, Any]", row) if isinstance(row, Mapping) else dict.fromkeys(SCALAR_NAMES, row)
     )
-    for name in names_in(template):
+    for name in names_in(template, named):
         if name not in named:
             raise RowProblem(f"the prompt uses {{{name}}}, and the row has {', '.join(map(str, named)) or 'nothing'}")
         if is_missing(named[name]):

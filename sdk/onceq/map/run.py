@@ -15,8 +15,8 @@ from itertools import islice
 from typing import Any, Final
 from uuid import uuid4
 
+from onceq._follow import StreamEvent
 from onceq._http import PATIENT, Call, exchange, problem_error, read
-from onceq._stream import StreamEvent
 from onceq._submission import Pack
 from onceq.errors import BadRequestError
 from onceq.map.allowance import Allowance
@@ -56,7 +56,9 @@ class Run:
         self.waiting: dict[str, list[Ask]] = {}
         """Asks in flight, by job."""
         self.done = self.failed = self.left_out = 0
-        """Rows that are filled, those of them that have no answer, and those of these that were not asked."""
+        """Rows that are filled, those of them without an answer, and those that `max_cost_usd` or `sample` left out."""
+        self.remembered = 0
+        """Rows that were filled without asking the service."""
         self.purse, self.intake = purse, intake
         self.simulated = False
         self._models, self._template, self._cache = models, template, cache
@@ -105,6 +107,7 @@ class Run:
             self._ready.extend(taken.asks)
             for _, outcome in taken.filled:
                 self.purse.settle(0, outcome.cost_nano_usd, sampled=bool(outcome.cost_nano_usd))
+            self.remembered += sum(outcome.status != "not_posted" for _, outcome in taken.filled)
             yield from self._tell(taken.filled)
 
     def _leave_out(self) -> Steps:

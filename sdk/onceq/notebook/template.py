@@ -1,12 +1,15 @@
-"""A prompt with holes: `{name}` is filled from a namespace, `{{` and `}}` are braces. No I/O."""
+"""A prompt with holes: `{name}` is filled from a namespace, `{{` and `}}` are braces. No I/O.
+
+A name is an identifier, or whatever else is known by then, such as a column called `review text`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final
 
-_HOLE: Final = re.compile(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}")
+_HOLE: Final = re.compile(r"\{\{|\}\}|\{([^{}\n]+)\}")
 
 
 class MissingNames(LookupError):  # noqa: N818 - reads as what happened
@@ -22,12 +25,19 @@ def fill(template: str, namespace: Mapping[str, object]) -> str:
 
     Names alone are filled in, not expressions: a text with braces, such as JSON, is a prompt like any other.
     """
-    missing = [name for name in names_in(template) if name not in namespace]
+    missing = [name for name in names_in(template, namespace) if name not in namespace]
     if missing:
         raise MissingNames(missing)
-    return _HOLE.sub(lambda hole: str(namespace[hole[1]]) if hole[1] else hole[0][0], template)
+
+    def filled(hole: re.Match[str]) -> str:
+        if hole[1] is None:
+            return hole[0][0]
+        return str(namespace[hole[1]]) if hole[1] in namespace else hole[0]
+
+    return _HOLE.sub(filled, template)
 
 
-def names_in(template: str) -> list[str]:
+def names_in(template: str, known: Container[object] = ()) -> list[str]:
     """The names of its holes, each once."""
-    return list(dict.fromkeys(hole[1] for hole in _HOLE.finditer(template) if hole[1]))
+    found = dict.fromkeys(hole[1] for hole in _HOLE.finditer(template) if hole[1])
+    return [name for name in found if name.isidentifier() or name in known]

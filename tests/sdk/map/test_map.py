@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import Any
 
 import pandas as pd
@@ -139,6 +140,13 @@ class Mood(BaseModel):
     sure: bool | None
 
 
+class Visit(BaseModel):
+    day: date
+    at: datetime
+    guests: int
+    paid: bool
+
+
 @pytest.mark.parametrize("output", [Mood, Mood.model_json_schema()], ids=["model", "schema"])
 def test_an_output_becomes_typed_columns(client: Client, output: Any) -> None:
     good, prose = texts(1)[0], texts(1, text="prose")[0]
@@ -162,10 +170,18 @@ def test_rows_come_one_by_one_as_they_are_done(either: Any) -> None:
 
 def test_polars_gives_polars(client: Client) -> None:
     polars: Any = pytest.importorskip("polars")
-    frame: Any = mapped(client, polars.DataFrame({"text": texts(3)}), "Go: {text}")
+    asked = polars.DataFrame({"text": [*texts(2), None], "n": [1, 2, 3]})
+    frame: Any = mapped(client, asked, "Go: {text}")
     assert isinstance(frame, polars.DataFrame)
-    assert frame.columns == COLUMNS
-    assert frame["status"].to_list() == ["succeeded"] * 3
+    kinds = {"cost_usd": polars.Float64, "ttft_s": polars.Float64, "tokens": polars.Int64}
+    assert frame.schema == {name: kinds.get(name, polars.String) for name in COLUMNS}
+    assert frame["status"].to_list() == ["succeeded", "succeeded", "skipped"]
+    assert asked.hstack(frame.drop("text"))["n"].to_list() == [1, 2, 3]
+    nothing: Any = mapped(client, polars.Series("review", [None, None], dtype=polars.String), output=Visit)
+    assert nothing.schema == {
+        "day": polars.Date, "at": polars.Datetime("us", "UTC"), "guests": polars.Int64, "paid": polars.Boolean,
+        **{name: kind for name, kind in frame.schema.items() if name != "text"},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -175,6 +191,11 @@ def test_polars_gives_polars(client: Client) -> None:
         (7, {}, "not int"),
         (pd.DataFrame({"a": ["x"]}), {}, "a frame needs a prompt"),
         (pd.DataFrame({"a": ["x"]}), {"prompt": "{b}"}, "the prompt uses b"),
+        (pd.DataFrame({"a": ["x"]}), {"prompt": "Say hello."}, "every row would ask the same"),
+        (pd.DataFrame([["x", "y"]], columns=["a", "a"]), {"prompt": "{a}"}, "several columns that are called a"),
+        (pd.Series(["x"], name="a"), {"prompt": "{b}"}, "uses b, and there is text, value, a"),
+        (["x"], {"prompt": "Say hello."}, "every row would ask the same"),
+        (["x"], {"prompt": 7}, "a prompt is a text with {column} in it, or a function of the row, not int"),
         (["x"], {"n": 0}, "n is how many"),
         (["x"], {"sample": 0}, "sample is how many"),
         (["x"], {"max_cost_usd": 0}, "max_cost_usd is dollars"),
