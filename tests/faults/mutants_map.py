@@ -71,7 +71,7 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Map: simulated answers are remembered apart", f"{MAP}/scope.py",
-        "'simulated' if _simulated(models, catalog) else 'real'", "'real'", (RERUN,),
+        "SIMULATED if _simulated(models, catalog) else 'real'", "'real'", (RERUN,),
     ),
     Mutant(
         "Map: equal rows are asked once", f"{MAP}/intake.py",
@@ -108,7 +108,7 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Map: remembered rows make the time left no shorter", f"{MAP}/progress.py",
-        'for count in ("initial", "n", "last_print_n"):', 'for count in ():', (BAR,),
+        "self._bar.initial = run.remembered", "pass", (BAR,),
     ),
     Mutant(
         "Map: a row's trouble stays in its row", f"{MAP}/intake.py",

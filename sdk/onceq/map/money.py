@@ -30,8 +30,8 @@ class Forecast:
     """Priced rows that it goes by."""
 
     def __str__(self) -> str:
-        low, high = dollars(self.low_nano_usd), dollars(self.high_nano_usd)
-        return f"about {dollars(self.nano_usd)} (95 %: {low} to {high})"
+        low, high = dollars(self.low_nano_usd, 3), dollars(self.high_nano_usd, 3)
+        return f"about {dollars(self.nano_usd, 3)} (95 %: {low} to {high})"
 
 
 class Purse:
@@ -86,9 +86,9 @@ def _t95(freedom: int) -> float:
     return next(value for upto, value in reversed(_T95) if freedom >= upto)
 
 
-def dollars(nano_usd: int) -> str:
-    """For people: two significant digits at least, cents above a dollar."""
-    usd = nano_usd / NANO
-    if usd == 0:
-        return "$0"
-    return f"${usd:,.2f}" if usd >= 1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.7f}".rstrip("0")
+def dollars(nano_usd: int, digits: int = 2) -> str:
+    """For people: so many significant digits at least, cents above a dollar, and no exponent."""
+    usd = Decimal(nano_usd) / NANO
+    if usd >= 1 or not usd:
+        return f"${usd:,.2f}" if usd else "$0"
+    return f"${usd:.{min(9, digits - 1 - usd.adjusted())}f}"

@@ -159,7 +159,7 @@ class Running:
         here = f"Sample: {asked} of {rows} rows, {dollars(self.run.purse.spent)}."
         if told is None:
             return f"{here} That is too few to say what all of them cost."
-        return f"{here} All {rows}: {told}. Run again without sample= to go on; these are not paid again."
+        return f"{here} All {rows}: {told}.\nRun again without sample= to go on; these are not paid again."
 
 
 def say(words: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -37,18 +37,15 @@ class Bar:
     """
 
     def __init__(self, tqdm: Callable[..., Any], rows: int | None, name: str, *, counted: bool) -> None:
-        narrow = shutil.get_terminal_size((NARROW_COLUMNS, 24)).columns < NARROW_COLUMNS
-        layout = COUNTED if counted or not rows else NARROW if narrow else WIDE
-        self._bar = tqdm(
-            total=None if counted else rows, desc=name, unit="row", smoothing=0.1, miniters=1, bar_format=layout
-        )
+        layout = COUNTED if counted or not rows else NARROW if _is_narrow() else WIDE
+        total = None if counted else rows
+        # the mean rate, not that of the last moments: rows come in bursts, as posts and workers have it
+        self._bar = tqdm(total=total, desc=name, unit="row", smoothing=0, miniters=1, bar_format=layout)
         self._rows = rows
 
     def show(self, run: Run) -> None:
         """Draws it, at tqdm's own pace."""
-        remembered = run.remembered - self._bar.initial
-        for count in ("initial", "n", "last_print_n"):
-            setattr(self._bar, count, getattr(self._bar, count) + remembered)
+        self._bar.initial = run.remembered
         self._bar.set_postfix_str(postfix(run, self._rows), refresh=False)
         self._bar.update(run.done - run.left_out - self._bar.n)
 
@@ -82,6 +79,11 @@ def postfix(run: Run, rows: int | None) -> str:
     return ", ".join([*parts, "simulated"] if run.simulated else parts)
 
 
+def _is_narrow() -> bool:
+    """Whether a terminal is shown to, and has no room for a bar; a cell and a file have."""
+    return sys.stderr.isatty() and 0 < os.get_terminal_size(sys.stderr.fileno()).columns < NARROW_COLUMNS
+
+
 def _range(forecast: Forecast) -> str:
-    low, high = dollars(forecast.low_nano_usd), dollars(forecast.high_nano_usd)
+    low, high = dollars(forecast.low_nano_usd, 3), dollars(forecast.high_nano_usd, 3)
     return f"about {low}" if low == high else f"{low}–{high.removeprefix('$')}"

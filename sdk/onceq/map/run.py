@@ -26,7 +26,7 @@ from onceq.map.ends import Ends
 from onceq.map.intake import OWED, Filled, Intake
 from onceq.map.money import Purse, dollars
 from onceq.map.row import MapRow, gone, outcome_of
-from onceq.map.scope import scope_of
+from onceq.map.scope import SIMULATED, scope_of
 from onceq.wire import MAX_BATCH, MAX_BODY_BYTES, TERMINAL, BatchAnswer, BatchAnswerItem, Event, Problem, SubmittedJob
 
 WINDOW: Final = 10 * MAX_BATCH
@@ -76,6 +76,7 @@ class Run:
         try:
             if self._cache.where is not None:
                 self._scope = yield from scope_of(self._models)
+                self.simulated = self._scope.endswith(SIMULATED)
             while True:
                 yield from self._fill()
                 if self.waiting:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from onceq._http import PATIENT, Call, Flow, exchange, read
 from onceq.wire import Answer, ApiKeyInfo
+
+SIMULATED: Final = "simulated"
+"""What a scope of simulated answers ends with."""
 
 
 class _Provider(Answer):
@@ -27,7 +31,7 @@ def scope_of(models: Sequence[str]) -> Flow[str]:
     """Whose answers of these models are remembered together."""
     key = read(ApiKeyInfo.model_validate_json, (yield from exchange(Call("GET", "/v1/keys/self"), PATIENT)))
     catalog = read(_Catalog.model_validate_json, (yield from exchange(Call("GET", "/v1/models"), PATIENT)))
-    return f"{key.tenant} {'simulated' if _simulated(models, catalog) else 'real'}"
+    return f"{key.tenant} {SIMULATED if _simulated(models, catalog) else 'real'}"
 
 
 def _simulated(models: Sequence[str], catalog: _Catalog) -> bool:

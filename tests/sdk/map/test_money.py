@@ -128,6 +128,7 @@ def test_rows_that_fit_can_never_pass_the_limit_together(limit: float, rows: lis
 
 
 def test_money_is_written_for_people() -> None:
-    assert [dollars(nano) for nano in (0, 71_400, 330_000, 12_000_000, 1_234_567_890_123)] == [
-        "$0", "$0.0000714", "$0.00033", "$0.012", "$1,234.57",
+    assert [dollars(nano) for nano in (0, 1, 71_400, 330_000, 12_000_000, 996_000_000, 1_234_567_890_123)] == [
+        "$0", "$0.000000001", "$0.000071", "$0.00033", "$0.012", "$1.00", "$1,234.57",
     ]  # fmt: skip
+    assert [dollars(nano, 3) for nano in (71_400, 330_000, 500_000_000)] == ["$0.0000714", "$0.000330", "$0.500"]

@@ -67,6 +67,10 @@ def test_remembered_rows_are_done_at_once_and_do_not_count_for_the_rate(
     rates = [float(rate) for rate in re.findall(r"(\d+\.\d\d)row/s", capsys.readouterr().err)]
     assert rates
     assert max(rates) < 100
+    mapped(client, asked + slow, progress=True)
+    assert re.search(rf"306/306, {MONEY}, simulated \[", capsys.readouterr().err), (
+        "simulated money is never told as real"
+    )
 
 
 def test_a_sample_counts_what_it_asks_and_a_limit_tells_what_it_left_out(

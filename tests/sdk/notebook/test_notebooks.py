@@ -28,7 +28,7 @@ PRINTED = {
         "{'succeeded': 36, 'failed': 4}",
         "12 lines for 4 rows",
         "10 rows came",
-        "183 answers in this notebook, 183 billed calls",
+        "211 answers in this notebook, 211 billed calls",
     ),
     "03_resume_cancel_crash": ("asked twice, 1 billed call", "nothing missing, nothing twice", "of which wasted"),
     "04_costs": ("60 jobs, 60 billed calls", "{'replayed': 60}", "bill amplification: 1.0"),
