@@ -132,7 +132,7 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Map: an interrupted cell says what is still committed", f"{MAP}/plan.py",
-        'most = f", for up to {dollars(run.purse.reserved)}" if run.purse.reserved else ""', 'most = ""', (RERUN,),
+        'if run.purse.reserved else ""', 'if not run else ""', (RERUN,),
     ),
     Mutant(
         "Map: max_cost_usd counts what is in flight", f"{MAP}/money.py",

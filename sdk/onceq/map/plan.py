@@ -142,7 +142,7 @@ class Running:
             return f"{here}, and none is running. Come back: run this cell again; what is done is not paid again."
         if cancelled:
             return f"{here}; {len(run.waiting)} were cancelled. Run this cell again to ask for those once more."
-        most = f", for up to {dollars(run.purse.reserved)}" if run.purse.reserved else ""
+        most = f", for up to {dollars(run.purse.reserved)}{_kind(run)}" if run.purse.reserved else ""
         end = f"{'await ' if awaited else ''}client.cancel_batch({run.batch!r})"
         return (
             f"{here}; {len(run.waiting)} are committed and go on at the service{most}.\n"
@@ -156,10 +156,14 @@ class Running:
             return None
         told = self.run.purse.forecast(self.run.intake.to_pay(rows))
         asked = self.run.done - self.run.left_out
-        here = f"Sample: {asked} of {rows} rows, {dollars(self.run.purse.spent)}."
+        here = f"Sample: {asked} of {rows} rows, {dollars(self.run.purse.spent)}{_kind(self.run)}."
         if told is None:
             return f"{here} That is too few to say what all of them cost."
         return f"{here} All {rows}: {told}.\nRun again without sample= to go on; these are not paid again."
+
+
+def _kind(run: Run) -> str:
+    return " (simulated)" if run.simulated else ""
 
 
 def say(words: str | None) -> None:
