@@ -47,7 +47,7 @@ class Beside(Walk):
         self.pipe = ClockedPipe(connect(self.redis_url, connections=2), self.keys)
         self.jobs, self.sums = Jobs(self.pipe, self.keys, retention), Sums(self.pipe, self.keys)
         self.budgets = Budgets(self.pipe, self.keys)
-        self.engines = {w: Engine(self.pipe, self.keys, retention, self.pipe.client) for w in WORKERS}
+        self.engines = {w: Engine(self.pipe, self.keys, retention, self.pipe) for w in WORKERS}
         self.engine = self.engines["w0"]
         await self.pipe.set_clock(self.model.now)
 

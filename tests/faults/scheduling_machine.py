@@ -49,7 +49,7 @@ class Watched(Walk):
         self.keys, retention = Keys(f"s{uuid4().hex[:12]}"), Retention(lease_s=FOR_DAYS)
         self.pipe = ClockedPipe(connect(self.redis_url, connections=2), self.keys)
         self.jobs, self.lanes = Jobs(self.pipe, self.keys, retention), Lanes(self.pipe, self.keys)
-        self.engines = {w: Engine(self.pipe, self.keys, retention, self.pipe.client) for w in SERVES}
+        self.engines = {w: Engine(self.pipe, self.keys, retention, self.pipe) for w in SERVES}
         self.engine = self.engines["idle"]
         await self.pipe.set_clock(self.queue.now)
         await self.lanes.set_weights(WEIGHTS)

@@ -103,8 +103,8 @@ class Store:
 async def open_store(url: str, queue: str = "main", retention: Retention | None = None) -> AsyncGenerator[Store]:
     """Connects lazily: Redis may be away now and come later. Closes every connection on leaving."""
     keys, kept = Keys(queue), retention or Retention()
-    pipe = Pipe(connect(url, connections=16))
-    blocking, subscriber = connect(url, connections=4, retries=0), connect(url, connections=4, retries=0)
+    pipe, blocking = Pipe(connect(url, connections=1)), Pipe(connect(url, connections=1))
+    subscriber = connect(url, connections=4, retries=0)
     events = EventLog(pipe, keys, subscriber)
     await events.start()
     try:
@@ -129,5 +129,5 @@ async def open_store(url: str, queue: str = "main", retention: Retention | None 
     finally:
         await events.stop()
         await pipe.close()
-        await blocking.aclose()
+        await blocking.close()
         await subscriber.aclose()

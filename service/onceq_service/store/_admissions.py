@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -25,7 +26,6 @@ class Admissions:
     def __init__(self, pipe: Pipe, root: str, idem_ttl_s: int) -> None:
         self._pipe, self._root, self._idem_ttl_s = pipe, root, idem_ttl_s
         self._waiting: list[Waiting] = []
-        self._runs: set[asyncio.Task[None]] = set()
 
     def put(self, argv: Sequence[Arg]) -> asyncio.Future[list[object]]:
         """One request as `admit.lua` takes it, without its size; gives its answer, raises StoreError and its kinds."""
@@ -39,15 +39,18 @@ class Admissions:
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         for start in range(0, len(waiting), MOST):
-            run = asyncio.get_running_loop().create_task(self._run(waiting[start : start + MOST]))
-            self._runs.add(run)
-            run.add_done_callback(self._runs.discard)
+            batch = waiting[start : start + MOST]
+            argv = [self._idem_ttl_s, *chain.from_iterable((len(one), *one) for one, _ in batch)]
+            made = asyncio.ensure_future(self._pipe.script(scripts.ADMIT, self._root, argv))
+            made.add_done_callback(partial(_share, batch))
+        self._pipe.flush()
 
-    async def _run(self, batch: Sequence[Waiting]) -> None:
-        argv = [self._idem_ttl_s, *chain.from_iterable((len(one), *one) for one, _ in batch)]
-        try:
-            answers = await self._pipe.script(scripts.ADMIT, self._root, argv)
-        except BaseException as exc:  # noqa: BLE001 - every waiter must hear of it, whatever it is
-            answers = [exc] * len(batch)
-        for (_, future), answer in zip(batch, answers, strict=True):
-            settle(future, answer)
+
+def _share(batch: Sequence[Waiting], made: asyncio.Future[list[object]]) -> None:
+    """Gives each its own answer, or the error that all have met."""
+    try:
+        answers: Sequence[object] = made.result()
+    except BaseException as exc:  # noqa: BLE001 - every waiter must hear of it, whatever it is
+        answers = [exc] * len(batch)
+    for (_, future), answer in zip(batch, answers, strict=True):
+        settle(future, answer)

@@ -1,33 +1,33 @@
-"""The one way to Redis for commands: all calls of one turn of the event loop leave as one pipeline.
+"""The one way to Redis for commands: all calls of one turn of the event loop leave in one write, over one connection.
 
-Measured (FINDINGS.md): a redis-py command costs 73-78 us of CPU, pipelined by 16 it costs 26; so concurrent posts and
-the appends of many jobs share round trips without knowing of each other. Nothing is retried here beyond a stale
-connection: every script is idempotent, and its caller knows whether to try again.
+Concurrent posts and the appends of many jobs share round trips without knowing of each other. When the connection
+breaks or falls silent, what had no answer is sent once more over a new one: every script is idempotent. After that its
+caller hears of it, and knows whether to try again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, cast
+from collections import deque
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import hiredis
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
+from redis.asyncio.connection import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from onceq_service.store._link import Arg, Link, open_link
 from onceq_service.store._lua import Script
 from onceq_service.store.errors import StoreError, StoreFull, StoreUnavailable
 
-Arg = str | bytes | int | float
-Packed = bytes | str | Iterable[bytes]
-
-MAX_BATCH = 128
-"""Commands of one pipeline: few enough that one turn's batch does not hold up the next."""
+TIMEOUT_S = 5.0
+"""How long an answer may take."""
 _AWAY = (RedisConnectionError, RedisTimeoutError, OSError, asyncio.TimeoutError)
 _AWAY_WORDS = (
     "LOADING",
@@ -42,18 +42,8 @@ _AWAY_WORDS = (
 )
 
 
-def connect(
-    url: str,
-    *,
-    connections: int,
-    timeout_s: float = 5.0,
-    retries: int = 1,
-    kind: type[AbstractConnection] | None = None,
-) -> Redis:
-    """A redis-py client with bounded connections, explicit timeouts, and at most `retries` quick retries.
-
-    `kind` of connection: by default the one that fits the URL.
-    """
+def connect(url: str, *, connections: int, timeout_s: float = TIMEOUT_S, retries: int = 1) -> Redis:
+    """A redis-py client with bounded connections, explicit timeouts, and at most `retries` quick retries."""
     pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - redis-py: untyped kwargs
         url,
         max_connections=connections,
@@ -63,116 +53,158 @@ def connect(
         retry=Retry(ConstantBackoff(0.02), retries),
         protocol=2,
     )
-    pool.connection_class = _packed_by_hiredis(kind or pool.connection_class)
     client = Redis.from_pool(pool)
     client.response_callbacks.clear()  # replies as Redis sends them, in every command
     return client
 
 
-def _packed_by_hiredis(kind: type[AbstractConnection]) -> type[AbstractConnection]:
-    """The connection with its pipelines written in C: redis-py's asyncio side packs in Python, 25 us an admission.
-
-    uvloop says RuntimeError when a transport was closed under a command; that is Redis being away, as any other cut.
-    """
-
-    pack = cast(
-        "Callable[[tuple[Arg, ...]], bytes]",
-        hiredis.pack_command,  # pyright: ignore[reportUnknownMemberType] - its stub does not say what it returns
-    )
-
-    def pack_commands(_: AbstractConnection, commands: Iterable[Iterable[Arg]]) -> list[bytes]:
-        return [b"".join(pack(tuple(command)) for command in commands)]
-
-    async def send(self: AbstractConnection, command: Packed, check_health: bool = True) -> None:
-        try:
-            await kind.send_packed_command(self, command, check_health)
-        except RuntimeError as exc:
-            raise RedisConnectionError("the connection was closed under a command") from exc
-
-    own = {"pack_commands": pack_commands, "send_packed_command": send}
-    return type(f"Packed{kind.__name__}", (kind,), own)
-
-
 def translate(exc: BaseException) -> StoreError:
     """Redis's errors in our words; the one door for them."""
-    if isinstance(exc, OutOfMemoryError):
+    said = str(exc)
+    if isinstance(exc, OutOfMemoryError) or (isinstance(exc, hiredis.ReplyError) and said.startswith("OOM")):
         return StoreFull("Redis is at its memory limit; nothing was stored. Free memory or raise maxmemory.")
-    if isinstance(exc, _AWAY) or (isinstance(exc, ResponseError) and str(exc).startswith(_AWAY_WORDS)):
+    refused = isinstance(exc, (ResponseError, hiredis.ReplyError))
+    if isinstance(exc, _AWAY) or (refused and said.startswith(_AWAY_WORDS)):
         return StoreUnavailable(f"Redis can't be reached ({type(exc).__name__}); try again shortly.")
     return StoreError(f"Redis refused a command: {exc}")
 
 
-class Pipe:
-    """Sends commands and scripts; concurrent calls share a pipeline."""
+@dataclass(slots=True)
+class _Asked:
+    """A command that has no answer yet."""
 
-    def __init__(self, client: Redis) -> None:
-        self.client = client
-        self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any], Script | None]] = []
-        self._flushes: set[asyncio.Task[None]] = set()
+    args: tuple[Any, ...]
+    answer: asyncio.Future[Any] | None
+    script: Script | None = None
+    again: bool = False
+    """It was sent before, over a connection that broke."""
+    loaded: bool = False
+    """Its script was sent to Redis."""
+    sent_at: float = 0.0
+
+
+class Pipe:
+    """Sends commands and scripts; concurrent calls share a write."""
+
+    def __init__(self, client: Redis, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.client, self._timeout_s = client, timeout_s
+        self._link: Link | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._waiting: list[_Asked] = []
+        self._sent: deque[_Asked] = deque()
 
     def command(self, *args: Arg) -> Awaitable[Any]:
         """One plain command; raises StoreError and its kinds."""
-        return self._put(args, None)
+        return self._ask(args, None)
 
     def script(self, script: Script, root: str, args: Sequence[Arg]) -> Awaitable[Any]:
         """One script by its SHA, loaded first where Redis does not know it."""
-        return self._put(("EVALSHA", script.sha, 1, root, *args), script)
+        return self._ask(("EVALSHA", script.sha, 1, root, *args), script)
 
-    def _put(self, args: tuple[Any, ...], script: Script | None) -> asyncio.Future[Any]:
+    def _ask(self, args: tuple[Any, ...], script: Script | None) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        answer: asyncio.Future[Any] = loop.create_future()
         if not self._waiting:
-            loop.call_soon(self._flush)
-        self._waiting.append((args, future, script))
-        return future
+            loop.call_soon(self.flush)
+        self._waiting.append(_Asked(args, answer, script))
+        return answer
 
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for start in range(0, len(waiting), MAX_BATCH):
-            task = asyncio.get_running_loop().create_task(self._send(waiting[start : start + MAX_BATCH]))
-            self._flushes.add(task)
-            task.add_done_callback(self._flushes.discard)
+    def flush(self) -> None:
+        """Sends what waits, without waiting for the end of the turn."""
+        if not self._waiting:
+            return
+        if self._link is None:
+            self._opening = self._opening or asyncio.get_running_loop().create_task(self._open())
+        elif self._link.open:  # else `_lost` is about to be told
+            asked, self._waiting = self._waiting, []
+            self._send(self._link, asked)
 
-    async def _send(self, batch: list[tuple[tuple[Any, ...], asyncio.Future[Any], Script | None]]) -> None:
+    def _send(self, link: Link, asked: Sequence[_Asked]) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for one in asked:
+            one.sent_at = now
+        self._sent.extend(asked)
+        link.write([one.args for one in asked])
+        if self._watch is None:
+            self._watch = loop.call_later(self._timeout_s, self._look)
+
+    async def _open(self) -> None:
         try:
-            replies = await self._exchange([args for args, _, _ in batch])
-            unknown = [n for n, r in enumerate(replies) if isinstance(r, NoScriptError)]
-            if unknown:
-                await self._load({s for n in unknown if (s := batch[n][2])})
-                for n, reply in zip(unknown, await self._exchange([batch[n][0] for n in unknown]), strict=True):
-                    replies[n] = reply
+            self._link = await open_link(self.client, self._heard, self._lost)
         except BaseException as exc:  # noqa: BLE001 - every waiter must hear of it, whatever it is
-            replies = [exc] * len(batch)
-        for (_, future, _), reply in zip(batch, replies, strict=True):
-            settle(future, reply)
+            self._fail(exc)
+        finally:
+            self._opening = None
+        self.flush()
 
-    async def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        async with self.client.pipeline(transaction=False) as pipe:
-            for args in commands:
-                pipe.execute_command(*args)  # pyright: ignore[reportUnknownMemberType] - redis-py: untyped args
-            return await pipe.execute(raise_on_error=False)
+    def _fail(self, exc: BaseException) -> None:
+        asked, self._waiting = self._waiting, []
+        for one in asked:
+            settle(one.answer, exc)
 
-    async def _load(self, scripts: set[Script]) -> None:
-        for script in scripts:
-            await self.client.script_load(script.text)
+    def _heard(self, reply: object) -> None:
+        """The answer to what was sent first."""
+        one = self._sent.popleft()
+        unknown = isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
+        if unknown and one.script is not None and not one.loaded and self._link is not None:
+            one.loaded = True
+            self._send(self._link, [_Asked(("SCRIPT", "LOAD", one.script.text), None), one])
+        else:
+            settle(one.answer, reply)
+
+    def _lost(self, why: Exception) -> None:
+        """The connection is gone: what it owes is asked once more."""
+        owed, self._link = self._sent, None
+        self._sent = deque()
+        once_more = [one for one in owed if not one.again and one.answer is not None]
+        for one in owed:
+            if one.again:
+                settle(one.answer, why)
+            one.again, one.loaded = True, False
+        self._waiting[:0] = once_more
+        self.flush()
+
+    def _look(self) -> None:
+        """Whether Redis has been silent for too long."""
+        self._watch = None
+        if not self._sent:
+            return
+        loop = asyncio.get_running_loop()
+        due = self._sent[0].sent_at + self._timeout_s
+        if due <= loop.time() and self._link is not None:
+            self._link.cut(RedisTimeoutError("Redis did not answer in time"))
+        else:
+            self._watch = loop.call_at(due, self._look)
 
     async def close(self) -> None:
-        """Waits for what is under way, then closes the connections."""
-        await asyncio.gather(*self._flushes, return_exceptions=True)
+        """Waits for what is under way, then closes the connection."""
+        while under_way := [
+            one.answer for one in (*self._waiting, *self._sent) if one.answer and not one.answer.done()
+        ]:
+            await asyncio.wait(under_way)
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._link is not None:
+            self._link.cut(RedisConnectionError("closed by us"))
         await self.client.aclose()
 
 
-def settle(future: asyncio.Future[Any], reply: object) -> None:
+def settle(answer: asyncio.Future[Any] | None, reply: object) -> None:
     """Gives a waiter its reply, or the error that it is, in our words."""
-    if future.done():
+    if answer is None or answer.done():
         return
     if isinstance(reply, asyncio.CancelledError):
-        future.cancel()
-    elif isinstance(reply, (RedisError, *_AWAY)):
+        answer.cancel()
+    elif isinstance(reply, (RedisError, hiredis.ReplyError, *_AWAY)):
         error = translate(reply)
         error.__cause__ = reply
-        future.set_exception(error)
+        answer.set_exception(error)
     elif isinstance(reply, BaseException):
-        future.set_exception(reply)
+        answer.set_exception(reply)
     else:
-        future.set_result(reply)
+        answer.set_result(reply)

@@ -11,13 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from onceq.wire import FinishReason, Output
 from onceq_service.store import scripts
 from onceq_service.store._lua import Script
-from onceq_service.store._pipe import Arg, Pipe, translate
+from onceq_service.store._pipe import Arg, Pipe
 from onceq_service.store.budgets import periods_of
 from onceq_service.store.errors import LeaseLost
 from onceq_service.store.keys import Keys
@@ -32,7 +29,7 @@ Fallback = Literal["", "next", "drop"]
 FOLDS = 16
 """Texts of ended jobs that one round of housekeeping reads from their logs."""
 BLOCK_S = 1.0
-"""Longest single block on the wake key; shorter than the socket timeout, or the connection would be cut."""
+"""Longest single block on the wake key; shorter than an answer may take, or the connection would be cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +138,7 @@ class End:
 class Engine:
     """The transitions of jobs."""
 
-    def __init__(self, pipe: Pipe, keys: Keys, retention: Retention, blocking: Redis) -> None:
+    def __init__(self, pipe: Pipe, keys: Keys, retention: Retention, blocking: Pipe) -> None:
         self._pipe, self._keys, self._retention, self._blocking = pipe, keys, retention, blocking
         self._nonce = secrets.token_hex(8)
 
@@ -172,11 +169,7 @@ class Engine:
 
     async def wait_for_work(self, timeout_s: float) -> None:
         """Returns when a job may have come in, or after `timeout_s` (at most one second)."""
-        try:
-            block = max(0.01, min(timeout_s, BLOCK_S))
-            await self._blocking.blpop([self._keys("wake")], timeout=block)
-        except (RedisError, OSError) as exc:
-            raise translate(exc) from exc
+        await self._blocking.command("BLPOP", self._keys("wake"), max(0.01, min(timeout_s, BLOCK_S)))
 
     async def dispatch(self, claim: Claim, try_no: int, in_bytes: int, prices: UnitPrices) -> Dispatched:
         """Records the call before its first byte leaves, its money held in the job's budgets. Not `ok`: do not call."""

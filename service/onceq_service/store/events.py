@@ -8,16 +8,15 @@ resubscription, the log's last number is looked up, because Pub/Sub may drop eve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import cast
 
 from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
 from onceq.wire import TERMINAL, Output
 from onceq_service.store._pipe import Pipe
+from onceq_service.store._subscription import Subscription
 from onceq_service.store.keys import Keys, shard
 from onceq_service.store.views import Fields
 
@@ -26,7 +25,6 @@ QUIET_S = 1.0
 MAILBOX = 256
 """Frames kept for a reader that is behind; beyond that it reads the log when it is ready."""
 PAGE = 1_000
-AGAIN_S = 0.1
 _READ = ("state", "seq", "end", "output")
 _ENDS = frozenset(b"event: " + name.encode() for name in TERMINAL)
 
@@ -98,13 +96,9 @@ class EventLog:
     """Reads and follows event logs; start() and stop() belong to one event loop."""
 
     def __init__(self, pipe: Pipe, keys: Keys, subscriber: Redis) -> None:
-        self._pipe, self._keys, self._subscriber = pipe, keys, subscriber
+        self._pipe, self._keys = pipe, keys
         self._boxes: dict[bytes, set[Mailbox]] = {}
-        self._wanted: dict[str, int] = {}
-        self._pubsub = _pubsub(subscriber)
-        self._task: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()
-        self._subscribing = asyncio.Lock()
+        self._subscription = Subscription(subscriber, self._deliver, self._recheck)
 
     async def follow(self, job_id: str, after: int, take: Take | None = None) -> AsyncGenerator[bytes]:
         """Frames after number `after`, as bytes, several at a time; ends behind the terminal event.
@@ -134,12 +128,16 @@ class EventLog:
     @asynccontextmanager
     async def listening(self, topic: str, after: int = 0, take: Take | None = None) -> AsyncGenerator[Mailbox]:
         """A mailbox for what is published under a name that ends as a job's id does."""
-        box = Mailbox(after, take)
+        box, name, channel = Mailbox(after, take), topic.encode(), self._keys("channel", shard(topic))
+        self._boxes.setdefault(name, set()).add(box)
+        self._subscription.join(channel)
         try:
-            await self._join(topic, box)
             yield box
         finally:
-            await self._leave(topic, box)
+            self._subscription.leave(channel)
+            self._boxes[name].discard(box)
+            if not self._boxes[name]:
+                del self._boxes[name]
 
     async def last(self, job_id: str) -> tuple[int, bool]:
         """The log's last number and whether it is the end; (0, True) when the job is gone."""
@@ -179,68 +177,13 @@ class EventLog:
         entries = await self._pipe.command("XRANGE", key, f"{after + 1}-0", "+", "COUNT", PAGE)
         return [row[1][1] for row in cast("list[tuple[bytes, list[bytes]]]", entries)]
 
-    async def _join(self, job_id: str, box: Mailbox) -> None:
-        self._boxes.setdefault(job_id.encode(), set()).add(box)
-        channel = self._keys("channel", shard(job_id))
-        self._wanted[channel] = self._wanted.get(channel, 0) + 1
-        if self._wanted[channel] == 1:
-            async with self._subscribing:
-                with suppress(RedisError, OSError):  # the listener subscribes anew when it is connected again
-                    await self._pubsub.subscribe(channel)
-                self._changed.set()
-
-    async def _leave(self, job_id: str, box: Mailbox) -> None:
-        name, channel = job_id.encode(), self._keys("channel", shard(job_id))
-        self._boxes[name].discard(box)
-        if not self._boxes[name]:
-            del self._boxes[name]
-        self._wanted[channel] -= 1
-        if not self._wanted[channel]:
-            del self._wanted[channel]
-            async with self._subscribing:
-                with suppress(RedisError, OSError):
-                    await self._pubsub.unsubscribe(channel)  # pyright: ignore[reportUnknownMemberType] - untyped args
-
     async def start(self) -> None:
         """Begins to listen."""
-        self._task = asyncio.create_task(self._listen(), name="event-log-listener")
+        self._subscription.start()
 
     async def stop(self) -> None:
         """Stops listening and closes the connection."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        await self._pubsub.aclose()
-
-    async def _listen(self) -> None:
-        while True:
-            await self._changed.wait()
-            with suppress(RedisError, OSError):
-                await self._receive()
-            await self._reconnect()
-
-    async def _receive(self) -> None:
-        """For as long as there is a connection; a subscription that failed while Redis was away has none."""
-        while self._pubsub.connection is not None:
-            self._heard(cast("list[object] | None", await self._pubsub.parse_response(block=True)))
-            for message in self._read_along():
-                self._heard(message)
-
-    def _read_along(self) -> Iterator[list[object]]:
-        """Messages that the connection has read together with the last one, without a step through redis-py each."""
-        parser = getattr(self._pubsub.connection, "_parser", None)
-        reader = getattr(parser, "_reader", None)
-        while reader is not None and isinstance(message := reader.gets(), list):
-            yield cast("list[object]", message)
-
-    def _heard(self, message: list[object] | None) -> None:
-        if message is None:
-            return
-        if message[0] == b"message":
-            self._deliver(cast("bytes", message[2]))
-        elif message[0] == b"subscribe":
-            self._recheck(cast("bytes", message[1]).decode())
+        await self._subscription.stop()
 
     def _deliver(self, data: bytes) -> None:
         head, frame = data.split(b"\n", 1)
@@ -254,27 +197,6 @@ class EventLog:
             if self._keys("channel", shard(name.decode())) == channel:
                 for box in boxes:
                     box.look_at_log()
-
-    async def _reconnect(self) -> None:
-        """Subscribes anew to all that readers want, as soon as Redis lets us; to nothing when nobody reads."""
-        subscribed = False
-        while not subscribed:
-            await asyncio.sleep(AGAIN_S)
-            async with self._subscribing:
-                with suppress(RedisError, OSError):
-                    await self._pubsub.aclose()
-                self._pubsub = _pubsub(self._subscriber)
-                self._changed.clear()
-                if not self._wanted:
-                    return
-                with suppress(RedisError, OSError):
-                    await self._pubsub.subscribe(*self._wanted)
-                    subscribed = True
-                    self._changed.set()
-
-
-def _pubsub(redis: Redis) -> PubSub:
-    return redis.pubsub(ignore_subscribe_messages=False)  # pyright: ignore[reportUnknownMemberType] - untyped kwargs
 
 
 def snapshot(job_id: str, fields: Fields) -> bytes:

@@ -110,7 +110,7 @@ async def open_told_store(
     `lease_s` is how long a claim of `engine` lasts without a beat; leases of `frail` are as `retention` has them.
     """
     keys, kept = Keys(queue), retention or Retention()
-    pipe, blocking = ToldPipe(connect(url, connections=1), now_ms), connect(url, connections=1, retries=0)
+    pipe, blocking = ToldPipe(connect(url, connections=1), now_ms), Pipe(connect(url, connections=1))
     try:
         if not await Pipe.script(pipe, OPEN, keys.root, [now_ms]):
             raise ConfigurationError(
@@ -130,4 +130,4 @@ async def open_told_store(
         )
     finally:
         await pipe.close()
-        await blocking.aclose()
+        await blocking.close()

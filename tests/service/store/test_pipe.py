@@ -1,44 +1,122 @@
-"""The connections under the store, when Redis goes away in the middle of a command."""
+"""The one connection under the store: shared writes, and Redis that goes away or falls silent in between."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import ClassVar
+import os
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import uvloop
-from redis.asyncio.connection import UnixDomainSocketConnection
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import StoreUnavailable
+from onceq_service.store import StoreError, StoreUnavailable
+from onceq_service.store._lua import Script
 from onceq_service.store._pipe import Pipe, connect
 
 
-class Fragile(UnixDomainSocketConnection):
-    """A connection that Redis closes just before a command is written, once it is `breaking`."""
+@asynccontextmanager
+async def piped(url: str, **settings: float) -> AsyncGenerator[Pipe]:
+    pipe = Pipe(connect(url, connections=1), **settings)
+    try:
+        yield pipe
+    finally:
+        await pipe.close()
 
-    breaking: ClassVar[bool] = False
 
-    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
-        assert self._writer is not None
-        if self.breaking:
-            self._writer.transport.abort()
-            await asyncio.sleep(0.01)  # a turn of the loop: the handle is gone now
-        self._writer.writelines(command)
+async def test_each_command_gets_its_own_answer_however_many_share_the_connection(redis_server: EmbeddedRedis) -> None:
+    async with piped(redis_server.url) as pipe:
+        asked: list[Awaitable[Any]] = [pipe.command("ECHO", str(n)) for n in range(1000)]
+        assert await asyncio.gather(*asked) == [str(n).encode() for n in range(1000)]
+
+
+async def test_an_error_is_the_answer_of_its_own_command_alone(redis_server: EmbeddedRedis) -> None:
+    async with piped(redis_server.url) as pipe:
+        asked = [pipe.command("ECHO", "a"), pipe.command("NO-SUCH-COMMAND"), pipe.command("ECHO", "b")]
+        first, wrong, last = await asyncio.gather(*asked, return_exceptions=True)
+    assert (first, last) == (b"a", b"b")
+    assert isinstance(wrong, StoreError)
+    assert "NO-SUCH-COMMAND" in str(wrong)
+
+
+async def test_a_script_that_redis_has_forgotten_is_told_it_again(redis_server: EmbeddedRedis) -> None:
+    text = "return ARGV[1]"
+    script = Script("echo", text, "098e0f0d1448c0a81dafe820f66d460eb09263da", "value")
+    async with piped(redis_server.url) as pipe:
+        await pipe.command("SCRIPT", "FLUSH")
+        asked = [pipe.script(script, "root", [n]) for n in range(3)]
+        assert await asyncio.gather(*asked) == [b"0", b"1", b"2"]
+
+
+async def test_a_cut_under_a_command_is_not_seen_by_its_caller(redis_server: EmbeddedRedis) -> None:
+    async with piped(redis_server.url) as pipe, piped(redis_server.url) as other:
+        mine = await pipe.command("CLIENT", "ID")
+        waiting = asyncio.ensure_future(pipe.command("BLPOP", "never-there", 0.3))
+        await asyncio.sleep(0.05)
+        await other.command("CLIENT", "KILL", "ID", mine)
+        assert await waiting is None
+        assert await pipe.command("CLIENT", "ID") != mine
+
+
+async def test_a_command_that_is_cut_twice_says_that_redis_is_away(redis_server: EmbeddedRedis) -> None:
+    async with piped(redis_server.url) as pipe, piped(redis_server.url) as other:
+        waiting = asyncio.ensure_future(pipe.command("BLPOP", "never-there", 30))
+        for _ in range(2):
+            await other.command("CLIENT", "KILL", "ID", await soon(lambda: _blocked(other)))
+        with pytest.raises(StoreUnavailable):
+            await waiting
+        assert await pipe.command("PING") == b"PONG"
+
+
+async def _blocked(pipe: Pipe) -> str:
+    listed = cast("bytes", await pipe.command("CLIENT", "LIST")).decode().splitlines()
+    return next((line.split()[0].partition("=")[2] for line in listed if " cmd=blpop " in line), "")
+
+
+async def soon(look: Callable[[], Awaitable[Any]]) -> Any:
+    """What `look` gives as soon as that is something."""
+    async with asyncio.timeout(20):
+        while True:
+            if found := await look():
+                return found
+            await asyncio.sleep(0.01)
+
+
+async def test_silence_is_noticed_and_told(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as redis:
+        async with piped(redis.url, timeout_s=0.2) as pipe:
+            assert await pipe.command("PING") == b"PONG"
+            assert redis.pid is not None
+            os.kill(redis.pid, signal.SIGSTOP)
+            try:
+                with pytest.raises(StoreUnavailable):
+                    await pipe.command("PING")
+            finally:
+                os.kill(redis.pid, signal.SIGCONT)
+            assert await soon(lambda: _answer(pipe)) == b"PONG"
+
+
+async def _answer(pipe: Pipe) -> object:
+    try:
+        return await pipe.command("PING")
+    except StoreUnavailable:
+        return None
 
 
 def test_a_transport_that_was_closed_under_a_command_is_a_cut_like_any_other(redis_server: EmbeddedRedis) -> None:
-    """uvloop raises RuntimeError there, which no caller would take for Redis being away."""
+    """uvloop raises RuntimeError where such a transport is written to, which no caller would take for a cut."""
 
-    async def ask() -> None:
-        pipe = Pipe(connect(redis_server.url, connections=1, kind=Fragile))
-        try:
-            assert await pipe.command("PING") == b"PONG"
-            Fragile.breaking = True
+    async def ask() -> bytes:
+        async with piped(redis_server.url) as pipe:
             await pipe.command("PING")
-        finally:
-            await pipe.close()
+            link = pipe._link  # pyright: ignore[reportPrivateUsage]
+            assert link is not None
+            link.cut(ConnectionError("by a test"))
+            await asyncio.sleep(0)
+            return cast("bytes", await pipe.command("PING"))
 
-    with pytest.raises(StoreUnavailable):
-        uvloop.run(ask())
+    assert uvloop.run(ask()) == b"PONG"

@@ -1,0 +1,82 @@
+"""One connection to Redis that many share: opened by redis-py, then written to and read from here.
+
+Why: redis-py knows addresses, AUTH, TLS, databases and sockets, so it opens. But a command through it costs 75 us of
+CPU in its pool, pipeline and coroutines; bytes written at once and read by hiredis in the socket's own callback cost a
+tenth of that, and save two turns of the event loop a round trip (benchmarks/README.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import hiredis
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+Arg = str | bytes | int | float
+Heard = Callable[[object], None]
+"""Takes one reply; an error that Redis sends is a hiredis.ReplyError, also within a list."""
+Lost = Callable[[Exception], None]
+"""Told once that the connection is gone, and why."""
+
+pack = cast(
+    "Callable[[tuple[Arg, ...]], bytes]",
+    hiredis.pack_command,  # pyright: ignore[reportUnknownMemberType] - its stub does not say what it returns
+)
+
+
+class Link(asyncio.Protocol):
+    """An open connection."""
+
+    def __init__(self, heard: Heard, lost: Lost) -> None:
+        self._heard, self._lost = heard, lost
+        self._reader = hiredis.Reader()
+        self._transport: asyncio.Transport | None = None
+        self._streams: object = None
+        self._why: Exception | None = None
+
+    def take_over(self, transport: asyncio.Transport, streams: object) -> None:
+        """From now on the connection is ours; `streams` are what it had before, and have to live as long."""
+        self._transport, self._streams = transport, streams
+        transport.set_protocol(self)
+
+    @property
+    def open(self) -> bool:
+        """Whether there is sense in writing to it."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def write(self, commands: Iterable[tuple[Arg, ...]]) -> None:
+        """Sends commands in one write; call only while it is `open`."""
+        cast("asyncio.Transport", self._transport).write(b"".join([pack(command) for command in commands]))
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio's word for what came in."""
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not False:
+                self._heard(reply)
+        except hiredis.ProtocolError as exc:
+            self.cut(RedisConnectionError(f"the answer is not Redis's protocol: {exc}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio's word for the end."""
+        self._lost(self._why or RedisConnectionError(str(exc or "the connection was closed by Redis")))
+
+    def cut(self, why: Exception) -> None:
+        """Drops the connection, what was not sent yet included."""
+        self._why = why
+        if self._transport is not None:
+            self._transport.abort()
+
+
+async def open_link(client: Redis, heard: Heard, lost: Lost) -> Link:
+    """A connection of the kind that `client` has; raises redis-py's errors where there is none."""
+    connection: Any = client.connection_pool.make_connection()
+    await connection.connect()
+    streams = connection._reader, connection._writer
+    connection._reader = connection._writer = None  # nothing of redis-py closes it any more
+    link = Link(heard, lost)
+    link.take_over(streams[1].transport, streams)
+    return link
