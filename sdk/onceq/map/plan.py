@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -63,10 +64,10 @@ class Plan:
         if frames:
             frame.needs(self.source)
         self.output: Output = output_of(wish.output)
-        self._models = [wish.model] if isinstance(wish.model, str) else list(wish.model or ())
         given = {key: value for key, value in wish.options.items() if value is not None}
         fields = {"model": wish.model, **given, **self.output.fields}
         checked_request({**fields, "prompt": "?"})
+        self._models = [wish.model] if isinstance(wish.model, str) else list(wish.model or ())
         self._template = Template(wish.name, fields)
         self.purse = Purse(wish.max_cost_usd)
         self.sample = wish.sample
@@ -176,11 +177,12 @@ def say(words: str | None) -> None:
 def _check(wish: Wish) -> None:
     if wish.model is None:
         raise ConfigurationError("no model: pass model='<provider>/<model>' here or to the client.")
-    if not 1 <= wish.n <= MOST_SAMPLES:
+    if not isinstance(wish.n, Integral) or not 1 <= wish.n <= MOST_SAMPLES:
         raise refusal(f"n is how many answers each row gets, 1 to {MOST_SAMPLES}, not {wish.n!r}.")
-    if wish.sample is not None and wish.sample < 1:
+    if wish.sample is not None and (not isinstance(wish.sample, Integral) or wish.sample < 1):
         raise refusal(f"sample is how many rows to run first, at least 1, not {wish.sample!r}.")
-    if wish.max_cost_usd is not None and not 0 < wish.max_cost_usd <= 1_000_000:
-        raise refusal(f"max_cost_usd is dollars, above 0 and at most 1,000,000, not {wish.max_cost_usd!r}.")
+    limit = wish.max_cost_usd
+    if limit is not None and not (isinstance(limit, Real) and 0 < limit <= 1_000_000):
+        raise refusal(f"max_cost_usd is dollars, above 0 and at most 1,000,000, not {limit!r}.")
     if not wish.name:
         raise refusal("a map needs a name, or none at all for the usual one.")

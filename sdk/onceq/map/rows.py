@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import count
 from math import isnan
@@ -19,6 +20,7 @@ Template = str | Callable[[Any], Prompt]
 """A text with `{column}` in it, or a function of the row that gives a prompt."""
 SCALAR_NAMES: Final = ("text", "value")
 """What a row that is one value is called in a template, beside its own name where it has one."""
+_EXPRESSION: Final = re.compile(r"([^\W\d]\w*)[.:!\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,10 @@ def source_of(rows: Any, template: Template | None) -> Source:
             return _of_library(kind, rows, template, is_frame=isinstance(rows, library.DataFrame))
     if not isinstance(rows, Iterable):
         raise refusal(f"map takes a column, a frame, a list or an iterator, not {type(rows).__name__}.")
-    if isinstance(template, str) and not names_in(template, _Anything()):
-        raise _the_same(", ".join(SCALAR_NAMES))
+    if isinstance(template, str):
+        _refuse_expressions(template, SCALAR_NAMES)
+        if not names_in(template, _Anything()):
+            raise _the_same(", ".join(SCALAR_NAMES))
     total = len(rows) if isinstance(rows, Sized) and not isinstance(rows, Iterator) else None
     return Source("plain", cast("Iterable[Any]", rows), None, total)
 
@@ -79,6 +83,17 @@ def _the_same(known: str) -> BadRequestError:
         "the prompt names no column, so that every row would ask the same: write {name} where a row's value belongs. "
         f"There is {known}."
     )
+
+
+def _refuse_expressions(template: str, known: Container[object]) -> None:
+    """`{price:.2f}` would be sent as it is, and be paid for."""
+    for hole in names_in(template, _Anything()):
+        name = _EXPRESSION.match(hole)
+        if name is not None and name[1] in known and hole not in known:
+            raise refusal(
+                f"the prompt has {{{hole}}}, and names alone are filled in: make a column of it, or write "
+                f"{{{{{hole}}}}} for a text in braces."
+            )
 
 
 def _of_library(kind: Kind, rows: Any, template: Template | None, *, is_frame: bool) -> Source:
@@ -113,6 +128,7 @@ def _frame_rows(frame: Any, template: Template | None) -> Iterable[Any]:
 
 def _names(template: str, known: Sequence[Any]) -> list[str]:
     """What the template names. Raises BadRequestError where that is nothing, or unknown."""
+    _refuse_expressions(template, known)
     names = names_in(template, known)
     listed = ", ".join(map(str, known)) or "none"
     if not names:
