@@ -63,6 +63,8 @@ class SseSplitter:
         if self._held_cr or b"\r" in chunk:
             chunk = self._with_plain_ends(chunk)
         buffer = self._buffer
+        if not buffer and chunk.startswith(b"data: ") and chunk.find(b"\n\n") == chunk.find(b"\n") == len(chunk) - 2:
+            return [chunk[6:-2]]  # one whole event of one line: most reads are just that
         search_from = max(0, len(buffer) - 1)
         buffer += chunk
         end = buffer.rfind(b"\n\n", search_from)

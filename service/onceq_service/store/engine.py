@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 from onceq.wire import FinishReason, Output
 from onceq_service.store import scripts
@@ -80,8 +80,7 @@ class UnitPrices:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame for a job's log, encoded as readers get it."""
 
     id: str

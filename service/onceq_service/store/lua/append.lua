@@ -7,20 +7,25 @@
 
 local now = time_ms()
 local till = int(now + tonumber(ARGV[1]))
-local out = {}
+local out, renewed = {}, {}
 
--- `cursor` is how far a background response has got with this frame: log and cursor never disagree.
+-- `cursor` is how far a background response has got with this frame: log and cursor never disagree. What the first frame
+-- of a call says of its job is not said again.
 local function accept(id, job, seq, out_bytes, cursor, frame)
+  local fields = {'seq', int(seq), 'out_bytes', out_bytes}
+  local function set(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
   log(id, seq, frame)
-  if cursor ~= '' then redis.call('HSET', k_job(id), 'cursor', cursor) end
-  redis.call('HSET', k_job(id), 'seq', int(seq), 'out_bytes', out_bytes, 'phase', 'streaming', 'dirty', '1')
-  if not job.first_ms then redis.call('HSET', k_job(id), 'first_ms', int(now)) end
-  redis.call('ZADD', k_leases(), till, id)
+  if cursor ~= '' then set('cursor', cursor) end
+  if not job.dirty then set('phase', 'streaming'); set('dirty', '1') end
+  if not job.first_ms then set('first_ms', int(now)) end
+  redis.call('HSET', k_job(id), unpack(fields))
+  renewed[#renewed + 1] = till
+  renewed[#renewed + 1] = id
 end
 
 for n = 2, #ARGV, 6 do
   local id, fence, seq = ARGV[n], ARGV[n + 1], tonumber(ARGV[n + 2])
-  local job = read(k_job(id), {'fence', 'seq', 'cancel', 'first_ms'})
+  local job = read(k_job(id), {'fence', 'seq', 'cancel', 'first_ms', 'dirty'})
   local last = tonumber(job.seq) or 0
   if job.fence ~= fence then out[#out + 1] = {'lost', int(last)}
   elseif seq > last + 1 then out[#out + 1] = {'gap', int(last)}
@@ -29,4 +34,5 @@ for n = 2, #ARGV, 6 do
     out[#out + 1] = {job.cancel and 'cancel' or 'ok', int(last)}
   end
 end
+if renewed[1] then redis.call('ZADD', k_leases(), unpack(renewed)) end
 return out
