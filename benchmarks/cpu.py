@@ -60,6 +60,16 @@ def wait_for_quiet(patience_s: float) -> None:
             return
 
 
+def descendants(pid: int) -> list[int]:
+    """Children, and theirs."""
+    family = _families()
+
+    def below(parent: int) -> list[int]:
+        return [one for child in family.get(parent, ()) for one in (child, *below(child))]
+
+    return below(pid)
+
+
 def _machine_s() -> dict[str, float]:
     words = (_PROC / "stat").read_text().split("\n", 1)[0].split()
     user, nice, system, _, _, irq, softirq, steal = (int(word) * _TICK_S for word in words[1:9])

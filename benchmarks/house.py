@@ -71,6 +71,16 @@ class House:
         return sum(sums[state] for state in ("succeeded", "failed", "cancelled", "expired"))
 
 
+def wait_for_idle(house: House, jobs: int) -> dict[str, Any]:
+    """What became of `jobs` jobs, when all have ended: the sums of the last day."""
+
+    def ended() -> dict[str, Any] | None:
+        stats = house.stats()
+        return stats["last_24h_simulated"] if not stats["depth"]["queued"] and not stats["depth"]["running"] else None
+
+    return wait_until(ended, f"{jobs} jobs to end", timeout_s=300)
+
+
 @contextmanager
 def running(
     *,

@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
-
-from tests.waiting import wait_until
+from typing import Final
 
 from benchmarks import house as houses
 from benchmarks.check import ALONE, BARE, BOUNDS, CROWD, DIRECT, POSTS, RELAY, WAITING
-from benchmarks.cpu import Meter
+from benchmarks.cpu import Meter, wait_for_quiet
 from benchmarks.figures import Figures, Report, cpu_per, interleaved, latency_ms, machine, quantile
 from benchmarks.house import Address, House
-from benchmarks.posting import Load, Posted, post
+from benchmarks.posting import Load, post
 from benchmarks.ratios import Part, Ratio, judged, told_ratios
 from benchmarks.scaling import WORKERS, ratios, short, slow, worked_off
+from benchmarks.soak import BRIEF, WHOLE, Course
+from benchmarks.soak import soak as soaked
 from benchmarks.streaming import Heard, Way, stream
 from benchmarks.waiting import MEASURED, Crowd, waiting
 
@@ -34,6 +34,7 @@ class Effort:
     repeats: int = 3
     seconds: float = 8.0
     sustained_s: float = 60.0
+    soak: Course = WHOLE
     questions: int = 60
     patience_s: float = 30.0
     measured: int = MEASURED
@@ -47,7 +48,7 @@ class Effort:
 
 QUICK: Final = Effort(
     repeats=1, seconds=2.0, sustained_s=5.0, questions=10, patience_s=0.0, crowds=(Crowd(1), Crowd(2_000)),
-    measured=400, short_jobs=100, slow_rounds=1,
+    measured=400, short_jobs=100, slow_rounds=1, soak=BRIEF,
 )  # fmt: skip
 
 
@@ -143,7 +144,7 @@ def _sustained(seconds: float) -> Figures:
         began = time.monotonic()
         posted = post(load, CLIENTS)
         posted_s = time.monotonic() - began
-        ended = _all_ended(house, posted)
+        ended = houses.wait_for_idle(house, len(posted.took_s))
         ended_s = time.monotonic() - began
         spent, count = meter.spent(), len(posted.took_s)
     return {
@@ -152,14 +153,6 @@ def _sustained(seconds: float) -> Figures:
         "last_end_after_s": ended_s - posted_s,
         **cpu_per(spent, count, 1e3, "ms_per_job"), **machine(spent),
     }  # fmt: skip
-
-
-def _all_ended(house: House, posted: Posted) -> dict[str, Any]:
-    def ended() -> dict[str, Any] | None:
-        stats = house.stats()
-        return stats["last_24h_simulated"] if not stats["depth"]["queued"] and not stats["depth"]["running"] else None
-
-    return wait_until(ended, f"{len(posted.took_s)} jobs to end", timeout_s=300)
 
 
 def _answer(tokens: int, tokens_per_s: float, ttft_ms: int) -> str:
@@ -202,6 +195,12 @@ def check(effort: Effort) -> Report:
     return judged(interleaved("check", cases, effort.repeats, min(effort.patience_s, 5.0)), BOUNDS)
 
 
+def soak(effort: Effort) -> Report:
+    """Whether anything grows: see soak.py."""
+    wait_for_quiet(effort.patience_s)
+    return soaked(effort.soak)
+
+
 def _relay_alone(way: Way, seconds: float) -> Figures:
     with houses.running(workers=2) as house:
         stream(house, way, STREAMS, 1, _answer(50, 0, 20))
@@ -212,5 +211,5 @@ METRICS: Final[dict[str, Callable[[Effort], Report]]] = {
     "posts": posts, "ttft": ttft, "relay": relay, "sustained": sustained, "crowds": crowds, "scaling": scaling,
 }  # fmt: skip
 """What is measured when none is named."""
-ASKED: Final[dict[str, Callable[[Effort], Report]]] = {"check": check}
+ASKED: Final[dict[str, Callable[[Effort], Report]]] = {"check": check, "soak": soak}
 """What is measured only when it is named, and may end with faults."""

@@ -19,6 +19,7 @@ from benchmarks.figures import Report, latency_ms, quantile
 from benchmarks.posting import whole
 from benchmarks.ratios import Bound, Part, Ratio, judged
 from benchmarks.scaling import short, worked_off
+from benchmarks.soak import grown
 from benchmarks.waiting import Crowd, waiting
 
 from tests.waiting import wait_until
@@ -153,3 +154,27 @@ def test_quantiles_are_values_that_were_seen() -> None:
 )
 def test_an_answer_is_whole_when_its_body_is(received: bytes, complete: bool) -> None:
     assert whole(received) is complete
+
+
+def test_the_soak_looks_at_every_process_and_at_redis_and_loses_no_job(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-m", "benchmarks", "soak", "--quick", "--json", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    (report,) = json.loads(out.read_text("utf-8"))
+    run = report["medians"]["onceq"]
+    assert run["posted"] == run["succeeded"] == run["calls"] > 0
+    for look in report["samples"]:
+        assert all(look[f"{role}_mib"] > 1 for role in ("api", "worker", "redis"))
+        assert all(look[f"{role}_files"] > 3 for role in ("api", "worker", "redis"))
+        assert look["redis_keys"] > 0
+        assert look["redis_connections"] > 1
+
+
+def test_what_grows_is_told_and_what_goes_up_and_down_is_not() -> None:
+    flat = [{"at_s": float(n), "api_mib": 100.0 + n % 3, "api_files": 30.0, "redis_keys": 5_000.0} for n in range(30)]
+    assert grown(flat) == []
+    for name, step in (("api_mib", 0.5), ("api_files", 1.0), ("redis_keys", 50.0)):
+        leaking = [{**look, name: look[name] + n * step} for n, look in enumerate(flat)]
+        (fault,) = grown(leaking)
+        assert fault.startswith(f"{name} grew from ")
