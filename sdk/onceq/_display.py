@@ -9,7 +9,7 @@ import re
 from html import escape
 from typing import Protocol
 
-from onceq._markdown import fenced, safe_html
+from onceq._markdown import fenced, safe_html, untypeset
 
 _QUIET = "color:gray;font-size:smaller"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -99,7 +99,12 @@ def answer_html(text: str, foot: str, error: str = "") -> str:
     """A text as Markdown, what went wrong in bold, and a quiet line below; all of it escaped."""
     body = safe_html(text) if text else ""
     wrong = f"<div><b>{escape(error)}</b></div>" if error else ""
-    return f'<div>{body}{wrong}<div style="{_QUIET}">{escape(foot)}</div></div>'
+    return untypeset(f'{body}{wrong}<div style="{_QUIET}">{escape(foot)}</div>')
+
+
+def note_html(text: str) -> str:
+    """A sentence of ours."""
+    return untypeset(escape(text))
 
 
 def plain(text: str) -> str:

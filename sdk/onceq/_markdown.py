@@ -23,8 +23,12 @@ def safe_html(text: str) -> str:
 
     No tag, image, script or formula of the text comes to life. Without the extra `notebook` it is shown as it came.
     """
-    # both names say to MathJax, old and new, that a formula here stays text: \href in one can hold a script
-    return f'<div class="tex2jax_ignore mathjax_ignore">{_renderer()(text)}</div>'
+    return untypeset(_renderer()(text))
+
+
+def untypeset(html: str) -> str:
+    """HTML that MathJax, old and new, leaves alone: formulas can hold scripts (\\href), and prices are none."""
+    return f'<div class="tex2jax_ignore mathjax_ignore">{html}</div>'
 
 
 def fenced(text: str) -> str:

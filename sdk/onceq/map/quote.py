@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Final
 
+from onceq._display import note_html
 from onceq._http import Call, Flow
 from onceq.map.allowance import quote_of
 from onceq.map.asks import Ask, Template
@@ -46,7 +46,7 @@ class MapQuote:
         return f"{there}{self.asks} requests would be posted: {upper}{why}{likely}."
 
     def _repr_html_(self) -> str:
-        return f"<div>{escape(str(self))}</div>"
+        return note_html(str(self))
 
 
 def quoted(models: Sequence[str], template: Template, intake: Intake, cache: Cache) -> Flow[MapQuote]:

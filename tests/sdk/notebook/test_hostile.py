@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from playwright.sync_api import sync_playwright
 
+from onceq import MapQuote
 from onceq._display import answer_html, job_markdown
 from onceq._markdown import fenced, safe_html
 from onceq.wire import Job, JobError, Output, Urls
@@ -90,6 +91,13 @@ def test_markdown_is_rendered_and_links_open_elsewhere() -> None:
     for part in ("<h1>Title</h1>", "<li>one</li>", "<strong>two</strong>", "<td>1</td>", 'rel="noopener noreferrer"'):
         assert part in shown, part
     assert "mathjax_ignore" in shown
+
+
+def test_prices_are_not_typeset_as_formulas() -> None:
+    quote = MapQuote(9, 0, 9, 0.0022, 0.0002, 0.0)
+    for shown in (answer_html("From $1 to $2", "$1 or $2", "$1 of $2"), quote._repr_html_()):  # pyright: ignore[reportPrivateUsage]
+        assert shown.startswith('<div class="tex2jax_ignore mathjax_ignore">')
+        assert shown.count("<div") == shown.count("</div>")
 
 
 def test_a_fence_is_longer_than_any_in_the_text() -> None:
