@@ -9,7 +9,7 @@ from tests.faults.mutants import Mutant
 MAP, SDK = "sdk/onceq/map", "sdk/onceq"
 TESTS = "tests/sdk/map"
 RUNS, RERUN, MONEY, COMPARE = (f"{TESTS}/test_{name}.py" for name in ("map", "rerun", "money", "compare"))
-FLOW, BAR = f"{TESTS}/test_flow.py", f"{TESTS}/test_progress.py"
+FLOW, BAR, ODD = (f"{TESTS}/test_{name}.py" for name in ("flow", "progress", "odd_rows"))
 CELLS = "tests/sdk/notebook"
 
 MAP_MUTANTS: Sequence[Mutant] = (
@@ -119,6 +119,18 @@ MAP_MUTANTS: Sequence[Mutant] = (
         "value = self._model.model_validate_json(text)", "value = self._model.model_construct()", (RUNS,),
     ),
     Mutant(
+        "Map: a value that no column could hold makes its row invalid", f"{MAP}/output.py",
+        "if kind in MOMENTS and moment(cell) is None and cell is not None:", "if not kind:", (ODD,),
+    ),
+    Mutant(
+        "Map: a prompt that names no column is refused", f"{MAP}/rows.py",
+        "    if not names:\n", "    if not known:\n", (RUNS,),
+    ),
+    Mutant(
+        "Map: an iterator that fails says what goes on", f"{SDK}/_blocking/maps.py",
+        "exc.add_note(", "str(", (ODD,),
+    ),
+    Mutant(
         "Map: at most 10,000 rows are in flight", f"{MAP}/run.py",
         "while len(self.waiting) <= WINDOW - MAX_BATCH and", "while", (FLOW,),
     ),
@@ -198,6 +210,10 @@ MAP_MUTANTS: Sequence[Mutant] = (
     Mutant(
         "Cells: model text is never markup", f"{SDK}/_display.py",
         "body = safe_html(text) if text", "body = text if text", (f"{CELLS}/test_hostile.py",),
+    ),
+    Mutant(
+        "Cells: prices are no formulas", f"{SDK}/_display.py",
+        "return untypeset(escape(text))", "return escape(text)", (f"{CELLS}/test_hostile.py",),
     ),
     Mutant(
         "Cells: an interrupted stream says how to come back", f"{SDK}/notebook/live.py",

@@ -187,7 +187,12 @@ class Maps(Connection):
             rows, prompt, model or self._model, output, name, n, fresh, retry_failed, None, max_cost_usd, cache,
             progress, options,
         )  # fmt: skip
-        return self._mapped(Plan(wish, frames=False).start(), on_interrupt)
+        return self._begun(Plan(wish, frames=False), on_interrupt)
+
+    def _begun(self, plan: Plan, on_interrupt: Literal["detach", "cancel"]) -> Generator[MapRow]:
+        """Opens nothing before the first row is asked for, which may be never."""
+        with closing(self._mapped(plan.start(), on_interrupt)) as rows:
+            yield from rows
 
     def _mapped(self, running: Running, on_interrupt: Literal["detach", "cancel"]) -> Generator[MapRow]:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,14 @@ def test_an_iterator_that_fails_says_what_goes_on_and_costs_nothing_twice(stack:
     assert "1000 are committed and go on" in note
     assert "client.cancel_batch(" in note
     client.cancel_batch(note.split("client.cancel_batch('")[1].split("'")[0])
+
+
+def test_rows_that_nobody_asks_for_open_nothing(either: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    walk = getattr(either, "imap", None) or either.amap
+    rows = walk(["never"], progress=True)
+    del rows
+    assert list(folder.iterdir()) == []
+    assert capsys.readouterr().err == ""
 
 
 class Visit(BaseModel):
