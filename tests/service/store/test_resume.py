@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,7 +30,7 @@ async def under_way(store: Store, *texts: str, **changes: Any) -> Claim:
     sent = await dispatch(store, claim)
     await store.engine.attach(claim, "resp_1")
     for n, text in enumerate(texts, 1):
-        await store.engine.append([replace(text_frame(claim, sent.seq + n, text), cursor=10 * n)])
+        await store.engine.append([text_frame(claim, sent.seq + n, text)._replace(cursor=10 * n)])
     return claim
 
 
@@ -43,7 +42,7 @@ async def test_a_lost_workers_call_is_taken_up_with_its_number_its_cursor_and_it
     assert (sent.word, sent.call) == ("resume", 1)
     assert (await brief.engine.said(again)).text == "one two "
     assert await brief.engine.append([text_frame(first, sent.seq + 1, "zombie")]) == [("lost", sent.seq)]
-    await brief.engine.append([replace(text_frame(again, sent.seq + 1, "three"), cursor=30)])
+    await brief.engine.append([text_frame(again, sent.seq + 1, "three")._replace(cursor=30)])
     await brief.engine.finish(again, success(sent.seq + 2, text="one two three"))
     job = await ended(brief, first.id)
     assert (job.status, job.calls, job.tries, job.cost.nano_usd, job.cost.wasted_nano_usd) == (
@@ -57,8 +56,8 @@ async def test_a_lost_workers_call_is_taken_up_with_its_number_its_cursor_and_it
 async def test_a_frame_that_the_log_does_not_take_moves_no_cursor(brief: Store) -> None:
     claim = await under_way(brief, "one ")
     last = claim.number("seq") + 2
-    gap = replace(text_frame(claim, last + 2, "late"), cursor=99)
-    repeat = replace(text_frame(claim, last, "one "), cursor=98)
+    gap = text_frame(claim, last + 2, "late")._replace(cursor=99)
+    repeat = text_frame(claim, last, "one ")._replace(cursor=98)
     assert await brief.engine.append([gap, repeat]) == [("gap", last), ("ok", last)]
     assert (await reclaimed(brief)).number("cursor") == 10
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 
@@ -36,7 +35,7 @@ async def test_a_host_that_stays_away_ends_the_job_with_its_text_and_its_bill(
     claim = await claim_one(store)
     sent = await dispatch(store, claim)
     await store.engine.attach(claim, "resp_1")
-    await store.engine.append([replace(text_frame(claim, sent.seq + 1, "half "), cursor=7)])
+    await store.engine.append([text_frame(claim, sent.seq + 1, "half ")._replace(cursor=7)])
     await store.engine.hand_over(claim, delay_s=0, reason="worker_lost")
     for _ in range(2):
         await store.engine.tend()
