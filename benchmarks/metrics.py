@@ -16,6 +16,7 @@ from benchmarks.house import Address, House
 from benchmarks.posting import Load, post
 from benchmarks.ratios import Part, Ratio, judged, told_ratios
 from benchmarks.scaling import WORKERS, ratios, short, slow, worked_off
+from benchmarks.sizing import kinds, month
 from benchmarks.soak import BRIEF, WHOLE, Course
 from benchmarks.soak import soak as soaked
 from benchmarks.streaming import Heard, Way, stream
@@ -25,6 +26,7 @@ CLIENTS: Final = 2
 """Processes that post."""
 STREAMS: Final = 64
 PER_MINUTE: Final = 10_000
+PER_DAY: Final = (1_000, 10_000, 100_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Effort:
     questions: int = 60
     patience_s: float = 30.0
     measured: int = MEASURED
+    sized: int = 2_000
     short_jobs: int = 1_000
     slow_rounds: int = 5
     crowds: Sequence[Crowd] = (
@@ -48,7 +51,7 @@ class Effort:
 
 QUICK: Final = Effort(
     repeats=1, seconds=2.0, sustained_s=5.0, questions=10, patience_s=0.0, crowds=(Crowd(1), Crowd(2_000)),
-    measured=400, short_jobs=100, slow_rounds=1, soak=BRIEF,
+    measured=400, sized=100, short_jobs=100, slow_rounds=1, soak=BRIEF,
 )  # fmt: skip
 
 
@@ -169,6 +172,13 @@ def crowds(effort: Effort) -> Report:
     return interleaved("crowds", cases, 1, effort.patience_s)
 
 
+def sizing(effort: Effort) -> Report:
+    """How much Redis a month needs: what one of each kind takes, and what jobs a day come to."""
+    kind = kinds(effort.sized)
+    cases = {f"{per_day:,} jobs a day": month(kind, per_day) for per_day in PER_DAY}
+    return Report("sizing", {name: [figures] for name, figures in cases.items()}, ratios=kind)
+
+
 def scaling(effort: Effort) -> Report:
     """What more worker and API processes give, and whether a job costs the same then."""
     answers = (short(effort.short_jobs), slow(effort.slow_rounds))
@@ -208,7 +218,8 @@ def _relay_alone(way: Way, seconds: float) -> Figures:
 
 
 METRICS: Final[dict[str, Callable[[Effort], Report]]] = {
-    "posts": posts, "ttft": ttft, "relay": relay, "sustained": sustained, "crowds": crowds, "scaling": scaling,
+    "posts": posts, "ttft": ttft, "relay": relay, "sustained": sustained, "crowds": crowds, "sizing": sizing,
+    "scaling": scaling,
 }  # fmt: skip
 """What is measured when none is named."""
 ASKED: Final[dict[str, Callable[[Effort], Report]]] = {"check": check, "soak": soak}

@@ -78,7 +78,7 @@ class _Poster:
         self._sent = self._refused = 0
         self._took_s: list[float] = []
         self._due: deque[float] = deque()
-        self._free: list[_Connection] = []
+        self._free: deque[_Connection] = deque()
         self._open = True
 
     async def run(self, begin_at: float) -> Posted:
@@ -88,7 +88,7 @@ class _Poster:
             await loop.create_connection(lambda: _Connection(self), load.address.host, load.address.port)
             for _ in range(load.connections)
         ]
-        self._free = [connection for _, connection in made]
+        self._free.extend(connection for _, connection in made)
         await asyncio.sleep(max(0.0, begin_at - time.time()))
         began = time.perf_counter()
         await (self._at_rate() if load.rate else self._closed_loop())
@@ -98,9 +98,8 @@ class _Poster:
         return Posted(self._took_s, self._refused + self._missing(), wall_s)
 
     async def _closed_loop(self) -> None:
-        for connection in self._free:
-            connection.post(time.perf_counter(), self._request())
-        self._free = []
+        while self._free:
+            self._free.popleft().post(time.perf_counter(), self._request())
         await asyncio.sleep(self._load.seconds)
 
     async def _at_rate(self) -> None:
@@ -113,8 +112,9 @@ class _Poster:
             self._hand_out()
 
     def _hand_out(self) -> None:
+        """In turn: a connection that is left idle is closed by the server after a while."""
         while self._due and self._free:
-            self._free.pop().post(self._due.popleft(), self._request())
+            self._free.popleft().post(self._due.popleft(), self._request())
 
     def _missing(self) -> int:
         return self._sent + len(self._due) - len(self._took_s) - self._refused
