@@ -123,7 +123,7 @@ def look(house: House) -> Figures:
     """What every process and Redis hold now."""
     figures: dict[str, float] = {}
     for role, pid in {**house.roles, "simulator": house.simulator_pid}.items():
-        pids = [pid, *descendants(pid)]
+        pids = [pid] if role == "redis" else [pid, *descendants(pid)]  # Redis's child rewrites its AOF, and goes
         figures[f"{role}_mib"] = sum(map(_rss_mib, pids))
         figures[f"{role}_files"] = sum(map(_files, pids))
         figures[f"{role}_threads"] = sum(map(_threads, pids))

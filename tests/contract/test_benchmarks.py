@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from benchmarks.__main__ import tell
@@ -19,6 +20,7 @@ from benchmarks.figures import Report, latency_ms, quantile
 from benchmarks.posting import whole
 from benchmarks.ratios import Bound, Part, Ratio, judged
 from benchmarks.scaling import short, worked_off
+from benchmarks.sizing import kinds, month
 from benchmarks.soak import grown
 from benchmarks.waiting import Crowd, waiting
 
@@ -178,3 +180,47 @@ def test_what_grows_is_told_and_what_goes_up_and_down_is_not() -> None:
         leaking = [{**look, name: look[name] + n * step} for n, look in enumerate(flat)]
         (fault,) = grown(leaking)
         assert fault.startswith(f"{name} grew from ")
+
+
+def test_a_month_of_ten_times_the_jobs_needs_ten_times_the_redis_until_the_ledger_is_full() -> None:
+    kind = kinds(jobs=20)
+    assert all(size > 0 for size in kind.values())
+    small, large, huge = (month(kind, per_day) for per_day in (1_000, 10_000, 100_000))
+    for part in ("logs", "results", "keys", "ledger"):
+        assert large[f"{part}_mib"] == pytest.approx(10 * small[f"{part}_mib"])
+    assert huge["ledger_mib"] < 10 * large["ledger_mib"]
+    assert small["all_mib"] == pytest.approx(sum(size for name, size in small.items() if name != "all_mib"))
+
+
+FIGURES: dict[str, Any] = {
+    "title": "Side <by> side",
+    "contestants": ["Node", "onceq"],
+    "rows": [
+        {"name": "CPU a post", "unit": "us", "better": "less", "values": [120, 60]},
+        {"name": "reconnect", "unit": "tokens lost", "better": "less", "values": [None, 0]},
+    ],
+    "notes": ["2 cores"],
+}
+
+
+def test_a_chart_is_drawn_to_scale_with_its_figures(tmp_path: Path) -> None:
+    (tmp_path / "figures.json").write_text(json.dumps(FIGURES), "utf-8")
+    command = [sys.executable, "-m", "benchmarks.chart", str(tmp_path / "figures.json"), str(tmp_path / "chart.svg")]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=60)
+    root = ElementTree.parse(tmp_path / "chart.svg").getroot()
+    space = {"svg": "http://www.w3.org/2000/svg"}
+    bars = [int(bar.attrib["width"]) for bar in root.findall("svg:rect", space) if bar.attrib["width"] != "12"]
+    assert bars[0] == 2 * bars[1]
+    written = [text.text for text in root.findall("svg:text", space)]
+    assert "Side <by> side" in written
+    assert {"120", "60", "none", "0"} <= set(written)
+
+
+def test_figures_that_are_no_chart_are_told_in_a_sentence(tmp_path: Path) -> None:
+    longer = {**FIGURES["rows"][0], "values": [120, 60, 3]}
+    (tmp_path / "figures.json").write_text(json.dumps({**FIGURES, "rows": [longer]}), "utf-8")
+    command = [sys.executable, "-m", "benchmarks.chart", str(tmp_path / "figures.json"), str(tmp_path / "chart.svg")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "CPU a post: 3 values for 2 contestants" in done.stderr
+    assert not (tmp_path / "chart.svg").exists()
