@@ -18,7 +18,7 @@ from streamlit.web import cli
 
 from onceq_dashboard.options import flags
 
-APP = Path(__file__).with_name("app.py")
+APP = Path(__file__).with_name("server.py")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -68,8 +68,19 @@ def _guarded(show: Callable[[Door], None]) -> None:
     if door is None:
         signin.show()
         return
+    _warm()
     show(door)
     signin.footer(door)
+
+
+def _warm() -> None:
+    """Have the browser load what draws a number while the page is still read.
+
+    Streamlit loads the code of each kind of element when it has the first to draw, with a grey bar in its place until
+    0.3 s after the last such bar appeared: numbers that come with tables and charts would wait for those.
+    """
+    with st.container(key="onceq_unseen"):
+        st.metric("A number", "")
 
 
 main()

@@ -58,7 +58,7 @@ def causes(frame: pd.DataFrame, top: int = 7) -> alt.Chart:
     return chart.encode(
         x=alt.X("jobs:Q", title=None, axis=count_axis()),
         y=alt.Y("code:N", title=None, sort=list(shown["code"]), axis=name_axis(), scale=row_scale()),
-        color=alt.Color("blame:N", scale=blames(shown), legend=legend(2)),
+        color=alt.Color("blame:N", scale=blames(shown), legend=names_legend()),
         tooltip=[alt.Tooltip("code:N", title="error"), alt.Tooltip("blame:N"), alt.Tooltip("jobs:Q", format=",d")],
     ).properties(height=HEIGHT_PX, padding=PADDING)
 
@@ -106,6 +106,13 @@ def hour_axis(days: int = 1) -> alt.Axis:
 def hour_tip() -> alt.Tooltip:
     """Which hour a mark stands for."""
     return alt.Tooltip("hour:T", format="%a %d %b, %H:%M", title="hour from")
+
+
+def names_legend() -> alt.Legend:
+    """Of lying bars, whose names leave it a phone's half: one column there, else the second would be cut off."""
+    return alt.Legend(
+        title=None, orient="top", columns=alt.ExprRef("width < 280 ? 1 : 2"), labelLimit=160, offset=8, padding=0
+    )
 
 
 def legend(columns: int = 4) -> alt.Legend:

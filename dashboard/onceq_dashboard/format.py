@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import string
+from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
 
@@ -68,6 +69,11 @@ def age(seconds: float) -> str:
         if whole >= size:
             return f"{whole // size} {unit} ago"
     return f"{whole} s ago"
+
+
+def clock(at: datetime) -> str:
+    """The time of day, for a place that reads Markdown: between two plain colons Streamlit looks for an emoji."""
+    return f"{at:%H:%M}\\:{at:%S}"
 
 
 def count(number: int) -> str:

@@ -85,15 +85,15 @@ def phases_by_hour(points: Sequence[CostPoint], hours: Sequence[datetime]) -> pd
     if not any(p.totals.phases for p in points):
         return pd.DataFrame({"hour": times([]), "part": pd.Series(dtype="str"), "seconds": pd.Series(dtype="float64")})
     spent: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
-    ended: Counter[datetime] = Counter()
+    jobs: Counter[datetime] = Counter()
     for p in points:
         spent[p.at].update(parts_of(p.totals.phases))  # pyright: ignore[reportArgumentType] - a Counter of seconds
-        ended[p.at] += _ended(p.totals) if p.totals.phases else 0
+        jobs[p.at] += ended(p.totals) if p.totals.phases else 0
     at = [(hour, part) for hour in hours for part in PARTS]
     return pd.DataFrame({
         "hour": times([h for h, _ in at]),
         "part": pd.Series([part for _, part in at], dtype="str"),
-        "seconds": pd.Series([spent[h][part] / max(1, ended[h]) for h, part in at], dtype="float64"),
+        "seconds": pd.Series([spent[h][part] / max(1, jobs[h]) for h, part in at], dtype="float64"),
     })  # fmt: skip
 
 
@@ -106,7 +106,8 @@ def parts_of(phases: Mapping[str, float]) -> dict[str, float]:
     return sums
 
 
-def _ended(totals: Totals) -> int:
+def ended(totals: Totals) -> int:
+    """Jobs that ended, well or not."""
     return totals.succeeded + totals.failed + totals.cancelled + totals.expired
 
 

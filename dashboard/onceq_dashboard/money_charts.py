@@ -24,6 +24,7 @@ from onceq_dashboard.charts import (
     hour_axis,
     legend,
     name_axis,
+    names_legend,
     row_scale,
     scale,
 )
@@ -78,7 +79,7 @@ def by_group(frame: pd.DataFrame, title: str) -> alt.Chart:
     return chart.encode(
         x=alt.X("sum(usd):Q", title=None, axis=dollar_axis()),
         y=alt.Y("group:N", title=None, sort=list(shown["group"]), axis=name_axis(), scale=row_scale()),
-        color=alt.Color("part:N", scale=scale(PARTS[:2], PART_COLOURS), legend=legend()),
+        color=alt.Color("part:N", scale=scale(PARTS[:2], PART_COLOURS), legend=names_legend()),
         tooltip=[alt.Tooltip("group:N", title=title), "part:N", _usd()],
     ).properties(height=max(HEIGHT_PX, _ROW_PX * len(shown) + _AROUND_PX), padding=PADDING)
 
@@ -90,7 +91,7 @@ def waste(frame: pd.DataFrame) -> alt.Chart:
     return chart.encode(
         x=alt.X("usd:Q", title=None, axis=dollar_axis()),
         y=alt.Y("code:N", title=None, sort=list(shown["code"]), axis=name_axis(), scale=row_scale()),
-        color=alt.Color("blame:N", scale=blames(shown), legend=legend(2)),
+        color=alt.Color("blame:N", scale=blames(shown), legend=names_legend()),
         tooltip=[alt.Tooltip("code:N", title="why"), "blame:N", _usd()],
     ).properties(height=HEIGHT_PX, padding=PADDING)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Final
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+PATHS: Final = ("", "jobs", "failures", "latency", "cost", "budgets", "keys")
+"""Of the pages, as `app.py` has them; the first is the one at the dashboard's own address."""
 
 COLOURS: Final = {
     "light": {
@@ -48,10 +52,29 @@ _SERVER: Final = {
     "theme.showWidgetBorder": "true",
 }
 
-STYLE: Final = """<style>
-[data-testid="stMetricValue"] {font-variant-numeric: tabular-nums}
+_CHOICES: Final = ("cost_period", "cost_by", "cost_kind", "latency_period", "latency_by", "latency_quantile",
+                   "latency_kind", "overview_kind", "budgets_kind")  # fmt: skip
+_FIELDS: Final = ("jobs_search", "jobs_status", "jobs_model", "jobs_team", "failures_cause", "failures_model",
+                  "failures_team", "latency_model", "latency_band")  # fmt: skip
+
+
+def _keyed(keys: Sequence[str]) -> str:
+    return f":is({', '.join(f'.st-key-{key}' for key in keys)})"
+
+
+STYLE: Final = f"""<style>
+[data-testid="stMetricValue"] {{font-variant-numeric: tabular-nums}}
+[data-testid="stLayoutWrapper"]:has(> .st-key-onceq_unseen) {{display: none}}
+[data-testid="stMainBlockContainer"] {{max-width: initial; min-width: 100%}}
+@media (min-width: 736px) {{[data-testid="stMainBlockContainer"] {{padding-left: 5rem; padding-right: 5rem}}}}
+{_keyed(_CHOICES)} {{min-height: 63px}}
+{_keyed(_FIELDS)}, [data-testid="stForm"] [data-testid="stElementContainer"]:has([data-testid="stSkeleton"]) {{
+  min-height: 68px}}
 </style>"""
-"""What no option can say: digits keep their place as they change. It comes late, so it must not move anything."""
+"""What no option can say: digits keep their place as they change, and what comes later finds its place kept.
+
+The page is as wide from the start as it will be told to be, and a field with its label as high as it will be drawn.
+"""
 
 
 def flags(host: str, port: int) -> list[str]:

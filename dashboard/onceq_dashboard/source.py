@@ -7,6 +7,8 @@ the API has one request a second and kind of reading, and nobody queues behind a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import islice
@@ -48,6 +50,21 @@ def forget() -> None:
     """Read everything anew: something was changed."""
     for kept in (_stats, _lanes, _newest, _job, _ledger, _dead_letters, _budgets, _keys):
         kept.clear()
+
+
+def ahead(door: Door, first: Callable[[Door], object], *others: Callable[[Door], object]) -> None:
+    """Have all of these at hand when the page asks for them: the first alone, then the others at the same time.
+
+    What fails fails when it is asked for. Where the first fails, as with a key that is not known, no other is tried.
+    """
+
+    def read(reading: Callable[[Door], object]) -> None:
+        with suppress(SourceError):
+            reading(door)
+
+    with suppress(SourceError), ThreadPoolExecutor(len(others), "onceq-reading") as pool:
+        first(door)
+        list(pool.map(read, others))
 
 
 def stats(door: Door) -> Stats:

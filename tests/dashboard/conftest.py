@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Literal
 
 import pytest
@@ -42,11 +42,19 @@ def run_page(name: str, url: str, key: str) -> None:
 
 @pytest.fixture
 def open_page(api: FakeApi) -> Open:
-    """Runs one page once, as a person who holds the key."""
+    """Runs one page once, as a person who holds the key; `data` names the charts whose numbers are opened."""
 
-    def run(name: Page, key: str = KEY, query: dict[str, str] | None = None, url: str | None = None) -> AppTest:
+    def run(
+        name: Page,
+        key: str = KEY,
+        query: dict[str, str] | None = None,
+        url: str | None = None,
+        data: Sequence[str] = (),
+    ) -> AppTest:
         page = AppTest.from_function(run_page, args=(name, url or api.url, key), default_timeout=20)
         page.query_params.update(query or {})
+        for chart in data:
+            page.session_state[f"data_{chart}_open"] = True
         return page.run()
 
     return run

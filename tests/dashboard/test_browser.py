@@ -181,6 +181,9 @@ def test_clicks_lead_from_a_row_to_its_job_to_its_replay_and_back(browser: Brows
         page.get_by_role("button", name="Ask again now").click()
         page.wait_for_url(lambda url: "job=job_" in url and url != first)
         expect(page.get_by_text("replays", exact=True)).to_be_visible()
+        page.get_by_role("button", name="Cancel job").click()
+        page.get_by_role("button", name="Cancel this job").click()
+        expect(page.locator(".stMarkdownBadge").first).to_contain_text("cancelled")
         page.get_by_role("button", name="All jobs").click()
         expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
         assert not seen.errors
@@ -316,7 +319,7 @@ def test_every_page_fits_wide_laptop_and_phone_light_and_dark(
         drawn(page, 6)
         looks_right(page, tmp_path / f"cost-{width}-{scheme}.png", scheme)
         go_to(page, "Latency", width)
-        drawn(page, 6)
+        drawn(page, 4)
         looks_right(page, tmp_path / f"latency-{width}-{scheme}.png", scheme)
         go_to(page, "Failures", width)
         drawn(page, 1)

@@ -47,8 +47,11 @@ def test_a_period_is_compared_with_the_one_before(api: FakeApi, open_page: Open)
     assert (table["spent_usd"] / table["before_usd"] - 1).tolist() == pytest.approx(table["change"].tolist())
 
 
+CHARTS = ("spent_over_time", "spent_by_model", "paid_wasted_avoided", "wasted_by_reason", "job_costs", "forecast")
+
+
 def test_every_chart_and_the_table_can_be_taken_away(open_page: Open) -> None:
-    page = open_page("cost")
+    page = open_page("cost", data=CHARTS)
     charts = [m.value for m in page.markdown if m.value.startswith("**") and ":gray[·" in m.value]
     files = [b for b in page.get("download_button") if b.proto.label == "Download CSV"]  # type: ignore[attr-defined]
     assert len(charts) == 6
@@ -56,14 +59,14 @@ def test_every_chart_and_the_table_can_be_taken_away(open_page: Open) -> None:
 
 
 def test_waste_is_told_by_reason_and_sums_to_the_tile(open_page: Open) -> None:
-    page = open_page("cost")
+    page = open_page("cost", data=["wasted_by_reason"])
     waste = next(t for t in tables(page) if "blame" in t.columns)
     assert waste["code"].tolist() == ["stream_broken", "cancelled"]
     assert tiles(page)["Wasted"] == f"${waste['usd'].sum():.3g}"
 
 
 def test_what_a_job_costs_is_a_distribution_of_all_jobs(api: FakeApi, open_page: Open) -> None:
-    page = open_page("cost")
+    page = open_page("cost", data=["job_costs"])
     jobs = next(t for t in tables(page) if "up_to_usd" in t.columns)
     assert jobs["jobs"].sum() == sum(sum(p.totals.job_costs.values()) for p in api.world.stats.hours)
     assert any("Half of the jobs cost at most" in c.value for c in page.caption)

@@ -6,15 +6,17 @@ from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from onceq.wire import CostPoint, Timings
 from onceq.wire.phases import PHASES, VERDICTS, Phases
 from onceq_dashboard import frames, latency, latency_charts
+from onceq_dashboard.format import count, duration
 from onceq_dashboard.views.latency import NO_PHASES, NO_VERDICTS
 from tests.dashboard import golden, worlds
 from tests.dashboard.conftest import Open
 from tests.dashboard.fake_api import FakeApi
-from tests.dashboard.pages import callouts, markdown, tables
+from tests.dashboard.pages import callouts, markdown, tables, tiles
 
 AT = datetime(2026, 11, 24, 14, 35, 12, tzinfo=UTC)
 POINTS = worlds.make_hours(AT, 3)
@@ -73,11 +75,11 @@ def test_every_chart_fits_the_schema_and_holds_its_data(name: str) -> None:
     assert next(iter(CHARTS[name].to_dict()["datasets"].values()))
 
 
-def test_the_page_has_each_quantile_by_model_phases_and_verdicts(open_page: Open) -> None:
+def test_the_page_has_either_quantile_by_model_phases_and_verdicts(open_page: Open) -> None:
     page = open_page("latency")
-    titles = [m.value.split("**")[1] for m in page.markdown if m.value.startswith("**")]
-    assert titles == ["ttft p50", "ttft p95", "Total p50", "Total p95", "Where the time goes", "Who is to blame"]
-    assert tables(page)[-1]["group"].tolist() != []
+    assert titles(page) == ["ttft p95", "Total p95", "Where the time goes", "Who is to blame"]
+    page.button_group(key="latency_quantile").select("p50").run()
+    assert titles(page)[:2] == ["ttft p50", "Total p50"]
     assert set(tables(page)[-1]["group"]) == set(worlds.MODELS)
 
 
@@ -89,8 +91,24 @@ def test_a_picked_model_is_alone_and_bands_are_told_apart(open_page: Open) -> No
     assert tables(page)[-1]["group"].tolist() == ["standard"]
 
 
-def test_a_week_is_read_by_hour(api: FakeApi, open_page: Open) -> None:
+def test_the_numbers_at_the_top_are_those_of_what_is_picked(open_page: Open) -> None:
     page = open_page("latency")
+    page.selectbox(key="latency_model").select(worlds.MODELS[1]).run()
+    [row] = tables(page)[-1].to_dict("records")
+    shown = tiles(page)
+    assert [shown[name] for name in ("ttft p50", "ttft p95", "Total p50", "Total p95")] == [
+        duration(row[name]) for name in ("ttft_p50_s", "ttft_p95_s", "total_p50_s", "total_p95_s")
+    ]
+    assert shown["Jobs"] == count(row["jobs"])
+    assert shown["Slow or failed"].endswith(" %")
+
+
+def titles(page: AppTest) -> list[str]:
+    return [m.value.split("**")[1] for m in page.markdown if m.value.startswith("**")]
+
+
+def test_a_week_is_read_by_hour(api: FakeApi, open_page: Open) -> None:
+    page = open_page("latency", data=["ttft_p95_s"])
     page.button_group(key="latency_period").select("7 days").run()
     frame: pd.DataFrame = tables(page)[0]
     assert frame["hour"].nunique() == 7 * 24
@@ -106,7 +124,7 @@ def test_jobs_of_an_older_service_are_told_as_what_they_are(api: FakeApi, open_p
 
 def test_a_job_s_page_shows_its_phases_and_who_is_to_blame(api: FakeApi, open_page: Open) -> None:
     api.world.jobs = [worlds.make_job(1), worlds.make_job(2, timings=Timings(total_s=8.4))]
-    page = open_page("jobs", query={"job": worlds.job_id(1)})
+    page = open_page("jobs", query={"job": worlds.job_id(1)}, data=["waterfall"])
     assert tables(page)[0]["seconds"].sum() == pytest.approx(8.4)
     assert any("**the provider was slow**" in text for text in markdown(page))
     older = open_page("jobs", query={"job": worlds.job_id(2)})

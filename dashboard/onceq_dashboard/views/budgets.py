@@ -48,6 +48,7 @@ def show(door: Door) -> None:
     """The page; read when it is opened and at each click."""
     st.title("Budgets", anchor=False)
     _outcome()
+    source.ahead(door, source.budgets, source.scopes, source.stats)
     with parts.told():
         found, scopes, assumed = source.budgets(door), source.scopes(door), source.stats(door).simulated
     may = "admin" in scopes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, Literal
 
 import pandas as pd
@@ -73,6 +74,11 @@ def show(door: Door) -> None:
         picked = st.segmented_control("Period", list(PERIODS), default="24 hours", required=True, key="cost_period")
         name = PERIODS[picked]
         title = st.segmented_control("By", list(GROUPS), default="Model", required=True, key="cost_by")
+    of_it = {"name": name, "by": GROUPS[title]}
+    source.ahead(
+        door, source.stats, partial(source.costs, **of_it), partial(source.costs_before, **of_it), source.recent_days,
+        source.budgets,
+    )  # fmt: skip
     with parts.told():
         found, assumed = source.costs(door, name, GROUPS[title]), source.stats(door).simulated
     simulated = parts.pick_kind(

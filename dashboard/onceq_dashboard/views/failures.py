@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import streamlit as st
@@ -13,7 +14,7 @@ from onceq_dashboard import actions, charts, estimate, frames, source
 from onceq_dashboard.actions import Replayed
 from onceq_dashboard.door import Door, SourceError
 from onceq_dashboard.estimate import Estimate
-from onceq_dashboard.format import count, duration, some, usd
+from onceq_dashboard.format import clock, count, duration, some, usd
 from onceq_dashboard.source import Letters
 from onceq_dashboard.views import job, parts
 from onceq_dashboard.views.parts import Tile
@@ -48,6 +49,8 @@ def show(door: Door) -> None:
         return
     st.title("Failures", anchor=False)
     _outcome()
+    letters_of = partial(source.dead_letters, wanted=Letters(), size=SIZE)
+    source.ahead(door, source.stats, letters_of, source.prices, source.scopes)
     with parts.told():
         stats, letters = source.stats(door), source.dead_letters(door, Letters(), SIZE)
     if letters:
@@ -71,7 +74,7 @@ def _filled(door: Door, stats: Stats, letters: list[Job]) -> None:
     st.session_state[_ROWS] = [letter.id for letter in shown]
     table = frames.letter_table(shown, price, datetime.now(UTC))
     parts.clickable(table, _TABLE, COLUMNS, _open_selected, height=_TABLE_PX)
-    st.caption(f"{_newest(len(shown))}, as of {datetime.now(parts.zone()):%H:%M:%S}. Click a row to open its job.")
+    st.caption(f"{_newest(len(shown))}, as of {clock(datetime.now(parts.zone()))}. Click a row to open its job.")
 
 
 def _sums(stats: Stats, again: Estimate, read: int) -> list[Tile]:

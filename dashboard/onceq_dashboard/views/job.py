@@ -14,7 +14,7 @@ from onceq import Job
 from onceq.wire import TERMINAL, CancelReceipt, Output, Status, Usage
 from onceq_dashboard import actions, estimate, frames, latency, latency_charts, source, story
 from onceq_dashboard.door import Door, SourceError
-from onceq_dashboard.format import DASH, age, code_span, count, duration, literal, usd
+from onceq_dashboard.format import DASH, age, clock, code_span, count, duration, literal, usd
 from onceq_dashboard.views import parts
 from onceq_dashboard.views.parts import Tile
 
@@ -118,7 +118,7 @@ def _error(job: Job) -> None:
 def _waiting(job: Job) -> None:
     if job.waiting:
         until = job.waiting.until
-        when = f", at least until {until.astimezone(parts.zone()):%H:%M:%S}" if until else ""
+        when = f", at least until {clock(until.astimezone(parts.zone()))}" if until else ""
         st.info(f"It waits because of {code_span(job.waiting.reason)}{when}.", icon=":material/hourglass_top:")
 
 
@@ -267,7 +267,7 @@ def _cancel(door: Door, job: Job) -> None:
     forbidden: str | None = st.session_state.get(_FORBIDDEN)
     label = "Cancelling…" if job.cancel_requested else "Cancel job"
     off = job.cancel_requested or forbidden is not None
-    with st.popover(label, icon=":material/cancel:", disabled=off, help=forbidden):
+    with st.popover(label, icon=":material/cancel:", disabled=off, help=forbidden, key=f"cancel_{job.id}"):
         st.write("It is cancelled for everyone who joined it. What its calls have cost so far stays booked.")
         st.button("Cancel this job", type="primary", on_click=_do_cancel, args=(door, job.id))
 
@@ -277,7 +277,7 @@ def _again(door: Door, job: Job) -> None:
         return
     forbidden: str | None = st.session_state.get(_FORBIDDEN)
     off = forbidden is not None
-    with st.popover("Ask again", icon=":material/replay:", disabled=off, help=forbidden):
+    with st.popover("Ask again", icon=":material/replay:", disabled=off, help=forbidden, key=f"again_{job.id}"):
         with parts.told():
             st.write(estimate.bill(1, estimate.of_replay([job], source.prices(door))))
         st.caption(estimate.HOW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import pandas as pd
@@ -11,10 +12,14 @@ import streamlit as st
 from onceq.wire import CostPoint
 from onceq_dashboard import frames, latency, latency_charts, source
 from onceq_dashboard.door import Door
+from onceq_dashboard.format import count, duration, share, some
 from onceq_dashboard.latency import Split
+from onceq_dashboard.quantiles import mixed
 from onceq_dashboard.views import parts, start
+from onceq_dashboard.views.parts import Tile
 
 PERIODS: Final = {"24 hours": 1, "7 days": 7}
+QUANTILES: Final[dict[str, str]] = {"p50": "half of the jobs are faster", "p95": "19 of 20 jobs are faster"}
 SPLITS: Final[dict[str, Split]] = {"Model": "model", "Band": "band"}
 MEASURES: Final = {
     "ttft_p50_s": "ttft p50", "ttft_p95_s": "ttft p95", "total_p50_s": "Total p50", "total_p95_s": "Total p95",
@@ -36,7 +41,11 @@ def show(door: Door) -> None:
     with st.container(horizontal=True):
         period = st.segmented_control("Period", list(PERIODS), default="24 hours", required=True, key="latency_period")
         split = st.segmented_control("By", list(SPLITS), default="Model", required=True, key="latency_by")
+        quantile = st.segmented_control(
+            "Quantile", list(QUANTILES), default="p95", required=True, key="latency_quantile"
+        )
     days = PERIODS[period]
+    source.ahead(door, source.stats, partial(source.latency, days=days))
     with parts.told():
         found, assumed = source.latency(door, days), source.stats(door).simulated
     simulated = parts.pick_kind(
@@ -45,7 +54,8 @@ def show(door: Door) -> None:
     )  # fmt: skip
     points = _picked(frames.of_kind(found, simulated=simulated))
     if points:
-        _filled(points, split, days, period)
+        parts.tiles(_sums(points, period))
+        _filled(points, split, quantile, days, period)
     elif found:
         st.info("No job fits these filters.", icon=":material/search_off:")
     else:
@@ -61,12 +71,28 @@ def _picked(points: list[CostPoint]) -> list[CostPoint]:
     return [p for p in points if model in (None, p.model) and band in (None, p.band)]
 
 
-def _filled(points: list[CostPoint], title: str, days: int, period: str) -> None:
+def _sums(points: list[CostPoint], period: str) -> list[Tile]:
+    """How long it took in all; several groups of jobs together are estimated from the quantiles of each."""
+    ttft, total = ([getattr(p.totals, name) for p in points] for name in ("ttft", "total"))
+    blamed = sum(n for p in points for n in p.totals.verdicts.values())
+    ended = sum(latency.ended(p.totals) for p in points)
+    return [
+        *(Tile(f"{name} {q}", duration(mixed(of, part)), f"{whence}: {QUANTILES[q]}. Last {period}.")
+          for name, of, whence in (("ttft", ttft, "From the post to the first token"),
+                                   ("Total", total, "From the post to the end"))
+          for q, part in (("p50", 0.5), ("p95", 0.95))),
+        Tile("Jobs", count(ended), f"Jobs that ended in the last {period}."),
+        Tile("Slow or failed", share(blamed, ended), f"{some(blamed, 'job')} with somebody to blame, below."),
+    ]  # fmt: skip
+
+
+def _filled(points: list[CostPoint], title: str, quantile: str, days: int, period: str) -> None:
     at = datetime.now(UTC)
     hours = frames.hours(points, at, count=24 * days)
     with st.grid(2, min_column_width=400):
         frame = latency.quantiles_by_hour(points, hours, SPLITS[title])
-        for column, label in MEASURES.items():
+        for column in (f"ttft_{quantile}_s", f"total_{quantile}_s"):
+            label = MEASURES[column]
             _quantile(frame, column, label, title, days, period)
         _phases(points, hours, days, period)
         _verdicts(points, hours, days, period)

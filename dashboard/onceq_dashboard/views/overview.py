@@ -13,7 +13,7 @@ from onceq.wire import CostPoint, Lanes, Totals
 from onceq_dashboard import answers, budgets, charts, frames, money, money_charts, source
 from onceq_dashboard.door import Door, SourceError, Trouble
 from onceq_dashboard.forecast import forecast
-from onceq_dashboard.format import DASH, code_span, count, duration, factor, rate, some, usd
+from onceq_dashboard.format import DASH, clock, code_span, count, duration, factor, rate, some, usd
 from onceq_dashboard.periods import day_of
 from onceq_dashboard.verdict import ALL_WELL, Verdict, judge, remember, tokens_per_s
 from onceq_dashboard.views import lanes, parts, start
@@ -34,6 +34,7 @@ def show(door: Door) -> None:
 @st.fragment(run_every=REFRESH_S)
 def _live(door: Door) -> None:
     try:
+        source.ahead(door, source.stats, source.lanes, source.health, source.budgets, source.scopes)
         stats, held = source.stats(door), source.lanes(door)
         verdict = _judged(stats, held, door)
     except SourceError as exc:
@@ -56,7 +57,7 @@ def _last_known(why: Trouble) -> _Known:
     if last is None or why.kind in {"key", "scope", "settings"}:
         parts.trouble(why)
         st.stop()
-    when = f"{last[0].at.astimezone(parts.zone()):%H:%M:%S}"
+    when = clock(last[0].at.astimezone(parts.zone()))
     st.error(f"**Down.** {why.sentence} The numbers below are those of {when}.", icon=":material/cloud_off:")
     return last
 
@@ -73,7 +74,7 @@ def _status_line(verdict: Verdict) -> None:
 
 
 def _numbers(stats: Stats, held: Lanes, door: Door) -> None:
-    at = f"{stats.at.astimezone(parts.zone()):%H:%M:%S}"
+    at = clock(stats.at.astimezone(parts.zone()))
     st.subheader(f"Now :gray[· {at}]", anchor=False)
     parts.tiles([*_now(stats), _today(stats, door)], columns=8)
     lanes.show(door, stats, held)

@@ -139,8 +139,10 @@ def simulated_note() -> None:
 
 
 def as_data(frame: pd.DataFrame, key: str, columns: Columns | None = None) -> None:
-    """The numbers behind a chart, to read and to take away; `key` names the file too."""
-    with st.expander("As data"):
+    """The numbers behind a chart, to read and to take away; `key` names the file too. Made when somebody opens it."""
+    with st.expander("As data", key=f"{key}_open", on_change="rerun") as box:
+        if not box.open:
+            return
         st.dataframe(  # pyright: ignore[reportUnknownMemberType] - as in `table`
             frame, hide_index=True, key=key, column_config=_of_charts() | dict(columns or {}), height=260,
             placeholder=DASH,
