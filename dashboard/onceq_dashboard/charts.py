@@ -6,6 +6,8 @@ are in the reader's own zone (Vega's default), with a fixed number of hours, so 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Final
 
 import altair as alt
@@ -21,6 +23,7 @@ PALETTE: Final = ("#4c7ef3", "#e25812", "#2a6f58", "#8d43b1", "#9b6b3b", "#5f42f
 P50, P95 = PALETTE[0], PALETTE[1]
 BLAME_COLOURS: Final = ("#e25812", "#9b6b3b", "#8d43b1", "#4c7ef3", "#5f42f0", "#2a6f58", "#7f8896")
 TOP_GROUPS: Final = 12
+_PROVIDER: Final = re.compile(r"[\w-]+/")
 PADDING: Final = {"left": 2, "right": 8, "top": 0, "bottom": 0}
 
 
@@ -30,7 +33,9 @@ def outcomes(frame: pd.DataFrame) -> alt.Chart:
     return chart.encode(
         x=_hour_bars(),
         y=alt.Y("sum(jobs):Q", title=None, axis=count_axis()),
-        color=alt.Color("outcome:N", scale=scale(OUTCOMES, OUTCOME_COLOURS), sort=list(OUTCOMES), legend=legend()),
+        color=alt.Color(
+            "outcome:N", title="", scale=scale(OUTCOMES, OUTCOME_COLOURS), sort=list(OUTCOMES), legend=legend()
+        ),
         tooltip=[hour_tip(), alt.Tooltip("outcome:N"), alt.Tooltip("jobs:Q", format=",d")],
     ).properties(height=HEIGHT_PX, padding=PADDING)
 
@@ -46,7 +51,7 @@ def ttft(frame: pd.DataFrame) -> alt.Chart:
     return chart.encode(
         x=alt.X("hour:T", title=None, axis=hour_axis()),
         y=alt.Y("seconds:Q", title=None, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5, labelFlush=False)),
-        color=alt.Color("quantile:N", scale=scale(("p50", "p95"), (P50, P95)), legend=legend()),
+        color=alt.Color("quantile:N", title="", scale=scale(("p50", "p95"), (P50, P95)), legend=legend()),
         tooltip=[hour_tip(), alt.Tooltip("quantile:N"), alt.Tooltip("seconds:Q", format=".3~f")],
     ).properties(height=HEIGHT_PX, padding=PADDING)
 
@@ -58,7 +63,7 @@ def causes(frame: pd.DataFrame, top: int = 7) -> alt.Chart:
     return chart.encode(
         x=alt.X("jobs:Q", title=None, axis=count_axis()),
         y=alt.Y("code:N", title=None, sort=list(shown["code"]), axis=name_axis(), scale=row_scale()),
-        color=alt.Color("blame:N", scale=blames(shown), legend=names_legend()),
+        color=alt.Color("blame:N", title="", scale=blames(shown), legend=names_legend()),
         tooltip=[alt.Tooltip("code:N", title="error"), alt.Tooltip("blame:N"), alt.Tooltip("jobs:Q", format=",d")],
     ).properties(height=HEIGHT_PX, padding=PADDING)
 
@@ -108,13 +113,31 @@ def hour_tip() -> alt.Tooltip:
     return alt.Tooltip("hour:T", format="%a %d %b, %H:%M", title="hour from")
 
 
+def group_legend(groups: Sequence[str]) -> alt.Legend:
+    """Without the providers' names where the models' own are enough to tell them apart; as many a row as fit."""
+    own = {group.partition("/")[2] or group for group in groups}
+    plain = all(_PROVIDER.match(group) or "/" not in group for group in groups)
+    label = "slice(datum.label, indexof(datum.label, '/') + 1)" if plain and len(own) == len(groups) else "datum.label"
+    return _legend(alt.ExprRef("width < 420 ? 2 : 3"), label)
+
+
+def words_legend() -> alt.Legend:
+    """Names of the wire as words."""
+    return _legend(alt.ExprRef("width < 420 ? 2 : 3"), "replace(datum.label, '_', ' ')")
+
+
 def names_legend() -> alt.Legend:
     """Of lying bars, whose names leave it a phone's half: one column there, else the second would be cut off."""
-    return alt.Legend(
-        title=None, orient="top", columns=alt.ExprRef("width < 280 ? 1 : 2"), labelLimit=160, offset=8, padding=0
-    )
+    return _legend(alt.ExprRef("width < 280 ? 1 : width < 520 ? 2 : 4"))
 
 
 def legend(columns: int = 4) -> alt.Legend:
-    """Above the chart; two columns where names are long: a phone is narrow."""
-    return alt.Legend(title=None, orient="top", columns=columns, labelLimit=160, offset=8, padding=0)
+    """Above the chart; two columns where names are long, and on a phone."""
+    return _legend(alt.ExprRef(f"width < 330 ? 2 : {columns}"))
+
+
+def _legend(columns: int | alt.ExprRef, label: str = "datum.label") -> alt.Legend:
+    return alt.Legend(
+        orient="top", columns=columns, labelLimit=150, labelExpr=label, offset=8, padding=0, symbolSize=60,
+        rowPadding=1,
+    )  # fmt: skip

@@ -6,7 +6,17 @@ import altair as alt
 import pandas as pd
 
 from onceq.wire.phases import VERDICTS
-from onceq_dashboard.charts import HEIGHT_PX, PADDING, PALETTE, hour_axis, hour_tip, legend, scale
+from onceq_dashboard.charts import (
+    HEIGHT_PX,
+    PADDING,
+    PALETTE,
+    group_legend,
+    hour_axis,
+    hour_tip,
+    legend,
+    scale,
+    words_legend,
+)
 from onceq_dashboard.latency import PARTS
 
 _ROW_PX = 26
@@ -22,7 +32,7 @@ def quantile(frame: pd.DataFrame, column: str, title: str, days: int) -> alt.Cha
     return chart.encode(
         x=alt.X("hour:T", title=None, axis=hour_axis(days)),
         y=alt.Y("seconds:Q", title="seconds", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5, labelFlush=False)),
-        color=alt.Color("group:N", scale=scale(groups, PALETTE), sort=groups, legend=legend(2)),
+        color=alt.Color("group:N", title="", scale=scale(groups, PALETTE), sort=groups, legend=group_legend(groups)),
         tooltip=[hour_tip(), alt.Tooltip("group:N", title=title), alt.Tooltip("seconds:Q", format=".3~f")],
     ).properties(height=HEIGHT_PX, padding=PADDING)
 
@@ -45,7 +55,7 @@ def _stacked(frame: pd.DataFrame, value: str, by: str, names: list[str], days: i
         .encode(
             x=alt.X("hour:T", timeUnit="yearmonthdatehours", title=None, axis=hour_axis(days)),
             y=alt.Y(f"sum({value}):Q", title=unit, axis=alt.Axis(tickCount=5, labelFlush=False, format="~s")),
-            color=alt.Color(f"{by}:N", scale=scale(names, PALETTE), sort=names, legend=legend(2)),
+            color=alt.Color(f"{by}:N", title="", scale=scale(names, PALETTE), sort=names, legend=words_legend()),
             order=alt.Order("rank:Q"),
             tooltip=[hour_tip(), alt.Tooltip(f"{by}:N"), alt.Tooltip(f"{value}:Q", format=form, title=unit)],
         )
@@ -66,7 +76,7 @@ def waterfall(frame: pd.DataFrame) -> alt.Chart:
             x=alt.X("from_s:Q", title="seconds", axis=alt.Axis(tickCount=6, labelFlush=False)),
             x2="to_s:Q",
             y=alt.Y("phase:N", title=None, sort=order, axis=alt.Axis(labelLimit=120, ticks=False, domain=False)),
-            color=alt.Color("part:N", scale=scale(names, colours), sort=names, legend=legend(2)),
+            color=alt.Color("part:N", title="", scale=scale(names, colours), sort=names, legend=legend(2)),
             tooltip=["phase:N", alt.Tooltip("seconds:Q", format=".3~f"), alt.Tooltip("part:N")],
         )
         .properties(height=_ROW_PX * len(frame) + 90, padding=PADDING)

@@ -5,7 +5,6 @@ Hours are in the reader's own zone, days are those of UTC, in which sums are kep
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -21,6 +20,7 @@ from onceq_dashboard.charts import (
     bar_px,
     blames,
     count_axis,
+    group_legend,
     hour_axis,
     legend,
     name_axis,
@@ -33,7 +33,6 @@ from onceq_dashboard.money import PARTS
 PART_COLOURS: Final = (PALETTE[0], OUTCOME_COLOURS[1], OUTCOME_COLOURS[0])
 """As `PARTS`: in answers, wasted, avoided."""
 LIMIT_COLOUR: Final = OUTCOME_COLOURS[1]
-_PROVIDER: Final = re.compile(r"[\w-]+/")
 _ROW_PX: Final = 30
 _AROUND_PX: Final = 72
 _CENTS: Final = "$.6~f"
@@ -46,7 +45,7 @@ def over_time(frame: pd.DataFrame, title: str, interval: str) -> alt.Chart:
     return chart.encode(
         x=_bars(interval),
         y=alt.Y("sum(usd):Q", title=None, axis=dollar_axis()),
-        color=alt.Color("group:N", scale=scale(groups, PALETTE), sort=groups, legend=_group_legend(groups)),
+        color=alt.Color("group:N", title="", scale=scale(groups, PALETTE), sort=groups, legend=group_legend(groups)),
         tooltip=[_from(interval), alt.Tooltip("group:N", title=title), _usd()],
     ).properties(height=HEIGHT_PX, padding=PADDING)
 
@@ -58,7 +57,7 @@ def parts_over_time(frame: pd.DataFrame, interval: str) -> alt.Chart:
         chart.encode(
             x=_bars(interval),
             y=alt.Y("sum(usd):Q", title=None, axis=dollar_axis()),
-            color=alt.Color("part:N", scale=scale(PARTS, PART_COLOURS), sort=list(PARTS), legend=legend()),
+            color=alt.Color("part:N", title="", scale=scale(PARTS, PART_COLOURS), sort=list(PARTS), legend=legend()),
             opacity=alt.condition("datum.part == 'avoided'", alt.value(0.55), alt.value(1.0)),
             order=alt.Order("rank:Q"),
             tooltip=[_from(interval), "part:N", _usd()],
@@ -79,7 +78,7 @@ def by_group(frame: pd.DataFrame, title: str) -> alt.Chart:
     return chart.encode(
         x=alt.X("sum(usd):Q", title=None, axis=dollar_axis()),
         y=alt.Y("group:N", title=None, sort=list(shown["group"]), axis=name_axis(), scale=row_scale()),
-        color=alt.Color("part:N", scale=scale(PARTS[:2], PART_COLOURS), legend=names_legend()),
+        color=alt.Color("part:N", title="", scale=scale(PARTS[:2], PART_COLOURS), legend=names_legend()),
         tooltip=[alt.Tooltip("group:N", title=title), "part:N", _usd()],
     ).properties(height=max(HEIGHT_PX, _ROW_PX * len(shown) + _AROUND_PX), padding=PADDING)
 
@@ -91,7 +90,7 @@ def waste(frame: pd.DataFrame) -> alt.Chart:
     return chart.encode(
         x=alt.X("usd:Q", title=None, axis=dollar_axis()),
         y=alt.Y("code:N", title=None, sort=list(shown["code"]), axis=name_axis(), scale=row_scale()),
-        color=alt.Color("blame:N", scale=blames(shown), legend=names_legend()),
+        color=alt.Color("blame:N", title="", scale=blames(shown), legend=names_legend()),
         tooltip=[alt.Tooltip("code:N", title="why"), "blame:N", _usd()],
     ).properties(height=HEIGHT_PX, padding=PADDING)
 
@@ -120,7 +119,7 @@ def job_costs(frame: pd.DataFrame, marks: Mapping[str, float]) -> alt.LayerChart
         .mark_rule(strokeWidth=2, strokeDash=[4, 3])
         .encode(
             x="usd:Q",
-            color=alt.Color("name:N", scale=scale(list(marks), (PALETTE[2], PALETTE[1])), legend=legend()),
+            color=alt.Color("name:N", title="", scale=scale(list(marks), (PALETTE[2], PALETTE[1])), legend=legend()),
             tooltip=["name:N", _usd()],
         )
     )
@@ -139,8 +138,8 @@ def forecast(frame: pd.DataFrame, limits: pd.DataFrame) -> alt.LayerChart:
             ),
             y=alt.Y("usd:Q", title=None, axis=dollar_axis()),
             color=alt.Color(
-                "line:N", scale=scale(("spent", "forecast", "budget"), (PALETTE[0], PALETTE[6], LIMIT_COLOUR)),
-                legend=legend(),
+                "line:N", title="", legend=legend(),
+                scale=scale(("spent", "forecast", "budget"), (PALETTE[0], PALETTE[6], LIMIT_COLOUR)),
             ),
             strokeDash=alt.condition("datum.line == 'spent'", alt.value([1, 0]), alt.value([5, 4])),
             tooltip=[alt.Tooltip("day:T", format="%a %d %b", title="until the end of"), "line:N", _usd()],
@@ -176,11 +175,3 @@ def _from(interval: str) -> alt.Tooltip:
     if interval == "hour":
         return alt.Tooltip("at:T", format="%a %d %b, %H:%M", title="hour from")
     return alt.Tooltip("at:T", timeUnit="utcyearmonthdate", format="%a %d %b", title="day (UTC)")
-
-
-def _group_legend(groups: list[str]) -> alt.Legend:
-    """Without the providers' names where the models' own are enough to tell them apart: a phone is narrow."""
-    own = {group.partition("/")[2] or group for group in groups}
-    plain = all(_PROVIDER.match(group) or "/" not in group for group in groups)
-    label = "slice(datum.label, indexof(datum.label, '/') + 1)" if plain and len(own) == len(groups) else "datum.label"
-    return alt.Legend(title=None, orient="top", columns=2, labelLimit=130, offset=8, padding=0, labelExpr=label)

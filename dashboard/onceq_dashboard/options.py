@@ -65,11 +65,17 @@ def _keyed(keys: Sequence[str]) -> str:
 STYLE: Final = f"""<style>
 [data-testid="stMetricValue"] {{font-variant-numeric: tabular-nums}}
 [data-testid="stLayoutWrapper"]:has(> .st-key-onceq_unseen) {{display: none}}
-[data-testid="stMainBlockContainer"] {{max-width: initial; min-width: 100%}}
-@media (min-width: 736px) {{[data-testid="stMainBlockContainer"] {{padding-left: 5rem; padding-right: 5rem}}}}
+#root [data-testid="stMainBlockContainer"] {{max-width: initial; min-width: 100%; padding-top: 5.5rem}}
+@media (min-width: 736px) {{
+  #root [data-testid="stMainBlockContainer"] {{padding-left: 5rem; padding-right: 5rem}}
+}}
 {_keyed(_CHOICES)} {{min-height: 63px}}
 {_keyed(_FIELDS)}, [data-testid="stForm"] [data-testid="stElementContainer"]:has([data-testid="stSkeleton"]) {{
   min-height: 68px}}
+@media (max-width: 500px) {{
+  .st-key-cost_by {{min-height: 103px}}
+  .st-key-cost_by [role="radiogroup"] {{flex-wrap: wrap}}
+}}
 </style>"""
 """What no option can say: digits keep their place as they change, and what comes later finds its place kept.
 

@@ -8,7 +8,7 @@ from typing import Any
 from playwright.sync_api import Page
 
 NOTE = """
-const noted = window.noted = {shifts: [], painted: null, numbers: null, whole: null};
+const noted = window.noted = {shifts: [], painted: null, numbers: null, ran: false, whole: null};
 const name = node => (node && (node.nodeType === 1 ? node : node.parentElement)?.closest('[data-testid]')?.innerText
   || '?').slice(0, 60);
 new PerformanceObserver(list => {
@@ -26,8 +26,9 @@ const look = () => {
   const there = [...document.querySelectorAll(numbers)].some(e => e.getBoundingClientRect().height > 0);
   if (there && noted.numbers === null) noted.numbers = performance.now();
   const run = document.querySelector('[data-testid=stApp]')?.dataset.testScriptState;
-  const whole = there && run === 'notRunning' && !document.querySelector('[data-testid=stSkeleton]')
-    && [...document.querySelectorAll('[data-testid=stVegaLiteChart]')].every(e => e.querySelector('canvas'));
+  noted.ran ||= there && run === 'notRunning';
+  const whole = noted.ran && !document.querySelector('[data-testid=stSkeleton]')
+    && [...document.querySelectorAll('[data-testid=stVegaLiteChart]')].every(e => e.querySelector('canvas, svg.marks'));
   noted.whole = whole ? noted.whole ?? performance.now() : null;
   requestAnimationFrame(look);
 };

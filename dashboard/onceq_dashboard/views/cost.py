@@ -70,7 +70,7 @@ class Shown:
 def show(door: Door) -> None:
     """The page; read when it is opened and at each click."""
     st.title("Cost", anchor=False)
-    with st.container(horizontal=True):
+    with st.grid(2, min_column_width=340, width=900):
         picked = st.segmented_control("Period", list(PERIODS), default="24 hours", required=True, key="cost_period")
         name = PERIODS[picked]
         title = st.segmented_control("By", list(GROUPS), default="Model", required=True, key="cost_by")

@@ -30,7 +30,7 @@ WORKER_COLUMNS: Final = {
     "providers": st.column_config.TextColumn("Serves"),
     "seen": st.column_config.TextColumn("Seen"),
 }
-_TALLEST_PX: Final = 250
+_TALLEST_PX: Final = 285
 _LANE, _BAND = "lanes_lane", "lanes_band"
 
 

@@ -38,7 +38,7 @@ NO_VERDICTS: Final = "No job of this time was slow or failed for a reason that i
 def show(door: Door) -> None:
     """The page; read when it is opened and at each click."""
     st.title("Latency", anchor=False)
-    with st.container(horizontal=True):
+    with st.grid(3, min_column_width=160, width=520):
         period = st.segmented_control("Period", list(PERIODS), default="24 hours", required=True, key="latency_period")
         split = st.segmented_control("By", list(SPLITS), default="Model", required=True, key="latency_by")
         quantile = st.segmented_control(

@@ -76,7 +76,7 @@ def _status_line(verdict: Verdict) -> None:
 def _numbers(stats: Stats, held: Lanes, door: Door) -> None:
     at = clock(stats.at.astimezone(parts.zone()))
     st.subheader(f"Now :gray[· {at}]", anchor=False)
-    parts.tiles([*_now(stats), _today(stats, door)], columns=8)
+    parts.tiles([*_now(stats), _today(stats, door)], columns=7)
     lanes.show(door, stats, held)
     simulated = parts.simulated_chosen(stats, "overview_kind")
     totals = stats.last_24h_simulated if simulated else stats.last_24h
@@ -108,9 +108,12 @@ def _answers(stats: Stats, totals: Totals, door: Door, *, simulated: bool) -> li
 def _now(stats: Stats) -> list[Tile]:
     letters = f", the oldest for {duration(stats.oldest_dead_letter_s)}" if stats.dead_letters else ""
     return [
-        Tile("Queued", count(stats.depth.queued), "Jobs that wait for a worker, delayed ones included."),
+        Tile(
+            "Queued", count(stats.depth.queued),
+            "Jobs that wait for a worker. Delayed are those of them that wait for a set time: a retry's, or their own.",
+            f"{count(stats.waiting_retry)} delayed" if stats.waiting_retry else None, "gray",
+        ),
         Tile("Running", count(stats.depth.running), "Jobs that a worker holds now."),
-        Tile("Delayed", count(stats.waiting_retry), "Queued jobs that wait for a set time: a retry's, or their own."),
         Tile("Oldest waiting", duration(stats.oldest_queued_s), "How long the oldest queued job has waited."),
         Tile("Dead letters", count(stats.dead_letters), f"Failed jobs that nobody has replayed yet{letters}."),
         Tile(

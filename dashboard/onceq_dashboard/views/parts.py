@@ -54,7 +54,7 @@ class Tile(NamedTuple):
 def tiles(row: Sequence[Tile], columns: int = 6) -> None:
     """Numbers side by side, as many as the screen has room for, two on a phone."""
     height = _TILE_PX + (_MARK_PX if any(tile.mark for tile in row) else 0)
-    with st.grid(columns, min_column_width=148):
+    with st.grid(columns, min_column_width=140):
         for tile in row:
             st.metric(
                 tile.label, tile.value.replace("$", r"\$"), tile.mark, tile.colour, delta_arrow="off", help=tile.help,
