@@ -111,6 +111,7 @@ def test_the_numbers_on_the_page_are_those_of_stats_and_of_the_simulator_s_meter
 def test_live_numbers_change_without_touching_the_rest_of_the_page(
     browser: Browser, dashboard: Dashboard, client: Client
 ) -> None:
+    client.submit(f"An answer, so that there are times. {FAST}").wait()
     client.submit(f"Cancelled before. {SLOW}").cancel()
     wait_until(lambda: client.stats().last_24h_simulated.cancelled, "a cause: then the page has all of its charts")
     with opened(browser, dashboard.url) as (page, seen):

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from onceq.wire import Health, Totals
+from onceq.wire import Health, Quantiles, Totals
 from onceq_dashboard.format import duration
 from tests.dashboard import worlds
 from tests.dashboard.conftest import Open
@@ -67,6 +67,16 @@ def test_every_chart_says_what_it_counts_and_over_which_time(open_page: Open) ->
         "**Jobs that ended**", "**Time to first token**", "**Spent by model**", "**Why jobs had no answer**",
     ]  # fmt: skip
     assert all("last 24 h" in t for t in about)
+
+
+def test_where_no_job_had_a_token_no_empty_chart_is_drawn(api: FakeApi, open_page: Open) -> None:
+    points = [p.model_copy(update={"totals": p.totals.model_copy(update={"ttft": Quantiles()})})
+              for p in worlds.make_hours(worlds.now(), 1)]  # fmt: skip
+    api.world.stats = worlds.make_stats(points)
+    page = open_page("overview")
+    assert "No job had a token in this time." in [c.value for c in page.caption]
+    assert [t.split("**")[1] for t in titles(page)][-3:-1] == ["Time to first token", "Spent by model"]
+    assert len(page.get("vega_lite_chart")) == 2, "jobs and money"
 
 
 def test_an_empty_queue_says_how_to_make_the_first_job_and_draws_nothing(api: FakeApi, open_page: Open) -> None:

@@ -76,7 +76,7 @@ def _status_line(verdict: Verdict) -> None:
 def _numbers(stats: Stats, held: Lanes, door: Door) -> None:
     at = clock(stats.at.astimezone(parts.zone()))
     st.subheader(f"Now :gray[· {at}]", anchor=False)
-    parts.tiles([*_now(stats), _today(stats, door)], columns=7)
+    parts.tiles([*_now(stats), _today(stats, door)], columns=7, live=True)
     lanes.show(door, stats, held)
     simulated = parts.simulated_chosen(stats, "overview_kind")
     totals = stats.last_24h_simulated if simulated else stats.last_24h
@@ -210,6 +210,9 @@ def _outcomes(points: list[CostPoint], stats: Stats) -> None:
 def _ttft(points: list[CostPoint], stats: Stats) -> None:
     frame = frames.ttft_by_hour(points, stats.at)
     with parts.card("Time to first token", "seconds, by hour, last 24 h"):
+        if not frame["tokens_seen"].sum():
+            st.caption("No job had a token in this time.")
+            return
         parts.chart(charts.ttft(frame), "chart_ttft", "Time to first token by hour, p50 and p95")
         parts.as_data(frame, "data_ttft")
 

@@ -51,9 +51,9 @@ class Tile(NamedTuple):
     colour: MarkColour = "orange"
 
 
-def tiles(row: Sequence[Tile], columns: int = 6) -> None:
-    """Numbers side by side, as many as the screen has room for, two on a phone."""
-    height = _TILE_PX + (_MARK_PX if any(tile.mark for tile in row) else 0)
+def tiles(row: Sequence[Tile], columns: int = 6, *, live: bool = False) -> None:
+    """Numbers side by side, as many as the screen has room for, two on a phone; live ones have room for a mark."""
+    height = _TILE_PX + (_MARK_PX if live or any(tile.mark for tile in row) else 0)
     with st.grid(columns, min_column_width=140):
         for tile in row:
             st.metric(
