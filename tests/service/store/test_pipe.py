@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import ssl
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +20,9 @@ from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import StoreError, StoreUnavailable
 from onceq_service.store._lua import Script
 from onceq_service.store._pipe import Pipe, connect
+from onceq_service.store._subscription import Subscription
+
+CERTIFICATE = Path(__file__).parents[1] / "providers" / "localhost.pem"
 
 
 @asynccontextmanager
@@ -120,3 +126,54 @@ def test_a_transport_that_was_closed_under_a_command_is_a_cut_like_any_other(red
             return cast("bytes", await pipe.command("PING"))
 
     assert uvloop.run(ask()) == b"PONG"
+
+
+@pytest.fixture(scope="module")
+def behind_tls(redis_server: EmbeddedRedis) -> Generator[str]:
+    """The same Redis behind TLS, in a loop of its own; its URL."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, commands = await asyncio.open_unix_connection(redis_server.socket)
+        await asyncio.gather(carry(reader, commands), carry(answers, writer))
+
+    async def serve(port: Future[int], over: Future[None]) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE)
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
+        port.set_result(server.sockets[0].getsockname()[1])
+        await asyncio.wrap_future(over)
+        server.close()
+
+    port, over = Future[int](), Future[None]()
+    thread = threading.Thread(target=lambda: asyncio.run(serve(port, over)))
+    thread.start()
+    yield f"rediss://127.0.0.1:{port.result(20)}/0?ssl_ca_certs={CERTIFICATE}"
+    over.set_result(None)
+    thread.join()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_redis_behind_tls_is_spoken_to_in_the_same_way(behind_tls: str, run: Callable[..., None]) -> None:
+    heard: list[bytes] = []
+
+    async def ask() -> None:
+        async with piped(behind_tls) as pipe:
+            assert await pipe.command("ECHO", "x" * 300_000) == b"x" * 300_000
+            fresh = asyncio.Event()
+            subscription = Subscription(connect(behind_tls, connections=1), heard.append, lambda _: fresh.set())
+            subscription.start()
+            subscription.join("news")
+            async with asyncio.timeout(20):
+                await fresh.wait()
+                await pipe.command("PUBLISH", "news", "hello")
+                await soon(lambda: pipe.command("EXISTS", "never-there") if not heard else asyncio.sleep(0, heard))
+            await subscription.stop()
+
+    run(ask())
+    assert heard == [b"hello"]
