@@ -40,12 +40,12 @@ class Marks:
 
     first: bytes
     end: bytes
-    failed: bytes
+    failed: tuple[bytes, ...]
 
 
 MARKS: Final[dict[Way, Marks]] = {
-    "direct": Marks(b'"delta":{"content"', b"data: [DONE]", b'"error"'),
-    "onceq": Marks(b"event: delta", b"event: succeeded", b"event: failed"),
+    "direct": Marks(b'"delta":{"content"', b"data: [DONE]", (b'"error"',)),
+    "onceq": Marks(b"event: delta", b"event: succeeded", (b"event: failed", b"event: expired")),
 }
 
 
@@ -152,7 +152,7 @@ class _Line(asyncio.Protocol):
             self._first = now
         if self._end is None or self._end.done():
             return
-        if marks.failed in seen:
+        if any(mark in seen for mark in marks.failed):
             self._end.set_exception(RuntimeError(f"the stream failed: {seen[-2000:]!r}"))
             return
         self._over = self._over or marks.end in seen

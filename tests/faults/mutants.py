@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LUA, WORKER, PROVIDERS = (f"service/onceq_service/{room}" for room in ("store/lua", "worker", "providers"))
+LUA, WORKER, PROVIDERS, STORE = (
+    f"service/onceq_service/{room}" for room in ("store/lua", "worker", "providers", "store")
+)
 MODEL = "tests/faults/test_model.py"
 SCHEDULING = "tests/faults/test_scheduling_model.py"
 CRASH = "tests/faults/test_crash.py"
@@ -20,6 +22,7 @@ RETRY = "tests/service/worker/test_retry.py"
 RELAY = "tests/service/worker/test_relay.py"
 BEAT = "tests/service/worker/test_heartbeat.py"
 BROKER = "tests/service/worker/test_broker.py"
+PIPE = "tests/service/store/test_pipe.py"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,26 @@ class Mutant:
 
 
 MUTANTS: Sequence[Mutant] = (
+    Mutant(
+        "G1 a break of the connection is no answer: what has none is asked once more", f"{STORE}/_pipe.py",
+        "self._waiting[:0] = once_more", "self._fail(why)", (PIPE,),
+    ),
+    Mutant(
+        "G1 a connection that breaks again is told", f"{STORE}/_pipe.py",
+        "if not one.again and one.answer", "if one.answer", (PIPE,),
+    ),
+    Mutant(
+        "G1 a Redis that is silent is told", f"{STORE}/_pipe.py",
+        "if due <= loop.time()", "if due <= 0", (PIPE,),
+    ),
+    Mutant(
+        "G1 a Redis that has forgotten our scripts is told them", f"{STORE}/_pipe.py",
+        "if unknown and one.script is not None", "if unknown and one.script is None", (PIPE,),
+    ),
+    Mutant(
+        "G6 a cut of the subscription loses nothing", f"{STORE}/_subscription.py",
+        'self._say("SUBSCRIBE", *self._wanted)', "self._wanted.clear()", ("tests/service/store/test_event_log.py",),
+    ),
     Mutant(
         "G1 an ended job is changed by nothing afterwards", f"{LUA}/finish.lua",
         "if job.fence ~= fence then return", "if job.fence ~= fence and not terminal(job.state or '') then return",
