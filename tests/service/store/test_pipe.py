@@ -27,11 +27,14 @@ CERTIFICATE = Path(__file__).parents[1] / "providers" / "localhost.pem"
 
 @asynccontextmanager
 async def piped(url: str, **settings: float) -> AsyncGenerator[Pipe]:
+    """A pipe; what never has an answer fails its test within twenty seconds."""
     pipe = Pipe(connect(url, connections=1), **settings)
     try:
-        yield pipe
+        async with asyncio.timeout(20):
+            yield pipe
     finally:
-        await pipe.close()
+        async with asyncio.timeout(20):
+            await pipe.close()
 
 
 async def test_each_command_gets_its_own_answer_however_many_share_the_connection(redis_server: EmbeddedRedis) -> None:
