@@ -20,7 +20,7 @@ from onceq_service.store.told import open_told_store, told
 from tests.conftest import check_lifetimes
 from tests.service.store.driver import admission
 
-JOBS, TENANT = 250, "default"
+JOBS, TENANT = 1_000, "default"  # with fewer, at some times of the day no job meets an incident
 DAY = timedelta(days=1)
 
 
