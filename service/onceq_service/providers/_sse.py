@@ -64,7 +64,7 @@ class SseSplitter:
             chunk = self._with_plain_ends(chunk)
         buffer = self._buffer
         if not buffer and chunk.startswith(b"data: ") and chunk.find(b"\n\n") == chunk.find(b"\n") == len(chunk) - 2:
-            return [chunk[6:-2]]  # one whole event of one line: most reads are just that
+            return [data] if (data := chunk[6:-2]) else []  # one whole event of one line: most reads are just that
         search_from = max(0, len(buffer) - 1)
         buffer += chunk
         end = buffer.rfind(b"\n\n", search_from)

@@ -14,7 +14,7 @@ from onceq_service.providers._stream import GarbageError
 
 STREAM = (
     ': a comment\n\nevent: a\ndata: {"text": "Grüße 🌍"}\n\nid: 7\ndata:no space\n\n'
-    "data: one\ndata: two\n\n\n\nretry: 5\n\ndata\n\ndata: last\n\n"
+    "data: one\ndata: two\n\n\n\nretry: 5\n\ndata\n\ndata: \n\ndata: last\n\n"
 )
 EVENTS = ['{"text": "Grüße 🌍"}'.encode(), b"no space", b"one\ntwo", b"last"]
 
@@ -31,6 +31,12 @@ def test_events_are_the_same_wherever_reads_end(line_end: str, at: list[int]) ->
     data = STREAM.replace("\n", line_end).encode()
     events = [event for chunk in cut(data, at) for event in splitter.feed(chunk)]
     assert events + splitter.rest() == EVENTS
+
+
+def test_events_are_the_same_when_each_is_a_read_of_its_own() -> None:
+    splitter = SseSplitter()
+    reads = [f"{event}\n\n".encode() for event in STREAM.split("\n\n")[:-1]]
+    assert [event for read in reads for event in splitter.feed(read)] == EVENTS
 
 
 def test_all_events_of_a_read_come_at_once() -> None:
