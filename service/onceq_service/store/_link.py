@@ -1,14 +1,14 @@
 """One connection to Redis that many share: opened by redis-py, then written to and read from here.
 
 Why: redis-py knows addresses, AUTH, TLS, databases and sockets, so it opens. But a command through it costs 75 us of
-CPU in its pool, pipeline and coroutines; bytes written at once and read by hiredis in the socket's own callback cost a
-tenth of that, and save two turns of the event loop a round trip (benchmarks/README.md).
+CPU in its pool, pipeline and coroutines, and turns of the event loop that its answer waits for; here bytes are written
+at once and read by hiredis in the socket's own callback (figures in benchmarks/README.md).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, cast
 
 import hiredis
@@ -25,6 +25,7 @@ pack = cast(
     "Callable[[tuple[Arg, ...]], bytes]",
     hiredis.pack_command,  # pyright: ignore[reportUnknownMemberType] - its stub does not say what it returns
 )
+"""A command as Redis takes it; raises TypeError, and ValueError for text that is no UTF-8."""
 
 
 class Link(asyncio.Protocol):
@@ -47,9 +48,9 @@ class Link(asyncio.Protocol):
         """Whether there is sense in writing to it."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def write(self, commands: Iterable[tuple[Arg, ...]]) -> None:
-        """Sends commands in one write; call only while it is `open`."""
-        cast("asyncio.Transport", self._transport).write(b"".join([pack(command) for command in commands]))
+    def write(self, commands: bytes) -> None:
+        """Sends what `pack` made; call only while it is `open`."""
+        cast("asyncio.Transport", self._transport).write(commands)
 
     def data_received(self, data: bytes) -> None:
         """asyncio's word for what came in."""

@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from onceq_service.store._link import Arg, Link, open_link
+from onceq_service.store._link import Arg, Link, open_link, pack
 from onceq_service.store._lua import Script
 from onceq_service.store.errors import StoreError, StoreFull, StoreUnavailable
 
@@ -73,7 +73,8 @@ def translate(exc: BaseException) -> StoreError:
 class _Asked:
     """A command that has no answer yet."""
 
-    args: tuple[Any, ...]
+    command: bytes
+    """As Redis takes it."""
     answer: asyncio.Future[Any] | None
     script: Script | None = None
     again: bool = False
@@ -105,9 +106,14 @@ class Pipe:
     def _ask(self, args: tuple[Any, ...], script: Script | None) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
+        try:
+            asked = _Asked(pack(args), answer, script)
+        except (TypeError, ValueError) as exc:  # before anything is sent: what follows must get its own answers
+            answer.set_exception(StoreError(f"a command for Redis can't be written: {exc}"))
+            return answer
         if not self._waiting:
             loop.call_soon(self.flush)
-        self._waiting.append(_Asked(args, answer, script))
+        self._waiting.append(asked)
         return answer
 
     def flush(self) -> None:
@@ -126,7 +132,7 @@ class Pipe:
         for one in asked:
             one.sent_at = now
         self._sent.extend(asked)
-        link.write([one.args for one in asked])
+        link.write(b"".join([one.command for one in asked]))
         if self._watch is None:
             self._watch = loop.call_later(self._timeout_s, self._look)
 
@@ -150,7 +156,7 @@ class Pipe:
         unknown = isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
         if unknown and one.script is not None and not one.loaded and self._link is not None:
             one.loaded = True
-            self._send(self._link, [_Asked(("SCRIPT", "LOAD", one.script.text), None), one])
+            self._send(self._link, [_Asked(pack(("SCRIPT", "LOAD", one.script.text)), None), one])
         else:
             settle(one.answer, reply)
 

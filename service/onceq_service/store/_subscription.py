@@ -10,7 +10,7 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from onceq_service.store._link import Link, open_link
+from onceq_service.store._link import Link, open_link, pack
 
 AGAIN_S = 0.1
 
@@ -58,7 +58,7 @@ class Subscription:
 
     def _say(self, word: str, *channels: str) -> None:
         if self._link is not None and self._link.open:
-            self._link.write([(word, *channels)])
+            self._link.write(pack((word, *channels)))
 
     async def _keep(self) -> None:
         while True:

@@ -52,6 +52,18 @@ async def test_an_error_is_the_answer_of_its_own_command_alone(redis_server: Emb
     assert "NO-SUCH-COMMAND" in str(wrong)
 
 
+@pytest.mark.parametrize("odd", ["half a \ud800", None])
+async def test_what_can_not_be_written_fails_alone_and_moves_no_other_answer(
+    redis_server: EmbeddedRedis, odd: Any
+) -> None:
+    async with piped(redis_server.url) as pipe:
+        asked = [pipe.command("ECHO", "a"), pipe.command("ECHO", odd), pipe.command("ECHO", "b")]
+        first, wrong, last = await asyncio.gather(*asked, return_exceptions=True)
+        assert await pipe.command("ECHO", "c") == b"c"
+    assert (first, last) == (b"a", b"b")
+    assert isinstance(wrong, StoreError)
+
+
 async def test_a_script_that_redis_has_forgotten_is_told_it_again(redis_server: EmbeddedRedis) -> None:
     text = "return ARGV[1]"
     script = Script("echo", text, "098e0f0d1448c0a81dafe820f66d460eb09263da", "value")
