@@ -29,6 +29,13 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.alone
 
 ROOT = Path(__file__).parents[2]
+BRIEF = """
+import sys, time
+for _ in sys.stdin:
+    end = time.process_time() + 0.002
+    while time.process_time() < end: pass
+    print('done', flush=True)
+"""
 BUSY = "import time\nwhile time.process_time() < 0.5: pass\nprint('done', flush=True)\ninput()"
 
 
@@ -132,6 +139,22 @@ def test_the_meter_counts_a_child_as_ours_and_by_its_role() -> None:
         child.communicate("\n")
     assert 0.3 < spent.cpu_s["child"] < 1, "its half second, without what it had used before"
     assert set(spent.cpu_s) == {"child"}
+
+
+def test_what_is_shorter_than_a_tick_of_proc_is_seen_each_time() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BRIEF], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        spent_s: list[float] = []
+        for _ in range(8):
+            meter = Meter({"child": child.pid})
+            child.stdin.write("\n")
+            assert child.stdout.readline() == "done\n"
+            spent_s.append(meter.spent().cpu_s["child"])
+        child.stdin.close()
+    assert min(spent_s) >= 0.002, "it uses as much before it answers"
 
 
 def test_a_report_tells_the_median_of_each_case() -> None:
