@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from onceq import Client
 from onceq_dashboard.format import count, duration, usd
+from onceq_dashboard.views.parts import ROW_PX
 from tests.dashboard import worlds
 from tests.dashboard.browser import Dashboard, Scheme, chromium, opened, running_dashboard, tile
 from tests.dashboard.fake_api import KEY, FakeApi, serving
@@ -238,6 +239,39 @@ def test_older_pages_stand_still_and_the_first_is_live_again(
         asked = len(fake.seen)
         wait_until(lambda: len(fake.seen) > asked + 1, "the first page to be read again by itself")
         assert not seen.errors
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_row_of_an_older_page_opens_its_job_at_the_first_click_or_tap(
+    browser: Browser, beside: Dashboard, fake: FakeApi, width: int
+) -> None:
+    fake.world = worlds.busy()
+    with opened(browser, beside.url, width=width) as (page, seen):
+        sign_in(page, f"{beside.url}/jobs")
+        for number in (2, 3):
+            page.get_by_role("button", name="Older").click()
+            expect(page.get_by_text(f"Page {number} · ")).to_be_visible()
+        page.wait_for_timeout(700)  # clicks just after rows have moved are not meant for them (SETTLE_S)
+        pick_row(page, 4, touch=width < 500)
+        page.wait_for_url(f"**/jobs?job={fake.world.jobs[50 + 4].id}")
+        expect(page.get_by_text("Cost lines")).to_be_visible()
+        assert not seen.errors
+
+
+def pick_row(page: Page, number: int, *, touch: bool) -> None:
+    """As a hand does. The grid overlooks a click of a mouse that has not moved over it, which no hand can do."""
+    table = page.get_by_test_id("stDataFrame")
+    table.locator("canvas").first.scroll_into_view_if_needed()
+    page.get_by_role("heading", name="Jobs", exact=True).scroll_into_view_if_needed()
+    box = table.bounding_box()
+    assert box is not None
+    x, y = box["x"] + 150, box["y"] + ROW_PX * (number + 1.5)
+    if touch:
+        page.touchscreen.tap(x, y)
+    else:
+        page.mouse.move(x, y - ROW_PX)
+        page.mouse.move(x, y, steps=5)
+        page.mouse.click(x, y)
 
 
 def test_signing_in_refuses_a_wrong_key_and_takes_a_right_one(browser: Browser, beside: Dashboard) -> None:
