@@ -1,7 +1,7 @@
 """Ledger rows as a table: the columns, CSV that a spreadsheet can open without running it, and Parquet.
 
-The service writes the same CSV (`GET /v1/ledger.csv`). Parquet is written where it is kept, by pyarrow (extra
-`export`), so that no API process spends its CPU and memory on it.
+The service writes the same CSV and Parquet (`GET /v1/ledger.csv`, `/v1/ledger.parquet`). Parquet is pyarrow's (extra
+`export`), which is imported when it is first asked for.
 """
 
 from __future__ import annotations
@@ -108,6 +108,13 @@ def arrow_table(entries: Iterable[LedgerEntry]) -> Any:
         for entry in entries
     ]
     return _pyarrow().Table.from_pylist(rows, schema=parquet_schema())
+
+
+def parquet_bytes(entries: Iterable[LedgerEntry]) -> bytes:
+    """A whole Parquet file of the rows, the same bytes for the same rows. Raises ConfigurationError without pyarrow."""
+    table, out = arrow_table(entries), io.BytesIO()
+    import_module("pyarrow.parquet").write_table(table, out)
+    return out.getvalue()
 
 
 def _pyarrow() -> Any:

@@ -24,7 +24,7 @@ from onceq.errors import ConfigurationError
 from onceq.export import COLUMNS, csv_text
 from onceq_service.cli.export_file import last_csv_row, update
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from tests.stack import Stack, running_stack
+from tests.stack import API, Stack, running_stack, start, url_printed_by
 
 MODEL = "openai/gpt-4o-mini"
 PRICES = """
@@ -129,27 +129,80 @@ def test_an_export_over_connections_that_break_has_every_row_once(client: Client
     assert [row.job for row in rows] == jobs
 
 
-def test_the_same_range_gives_the_same_bytes_once_it_has_passed(client: Client, stack: Stack, tenant: str) -> None:
-    for _ in range(3):
-        pay(client)
-    end = client.stats().at
-    asked = {"since": (end - timedelta(hours=1)).isoformat(), "until": end.isoformat(), "limit": "2"}
+def files(stack: Stack, tenant: str, kind: str, **asked: str) -> list[bytes]:
+    """What GET /v1/ledger.<kind> answers, page by page."""
     headers = {"authorization": f"Bearer {stack.key(tenant, 'read')}"}
+    with httpx2.Client(base_url=stack.url, headers=headers, timeout=60) as http:
+        answer = http.get(f"/v1/ledger.{kind}", params=asked).raise_for_status()
+        found = [answer.content]
+        while (link := answer.links.get("next")) is not None:
+            answer = http.get(str(link["url"])).raise_for_status()
+            found.append(answer.content)
+        assert answer.headers["content-disposition"] == f'attachment; filename="ledger.{kind}"'
+    return found
 
-    def export() -> bytes:
-        with httpx2.Client(base_url=stack.url, headers=headers) as http:
-            answer = http.get("/v1/ledger.csv", params=asked)
-            body = answer.content
-            while (link := answer.links.get("next")) is not None:
-                answer = http.get(str(link["url"]))
-                body += answer.content
-            return body
 
-    before = export()
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_the_same_range_gives_the_same_bytes_once_it_has_passed(
+    client: Client, stack: Stack, tenant: str, kind: str
+) -> None:
+    jobs = [pay(client) for _ in range(3)]
+    end = client.stats().at
+    asked = {"since": (end - timedelta(hours=1)).isoformat(), "until": end.isoformat()}
+    before = files(stack, tenant, kind, **asked, limit="2")
     pay(client)
-    assert export() == before
-    assert len(rows_of(before.decode())) == 3
-    assert onceq(stack, tenant, "--since", asked["since"], "--until", asked["until"]).encode() == before
+    assert files(stack, tenant, kind, **asked, limit="2") == before
+    assert len(before) == 2
+    if kind == "csv":
+        assert [row["job_id"] for row in rows_of(b"".join(before).decode())] == jobs
+        assert onceq(stack, tenant, "--since", asked["since"], "--until", asked["until"]).encode() == b"".join(before)
+
+
+def test_the_parquet_of_the_api_is_that_of_the_command(
+    client: Client, stack: Stack, tenant: str, tmp_path: Path
+) -> None:
+    for n in range(3):
+        pay(client, user=f"=SUM({n})", labels={"step": "@one"})
+    whole, folder = tmp_path / "whole.parquet", tmp_path / "pages"
+    onceq(stack, tenant, "--out", str(whole))
+    folder.mkdir()
+    for n, page in enumerate(files(stack, tenant, "parquet", limit="2")):
+        (folder / f"{n}.parquet").write_bytes(page)
+    assert read_parquet(folder) == read_parquet(whole), "a folder of pages is one table"
+    assert [row["user"] for row in read_parquet(folder)] == [f"=SUM({n})" for n in range(3)]
+
+
+def test_an_empty_ledger_is_an_empty_table_with_its_columns(stack: Stack, tenant: str, tmp_path: Path) -> None:
+    path = tmp_path / "empty.parquet"
+    [body] = files(stack, tenant, "parquet")
+    path.write_bytes(body)
+    assert read_parquet(path) == []
+    assert import_module("pyarrow.parquet").read_schema(path).names == list(COLUMNS)
+
+
+def test_pyarrow_is_loaded_by_a_process_that_is_asked_for_parquet_and_its_absence_is_a_sentence(
+    redis_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    with running_stack(redis_server, workers=1) as stack:
+        maps = Path(f"/proc/{stack.api.popen.pid}/maps")
+        files(stack, "t", "csv")
+        assert "libarrow" not in maps.read_text()
+        files(stack, "t", "parquet")
+        assert "libarrow" in maps.read_text()
+        headers = {"authorization": f"Bearer {stack.key('t', 'read')}"}
+        (tmp_path / "pyarrow.py").write_text("raise ImportError('not installed')\n")
+        env = stack.env | {"PYTHONPATH": str(tmp_path)}
+        without = start([sys.executable, "-c", f"{API}\n"], env, tmp_path / "without.log")
+        try:
+            problem, as_csv = (
+                httpx2.get(f"{url_printed_by(without)}/v1/ledger.{kind}", headers=headers)
+                for kind in ("parquet", "csv")
+            )
+        finally:
+            without.stop()
+        assert (problem.status_code, problem.json()["code"]) == (501, "parquet_unavailable")
+        assert "/v1/ledger.csv" in problem.json()["detail"]
+        assert as_csv.status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

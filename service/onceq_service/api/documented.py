@@ -25,6 +25,7 @@ _WHY: Final[dict[int, str]] = {
     413: "The body is too large.",
     415: "The body is not sent as application/json.",
     422: "Not valid: `errors` says where. Or `unknown_model`, `provider_not_served`, `idempotency_key_reused`.",
+    501: "This process has no pyarrow: `parquet_unavailable`.",
     503: "Redis is away or full; nothing was stored. Try again after Retry-After seconds.",
 }
 _RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}

@@ -1,6 +1,6 @@
-"""GET /v1/ledger and /v1/ledger.csv: a tenant's rows by time, in pages; the same range gives the same bytes again.
+"""GET /v1/ledger, /v1/ledger.csv, /v1/ledger.parquet: a tenant's rows by time, in pages.
 
-Parquet is not written here: `onceq export` makes it from these pages, where it is kept.
+The same range gives the same bytes again. pyarrow is imported by a process that is asked for Parquet, and by no other.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from onceq.export import csv_text
+from onceq.errors import ConfigurationError
+from onceq.export import csv_text, parquet_bytes
 from onceq.wire import LedgerEntry, LedgerPage
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Reader
-from onceq_service.api.problems import invalid_field
+from onceq_service.api.problems import Refused, invalid_field
 from onceq_service.api.service import In, Service
 from onceq_service.api.stats import time_of
 from onceq_service.pricing import Tariff, cost_at
@@ -46,14 +47,22 @@ class LedgerQuery(BaseModel):
 
 
 Asked = Annotated[LedgerQuery, Query()]
-CSV: Final[doc.Responses] = {
-    200: {
-        "description": "Rows as CSV. The first page begins with the names of the columns; the pages put together are "
-        "one file.",
-        "content": {"text/csv": {"schema": {"type": "string"}}},
-        "headers": {"Link": {"schema": {"type": "string"}, "description": 'The next page, rel="next".'}},
-    }
-}
+PARQUET_TYPE: Final = "application/vnd.apache.parquet"
+
+
+def _file(description: str, media_type: str, schema: dict[str, str]) -> doc.Responses:
+    link = {"schema": {"type": "string"}, "description": 'The next page, rel="next".'}
+    return {200: {"description": description, "content": {media_type: {"schema": schema}}, "headers": {"Link": link}}}
+
+
+CSV: Final = _file(
+    "Rows as CSV. The first page begins with the names of the columns; the pages put together are one file.",
+    "text/csv", {"type": "string"},
+)  # fmt: skip
+PARQUET: Final = _file(
+    "Rows as Parquet: each page is a whole file, and a folder of them is read as one table.",
+    PARQUET_TYPE, {"type": "string", "format": "binary"},
+)  # fmt: skip
 
 
 @router.get("/v1/ledger", responses=doc.problems(401, 403, 422, 503))
@@ -66,12 +75,30 @@ async def get_rows(service: In, key: Reader, query: Asked) -> LedgerPage:
 async def get_csv(service: In, key: Reader, query: Asked) -> Response:
     """The same as CSV. A text that a spreadsheet would run as a formula has an apostrophe before it."""
     page = await _page(service, key, query)
-    headers = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="ledger.csv"'}
+    text = csv_text(page.entries, head=query.cursor is None)
+    return Response(text, 200, _headers("ledger.csv", query, page), media_type="text/csv")
+
+
+@router.get("/v1/ledger.parquet", response_class=Response, responses=PARQUET | doc.problems(401, 403, 422, 501, 503))
+async def get_parquet(service: In, key: Reader, query: Asked) -> Response:
+    """The same as Parquet. Texts are as they were sent, since nothing runs them."""
+    page = await _page(service, key, query)
+    try:
+        body = await asyncio.to_thread(parquet_bytes, page.entries)
+    except ConfigurationError as exc:
+        detail = "This API process has no pyarrow, which the extra `export` installs. Ask for /v1/ledger.csv instead."
+        raise Refused("parquet_unavailable", detail) from exc
+    return Response(body, 200, _headers("ledger.parquet", query, page), media_type=PARQUET_TYPE)
+
+
+def _headers(name: str, query: LedgerQuery, page: LedgerPage) -> dict[str, str]:
+    """Where the next page is, if there is one: up to the time of the first, whatever was booked since."""
+    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}"'}
     if page.next_cursor is not None:
         rest = query.model_copy(update={"cursor": page.next_cursor, "until": page.until})
         asked = urlencode(rest.model_dump(mode="json", exclude_none=True))
-        headers["Link"] = f'</v1/ledger.csv?{asked}>; rel="next"'
-    return Response(csv_text(page.entries, head=query.cursor is None), 200, headers, media_type="text/csv")
+        headers["Link"] = f'</v1/{name}?{asked}>; rel="next"'
+    return headers
 
 
 async def _page(service: Service, key: ApiKey, query: LedgerQuery) -> LedgerPage:
