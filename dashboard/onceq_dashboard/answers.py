@@ -123,10 +123,12 @@ def to_blame(totals: Totals) -> Answer:
     if not found:
         return Answer(question, "Nobody: no job was slow or failed for a known reason.")
     worst = max(VERDICTS, key=lambda verdict: totals.verdicts.get(verdict, 0))
-    most = share(totals.verdicts[worst], found)
+    most = totals.verdicts[worst]
+    part = f"Of these {share(most, found)}" if most < found else "All of these" if found > 1 else "Of this one"
     return Answer(
         question,
-        f"{count(found)} of {some(ended, 'job')} were slow or failed. Of these {most}: {VERDICT_WORDS[worst]}.",
+        f"{count(found)} of {some(ended, 'job')} {'was' if found == 1 else 'were'} slow or failed. {part}: "
+        f"{VERDICT_WORDS[worst]}.",
         found > SLOW_SHARE * ended,
     )
 

@@ -24,6 +24,8 @@ P50, P95 = PALETTE[0], PALETTE[1]
 BLAME_COLOURS: Final = ("#e25812", "#9b6b3b", "#8d43b1", "#4c7ef3", "#5f42f0", "#2a6f58", "#7f8896")
 TOP_GROUPS: Final = 12
 _PROVIDER: Final = re.compile(r"[\w-]+/")
+_LABEL_PX, _LETTER_PX, _SYMBOL_PX = 150, 6.3, 26
+"""How wide a legend's words may be, a letter of them is, and what stands beside them."""
 PADDING: Final = {"left": 2, "right": 8, "top": 0, "bottom": 0}
 
 
@@ -118,12 +120,26 @@ def group_legend(groups: Sequence[str]) -> alt.Legend:
     own = {group.partition("/")[2] or group for group in groups}
     plain = all(_PROVIDER.match(group) or "/" not in group for group in groups)
     label = "slice(datum.label, indexof(datum.label, '/') + 1)" if plain and len(own) == len(groups) else "datum.label"
-    return _legend(alt.ExprRef("width < 420 ? 2 : 3"), label)
+    shown = [group.partition("/")[2] or group for group in groups] if "slice" in label else groups
+    return _legend(_fitting(shown), label)
 
 
-def words_legend() -> alt.Legend:
-    """Names of the wire as words."""
-    return _legend(alt.ExprRef("width < 420 ? 2 : 3"), "replace(datum.label, '_', ' ')")
+def words_legend(names: Sequence[str]) -> alt.Legend:
+    """Names of the wire as words; as many a row as fit."""
+    return _legend(_fitting(names), "replace(datum.label, '_', ' ')")
+
+
+def _fitting(names: Sequence[str]) -> alt.ExprRef:
+    """How many columns there is room for, each as wide as its longest name: what has no room would be cut off."""
+    words = "1"
+    for columns in range(2, len(names) + 1):
+        words = f"width >= {_legend_px(names, columns)} ? {columns} : {words}"
+    return alt.ExprRef(words)
+
+
+def _legend_px(names: Sequence[str], columns: int) -> int:
+    longest = [max(len(name) for name in names[at::columns]) for at in range(columns)]
+    return round(sum(min(_LABEL_PX, _LETTER_PX * letters) + _SYMBOL_PX for letters in longest))
 
 
 def names_legend() -> alt.Legend:
@@ -138,6 +154,6 @@ def legend(columns: int = 4) -> alt.Legend:
 
 def _legend(columns: int | alt.ExprRef, label: str = "datum.label") -> alt.Legend:
     return alt.Legend(
-        orient="top", columns=columns, labelLimit=150, labelExpr=label, offset=8, padding=0, symbolSize=60,
-        rowPadding=1,
+        orient="top", columns=columns, labelLimit=_LABEL_PX, labelExpr=label, offset=8, padding=0, symbolSize=60,
+        symbolStrokeWidth=2, rowPadding=1,
     )  # fmt: skip

@@ -99,8 +99,10 @@ def factor(ratio: float | None) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """A part in per cent of the whole; `DASH` when there is no whole."""
-    return DASH if not whole else f"{100 * part / whole:.1f} %"
+    """A part in per cent of the whole; `DASH` when there is no whole. What is there is never "0.0 %"."""
+    if not whole:
+        return DASH
+    return "< 0.1 %" if 0 < part / whole < 0.0005 else f"{100 * part / whole:.1f} %"
 
 
 def change(now: float, before: float) -> str | None:

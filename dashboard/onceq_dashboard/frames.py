@@ -246,8 +246,8 @@ def lane_state(lane: LaneInfo, now: datetime) -> str:
 
 def _limits(lane: LaneInfo) -> str:
     named = {
-        "requests_per_minute": "requests/min", "input_tokens_per_minute": "tokens in/min",
-        "output_tokens_per_minute": "tokens out/min", "concurrency": "at once",
+        "requests_per_minute": "requests/min", "input_tokens_per_minute": "in/min",
+        "output_tokens_per_minute": "out/min", "concurrency": "at once",
     }  # fmt: skip
     limits = lane.learned_limits | lane.limits
     return ", ".join(f"{count(n)} {named.get(name, name)}" for name, n in limits.items()) or DASH

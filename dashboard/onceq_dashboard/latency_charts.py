@@ -10,10 +10,10 @@ from onceq_dashboard.charts import (
     HEIGHT_PX,
     PADDING,
     PALETTE,
+    count_axis,
     group_legend,
     hour_axis,
     hour_tip,
-    legend,
     scale,
     words_legend,
 )
@@ -49,13 +49,14 @@ def verdicts(frame: pd.DataFrame, days: int) -> alt.Chart:
 
 def _stacked(frame: pd.DataFrame, value: str, by: str, names: list[str], days: int, form: str) -> alt.Chart:
     unit = "seconds a job" if value == "seconds" else "jobs"
+    axis = alt.Axis(tickCount=5, labelFlush=False, format="~s") if value == "seconds" else count_axis()
     return (
         alt.Chart(frame)
         .mark_bar()
         .encode(
             x=alt.X("hour:T", timeUnit="yearmonthdatehours", title=None, axis=hour_axis(days)),
-            y=alt.Y(f"sum({value}):Q", title=unit, axis=alt.Axis(tickCount=5, labelFlush=False, format="~s")),
-            color=alt.Color(f"{by}:N", title="", scale=scale(names, PALETTE), sort=names, legend=words_legend()),
+            y=alt.Y(f"sum({value}):Q", title=unit, axis=axis),
+            color=alt.Color(f"{by}:N", title="", scale=scale(names, PALETTE), sort=names, legend=words_legend(names)),
             order=alt.Order("rank:Q"),
             tooltip=[hour_tip(), alt.Tooltip(f"{by}:N"), alt.Tooltip(f"{value}:Q", format=form, title=unit)],
         )
@@ -76,7 +77,7 @@ def waterfall(frame: pd.DataFrame) -> alt.Chart:
             x=alt.X("from_s:Q", title="seconds", axis=alt.Axis(tickCount=6, labelFlush=False)),
             x2="to_s:Q",
             y=alt.Y("phase:N", title=None, sort=order, axis=alt.Axis(labelLimit=120, ticks=False, domain=False)),
-            color=alt.Color("part:N", title="", scale=scale(names, colours), sort=names, legend=legend(2)),
+            color=alt.Color("part:N", title="", scale=scale(names, colours), sort=names, legend=words_legend(names)),
             tooltip=["phase:N", alt.Tooltip("seconds:Q", format=".3~f"), alt.Tooltip("part:N")],
         )
         .properties(height=_ROW_PX * len(frame) + 90, padding=PADDING)

@@ -13,10 +13,10 @@ PATHS: Final = ("", "jobs", "failures", "latency", "cost", "budgets", "keys")
 
 COLOURS: Final = {
     "light": {
-        "primaryColor": "#3563e9",
+        "primaryColor": "#2f5ce0",
         "backgroundColor": "#ffffff",
         "secondaryBackgroundColor": "#f4f6fa",
-        "textColor": "#18202f",
+        "textColor": "#0f1626",
         "borderColor": "#dfe4ec",
         "linkColor": "#2a50c4",
         "codeBackgroundColor": "#f4f6fa",
@@ -65,6 +65,11 @@ def _keyed(keys: Sequence[str]) -> str:
 STYLE: Final = f"""<style>
 [data-testid="stMetricValue"] {{font-variant-numeric: tabular-nums}}
 [data-testid="stLayoutWrapper"]:has(> .st-key-onceq_unseen) {{display: none}}
+#root [data-testid="stCaptionContainer"] {{opacity: 0.8}}
+#root [data-testid^="stBaseButton-primary"], #root [data-testid="stMultiSelectTagsContainer"] [data-tag] {{
+  color: light-dark(#ffffff, #11151d)}}
+[data-testid="stElementToolbarButton"]:has([aria-label="Download as CSV"]) {{display: none}}
+@media (hover: none) {{ [data-testid="stDataFrame"] [data-testid="stElementToolbar"] {{display: none}} }}
 #root [data-testid="stMainBlockContainer"] {{max-width: initial; min-width: 100%; padding-top: 5.5rem}}
 @media (min-width: 736px) {{
   #root [data-testid="stMainBlockContainer"] {{padding-left: 5rem; padding-right: 5rem}}
@@ -80,6 +85,9 @@ STYLE: Final = f"""<style>
 """What no option can say: digits keep their place as they change, and what comes later finds its place kept.
 
 The page is as wide from the start as it will be told to be, and a field with its label as high as it will be drawn.
+Captions and what stands on the first colour have the contrast of text. Streamlit's own download of a table is gone, as
+it does not guard against spreadsheet formulas; on a touch screen the buttons of a table would always lie on the words
+above it.
 """
 
 

@@ -55,7 +55,7 @@ def judge(stats: Stats, health: Health, lanes: Lanes, history: Sequence[Sample] 
 
 ALL_WELL: Final = (
     f"Accepted jobs are safe, workers are alive, no job has waited {duration(OLDEST_WAITING_S)}, and fewer than "
-    f"{FAILED_SHARE:.0%} of the jobs that ended in the last hour or two failed."
+    f"{100 * FAILED_SHARE:.0f} % of the jobs that ended in the last hour or two failed."
 )
 """What `ok` says: no more than what `judge` has looked at."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import altair as alt
@@ -65,6 +66,39 @@ def test_a_legend_names_the_provider_where_the_model_s_name_alone_would_be_two()
     assert "slice" in label("openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", frames.OTHER)
     assert label("openai/gpt-4o-mini", "azure/gpt-4o-mini") == "datum.label"
     assert label("<b>x</b>") == "datum.label"
+
+
+PHONE_PX, DESK_PX = 265, 580
+"""How wide the plot of such a chart is on a phone, and of one of two on a desk."""
+MODELS = (
+    "claude-sonnet-4-5",
+    "gpt-4o",
+    "gpt-5",
+    "claude-haiku-4-5",
+    "gpt-4o-mini",
+    "amazon.nova-pro-v1:0",
+    "all others",
+)
+
+
+def columns_of(legend: dict[str, Any], width: int) -> int:
+    """What the browser makes of "width >= 600 ? 3 : width >= 300 ? 2 : 1"."""
+    *cases, last = legend["columns"]["expr"].split(" : ")
+    fitting = (re.fullmatch(r"width >= (\d+) \? (\d+)", case) for case in cases)
+    return next((int(case[2]) for case in fitting if case and width >= int(case[1])), int(last))
+
+
+@pytest.mark.parametrize("width", [PHONE_PX, DESK_PX, 2000])
+@pytest.mark.parametrize("names", [MODELS, ("v" * 400, "w" * 400), ("a", "b"), ("one",)])
+def test_a_legend_has_as_many_columns_as_fit_and_no_more(names: tuple[str, ...], width: int) -> None:
+    frame = pd.DataFrame({"at": [AT] * len(names), "group": names, "usd": [1.0] * len(names)})
+    columns = columns_of(spec(money_charts.over_time(frame, "Model", "hour"))["encoding"]["color"]["legend"], width)
+
+    def needed(columns: int) -> float:
+        return sum(min(150, 6.2 * max(map(len, names[at::columns]))) + 15 for at in range(columns))
+
+    assert columns == 1 or needed(columns) <= width
+    assert columns == len(names) or needed(columns + 1) > 0.8 * width
 
 
 def test_a_blame_keeps_its_colour_whatever_else_there_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -44,7 +45,13 @@ def test_a_period_is_compared_with_the_one_before(api: FakeApi, open_page: Open)
     assert marks(page)["Spent"] == change(now, before)
     table = tables(page)[-1]
     assert table["before_usd"].sum() == pytest.approx(before / 1e9)
-    assert (table["spent_usd"] / table["before_usd"] - 1).tolist() == pytest.approx(table["change"].tolist())
+    assert (100 * table["spent_usd"] / table["before_usd"] - 100).tolist() == pytest.approx(table["change"].tolist())
+
+
+def test_numbers_of_a_column_have_as_many_decimals(open_page: Open) -> None:
+    columns = json.loads(open_page("cost").dataframe[-1].proto.columns)
+    formats = {columns[name]["label"]: columns[name]["type_config"]["format"] for name in ("spent_usd", "change")}
+    assert formats == {"Spent, $": "%.6f", "Change, %": "%+.1f"}
 
 
 CHARTS = ("spent_over_time", "spent_by_model", "paid_wasted_avoided", "wasted_by_reason", "job_costs", "forecast")

@@ -6,11 +6,13 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from onceq_dashboard import frames
 from onceq_dashboard.format import usd
+from onceq_dashboard.views import parts
 from tests.dashboard import golden, worlds
 from tests.dashboard.conftest import Open
 from tests.dashboard.fake_api import FakeApi
@@ -104,6 +106,13 @@ def test_a_filter_that_fits_nothing_says_so(letters: FakeApi, open_page: Open) -
     page.selectbox(key="failures_model").select(worlds.MODELS[1]).run()
     assert callouts(page) == ["No dead letter fits these filters."]
     assert len(page.get("vega_lite_chart")) == 1, "the causes stay"
+
+
+def test_few_letters_leave_no_empty_rows_and_many_are_scrolled() -> None:
+    def high(letters: int) -> int:
+        return parts.at_most(420, pd.DataFrame({"job": ["job_1"] * letters}))
+
+    assert [high(letters) for letters in (1, 2, 100)] == [72, 107, 420]
 
 
 def test_without_a_dead_letter_the_page_says_that_this_is_good(api: FakeApi, open_page: Open) -> None:

@@ -84,6 +84,7 @@ def test_counts_are_exact_below_ten_thousand(number: int, text: str) -> None:
 
 def test_shares_and_factors_say_when_there_is_nothing_to_divide_by() -> None:
     assert (fmt.share(1, 3), fmt.share(0, 0)) == ("33.3 %", "—")
+    assert (fmt.share(1, 1999), fmt.share(1, 2001), fmt.share(0, 2001)) == ("0.1 %", "< 0.1 %", "0.0 %")
     assert (fmt.factor(2.8), fmt.factor(None)) == ("2.80×", "—")
     assert (fmt.some(1, "job"), fmt.some(2, "job"), fmt.some(2, "process", "processes")) == (
         "1 job",

@@ -75,6 +75,18 @@ def test_every_chart_fits_the_schema_and_holds_its_data(name: str) -> None:
     assert next(iter(CHARTS[name].to_dict()["datasets"].values()))
 
 
+def test_an_axis_of_jobs_has_whole_numbers_of_them() -> None:
+    axis = CHARTS["verdicts"].to_dict()["encoding"]["y"]["axis"]
+    assert axis["tickMinStep"] == 1
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_times_of_the_simulator_are_called_so(api: FakeApi, open_page: Open, *, simulated: bool) -> None:
+    api.world = worlds.simulated() if simulated else worlds.busy()
+    said = [caption.value for caption in open_page("latency").caption]
+    assert any("How long the built-in simulator took" in words for words in said) == simulated
+
+
 def test_the_page_has_either_quantile_by_model_phases_and_verdicts(open_page: Open) -> None:
     page = open_page("latency")
     assert titles(page) == ["ttft p95", "Total p95", "Where the time goes", "Who is to blame"]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onceq.wire import NANO, BudgetAlert, BudgetUse, CostPoint, Totals
+from onceq.wire.phases import Verdict
 from onceq_dashboard import answers, budgets, frames, money, periods
 from onceq_dashboard.forecast import Forecast, forecast, lines
 from tests.dashboard import golden, worlds
@@ -170,3 +171,15 @@ def test_a_budget_says_what_was_passed_and_refused_and_when() -> None:
     waiting = worlds.make_budget(use=BudgetUse(alerts=told[2:]))
     assert budgets.alerted(waiting, UTC, simulated=False) == "no room for a further call since 20 Nov, 10:30"
     assert budgets.alerted(refusing, UTC, simulated=True) is None
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "words"),
+    [
+        ({"queue": 1}, "1 of 40 jobs was slow or failed. Of this one: queue: too few workers, or our own limits."),
+        ({"budget": 2}, "2 of 40 jobs were slow or failed. All of these: a budget."),
+        ({"budget": 1, "our_code": 3}, "4 of 40 jobs were slow or failed. Of these 75.0 %: our code."),
+    ],
+)
+def test_who_is_to_blame_is_a_sentence_for_one_job_and_for_more(verdicts: dict[Verdict, int], words: str) -> None:
+    assert answers.to_blame(Totals(succeeded=40, verdicts=verdicts)).words == words

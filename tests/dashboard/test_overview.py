@@ -47,8 +47,8 @@ def test_one_look_takes_one_reading_of_each_kind(api: FakeApi, open_page: Open) 
 def test_all_is_well_says_no_more_than_was_looked_at(open_page: Open) -> None:
     page = open_page("overview")
     assert [s.value for s in page.success] == [
-        "**All is well.** Accepted jobs are safe, workers are alive, no job has waited 5 min, and fewer than 5% of the "
-        "jobs that ended in the last hour or two failed."
+        "**All is well.** Accepted jobs are safe, workers are alive, no job has waited 5 min, and fewer than 5 % of "
+        "the jobs that ended in the last hour or two failed."
     ]
 
 
@@ -213,11 +213,18 @@ def test_who_may_not_see_the_workers_sees_how_many_they_are(api: FakeApi, open_p
     assert any("only an operator sees" in c.value for c in page.caption)
 
 
+def test_where_nothing_is_held_back_no_column_is_left_empty_for_its_reasons(open_page: Open) -> None:
+    lanes = tables(open_page("overview"))[0]
+    assert list(lanes.columns) == ["lane", "state", "running", "limits"]
+    assert lanes["limits"].tolist() == ["500 requests/min"] * 3
+
+
 def test_lanes_and_workers_are_shown_with_what_holds_them_back(api: FakeApi, open_page: Open) -> None:
     api.world.lanes = worlds.degraded().lanes
     lanes, workers = tables(open_page("overview"))[:2]
     assert lanes["lane"].tolist() == list(worlds.MODELS[:2])
     assert [state[:10] for state in lanes["state"]] == ["braked for", "paused"]
+    assert lanes["why"].tolist() == ["provider_rate_limited", ""]
     assert workers["capacity"].tolist() == [32, 32]
 
 

@@ -35,6 +35,7 @@ COUNTS: Final = {
     "output_tokens": "Tokens out",
     "unpriced_calls": "Unpriced calls",
 }
+_CHANGE: Final = st.column_config.NumberColumn("Change, %", format="%+.1f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ def _jobs(totals: Totals, shown: Shown) -> None:
         free = f" {some(spread.free, 'job')} cost nothing." if spread.free else ""
         said = (
             f"Half of the jobs cost at most {usd(spread.p50)}, 19 of 20 at most {usd(spread.p95)}. The dearest 5 % "
-            f"make {spread.dear_share:.0%} of the bill.{free}"
+            f"make {100 * spread.dear_share:.0f} % of the bill.{free}"
         )
         st.caption(said.replace("$", r"\$"))
         parts.as_data(frame, "data_job_costs")
@@ -216,22 +217,26 @@ def _forecast(expected: forecast.Forecast, limits: pd.DataFrame, now: datetime, 
 
 
 def _columns(shown: Shown) -> dict[str, parts.ColumnConfig]:
-    mark = " simulated" if shown.simulated else ""
     columns: dict[str, parts.ColumnConfig] = {"group": st.column_config.TextColumn(shown.title, pinned=True)}
-    columns |= {name: st.column_config.NumberColumn(label + mark, format="%.6f") for name, label in MONEY.items()}
-    columns["change"] = st.column_config.NumberColumn("Change", format="percent")
+    columns |= {name: st.column_config.NumberColumn(label, format="%.6f") for name, label in MONEY.items()}
+    columns["change"] = _CHANGE
     columns |= {name: st.column_config.NumberColumn(label, format="localized") for name, label in COUNTS.items()}
     return columns
 
 
 def _table(points: list[CostPoint], earlier: list[CostPoint], shown: Shown) -> None:
     frame = money.costs(points, shown.by, earlier)
-    st.subheader(f"By {shown.group} :gray[· before: {periods.before_words(shown.name)}]", anchor=False)
+    st.subheader(f"By {shown.group}{shown.mark} :gray[· before: {periods.before_words(shown.name)}]", anchor=False)
     order = ["group", "spent_usd", "before_usd", "change", *list(MONEY)[2:], *COUNTS]
-    parts.table(frame[order], "cost_table", _columns(shown))
+    parts.table(_in_per_cent(frame[order]), "cost_table", _columns(shown))
     unpriced = int(frame["unpriced_calls"].sum())
     if unpriced:
         st.caption(f"{some(unpriced, 'call')} of unknown price: in no sum of money here.")
+
+
+def _in_per_cent(frame: pd.DataFrame) -> pd.DataFrame:
+    """For the eye: Streamlit's own format for per cent has as many decimals as each number happens to have."""
+    return frame.assign(change=100 * frame["change"])
 
 
 def _restated(door: Door, shown: Shown) -> None:
@@ -260,9 +265,9 @@ def _restated_table(frame: pd.DataFrame, shown: Shown) -> None:
         "group": st.column_config.TextColumn(shown.title, pinned=True),
         "booked_usd": st.column_config.NumberColumn("Booked, $" + mark, format="%.6f"),
         "restated_usd": st.column_config.NumberColumn("At those prices, $" + mark, format="%.6f"),
-        "change": st.column_config.NumberColumn("Change", format="percent"),
+        "change": _CHANGE,
     }
-    parts.table(frame, "restated_table", columns)
+    parts.table(_in_per_cent(frame), "restated_table", columns)
     st.caption(
         "A dash: a model of the group had no price then. Whole days (UTC), by each model's price for short prompts."
     )

@@ -73,7 +73,7 @@ def _filled(door: Door, stats: Stats, letters: list[Job]) -> None:
     _again(door, wanted, shown, estimate.of_replay(shown, price), may="submit" in scopes)
     st.session_state[_ROWS] = [letter.id for letter in shown]
     table = frames.letter_table(shown, price, datetime.now(UTC))
-    parts.clickable(table, _TABLE, COLUMNS, _open_selected, height=_TABLE_PX)
+    parts.clickable(table, _TABLE, COLUMNS, _open_selected, height=parts.at_most(_TABLE_PX, table))
     st.caption(f"{_newest(len(shown))}, as of {clock(datetime.now(parts.zone()))}. Click a row to open its job.")
 
 

@@ -19,7 +19,7 @@ LANE_COLUMNS: Final = {
     "state": st.column_config.TextColumn("State"),
     "why": st.column_config.TextColumn("Because of"),
     "running": st.column_config.NumberColumn("Running", help="Over all tenants; only an operator's key sees it"),
-    "limits": st.column_config.TextColumn("Limits"),
+    "limits": st.column_config.TextColumn("Limits", help="Requests, tokens in and tokens out a minute; jobs at once"),
 }
 WORKER_COLUMNS: Final = {
     "id": st.column_config.TextColumn("Worker"),
@@ -49,7 +49,8 @@ def _lanes(door: Door, stats: Stats, held: Lanes) -> None:
     if held.paused_bands:
         st.warning(f"Paused bands: {', '.join(held.paused_bands)}.", icon=":material/pause_circle:")
     if held.lanes:
-        _table(frames.lane_table(held, stats.at), "lanes", LANE_COLUMNS)
+        frame = frames.lane_table(held, stats.at)
+        _table(frame if any(frame["why"]) else frame.drop(columns="why"), "lanes", LANE_COLUMNS)
     else:
         st.caption("No model was called yet.")
     _switch(door, held)
@@ -67,7 +68,7 @@ def _workers(stats: Stats) -> None:
 
 def _table(frame: pd.DataFrame, key: str, columns: parts.Columns) -> None:
     """As high as its rows, up to a bound: many lanes must not push the rest of the page away."""
-    parts.table(frame, key, columns, height=min(_TALLEST_PX, parts.ROW_PX * (len(frame) + 1) + 2))
+    parts.table(frame, key, columns, height=parts.at_most(_TALLEST_PX, frame))
 
 
 def _switch(door: Door, held: Lanes) -> None:

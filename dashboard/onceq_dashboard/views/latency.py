@@ -53,6 +53,8 @@ def show(door: Door) -> None:
         key="latency_kind",
     )  # fmt: skip
     points = _picked(frames.of_kind(found, simulated=simulated))
+    if simulated:
+        st.caption(":material/science: How long the built-in simulator took: no provider was called.")
     if points:
         parts.tiles(_sums(points, period))
         _filled(points, split, quantile, days, period)

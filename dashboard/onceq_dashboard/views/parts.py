@@ -196,7 +196,16 @@ def clickable(
 
 def _high(frame: pd.DataFrame, height: int | Literal["content"]) -> int:
     """In pixels, so that its place is as high before its rows are drawn: nothing below it moves."""
-    return ROW_PX * (len(frame) + 1) + 2 if height == "content" else height
+    return _all_of(frame) if height == "content" else height
+
+
+def at_most(height: int, frame: pd.DataFrame) -> int:
+    """As high as the rows are, up to a bound: few leave no empty rows, many don't push the rest of the page away."""
+    return min(height, _all_of(frame))
+
+
+def _all_of(frame: pd.DataFrame) -> int:
+    return ROW_PX * (len(frame) + 1) + 2
 
 
 def zone_name() -> str:

@@ -1,0 +1,98 @@
+"""What a person sees: words that can be read, light and dark, and no button of Streamlit's that breaks a promise."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.dashboard import paint, worlds
+from tests.dashboard.browser import Scheme, chromium, opened, running_dashboard
+from tests.dashboard.fake_api import KEY, FakeApi, serving
+
+pytestmark = pytest.mark.browser
+
+JOB = worlds.job_id(9)
+PATHS = ["", "jobs", f"jobs?job={JOB}", "failures", "latency", "cost", "budgets", "keys"]
+TEXT, ICON = 4.5, 3.0
+"""Contrast that text and parts of a picture need (WCAG 2.2, 1.4.3 and 1.4.11)."""
+FAINT = """([text, icon]) => {
+  const parts = c => { const [r, g, b, a = 1] = c.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
+  const over = (a, b) => [0, 1, 2].map(i => a[i] * a[3] + b[i] * (1 - a[3]));
+  const light = c => c.map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const up = e => e ? [...up(e.parentElement), e] : [];
+  const found = [], words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (words.nextNode()) {
+    const e = words.currentNode.parentElement, said = words.currentNode.textContent.trim(), above = up(e);
+    if (!said || e.closest('script, style, noscript, canvas, [disabled]') || !e.checkVisibility()) continue;
+    const ground = above.reduce((g, x) => over(parts(getComputedStyle(x).backgroundColor), g), [255, 255, 255]);
+    const [r, g, b, a] = parts(getComputedStyle(e).color);
+    const shown = above.reduce((o, x) => o * getComputedStyle(x).opacity, a);
+    if (!shown) continue;
+    const [dim, bright] = [light(over([r, g, b, shown], ground)), light(ground)].sort((x, y) => x - y);
+    const contrast = (bright + 0.05) / (dim + 0.05);
+    const least = getComputedStyle(e).fontFamily.includes('Material') ? icon : text;
+    found.push([said, contrast, contrast < least]);
+  }
+  return {seen: found.length, faint: found.filter(f => f[2]).map(f => `${f[1].toFixed(2)} ${f[0]}`)};
+}"""
+
+
+@pytest.fixture(scope="module")
+def fake() -> Generator[FakeApi]:
+    with serving(worlds.failing()) as api:
+        api.scopes = {"read", "submit", "cancel", "admin", "operator"}
+        yield api
+
+
+@pytest.fixture(scope="module")
+def home(fake: FakeApi, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    with running_dashboard(fake.url, KEY, tmp_path_factory.mktemp("looks")) as running:
+        yield running.url
+
+
+@pytest.fixture(scope="module")
+def browser(home: str) -> Generator[Browser]:
+    assert home
+    with chromium() as started:
+        yield started
+
+
+def faint(page: Page) -> list[str]:
+    """Words that have too little contrast, each behind it."""
+    found = page.evaluate(FAINT, [TEXT, ICON])
+    assert found["seen"] > 20, "a checker that saw nothing proves nothing"
+    return found["faint"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PATHS)
+def test_every_word_stands_out_from_its_ground(browser: Browser, home: str, path: str, scheme: Scheme) -> None:
+    with opened(browser, home, scheme=scheme) as (page, _):
+        paint.watch(page)
+        page.goto(f"{home}/{path}")
+        paint.painted(page)
+        assert not faint(page)
+        page.add_style_tag(content="#root h1, #root h2, #root h3, #root p {opacity: 0.4}")
+        assert faint(page), "a checker that sees no faint word proves nothing"
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_table_is_taken_away_by_our_own_button_alone_and_none_lies_on_words(
+    browser: Browser, home: str, width: int
+) -> None:
+    with opened(browser, home, width=width) as (page, _):
+        paint.watch(page)
+        page.goto(f"{home}/cost")
+        paint.painted(page)
+        table = page.get_by_test_id("stDataFrame").last
+        table.scroll_into_view_if_needed()
+        if width > 500:
+            table.hover()
+            expect(table.get_by_role("button", name="Fullscreen")).to_be_visible()
+        else:
+            expect(table.get_by_role("button", name="Fullscreen")).to_have_count(0)
+        expect(page.get_by_role("button", name="Download as CSV")).to_have_count(0)
+        expect(page.get_by_role("button", name="Download CSV")).to_have_count(1)
