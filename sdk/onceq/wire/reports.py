@@ -77,7 +77,8 @@ CostDimension = Literal["team", "model", "provider", "band", "key", "labels"]
 class CostPoint(Answer):
     """One group's totals in one hour or day (UTC), or over all of the time asked for.
 
-    A dimension that was not asked for is empty, as is a team that was not given. Simulated work is always apart.
+    A dimension that was not asked for is empty, as is a team that was not given. Simulated work is always apart. Of the
+    labels, those are here that the service sums up (`ONCEQ_LABEL_KEYS`; by default `prompt` and `version`).
     `restated_nano_usd` is what the billed tokens would cost at the prices of the time that was asked for, by each
     model's price for short prompts (the ledger's rows have it by their own length); null: not asked for, or a model
     has none.
