@@ -119,6 +119,7 @@ def test_costs_are_told_by_what_is_picked(open_page: Open, by: str, groups: set[
     page.button_group(key="cost_by").select(by).run()
     assert set(tables(page)[-1]["group"]) == groups
     assert any(m.value.startswith(f"**Spent by {by if by == 'API key' else by.lower()}**") for m in page.markdown)
+    assert any("ONCEQ_LABEL_KEYS" in caption.value for caption in page.caption) == (by == "Labels")
 
 
 def test_simulated_costs_are_marked_in_tiles_heading_and_file(api: FakeApi, open_page: Open) -> None:

@@ -229,6 +229,8 @@ def _table(points: list[CostPoint], earlier: list[CostPoint], shown: Shown) -> N
     st.subheader(f"By {shown.group}{shown.mark} :gray[· before: {periods.before_words(shown.name)}]", anchor=False)
     order = ["group", "spent_usd", "before_usd", "change", *list(MONEY)[2:], *COUNTS]
     parts.table(_in_per_cent(frame[order]), "cost_table", _columns(shown))
+    if shown.by == "labels":
+        st.caption("By `prompt` and `version`, unless other labels were chosen in the API's `ONCEQ_LABEL_KEYS`.")
     unpriced = int(frame["unpriced_calls"].sum())
     if unpriced:
         st.caption(f"{some(unpriced, 'call')} of unknown price: in no sum of money here.")
