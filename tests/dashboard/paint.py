@@ -55,8 +55,10 @@ def watch(page: Page) -> None:
 
 
 def painted(page: Page) -> Painted:
-    """When it has come to rest."""
+    """When it has come to rest; a page that broke was not painted."""
     page.wait_for_function(QUIET, polling=100)
+    broken = page.get_by_test_id("stException")
+    assert not broken.count(), broken.first.inner_text()
     noted = page.evaluate("noted")
     shift = sum(one["by"] for one in noted["shifts"])
     return Painted(noted["painted"], noted["numbers"], noted["whole"], shift, noted["shifts"])

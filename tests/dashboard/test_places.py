@@ -20,6 +20,10 @@ PATHS = {
 }  # fmt: skip
 MOST = 0.05
 """Of the sum of layout shifts; a field whose height is not kept makes more. Web Vitals call up to 0.1 good."""
+ALL_PX = 3_200
+"""As high as the longest page at 1440: what moves below the fold of a screen counts too."""
+MOST_OF_ALL = 0.0005
+"""Of the shifts then: one chart of Cost whose height is not kept makes 0.001 and more; a page as it is 0.0001."""
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +47,11 @@ def browser(home: str) -> Generator[Browser]:
         yield started
 
 
-def visited(browser: Browser, home: str, path: str, width: int) -> paint.Painted:
+def visited(browser: Browser, home: str, path: str, width: int, height: int | None = None) -> paint.Painted:
     """The page, opened by its path in a browser that was never here."""
     with opened(browser, home, width=width) as (page, seen):
+        if height:
+            page.set_viewport_size({"width": width, "height": height})
         paint.watch(page)
         page.goto(f"{home}/{path}")
         found = paint.painted(page)
@@ -68,6 +74,12 @@ def test_a_page_is_found_by_its_path_and_nothing_in_it_moves_while_it_is_drawn(
     found = visited(browser, home, path, width)
     assert found.whole_ms > found.numbers_ms > 0, "a checker that saw nothing proves nothing"
     assert found.shift < MOST, found.moved
+
+
+@pytest.mark.parametrize("path", ["cost", "", "latency", "failures", f"jobs?job={JOB}"])
+def test_every_chart_s_place_is_as_high_before_it_is_drawn(browser: Browser, home: str, path: str) -> None:
+    found = visited(browser, home, path, 1440, ALL_PX)
+    assert found.shift < MOST_OF_ALL, found.moved
 
 
 def test_the_first_page_is_found_by_its_name_too_and_a_path_of_no_page_says_so(browser: Browser, home: str) -> None:

@@ -60,6 +60,8 @@ VIEWS: dict[str, tuple[str, Callable[[], World], dict[str, str]]] = {
     "budgets": ("budgets", worlds.busy, {}),
     "budgets_empty": ("budgets", worlds.empty, {}),
     "keys": ("keys", worlds.busy, {}),
+    "signin": ("signin", worlds.busy, {}),
+    "signin_by_name": ("signin", worlds.busy, {}),
 }
 """The page, what the API knows, and what is in the address."""
 
@@ -99,12 +101,22 @@ def _choices(node: Any) -> str:
     return f" of {options}" if options else ""
 
 
+def signing_in() -> None:
+    """What AppTest runs: the page of somebody who is nobody yet."""
+    from onceq_dashboard import signin
+
+    signin.show()
+
+
 def view(name: str) -> str:
     """One of `VIEWS`, by somebody who may do everything."""
     page, world, query = VIEWS[name]
     with serving(world()) as api:
         api.scopes = set(SCOPES)
-        test = AppTest.from_function(run_page, args=(page, api.url, KEY), default_timeout=60)
+        script, args = (signing_in, ()) if page == "signin" else (run_page, (page, api.url, KEY))
+        test = AppTest.from_function(script, args=args, default_timeout=60)
+        if name == "signin_by_name":
+            test.secrets["auth"] = {"client_id": "dashboard", "google": {"client_id": "x"}}
         test.query_params.update(query)
         for chart in CHARTS if name == page or name == "job" else ():
             test.session_state[f"data_{chart}_open"] = True
