@@ -154,7 +154,7 @@ def test_a_running_job_s_page_shows_its_text_as_it_grows_and_then_its_end(
         lengths: set[int] = set()
 
         def grown() -> bool:
-            text = page.get_by_test_id("stCode").all_inner_texts()
+            text = page.locator(".st-key-job_answer").all_inner_texts()
             lengths.update(len(part) for part in text)
             return len(lengths) >= 3
 
@@ -162,7 +162,7 @@ def test_a_running_job_s_page_shows_its_text_as_it_grows_and_then_its_end(
         wait_until(grown, "the text to grow twice", timeout_s=60)
         ended = job.cancel()
         expect(page.locator(".stMarkdownBadge").first).to_contain_text("cancelled")
-        expect(page.get_by_test_id("stCode").first).to_contain_text(ended.text[-40:].strip())
+        expect(page.locator(".st-key-job_answer")).to_contain_text(ended.text[-40:].strip())
         assert tile(page, "Cost") == usd(ended.cost.nano_usd)
         assert not seen.errors
 
@@ -325,7 +325,7 @@ def test_hostile_words_are_shown_as_they_are_and_do_nothing(browser: Browser, be
         page.get_by_role("textbox", name="Find").fill(worlds.job_id(1))
         page.get_by_role("textbox", name="Find").press("Enter")
         expect(page.get_by_text("Cost lines")).to_be_visible()
-        expect(page.get_by_test_id("stCode").last).to_have_text(worlds.HOSTILE)
+        expect(page.locator(".st-key-job_answer")).to_have_text(worlds.HOSTILE)
         harmless(page)
         assert not seen.errors
         assert not seen.foreign

@@ -29,9 +29,9 @@ def test_no_text_of_a_page_holds_foreign_markup(api: FakeApi, open_page: Open, n
 def test_what_a_model_wrote_is_whole_and_literal(api: FakeApi, open_page: Open) -> None:
     api.world = worlds.hostile()
     page = open_page("jobs", query={"job": worlds.job_id(1)})
-    written = [code.value for code in page.code]
+    written = [text.value for text in page.text if len(text.value) > 90]
     assert written == [worlds.HOSTILE] * 3, "the error, the reasoning and the answer"
-    assert [code.language for code in page.code] == ["plaintext"] * 3
+    assert not page.code, "its script is larger than the rest of the page"
 
 
 def test_names_in_tables_are_whole_and_literal(api: FakeApi, open_page: Open) -> None:

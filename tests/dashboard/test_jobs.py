@@ -154,14 +154,14 @@ def test_a_job_shows_what_it_took_cost_and_said(api: FakeApi, open_page: Open) -
         "Calls / tries": "1 / 1", "Cost": "$0.000304", "Wasted": "$0", "Tokens in": "812", "Cached": "128",
         "Tokens out": "304", "Reasoning": "0",
     }  # fmt: skip
-    assert page.code[0].value == "The answer of job 1."
+    assert page.text[0].value == "The answer of job 1."
     assert tables(page)[-1]["spent_usd"].tolist() == [0.00030435]
 
 
 def test_a_job_that_runs_shows_its_text_so_far_and_what_is_unknown_as_a_dash(api: FakeApi, open_page: Open) -> None:
     only(api, status="running", output=worlds.Output(text="So far"))
     page = shown(open_page)
-    assert page.code[0].value == "So far"
+    assert page.text[0].value == "So far"
     assert "Answer so far" in [s.value for s in page.subheader]
     assert tiles(page)["Total"] == tiles(page)["Tokens out"] == "—"
     assert "Cost so far" in tiles(page)
@@ -185,7 +185,7 @@ def test_a_failed_job_says_why_and_whether_trying_again_may_help(api: FakeApi, o
     only(api, status="failed")
     page = shown(open_page)
     assert page.error[0].value == "This job ended as **failed** with `provider_overloaded`. Trying again may help."
-    assert page.code[0].value == "The provider is overloaded (529)."
+    assert page.text[0].value == "The provider is overloaded (529)."
 
 
 def test_a_job_that_waits_says_why_and_until_when(api: FakeApi, open_page: Open) -> None:
@@ -246,7 +246,7 @@ def test_a_job_that_is_not_there_is_said_in_one_sentence_also_for_a_foreign_one(
 def test_a_very_long_answer_is_cut_and_says_so(api: FakeApi, open_page: Open) -> None:
     only(api, output=worlds.Output(text="x" * 150_000))
     page = shown(open_page)
-    assert len(page.code[0].value) == 100_000
+    assert len(page.text[0].value) == 100_000
     assert "The first 100,000 of 150,000 characters." in [c.value for c in page.caption]
 
 

@@ -106,7 +106,7 @@ def test_a_job_s_page_is_the_job_and_its_ledger(
 ) -> None:
     job, page = jobs[0], open_real("jobs", {"job": jobs[0].id})
     shown = tiles(page)
-    assert page.code[0].value == job.text == stack.meter(job.id)[0]["text"]
+    assert page.text[0].value == job.text == stack.meter(job.id)[0]["text"]
     assert shown["Cost"] == usd(job.cost.nano_usd)
     assert job.usage is not None
     assert shown["Tokens out"] == count(job.usage.output_tokens)

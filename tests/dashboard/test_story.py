@@ -54,5 +54,5 @@ def test_a_prompt_is_read_when_somebody_opens_it_and_shown_as_text(api: FakeApi,
     assert f"GET /v1/jobs/{job.id}/request" not in api.seen
     page.session_state["job_asked"] = True
     page.run()
-    assert page.code[0].value == worlds.HOSTILE
+    assert page.text[0].value == worlds.HOSTILE
     assert "max_tokens: 7" in [t.value for t in page.text]

@@ -1,6 +1,7 @@
 """One job: its state, what it took and cost, and its answer.
 
-What a model wrote is shown by `st.code` alone, which renders no markup; other foreign words by `st.text` and tables.
+What a model wrote, and other foreign words, are shown by `st.text` and tables alone, which render no markup. Not by
+`st.code`: the browser loads 1.5 MB for it, and the page below moves when they are there.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def _error(job: Job) -> None:
         again = "Trying again may help." if job.error.retryable else "Trying again the same way will not help."
         said = f"This job ended as **{job.status}** with {code_span(job.error.code)}. {again}"
         st.error(said, icon=":material/error:")
-        st.code(job.error.message, language=None, wrap_lines=True)
+        _text(job.error.message, "job_error")
 
 
 def _waiting(job: Job) -> None:
@@ -210,9 +211,9 @@ def _answer(job: Job) -> None:
     output = job.output or Output()
     if output.reasoning:
         with st.expander("Reasoning"):
-            _text(output.reasoning)
+            _text(output.reasoning, "job_reasoning")
     if output.text:
-        _text(output.text)
+        _text(output.text, "job_answer")
         st.download_button(
             "Download", output.text, f"{job.id}.txt", "text/plain", icon=":material/download:", on_click="ignore"
         )
@@ -223,8 +224,10 @@ def _answer(job: Job) -> None:
         st.caption("No text yet." if job.status not in TERMINAL else "No text, or its time is over.")
 
 
-def _text(text: str) -> None:
-    st.code(text[:SHOWN] or " ", language=None, wrap_lines=True)
+def _text(text: str, key: str | None = None) -> None:
+    """In a box, but for the space around it, as it is."""
+    with st.container(border=True, key=key):
+        st.text(text[:SHOWN])
     if len(text) > SHOWN:
         st.caption(f"The first {SHOWN:,} of {len(text):,} characters.")
 
