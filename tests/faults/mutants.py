@@ -289,7 +289,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "SIGTERM hands back what was not dispatched", f"{WORKER}/broker.py",
-        "await self.store.engine.release(held.claim)", "pass", (BROKER,),
+        "await self.store.engine.release(claim)", "pass", (BROKER,),
     ),
     Mutant(
         "SIGTERM ends what outlasts the drain", f"{WORKER}/broker.py",

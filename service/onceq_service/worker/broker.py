@@ -2,6 +2,9 @@
 
 Only `kick` and `listen` are ours. `listen` asks for work when a slot is free (`--max-prefetch 0`), so no worker hoards;
 it survives Redis being away; and what it claimed but could not hand over when the worker stops goes back to the queue.
+
+A message is a whole claim, not a job: between two messages Taskiq's receiver needs half a dozen turns of the event
+loop, and while thousands of tokens come in those are long ones (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -109,31 +112,31 @@ class LeaseBroker(BaseRedisBroker):
 
     async def listen(self) -> AsyncGenerator[bytes, None]:
         """Messages of claimed jobs, as slots become free."""
-        fresh: list[Held] = []
         try:
             while not _cancelled():
                 while self.herald.due:
-                    yield self._formatted(ALERT, self.herald.due.pop(0))
-                fresh += await self._claim()
-                # What was yielded is Taskiq's, also when it stops while all slots are busy.
-                while fresh and not _cancelled():
-                    yield self._message(fresh.pop(0).claim)
+                    yield self._formatted(ALERT, [self.herald.due.pop(0)])
+                if claimed := await self._claim():
+                    # It is Taskiq's from here on: it runs also when Taskiq has been told to stop meanwhile.
+                    yield self._formatted(TASK, [held.claim.id for held in claimed])
         finally:
             self._begin_drain()
-            for held in fresh:
-                self.holding.drop(held)
-                with suppress(StoreError):
-                    await self.store.engine.release(held.claim)
 
-    def _task(self) -> Callable[[str], Awaitable[None]]:
-        """What Taskiq runs for each message; a function, since Taskiq renames what it registers."""
+    def _task(self) -> Callable[..., Awaitable[None]]:
+        """What Taskiq runs for each message of jobs; a function, since Taskiq renames what it registers."""
 
-        async def run_job(job_id: str) -> None:
-            held = self.holding.get(job_id)
-            if held is not None:
-                await self.runner.run(held)
+        async def run_jobs(*job_ids: str) -> None:
+            outcomes = await asyncio.gather(*map(self._run, job_ids), return_exceptions=True)
+            for job_id, outcome in zip(job_ids, outcomes, strict=True):
+                if isinstance(outcome, BaseException):
+                    log.error("job %s failed in our code", job_id, exc_info=outcome)
 
-        return run_job
+        return run_jobs
+
+    async def _run(self, job_id: str) -> None:
+        held = self.holding.get(job_id)
+        if held is not None:
+            await self.runner.run(held)
 
     def _alert_task(self) -> Callable[[str], Awaitable[None]]:
         """The same for an alert of a budget."""
@@ -178,11 +181,8 @@ class LeaseBroker(BaseRedisBroker):
             for claim in (await asking)[0]:
                 await self.store.engine.release(claim)
 
-    def _message(self, claim: Claim) -> bytes:
-        return self._formatted(TASK, claim.id)
-
-    def _formatted(self, task: str, what: str) -> bytes:
-        message = TaskiqMessage(task_id=what, task_name=task, labels={}, args=[what], kwargs={})
+    def _formatted(self, task: str, ids: list[str]) -> bytes:
+        message = TaskiqMessage(task_id=ids[0], task_name=task, labels={}, args=ids, kwargs={})
         return self.formatter.dumps(message).message
 
     def _begin_drain(self) -> None:

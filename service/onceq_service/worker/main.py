@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import logging
@@ -50,6 +51,9 @@ def _import_once(settings: Settings) -> None:
     missing = missing_keys(configs, os.environ)
     for kind in {config.kind for name, config in configs.items() if name not in missing}:
         importlib.import_module(f"onceq_service.providers.{kind}")
+    # The garbage collector writes into all that it looks at: every page would soon be there once a process.
+    gc.collect()
+    gc.freeze()
 
 
 def _environment(settings: Settings) -> dict[str, str]:

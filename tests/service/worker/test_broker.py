@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,9 @@ from onceq import Client
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import Settings
 from onceq_service.store import Filter, Store
-from onceq_service.worker.broker import LeaseBroker
+from onceq_service.worker.broker import TASK, LeaseBroker
+from onceq_service.worker.held import Held
+from onceq_service.worker.run import Runner
 from tests.service.store.driver import admission
 from tests.stack import Stack, running_stack
 from tests.waiting import wait_until
@@ -52,33 +55,76 @@ async def test_a_worker_claims_no_more_than_it_has_slots(store: Store, settings:
         await store.jobs.admit(admission())
     async with opened(settings) as broker:
         listening = broker.listen()
-        for _ in range(SLOTS):
-            await anext(listening)
-        third = asyncio.create_task(anext(listening))
+        assert len(ids_in(broker, await anext(listening))) == SLOTS
+        more = asyncio.create_task(anext(listening))
         await asyncio.sleep(1.5)  # more than one poll
-        assert not third.done()
+        assert not more.done()
         assert await states(store) == (3, SLOTS)
-        third.cancel()
-        await asyncio.gather(third, return_exceptions=True)
-        for held in [broker.holding.get(job_id) for job_id, _ in broker.holding.pairs()]:
-            assert held is not None
-            await store.engine.release(held.claim)
+        more.cancel()
+        await asyncio.gather(more, return_exceptions=True)
+        await hand_back(broker)
     await cancel_all(store)
 
 
-async def test_what_was_claimed_and_not_begun_is_handed_back(store: Store, settings: Settings) -> None:
-    """Two are claimed at once; Taskiq has taken one of them when the worker is told to stop."""
+async def test_the_jobs_of_a_claim_are_one_message_and_taskiq_keeps_all_of_them(
+    store: Store, settings: Settings
+) -> None:
+    jobs = {(await store.jobs.admit(admission())).id for _ in range(2)}
+    async with opened(settings) as broker:
+        async with aclosing(broker.listen()) as listening:
+            message = await anext(listening)
+        assert set(ids_in(broker, message)) == jobs
+        assert await states(store) == (0, 2)
+        await hand_back(broker)
+    await cancel_all(store)
+
+
+async def test_a_job_that_breaks_our_code_leaves_the_others_of_its_message_alone(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(2):
         await store.jobs.admit(admission())
     async with opened(settings) as broker:
-        async with aclosing(broker.listen()) as listening:
-            await anext(listening)
+        first, second = ids_in(broker, await anext(broker.listen()))
+        run: list[str] = []
+
+        async def broken(_: Runner, held: Held) -> None:
+            run.append(held.claim.id)
+            if held.claim.id == first:
+                raise ZeroDivisionError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Runner, "run", broken)
+            task = broker.find_task(TASK)
+            assert task is not None
+            await task.original_func(first, second)
+        assert run == [first, second]
+        assert f"job {first} failed in our code" in caplog.text
+        assert second not in caplog.text
+        await hand_back(broker)
+    await cancel_all(store)
+
+
+async def test_what_is_claimed_when_the_stop_comes_is_handed_back(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker is told to stop when Redis has given it two jobs, and it does not know it yet."""
+    for _ in range(2):
+        await store.jobs.admit(admission())
+    async with opened(settings) as broker:
+        claim = broker.store.engine.claim
+
+        async def claim_and_stop(*given: Any, **named: Any) -> Any:
+            claimed = await claim(*given, **named)
             assert await states(store) == (0, 2)
-        assert await states(store) == (1, 1)
-        [(job_id, _)] = broker.holding.pairs()
-        begun = broker.holding.get(job_id)
-        assert begun is not None
-        await store.engine.release(begun.claim)
+            listening.cancel()
+            return claimed
+
+        monkeypatch.setattr(broker.store.engine, "claim", claim_and_stop)
+        listening = asyncio.create_task(anext(broker.listen()))
+        await asyncio.gather(listening, return_exceptions=True)
+        assert await states(store) == (2, 0)
+        assert not broker.holding.pairs()
     await cancel_all(store)
 
 
@@ -116,6 +162,19 @@ async def test_a_stop_that_comes_together_with_redis_answer_ends_the_listening(
         assert isinstance(outcome, StopAsyncIteration)
         assert await states(store) == (1, 0)
     await cancel_all(store)
+
+
+def ids_in(broker: LeaseBroker, message: bytes) -> list[str]:
+    """The jobs of a message."""
+    return broker.formatter.loads(message).args
+
+
+async def hand_back(broker: LeaseBroker) -> None:
+    """Releases all that the broker holds."""
+    for job_id, _ in broker.holding.pairs():
+        held = broker.holding.get(job_id)
+        assert held is not None
+        await broker.store.engine.release(held.claim)
 
 
 async def cancel_all(store: Store) -> None:
