@@ -22,10 +22,15 @@ _MARKUP: Final = re.compile(f"([{re.escape(string.punctuation)}])")
 
 
 def usd(nano: int | None) -> str:
-    """US dollars of nano-USD: cents from one dollar up, three significant digits below; "unknown" for None."""
+    """US dollars of nano-USD; "unknown" for None.
+
+    Cents from one dollar up, three significant digits below, and from a million up millions, else no tile has room.
+    """
     if nano is None:
         return "unknown"
     sign, value = "-" if nano < 0 else "", abs(Decimal(nano) / NANO)
+    if value >= 10**6:
+        return f"{sign}${value / 10**6:,.2f}M"
     return f"{sign}${_significant(value) if value < 1 else f'{value:,.2f}'}"
 
 
@@ -102,6 +107,8 @@ def share(part: int, whole: int) -> str:
     """A part in per cent of the whole; `DASH` when there is no whole. What is there is never "0.0 %"."""
     if not whole:
         return DASH
+    if part > 99 * whole:
+        return "> 9,900 %"
     return "< 0.1 %" if 0 < part / whole < 0.0005 else f"{100 * part / whole:.1f} %"
 
 

@@ -74,7 +74,7 @@ def by_group(frame: pd.DataFrame, title: str) -> alt.Chart:
         "group": shown["group"], PARTS[0]: (shown["spent_usd"] - shown["wasted_usd"]).clip(lower=0),
         PARTS[1]: shown["wasted_usd"],
     }).melt("group", var_name="part", value_name="usd")  # fmt: skip
-    chart = alt.Chart(parts).mark_bar()
+    chart = alt.Chart(parts).mark_bar(height=bar_px(len(shown)))
     return chart.encode(
         x=alt.X("sum(usd):Q", title=None, axis=dollar_axis()),
         y=alt.Y("group:N", title=None, sort=list(shown["group"]), axis=name_axis(), scale=row_scale()),

@@ -114,3 +114,15 @@ def test_a_key_is_revoked_and_never_the_one_that_is_used(admin: FakeApi, open_pa
     submit(page, "Revoke this key")
     assert not admin.world.keys
     assert tables(page)[0]["id"].tolist() == ["key_1"]
+
+
+@pytest.mark.parametrize("usd", [0.000001, 0.004, 12.345])
+def test_a_budget_of_less_than_a_cent_is_shown_and_changed_like_any_other(
+    admin: FakeApi, open_page: Open, usd: float
+) -> None:
+    admin.world.budgets = [worlds.make_budget("small", usd, 0)]
+    page = open_page("budgets")
+    assert not page.exception
+    assert page.number_input[0].value == usd
+    submit(page, "Change")
+    assert admin.world.budgets[0].limit_nano_usd == round(usd * 1e9)

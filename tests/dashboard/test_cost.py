@@ -48,6 +48,15 @@ def test_a_period_is_compared_with_the_one_before(api: FakeApi, open_page: Open)
     assert (100 * table["spent_usd"] / table["before_usd"] - 100).tolist() == pytest.approx(table["change"].tolist())
 
 
+@pytest.mark.parametrize(("model", "width"), [("openai/gpt-5", None), ("openai/" + "a-long-name-" * 9, 210)])
+def test_a_long_name_leaves_a_phone_room_for_its_numbers(
+    api: FakeApi, open_page: Open, model: str, width: int | None
+) -> None:
+    points = [p.model_copy(update={"model": model}) for p in api.world.stats.hours]
+    api.world.stats = api.world.stats.model_copy(update={"hours": points})
+    assert json.loads(open_page("cost").dataframe[-1].proto.columns)["group"].get("width") == width
+
+
 def test_numbers_of_a_column_have_as_many_decimals(open_page: Open) -> None:
     columns = json.loads(open_page("cost").dataframe[-1].proto.columns)
     formats = {columns[name]["label"]: columns[name]["type_config"]["format"] for name in ("spent_usd", "change")}

@@ -24,6 +24,8 @@ from onceq_dashboard import format as fmt
         (999_999_999, "$1.00"),
         (1_000_000_000, "$1.00"),
         (1_234_567_890_000, "$1,234.57"),
+        (999_999_990_000_000, "$999,999.99"),
+        (1_579_152_050_300_000_000, "$1,579.15M"),
         (-2_500_000_000, "-$2.50"),
     ],
 )
@@ -31,10 +33,10 @@ def test_money_has_cents_from_a_dollar_up_and_three_digits_below(nano: int | Non
     assert fmt.usd(nano) == text
 
 
-@given(st.integers(min_value=1, max_value=10**15))
+@given(st.integers(min_value=1, max_value=10**17))
 def test_money_is_never_off_by_more_than_its_last_shown_digit(nano: int) -> None:
-    shown = Decimal(fmt.usd(nano).removeprefix("$").replace(",", ""))
-    true = Decimal(nano).scaleb(-9)
+    text = fmt.usd(nano).removeprefix("$").replace(",", "")
+    shown, true = Decimal(text.removesuffix("M")), Decimal(nano).scaleb(-15 if text.endswith("M") else -9)
     assert abs(shown - true) <= max(true * Decimal("0.005"), 0 if true < 1 else Decimal("0.005"))
 
 
@@ -84,6 +86,7 @@ def test_counts_are_exact_below_ten_thousand(number: int, text: str) -> None:
 
 def test_shares_and_factors_say_when_there_is_nothing_to_divide_by() -> None:
     assert (fmt.share(1, 3), fmt.share(0, 0)) == ("33.3 %", "—")
+    assert (fmt.share(99, 1), fmt.share(10**20, 33)) == ("9900.0 %", "> 9,900 %")
     assert (fmt.share(1, 1999), fmt.share(1, 2001), fmt.share(0, 2001)) == ("0.1 %", "< 0.1 %", "0.0 %")
     assert (fmt.factor(2.8), fmt.factor(None)) == ("2.80×", "—")
     assert (fmt.some(1, "job"), fmt.some(2, "job"), fmt.some(2, "process", "processes")) == (

@@ -111,7 +111,7 @@ def _change(door: Door, budget: BudgetStatus) -> None:
             st.popover("Change …", icon=":material/edit:", key=f"budget_change_{budget.id}"),
             st.form(f"budget_form_{budget.id}", border=False),
         ):
-            limit = st.number_input("Limit, US dollars", 0.01, value=budget.limit_nano_usd / 1e9, format="%.2f")
+            limit = _limit(budget.limit_nano_usd / 1e9)
             mode = st.selectbox("Mode", list(MODES), list(MODES).index(budget.mode))
             st.caption("Holds at once in all replicas; what was spent and reserved stays counted.")
             if st.form_submit_button("Change", type="primary"):
@@ -122,12 +122,17 @@ def _change(door: Door, budget: BudgetStatus) -> None:
                 _tell(lambda: actions.delete_budget(door, budget.id), f"Deleted: {literal(budget.name)}.")
 
 
+def _limit(usd: float) -> float:
+    """Asks for it; in cents, but where it is no number of them, as the API takes any."""
+    return st.number_input("Limit, US dollars", 1e-9, value=usd, format="%.2f" if usd == round(usd, 2) else "%.9f")
+
+
 def _new(door: Door) -> None:
     st.subheader("New budget", anchor=False)
     with st.form(_NEW, width=760):
         with st.grid(2, min_column_width=220):
             name = st.text_input("Name", placeholder="monthly")
-            limit = st.number_input("Limit, US dollars", 0.01, value=100.0, format="%.2f")
+            limit = _limit(100.0)
             period = st.selectbox("Period", list(budgets.PERIODS), 2, format_func=budgets.PERIODS.__getitem__)
             mode = st.selectbox("Mode", list(MODES), format_func=MODES.__getitem__)
             team = st.text_input("Team", placeholder="all teams")

@@ -169,7 +169,7 @@ def _groups(points: list[CostPoint], earlier: list[CostPoint], shown: Shown) -> 
     top = f", the {charts.TOP_GROUPS} most expensive" if len(frame) > charts.TOP_GROUPS else ""
     with parts.card(f"Spent by {shown.group}", f"{shown.about}{top}"):
         parts.chart(money_charts.by_group(frame, shown.title), "chart_groups", f"US dollars by {shown.group}")
-        parts.as_data(frame[["group", "spent_usd", "wasted_usd"]], f"data_spent_by_{shown.by}", _columns(shown))
+        parts.as_data(frame[["group", "spent_usd", "wasted_usd"]], f"data_spent_by_{shown.by}", _columns(shown, frame))
 
 
 def _parts(points: list[CostPoint], shown: Shown) -> None:
@@ -216,8 +216,8 @@ def _forecast(expected: forecast.Forecast, limits: pd.DataFrame, now: datetime, 
         parts.as_data(frame, "data_forecast")
 
 
-def _columns(shown: Shown) -> dict[str, parts.ColumnConfig]:
-    columns: dict[str, parts.ColumnConfig] = {"group": st.column_config.TextColumn(shown.title, pinned=True)}
+def _columns(shown: Shown, frame: pd.DataFrame) -> dict[str, parts.ColumnConfig]:
+    columns: dict[str, parts.ColumnConfig] = {"group": parts.names(shown.title, frame["group"])}
     columns |= {name: st.column_config.NumberColumn(label, format="%.6f") for name, label in MONEY.items()}
     columns["change"] = _CHANGE
     columns |= {name: st.column_config.NumberColumn(label, format="localized") for name, label in COUNTS.items()}
@@ -228,7 +228,7 @@ def _table(points: list[CostPoint], earlier: list[CostPoint], shown: Shown) -> N
     frame = money.costs(points, shown.by, earlier)
     st.subheader(f"By {shown.group}{shown.mark} :gray[· before: {periods.before_words(shown.name)}]", anchor=False)
     order = ["group", "spent_usd", "before_usd", "change", *list(MONEY)[2:], *COUNTS]
-    parts.table(_in_per_cent(frame[order]), "cost_table", _columns(shown))
+    parts.table(_in_per_cent(frame[order]), "cost_table", _columns(shown, frame))
     if shown.by == "labels":
         st.caption("By `prompt` and `version`, unless other labels were chosen in the API's `ONCEQ_LABEL_KEYS`.")
     unpriced = int(frame["unpriced_calls"].sum())
@@ -264,7 +264,7 @@ def _restated(door: Door, shown: Shown) -> None:
 def _restated_table(frame: pd.DataFrame, shown: Shown) -> None:
     mark = " simulated" if shown.simulated else ""
     columns = {
-        "group": st.column_config.TextColumn(shown.title, pinned=True),
+        "group": parts.names(shown.title, frame["group"]),
         "booked_usd": st.column_config.NumberColumn("Booked, $" + mark, format="%.6f"),
         "restated_usd": st.column_config.NumberColumn("At those prices, $" + mark, format="%.6f"),
         "change": _CHANGE,

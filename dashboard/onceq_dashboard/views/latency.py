@@ -99,8 +99,8 @@ def _filled(points: list[CostPoint], title: str, quantile: str, days: int, perio
         _phases(points, hours, days, period)
         _verdicts(points, hours, days, period)
     st.subheader(f"By {title.lower()} :gray[· last {period}]", anchor=False)
-    columns = {"group": st.column_config.TextColumn(title, pinned=True), **COLUMNS}
-    parts.table(latency.by_group(points, SPLITS[title]), "latency_table", columns)
+    table = latency.by_group(points, SPLITS[title])
+    parts.table(table, "latency_table", {"group": parts.names(title, table["group"]), **COLUMNS})
     st.caption(
         "Seconds from the post. Each hour and group is within 19 % of the truth; several together are estimated from "
         "their quantiles."

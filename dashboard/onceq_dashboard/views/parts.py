@@ -28,6 +28,8 @@ MarkColour = Literal["orange", "gray", "green", "red"]
 
 _TILE_PX, _MARK_PX, ROW_PX = 94, 26, 35
 """How high things are that the browser draws late: a number, the mark below it, a row of a table."""
+_LONG, _NAME_PX = 32, 210
+"""Letters of a name that are many, and how wide a column of such names is."""
 SIMULATED_NOTE: Final = (
     "**SIMULATED.** These answers come from the built-in simulator, and these costs are what they would have been. "
     "Nobody was billed."
@@ -206,6 +208,12 @@ def at_most(height: int, frame: pd.DataFrame) -> int:
 
 def _all_of(frame: pd.DataFrame) -> int:
     return ROW_PX * (len(frame) + 1) + 2
+
+
+def names(title: str, of: pd.Series[str]) -> ColumnConfig:
+    """A first column that stays where the others are scrolled away: long names must leave a phone room for those."""
+    long = int(of.str.len().max() or 0) > _LONG
+    return st.column_config.TextColumn(title, pinned=True, width=_NAME_PX if long else None)
 
 
 def zone_name() -> str:
