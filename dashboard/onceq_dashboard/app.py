@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import StopException
 
 from onceq_dashboard import signin
 from onceq_dashboard.door import Door
@@ -69,7 +71,8 @@ def _guarded(show: Callable[[Door], None]) -> None:
         signin.show()
         return
     _warm()
-    show(door)
+    with suppress(StopException):  # a reading failed, and a callout says so: then the way to another key matters most
+        show(door)
     signin.footer(door)
 
 

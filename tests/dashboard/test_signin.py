@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 import onceq_dashboard
 from onceq_dashboard.door import Door, SourceError
+from tests.dashboard import fake_api
 from tests.dashboard.fake_api import KEY, FakeApi
 from tests.dashboard.pages import callouts, tiles
 
@@ -176,3 +177,17 @@ def test_a_server_key_that_is_refused_says_what_to_do(open_app: OpenApp) -> None
 def test_a_door_never_prints_its_key() -> None:
     door = Door("http://x", "oq_secret", "a key")
     assert "oq_secret" not in f"{door} {door!r} {[door]}"
+
+
+def test_a_key_that_is_revoked_while_the_page_is_open_leaves_the_way_to_another(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_app("0.0.0.0")
+    app.text_input[0].input(KEY)
+    app.button[0].click().run()
+    assert "Sign out" in labels(app)
+    monkeypatch.setattr(fake_api, "KEY", "oq_another")
+    st.cache_data.clear()
+    app.run()
+    assert any("key" in words for words in callouts(app))
+    assert "Sign out" in labels(app)

@@ -56,7 +56,7 @@ def _last_known(why: Trouble) -> _Known:
     last: _Known | None = st.session_state.get(_LAST)
     if last is None or why.kind in {"key", "scope", "settings"}:
         parts.trouble(why)
-        st.stop()
+        parts.stop()
     when = clock(last[0].at.astimezone(parts.zone()))
     st.error(f"**Down.** {why.sentence} The numbers below are those of {when}.", icon=":material/cloud_off:")
     return last

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import altair as alt
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.scriptrunner import StopException
 
 from onceq import Stats
 from onceq.wire import Scope
@@ -99,7 +100,12 @@ def told() -> Generator[None]:
         yield
     except SourceError as exc:
         trouble(exc.trouble)
-        st.stop()
+        stop()
+
+
+def stop() -> NoReturn:
+    """Ends this run of the page, or of its live part; `st.stop` would forbid the foot of the page too."""
+    raise StopException
 
 
 def trouble(why: Trouble) -> None:
