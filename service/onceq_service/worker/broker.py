@@ -4,7 +4,7 @@ Only `kick` and `listen` are ours. `listen` asks for work when a slot is free (`
 it survives Redis being away; and what it claimed but could not hand over when the worker stops goes back to the queue.
 
 A message is a whole claim, not a job: between two messages Taskiq's receiver needs half a dozen turns of the event
-loop, and while thousands of tokens come in those are long ones (benchmarks/README.md).
+loop, and while thousands of tokens come in those are long ones.
 """
 
 from __future__ import annotations
