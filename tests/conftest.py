@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import Store, open_store
-from tests.stack import Stack, running_stack
+from tests.stack import RUNNING, Stack, running_stack
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
 settings.load_profile("untimed")
@@ -24,6 +24,16 @@ LONGEST = ("tests/service/embedded/", "tests/rows/", "tests/dashboard/test_brows
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first: in parallel running nobody is left with it at the end."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What API and workers said is part of a failure's report; their files are gone when anybody reads it."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"said by the stack of queue {stack.queue} until {item.name} failed", stack.said())
+                            for stack in RUNNING]  # fmt: skip
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -149,9 +149,18 @@ class Stack:
         """The processes that were started later."""
         return self._replaced
 
+    def said(self) -> str:
+        """The ends of what API and workers have printed, each below its file's name."""
+        logs = sorted(self.folder.glob("*.log"))
+        return "\n".join(f"-- {log.name}\n{log.read_text('utf-8', 'replace')[-8_000:]}" for log in logs)
+
     def meter(self, job_id: str) -> list[dict[str, Any]]:
         """The simulator's bill for a job: one row a call."""
         return httpx2.get(f"{self.simulator}/meter", params={"job": job_id, "text": "1"}).json()["calls"]
+
+
+RUNNING: list[Stack] = []
+"""Those of this process: a failing test's report shows what they have said."""
 
 
 @contextmanager
@@ -175,4 +184,6 @@ def running_stack(redis: EmbeddedRedis, *, workers: int = 2, **settings: str) ->
         stack.callback(worker.stop)
         running = Stack(redis, queue, url_printed_by(api), simulator_url, folder, api, worker, env)
         stack.callback(lambda: [process.stop() for process in running.replaced()])
+        RUNNING.append(running)
+        stack.callback(RUNNING.remove, running)
         yield running

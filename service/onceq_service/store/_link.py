@@ -78,6 +78,10 @@ async def open_link(client: Redis, heard: Heard, lost: Lost) -> Link:
     await connection.connect()
     streams = connection._reader, connection._writer
     connection._reader = connection._writer = None  # nothing of redis-py closes it any more
+    reader, transport = streams[0], streams[1].transport
+    if reader.at_eof() or reader.exception() or transport.is_closing():  # redis-py's reader heard, the link would not
+        transport.abort()
+        raise RedisConnectionError("Redis closed the connection as soon as it was open")
     link = Link(heard, lost)
-    link.take_over(streams[1].transport, streams)
+    link.take_over(transport, streams)
     return link

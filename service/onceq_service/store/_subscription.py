@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import cast
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from onceq_service.store._link import Link, open_link, pack
@@ -61,12 +62,12 @@ class Subscription:
             self._link.write(pack((word, *channels)))
 
     async def _keep(self) -> None:
-        while True:
+        while not self._stopped:  # redis-py swallows a cancel that comes together with an answer
             await self._needed.wait()
             self._gone.clear()
             with suppress(RedisError, OSError):
                 self._link = await open_link(self._client, self._take, self._lost)
-                if self._stopped:  # redis-py swallows a cancel that comes together with an answer
+                if self._stopped:
                     return
                 if self._wanted:
                     self._say("SUBSCRIBE", *self._wanted)
@@ -79,8 +80,14 @@ class Subscription:
     def _lost(self, _why: Exception) -> None:
         self._gone.set()
 
+    def _refused(self, reply: object) -> None:
+        """Redis does not let us listen now; a new connection asks again."""
+        if self._link is not None:
+            self._link.cut(RedisConnectionError(str(reply)))
+
     def _take(self, reply: object) -> None:
         if not isinstance(reply, list):
+            self._refused(reply)
             return
         kind, channel, what = cast("tuple[bytes, bytes, bytes]", reply)
         if kind == b"message":

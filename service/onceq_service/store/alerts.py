@@ -68,7 +68,7 @@ class Alerts:
     async def again(self, alert_id: str, after_s: float) -> None:
         """Not delivered: due again after so long."""
         seconds, micro = cast("list[bytes]", await self._pipe.command("TIME"))
-        at_ms = round(int(seconds) * 1000 + int(micro) / 1000 + after_s * 1000)
+        at_ms = int(seconds) * 1000 + int(micro) // 1000 + int(after_s * 1000)
         await self._pipe.command("ZADD", self._keys("alerts"), "XX", at_ms, alert_id)
 
     async def done(self, alert_id: str) -> None:

@@ -9,15 +9,19 @@ import ssl
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import uvloop
+from redis.asyncio.connection import UnixDomainSocketConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import StoreError, StoreUnavailable
+from onceq_service.store._link import open_link
 from onceq_service.store._lua import Script
 from onceq_service.store._pipe import Pipe, connect
 from onceq_service.store._subscription import Subscription
@@ -143,34 +147,48 @@ def test_a_transport_that_was_closed_under_a_command_is_a_cut_like_any_other(red
     assert uvloop.run(ask()) == b"PONG"
 
 
-@pytest.fixture(scope="module")
-def behind_tls(redis_server: EmbeddedRedis) -> Generator[str]:
-    """The same Redis behind TLS, in a loop of its own; its URL."""
+async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What one side says to the other, until it has said all."""
+    with suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+    writer.close()
 
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-        writer.close()
 
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answers, commands = await asyncio.open_unix_connection(redis_server.socket)
-        await asyncio.gather(carry(reader, commands), carry(answers, writer))
+@contextmanager
+def serving(listen: Callable[[], Awaitable[asyncio.Server]]) -> Generator[asyncio.Server]:
+    """A server in a loop and a thread of its own."""
 
-    async def serve(port: Future[int], over: Future[None]) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(CERTIFICATE)
-        server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
-        port.set_result(server.sockets[0].getsockname()[1])
+    async def serve(listens: Future[asyncio.Server], over: Future[None]) -> None:
+        server = await listen()
+        listens.set_result(server)
         await asyncio.wrap_future(over)
         server.close()
 
-    port, over = Future[int](), Future[None]()
-    thread = threading.Thread(target=lambda: asyncio.run(serve(port, over)))
+    listens, over = Future[asyncio.Server](), Future[None]()
+    thread = threading.Thread(target=lambda: asyncio.run(serve(listens, over)))
     thread.start()
-    yield f"rediss://127.0.0.1:{port.result(20)}/0?ssl_ca_certs={CERTIFICATE}"
-    over.set_result(None)
-    thread.join()
+    try:
+        yield listens.result(20)
+    finally:
+        over.set_result(None)
+        thread.join()
+
+
+async def through(server: EmbeddedRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A connection to the real one behind this."""
+    answers, commands = await asyncio.open_unix_connection(server.socket)
+    await asyncio.gather(carry(reader, commands), carry(answers, writer))
+
+
+@pytest.fixture(scope="module")
+def behind_tls(redis_server: EmbeddedRedis) -> Generator[str]:
+    """The same Redis behind TLS; its URL."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    with serving(lambda: asyncio.start_server(partial(through, redis_server), "127.0.0.1", 0, ssl=context)) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={CERTIFICATE}"
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
@@ -192,3 +210,52 @@ def test_a_redis_behind_tls_is_spoken_to_in_the_same_way(behind_tls: str, run: C
 
     run(ask())
     assert heard == [b"hello"]
+
+
+class Ended(UnixDomainSocketConnection):
+    """A connection that Redis has closed by the time that it is open; redis-py's reader has heard of it."""
+
+    async def connect(self) -> None:
+        await super().connect()
+        await self.send_command("CLIENT", "ID")
+        mine = cast("int", await self.read_response())
+        await self.send_command("CLIENT", "KILL", "SKIPME", "NO", "ID", mine)
+        assert await self.read_response() == 1
+        await soon(partial(asyncio.to_thread, cast("asyncio.StreamReader", self._reader).at_eof))
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_connection_that_ended_as_soon_as_it_was_open_is_none(
+    redis_server: EmbeddedRedis, run: Callable[..., None]
+) -> None:
+    async def ask() -> None:
+        client = connect(redis_server.url, connections=1)
+        client.connection_pool.connection_class = Ended
+        async with asyncio.timeout(20):
+            with pytest.raises(RedisConnectionError, match="as soon as it was open"):
+                await open_link(client, lambda _: None, lambda _: None)
+
+    run(ask())
+
+
+async def test_a_subscription_that_redis_refuses_is_asked_for_again(redis_server: EmbeddedRedis) -> None:
+    name = "reader"
+    async with piped(redis_server.url) as admin:
+        await admin.command("ACL", "SETUSER", name, "on", "nopass", "+@all", "allkeys", "resetchannels")
+        fresh = asyncio.Event()
+        client = connect(f"unix://{name}:any@{redis_server.socket}", connections=1, retries=0)
+        subscription = Subscription(client, lambda _: None, lambda _: fresh.set())
+        subscription.start()
+        subscription.join("news")
+        try:
+            async with asyncio.timeout(20):
+                await soon(lambda: _refusals(admin, name))
+                await admin.command("ACL", "SETUSER", name, "allchannels")
+                await fresh.wait()
+        finally:
+            await subscription.stop()
+            await admin.command("ACL", "DELUSER", name)
+
+
+async def _refusals(admin: Pipe, name: str) -> bool:
+    return name.encode() in str(await admin.command("ACL", "LOG")).encode()
