@@ -194,6 +194,7 @@ def test_the_soak_looks_at_every_process_and_at_redis_and_loses_no_job(tmp_path:
         assert all(look[f"{role}_files"] > 3 for role in ("api", "worker", "redis"))
         assert look["redis_keys"] > 0
         assert look["redis_connections"] > 1
+        assert look["redis_beside_ledger_mib"] == look["redis_mib"] - look["redis_ledger_and_sums_mib"]
 
 
 def test_what_grows_is_told_and_what_goes_up_and_down_is_not() -> None:
@@ -202,6 +203,18 @@ def test_what_grows_is_told_and_what_goes_up_and_down_is_not() -> None:
     for name, step in (("api_mib", 0.5), ("api_files", 1.0), ("redis_keys", 50.0)):
         leaking = [{**look, name: look[name] + n * step} for n, look in enumerate(flat)]
         (fault,) = grown(leaking)
+        assert fault.startswith(f"{name} grew from ")
+
+
+def test_what_is_kept_for_months_and_what_is_no_part_of_onceq_may_grow_and_the_rest_of_redis_may_not() -> None:
+    kept = [
+        {"redis_mib": 100.0 + 3 * n, "redis_ledger_and_sums_mib": 3.0 * n, "redis_beside_ledger_mib": 100.0,
+         "simulator_mib": 90.0 + n, "simulator_files": 20.0}
+        for n in range(30)
+    ]  # fmt: skip
+    assert grown(kept) == []
+    for name in ("redis_beside_ledger_mib", "simulator_files"):
+        (fault,) = grown([{**look, name: look[name] + n} for n, look in enumerate(kept)])
         assert fault.startswith(f"{name} grew from ")
 
 
