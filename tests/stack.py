@@ -152,7 +152,7 @@ class Stack:
     def said(self) -> str:
         """The ends of what API and workers have printed, each below its file's name."""
         logs = sorted(self.folder.glob("*.log"))
-        return "\n".join(f"-- {log.name}\n{log.read_text('utf-8', 'replace')[-8_000:]}" for log in logs)
+        return "\n".join(f"-- {log.name}\n{log.read_text('utf-8', 'replace')[-3_000:]}" for log in logs)
 
     def meter(self, job_id: str) -> list[dict[str, Any]]:
         """The simulator's bill for a job: one row a call."""

@@ -62,7 +62,9 @@ class Api(FastAPI):
     def __init__(self, service: Service, tracing: Tracing | None, **says: Any) -> None:
         super().__init__(telemetry=NO_TELEMETRY, **says)
         self.state.service = service
-        door = Door(super().__call__, service, HOT)
+        streams = (events_route(service), batch_events_route(service))
+        self.router.routes.extend(streams)  # behind the door too, where it is said which methods they have
+        door = Door(super().__call__, service, HOT, streams)
         app = Traced(door, tracing.tracer) if tracing else door
         self.entry = _allow_origins(app, service.settings.cors_origins)
         watched = tracing is not None or service.settings.log_level == "debug"
@@ -92,7 +94,6 @@ def build_app(settings: Settings) -> FastAPI:
         title="onceq", version=health.VERSION, lifespan=lifespan, redirect_slashes=False, redoc_url=None,
         description="LLM calls behind a queue: each one is paid for once, and survives every disconnect.",
     )  # fmt: skip
-    app.router.routes.extend((events_route(service), batch_events_route(service)))
     for part in PARTS:
         app.include_router(part)
     app.add_exception_handler(HTTPException, _http_problem)

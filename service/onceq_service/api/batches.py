@@ -43,12 +43,8 @@ class BatchEvents:
         if _at_end(batch, await _known(service, key.tenant, batch), after):
             await send_reply(send, Reply(204))
             return
-        service.streams += 1
-        try:
-            follow = partial(service.store.batches.follow, key.tenant, batch)
-            await Stream(follow, after, scope, receive, send, service.settings.keep_alive_s).run()
-        finally:
-            service.streams -= 1
+        follow = partial(service.store.batches.follow, key.tenant, batch)
+        await Stream(follow, after, scope, send).run(service.readers, service.settings.keep_alive_s)
 
 
 def batch_events_route(service: Service) -> Route:

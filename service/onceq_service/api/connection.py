@@ -1,6 +1,6 @@
-"""What ASGI has no word for: to be told that the server stops, and to cut a connection whose reader is stuck.
+"""What ASGI has no word for: to be told at once that the client leaves or the server stops, and to cut a connection.
 
-Our server (server.py) puts the connection into the scope; under another server both are left to that one.
+Our server (server.py) puts the connection into the scope; under another server nobody is told and nothing is cut.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ class Flow(Protocol):
 class Connection(Protocol):
     """One client's connection."""
 
-    on_stop: Callable[[], object] | None
+    on_end: Callable[[], object] | None
+    ending: bool
+    """The client has left, or the server has begun to stop."""
     flow: Flow
 
     def cut(self) -> None:
@@ -50,13 +52,16 @@ def flows(scope: Scope) -> bool:
 
 
 @contextmanager
-def stopping(scope: Scope, then: Callable[[], object]) -> Generator[None]:
-    """Inside, `then` is called when the server begins to stop."""
+def until_end(scope: Scope, then: Callable[[], object]) -> Generator[None]:
+    """Inside, `then` is called when the client leaves or the server begins to stop; at once where that has been."""
     connection = connection_of(scope)
-    if connection is not None:
-        connection.on_stop = then
+    if connection is None:
+        yield
+        return
+    connection.on_end = then
+    if connection.ending:
+        then()
     try:
         yield
     finally:
-        if connection is not None:
-            connection.on_stop = None
+        connection.on_end = None

@@ -1,17 +1,19 @@
 """The ASGI door of the app: no request passes without a key, and whatever goes wrong leaves as a problem.
 
 The hot route is answered from here: the stack behind (exception handling, routing, dependencies) costs more than its
-work. Its handler returns a whole Reply, so nothing is half sent when it fails. No exception leaves by it: the server
-would log its words. An answer that has begun is broken off instead.
+work. Its handler returns a whole Reply, so nothing is half sent when it fails. Streams begin here, since that stack
+would stay in memory as long as they do. No exception leaves by the door: the server would log its words. An answer that
+has begun is broken off instead.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onceq_service.api.auth import KEY
@@ -31,10 +33,12 @@ log = structlog.get_logger("onceq.api")
 
 
 class Door:
-    """Identifies the caller, then hands over to a hot route or to the app behind."""
+    """Identifies the caller, then hands over to a hot route, to a stream, or to the app behind."""
 
-    def __init__(self, app: ASGIApp, service: Service, hot: Mapping[tuple[str, str], Handler]) -> None:
-        self.app, self._service, self._hot = app, service, hot
+    def __init__(
+        self, app: ASGIApp, service: Service, hot: Mapping[tuple[str, str], Handler], streams: Sequence[Route]
+    ) -> None:
+        self.app, self._service, self._hot, self._streams = app, service, hot, streams
         self._log_access = service.settings.log_level == "debug"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,7 +69,7 @@ class Door:
                     return
                 scope[KEY] = key
             scope[HEADS] = heads
-            await self.app(scope, receive, watched)
+            await self._behind(scope)(scope, receive, watched)
         except ClientGone:
             return
         except Exception as exc:  # noqa: BLE001 - the server would log its words
@@ -76,6 +80,14 @@ class Door:
                 cut(scope)
             else:
                 await send_reply(send, refused.reply(scope["path"]))
+
+    def _behind(self, scope: Scope) -> ASGIApp:
+        for route in self._streams:
+            match, found = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(found)
+                return route.app
+        return self.app
 
     async def _logged(self, scope: Scope, receive: Receive, send: Send) -> None:
         began, status = time.perf_counter(), 0

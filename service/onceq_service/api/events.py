@@ -1,7 +1,7 @@
 """GET /v1/jobs/{id}/events: a job's event log as SSE, from any number, relayed as bytes (G6).
 
-A stream holds two tasks: one pumps frames, one listens for the client's leaving, keeps the connection alive and cuts
-a reader that is stuck. Whichever ends first ends the other, and the subscription with it.
+A stream is the request's own task, which pumps frames; the client's leaving and the server's stop cancel it, and
+readers.py looks after all streams of a process.
 
 A reader that keeps up is written to from the subscriber's own read, without a task: that is nearly every frame. The
 pump has the log, gaps, and readers that are slower than their job.
@@ -10,10 +10,11 @@ pump has the log, gaps, and readers that are slower than their job.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Final, cast
 from urllib.parse import parse_qs
@@ -23,15 +24,16 @@ from starlette.types import Message, Receive, Scope, Send
 
 from onceq_service.api.auth import KEY, require
 from onceq_service.api.body import Heads
-from onceq_service.api.connection import cut, flows, stopping
+from onceq_service.api.connection import cut, flows, until_end
 from onceq_service.api.door import HEADS
 from onceq_service.api.jobs import shown_of
 from onceq_service.api.presence import watched
 from onceq_service.api.problems import Refused
+from onceq_service.api.readers import Readers
 from onceq_service.api.replies import Reply, send_reply
-from onceq_service.api.service import Service, cancel_all
+from onceq_service.api.service import Service
 from onceq_service.api.waiting import has_ended
-from onceq_service.store import StoreUnavailable
+from onceq_service.store import ApiKey, StoreUnavailable
 from onceq_service.store.events import Take
 from onceq_service.store.views import Fields
 
@@ -61,19 +63,18 @@ class Events:
         require(key, "read")
         after = cursor(scope[HEADS], scope["query_string"])
         job_id: str = scope["path_params"]["job_id"]
-        fields = await shown_of(service, key, job_id)
-        if at_end(job_id, fields, after):
+        grace_ms = await self._begin(key, job_id, after)
+        if grace_ms is None:
             await send_reply(send, Reply(204))
             return
-        service.streams += 1
-        try:
-            follow = partial(service.store.events.follow, job_id)
-            async with watched(service, job_id, fields):
-                stream = Stream(follow, after, scope, receive, send, service.settings.keep_alive_s)
-                with service.readers.following(job_id, stream.blocked_s):
-                    await stream.run()
-        finally:
-            service.streams -= 1
+        stream = Stream(partial(service.store.events.follow, job_id), after, scope, send, job_id)
+        async with watched(service, job_id, grace_ms):
+            await stream.run(service.readers, service.settings.keep_alive_s)
+
+    async def _begin(self, key: ApiKey, job_id: str, after: int) -> int | None:
+        """The job's grace in ms, 0 for none; None when the reader has everything. All else of the job is let go of."""
+        fields = await shown_of(self._service, key, job_id)
+        return None if at_end(job_id, fields, after) else int(fields.get("grace_ms", 0))
 
 
 def events_route(service: Service) -> Route:
@@ -119,73 +120,94 @@ def _body(chunk: bytes) -> Message:
 
 
 class Stream:
-    """One reader's connection."""
+    """One reader's connection; of one job, or of many (`job_id` None)."""
 
-    def __init__(
-        self, follow: Follow, after: int, scope: Scope, receive: Receive, send: Send, keep_alive_s: float
-    ) -> None:
-        self._follow, self._after = follow, after
-        self._scope, self._receive, self._send = scope, receive, send
-        self._keep_alive_s = keep_alive_s
+    __slots__ = (
+        "_after", "_blocked_s", "_follow", "_keep_alive_s", "_left", "_scope", "_send", "_sending_since", "_sent_at",
+        "_task", "job_id",
+    )  # fmt: skip
+
+    def __init__(self, follow: Follow, after: int, scope: Scope, send: Send, job_id: str | None = None) -> None:
+        self._follow, self._after, self.job_id = follow, after, job_id
+        self._scope, self._send = scope, send
+        self._keep_alive_s = math.inf
         self._sent_at = time.monotonic()
         self._sending_since: float | None = None
         self._blocked_s = 0.0
+        self._task: asyncio.Task[object] | None = None
+        self._left = False
 
     def blocked_s(self) -> float:
         """Seconds that writes have waited for this reader in all, the present one included."""
         return self._blocked_s + (0.0 if self._sending_since is None else time.monotonic() - self._sending_since)
 
-    async def run(self) -> None:
+    async def run(self, readers: Readers, keep_alive_s: float) -> None:
         """Until the log's end, the client's leaving, the server's stop, or a reader that is stuck."""
+        self._task, self._keep_alive_s = asyncio.current_task(), keep_alive_s
         await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        pump = asyncio.create_task(self._pump(), name="sse-pump")
-        watch = asyncio.create_task(self._watch(), name="sse-watch")
-        try:
-            with stopping(self._scope, pump.cancel):
-                await asyncio.wait((pump, watch), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await cancel_all([pump, watch])
+        with readers.following(self):
+            try:
+                with until_end(self._scope, self._leave):
+                    await self._pump()
+            except asyncio.CancelledError:
+                if not self._left or cast("asyncio.Task[object]", self._task).uncancel():
+                    raise
+            if self._sending_since is None:
+                await self._end()
+
+    def tend(self, now: float) -> None:
+        """Keeps a quiet connection alive; cuts one that has taken nothing for too long."""
         if self._sending_since is None:
-            await self._end()
+            late_s = now - self._sent_at - self._keep_alive_s
+            if late_s >= 0 and self._write_now(KEEP_ALIVE):
+                self._sent_at = now
+                return
+        else:
+            late_s = now - self._sending_since
+        if late_s >= SEND_TIMEOUT_S:
+            cut(self._scope)
+
+    def _leave(self) -> None:
+        self._left = True
+        if self._task is not None:
+            self._task.cancel()
 
     async def _end(self) -> None:
         """Ends the answer. It waits for what was written before: that may be the whole log, and nobody reads it."""
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                await self._send({"type": "http.response.body", "body": b""})
-        except TimeoutError:
-            cut(self._scope)
-        except OSError:
-            return
+        self._sending_since = time.monotonic()
+        with suppress(OSError):
+            await self._send({"type": "http.response.body", "body": b""})
 
     async def _pump(self) -> None:
         """The log to its end. While Redis is away the reader is kept: a browser would not come back after a 503."""
         while True:
             try:
-                await self._relay()
+                async with aclosing(self._follow(self._after, self._take)) as frames:
+                    async for chunk in frames:
+                        if chunk:
+                            await self._write(chunk)
+                            self._after = last_number(chunk)
             except StoreUnavailable:
                 await asyncio.sleep(AGAIN_S)
             else:
                 return
 
-    async def _relay(self) -> None:
-        async with aclosing(self._follow(self._after, self._take)) as frames:
-            async for chunk in frames:
-                if chunk:
-                    await self._write(chunk)
-                    self._after = last_number(chunk)
-
     def _take(self, seq: int, frame: bytes) -> bool:
         """Writes a frame now, if that ends at once."""
-        if self._sending_since is not None or not flows(self._scope):
+        if self._sending_since is not None or not self._write_now(frame):
+            return False
+        self._after, self._sent_at = seq, time.monotonic()
+        return True
+
+    def _write_now(self, frame: bytes) -> bool:
+        if not flows(self._scope):
             return False
         sending = cast("Coroutine[object, None, None]", self._send(_body(frame)))
         try:
             sending.send(None)
         except StopIteration:
-            self._after, self._sent_at = seq, time.monotonic()
             return True
-        except Exception:  # noqa: BLE001 - the pump meets it again; here it would end the subscription of all readers
+        except Exception:  # noqa: BLE001 - the pump meets it again; here it would end what serves all readers
             return False
         sending.close()
         return False
@@ -196,42 +218,3 @@ class Stream:
         self._sent_at = time.monotonic()
         self._blocked_s += self._sent_at - self._sending_since
         self._sending_since = None
-
-    async def _watch(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(self._pause_s()):
-                    message = await self._receive()
-            except TimeoutError:
-                if await self._stuck():
-                    return
-            else:
-                if message["type"] == "http.disconnect":
-                    return
-
-    def _pause_s(self) -> float:
-        now = time.monotonic()
-        if self._sending_since is not None:
-            return max(0.01, self._sending_since + SEND_TIMEOUT_S - now)
-        return max(0.01, self._sent_at + self._keep_alive_s - now)
-
-    async def _stuck(self) -> bool:
-        """Keeps a quiet connection alive; cuts one that has taken nothing for too long."""
-        now = time.monotonic()
-        if self._sending_since is None:
-            if now - self._sent_at >= self._keep_alive_s:
-                return not await self._keep_alive()
-            return False
-        if now - self._sending_since < SEND_TIMEOUT_S:
-            return False
-        cut(self._scope)
-        return True
-
-    async def _keep_alive(self) -> bool:
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                await self._write(KEEP_ALIVE)
-        except TimeoutError:
-            cut(self._scope)
-            return False
-        return True

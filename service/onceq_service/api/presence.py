@@ -9,20 +9,18 @@ from typing import Final
 
 from onceq_service.api.service import Service, cancel_all
 from onceq_service.store import StoreError
-from onceq_service.store.views import Fields
 
 RENEWALS: Final = 4
 """How often a follower says in its job's grace that it is still there."""
 
 
 @asynccontextmanager
-async def watched(service: Service, job_id: str, fields: Fields) -> AsyncGenerator[None]:
-    """Puts the cancel off until the block is left, and one grace more; nothing for jobs that go on alone."""
-    grace_s = int(fields.get("grace_ms", 0)) / 1000
-    if not grace_s:
+async def watched(service: Service, job_id: str, grace_ms: int) -> AsyncGenerator[None]:
+    """Puts the cancel off until the block is left, and one grace more; nothing for jobs that go on alone (grace 0)."""
+    if not grace_ms:
         yield
         return
-    renewing = asyncio.create_task(_renew(service, job_id, grace_s), name="presence")
+    renewing = asyncio.create_task(_renew(service, job_id, grace_ms / 1000), name="presence")
     try:
         yield
     finally:

@@ -1,11 +1,14 @@
-"""Who follows a job through this process, and who of them does not read: their jobs are told, for the verdict."""
+"""Who follows what through this process: keeps their connections alive, cuts who is stuck, tells jobs of who is slow.
+
+One look a moment at all of them: a timer for each would be the dearest part of a stream that waits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from onceq_service.store.jobs import Jobs
 
@@ -13,35 +16,51 @@ STUCK_S: Final = 1.0
 """A reader that has kept its stream waiting for so much longer than its job knows is told of."""
 
 
-@dataclass(slots=True, eq=False)
-class Reader:
-    """One stream; `blocked_s` is how long it has waited in all for its reader to take something."""
+class Reader(Protocol):
+    """One stream."""
 
-    job_id: str
-    blocked_s: Callable[[], float]
-    told_s: float = 0.0
+    job_id: str | None
+    """None: of many jobs, which none of them has to know."""
+
+    def blocked_s(self) -> float:
+        """How long it has waited in all for its reader to take something."""
+        ...
+
+    def tend(self, now: float) -> None:
+        """Keeps it alive, or cuts it; `now` is monotonic."""
+        ...
 
 
 class Readers:
     """All of this process."""
 
     def __init__(self) -> None:
-        self._all: set[Reader] = set()
+        self._all: dict[Reader, float] = {}
+        """With how long its job knows that it was blocked."""
+
+    def __len__(self) -> int:
+        return len(self._all)
 
     @contextmanager
-    def following(self, job_id: str, blocked_s: Callable[[], float]) -> Generator[None]:
-        """Watches a stream while the block lasts."""
-        reader = Reader(job_id, blocked_s)
-        self._all.add(reader)
+    def following(self, reader: Reader) -> Generator[None]:
+        """Tends a stream while the block lasts."""
+        self._all[reader] = 0.0
         try:
             yield
         finally:
-            self._all.discard(reader)
+            del self._all[reader]
+
+    def tend(self) -> None:
+        """One look at each."""
+        now = time.monotonic()
+        for reader in list(self._all):
+            reader.tend(now)
 
     async def report(self, jobs: Jobs) -> None:
         """Tells the jobs of stuck readers; raises StoreError."""
-        for reader in list(self._all):
+        for reader, told_s in list(self._all.items()):
             blocked_s = reader.blocked_s()
-            if blocked_s - reader.told_s >= STUCK_S:
-                reader.told_s = blocked_s
+            if reader.job_id is not None and blocked_s - told_s >= STUCK_S:
+                if reader in self._all:
+                    self._all[reader] = blocked_s
                 await jobs.stuck(reader.job_id, blocked_s)

@@ -38,6 +38,7 @@ STATS_S: Final = 1.0
 PACE_S: Final = 1.0
 BUDGETS_S: Final = 1.0
 
+READERS_S: Final = 1.0
 log = structlog.get_logger("onceq.api")
 
 
@@ -66,7 +67,6 @@ class Service:
         """What Redis said when it was last looked at; None while it has never answered."""
         self.full = False
         self.workers: list[WorkerInfo] = []
-        self.streams = 0
         self.readers = Readers()
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self.stats = Kept[bytes](STATS_S)
@@ -150,7 +150,7 @@ class Service:
 
     async def say_api(self) -> None:
         """Says that this process lives, and how many event streams it has open."""
-        await self.store.gauges.say_api(self._name, self.streams)
+        await self.store.gauges.say_api(self._name, len(self.readers))
 
     async def tend(self) -> None:
         """One second's housekeeping of the queue, and whether its memory still takes new work."""
@@ -175,10 +175,15 @@ class Service:
         """Tells jobs whose readers do not read; raises StoreUnavailable."""
         await self.readers.report(self.store.jobs)
 
+    async def tend_readers(self) -> None:
+        """Keeps quiet streams alive, and cuts those that nobody reads."""
+        self.readers.tend()
+
     def _chores(self) -> tuple[tuple[Callable[[], Awaitable[object]], float], ...]:
         return (
             (self.tend, TEND_S), (self.see_workers, WORKERS_S), (self.say_api, API_S), (self.inspect, INSPECT_S),
             (self.see_budgets, BUDGETS_S), (self.tell_of_stuck_readers, STUCK_S),
+            (self.tend_readers, min(READERS_S, self.settings.keep_alive_s / 2)),
         )  # fmt: skip
 
 

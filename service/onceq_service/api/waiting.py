@@ -6,10 +6,9 @@ import asyncio
 from contextlib import aclosing
 
 from fastapi import Request
-from starlette.types import Receive
 
 from onceq.wire import TERMINAL
-from onceq_service.api.connection import stopping
+from onceq_service.api.connection import until_end
 from onceq_service.api.presence import watched
 from onceq_service.api.service import Service, cancel_all
 from onceq_service.store import ApiKey
@@ -27,25 +26,18 @@ async def wait_for_end(service: Service, key: ApiKey, job_id: str, timeout_s: fl
             await service.store.jobs.watch(job_id)
         return fields
     ending = asyncio.create_task(_follow_to_end(service, job_id, int(fields["seq"])), name="long-poll")
-    leaving = asyncio.create_task(_gone(request.receive), name="long-poll-client")
     try:
-        async with watched(service, job_id, fields):
-            with stopping(request.scope, ending.cancel):
-                await asyncio.wait((ending, leaving), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        async with watched(service, job_id, int(fields.get("grace_ms", 0))):
+            with until_end(request.scope, ending.cancel):
+                await asyncio.wait((ending,), timeout=timeout_s)
     finally:
-        await cancel_all([ending, leaving])
+        await cancel_all([ending])
     return await service.store.jobs.shown(job_id, key.tenant)
 
 
 def has_ended(fields: Fields) -> bool:
     """Whether a job is in its final state."""
     return fields["state"].decode() in TERMINAL
-
-
-async def _gone(receive: Receive) -> None:
-    """Until the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _follow_to_end(service: Service, job_id: str, after: int) -> None:

@@ -48,7 +48,7 @@ class Batches:
 
         Ends when all jobs that are in the batch by then have ended.
         """
-        async with self._events.listening(topic(tenant, batch)) as box:
+        with self._events.listening(topic(tenant, batch)) as box:
             while True:
                 box.frames.clear()
                 live = await self._live(tenant, batch)  # before the page: what ends in between is on it

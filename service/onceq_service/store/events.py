@@ -2,14 +2,19 @@
 
 One subscriber connection serves all readers of a process. Each reader knows the number it has reached: a frame with
 the next number is passed on as bytes, a gap is filled from the stream, and after a second of silence, or a
-resubscription, the log's last number is looked up, because Pub/Sub may drop even the very last message.
+resubscription, the log is read, because Pub/Sub may drop even the very last message. Silence that goes on is looked
+into ever more rarely: with 10,000 readers who wait for a slow model the looks alone would keep Redis busy.
+
+A process has tens of thousands of readers, so one costs little: no timer, no task, no asyncio.Event of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager, suppress
+from itertools import cycle
 from typing import cast
 
 from redis.asyncio import Redis
@@ -21,7 +26,11 @@ from onceq_service.store.keys import Keys, shard
 from onceq_service.store.views import Fields
 
 QUIET_S = 1.0
-"""How long a reader trusts silence."""
+"""How long a reader trusts silence at first; twice as long after each look that found nothing."""
+DOUBLINGS = 4
+"""So at most 16 s: that late a reader hears of what neither Pub/Sub nor a cut has told it."""
+TURNS = 4
+"""Whether silence has lasted too long is asked of readers in turns, of each once a second: they don't look together."""
 MAILBOX = 256
 """Frames kept for a reader that is behind; beyond that it reads the log when it is ready."""
 PAGE = 1_000
@@ -44,6 +53,19 @@ class Mailbox:
     While it waits and lacks nothing, a frame that `take` takes at once needs no look at all.
     """
 
+    __slots__ = (
+        "_heard",
+        "_looks",
+        "_quiet_since",
+        "_rung",
+        "_take",
+        "_waiter",
+        "after",
+        "check_log",
+        "frames",
+        "over",
+    )
+
     def __init__(self, after: int, take: Take | None = None) -> None:
         self.after = after
         self.frames: list[tuple[int, bytes]] = []
@@ -51,14 +73,15 @@ class Mailbox:
         self.over = False
         """The terminal event was taken."""
         self._take = take
-        self._waits = False
-        self._heard = False
-        self._wake = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
+        self._rung = self._heard = False
+        self._looks, self._quiet_since = 0, time.monotonic()
 
     def put(self, seq: int, frame: bytes) -> None:
         """Adds a frame; a reader too far behind is sent to the log instead."""
+        self._heard = True
         if self._waits and seq == self.after + 1 and self._take is not None and self._take(seq, frame):
-            self.after, self._heard = seq, True
+            self.after = seq
             if ends(frame):
                 self.over = True
                 self._ring()
@@ -75,21 +98,32 @@ class Mailbox:
         self.check_log = True
         self._ring()
 
+    def tick(self, now: float) -> None:
+        """Silence that has lasted too long sends a reader that waits to the log."""
+        if self._heard:
+            self._heard, self._looks, self._quiet_since = False, 0, now
+        elif self._waits and now - self._quiet_since >= QUIET_S * 2**self._looks:
+            self._looks, self._quiet_since = min(DOUBLINGS, self._looks + 1), now
+            self.look_at_log()
+
     async def wait(self) -> None:
-        """Until there is something to look at, at most QUIET_S; silence sends the reader to the log."""
-        self._waits, self._heard = True, False
-        try:
-            async with asyncio.timeout(QUIET_S):
-                await self._wake.wait()
-        except TimeoutError:
-            self.check_log = self.check_log or not self._heard
-        finally:
-            self._waits = False
-        self._wake.clear()
+        """Until there is something to look at."""
+        if not self._rung:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self._rung = False
+
+    @property
+    def _waits(self) -> bool:
+        return self._waiter is not None and not self._rung
 
     def _ring(self) -> None:
-        self._waits = False
-        self._wake.set()
+        self._rung = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class EventLog:
@@ -99,6 +133,9 @@ class EventLog:
         self._pipe, self._keys = pipe, keys
         self._boxes: dict[bytes, set[Mailbox]] = {}
         self._subscription = Subscription(subscriber, self._deliver, self._recheck)
+        self._turns: list[set[Mailbox]] = [set() for _ in range(TURNS)]
+        self._next_turn = cycle(self._turns)
+        self._ticking: asyncio.Task[None] | None = None
 
     async def follow(self, job_id: str, after: int, take: Take | None = None) -> AsyncGenerator[bytes]:
         """Frames after number `after`, as bytes, several at a time; ends behind the terminal event.
@@ -106,7 +143,7 @@ class EventLog:
         With `take` they come only where that does not take them at once. When the log itself is gone (results live
         longer) it is one `snapshot` without a number and the terminal event.
         """
-        async with self.listening(job_id, after, take) as box:
+        with self.listening(job_id, after, take) as box:
             while not box.over:
                 if box.check_log:
                     box.check_log = False
@@ -125,16 +162,19 @@ class EventLog:
                 if not box.frames and not box.check_log:
                     await box.wait()
 
-    @asynccontextmanager
-    async def listening(self, topic: str, after: int = 0, take: Take | None = None) -> AsyncGenerator[Mailbox]:
+    @contextmanager
+    def listening(self, topic: str, after: int = 0, take: Take | None = None) -> Generator[Mailbox]:
         """A mailbox for what is published under a name that ends as a job's id does."""
         box, name, channel = Mailbox(after, take), topic.encode(), self._keys("channel", shard(topic))
+        turn = next(self._next_turn)
+        turn.add(box)
         self._boxes.setdefault(name, set()).add(box)
         self._subscription.join(channel)
         try:
             yield box
         finally:
             self._subscription.leave(channel)
+            turn.discard(box)
             self._boxes[name].discard(box)
             if not self._boxes[name]:
                 del self._boxes[name]
@@ -180,10 +220,22 @@ class EventLog:
     async def start(self) -> None:
         """Begins to listen."""
         self._subscription.start()
+        self._ticking = asyncio.create_task(self._tick(), name="silence")
 
     async def stop(self) -> None:
         """Stops listening and closes the connection."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._ticking
         await self._subscription.stop()
+
+    async def _tick(self) -> None:
+        for boxes in cycle(self._turns):
+            await asyncio.sleep(1 / TURNS)
+            now = time.monotonic()
+            for box in boxes:
+                box.tick(now)
 
     def _deliver(self, data: bytes) -> None:
         head, frame = data.split(b"\n", 1)
