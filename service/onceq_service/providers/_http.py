@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.request import getproxies
 
 import httpx2
@@ -78,22 +78,34 @@ async def open_stream(
         raise errors.error(spec, provider, errors.TIMED_OUT) from exc
     except Exception as exc:
         raise translate(spec, exc) from exc
+    source, headers = _HttpSource(response), response.headers
+    del response  # it holds the request, and with it the prompt, while the answer may take an hour
     try:
-        source = _HttpSource(response)
-        stream = AnswerStream(spec, provider, response.headers, source, decoder, first_by, api_flavor)
+        stream = AnswerStream(spec, provider, headers, source, decoder, first_by, api_flavor)
+        del headers
         yield stream
         if stream.complete:
             await source.read_to_end()
     finally:
-        await response.aclose()
+        await source.aclose()
 
 
 class _HttpSource:
     """The body of a response: straight from its connection where it is ours, else by httpx2."""
 
+    __slots__ = ("_answer", "_chunks", "_response")
+
     def __init__(self, response: httpx2.Response) -> None:
         self._answer = answer_of(response)
-        self._chunks = response.aiter_bytes()
+        self._response = response if self._answer is None else None
+        self._chunks = response.aiter_bytes() if self._answer is None else None
+
+    async def aclose(self) -> None:
+        """Ends the connection, unless the answer has been read to its end."""
+        if self._answer is not None:
+            await self._answer.aclose()
+        if self._response is not None:
+            await self._response.aclose()
 
     async def read(self, by: float) -> bytes | None:
         """See _stream.Source."""
@@ -101,7 +113,7 @@ class _HttpSource:
             if self._answer is not None:
                 return await self._answer.read(by)
             async with asyncio.timeout_at(by):
-                return await anext(self._chunks, None)
+                return await anext(cast("AsyncIterator[bytes]", self._chunks), None)
         except (httpx2.HTTPError, httpx2.StreamError) as exc:
             raise CutError from exc
 
