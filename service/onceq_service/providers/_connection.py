@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import AsyncGenerator, Callable
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import httptools
 import httpx2
@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from onceq_service.providers._stream import Look
 
+Origin = tuple[str, str, int]
 HELD_BYTES: Final = 1024 * 1024
 """Read ahead of whoever takes the answer; then the provider has to wait."""
 
@@ -143,12 +144,28 @@ class Answer(httpx2.AsyncByteStream):
             self._waiter.set_exception(TimeoutError())
 
 
-class Connection(asyncio.Protocol):
-    """Carries one request at a time. `on_free` is called when it can carry the next, `on_lost` when it has ended."""
+class Owner(Protocol):
+    """Who keeps connections, by what each of them leads to."""
 
-    def __init__(self, on_free: Callable[[Connection], None], on_lost: Callable[[Connection], None]) -> None:
+    def free(self, origin: Origin, connection: Connection) -> None:
+        """It can carry the next request."""
+        ...
+
+    def lost(self, origin: Origin, connection: Connection) -> None:
+        """It has ended."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """Carries one request at a time."""
+
+    __slots__ = (
+        "_answer", "_framed", "_headers", "_interim", "_origin", "_owner", "_parser", "_sent", "_transport", "loop"
+    )  # fmt: skip
+
+    def __init__(self, owner: Owner, origin: Origin) -> None:
         self.loop = asyncio.get_running_loop()
-        self._on_free, self._on_lost = on_free, on_lost
+        self._owner, self._origin = owner, origin
         self._transport: asyncio.Transport | None = None
         self._answer: Answer | None = None
         self._sent: Callable[[], None] | None = None
@@ -221,7 +238,7 @@ class Connection(asyncio.Protocol):
         if self._answer is not None and self._answer.status and not self._framed:
             self._answer.end()  # without a length the end of the connection is the answer's
         self._fail(httpx2.ReadError(str(exc)) if exc else httpx2.RemoteProtocolError("the connection ended too early"))
-        self._on_lost(self)
+        self._owner.lost(self._origin, self)
 
     def _fail(self, failure: Exception) -> None:
         answer, self._answer = self._answer, None
@@ -259,7 +276,7 @@ class Connection(asyncio.Protocol):
         answer, self._answer = self._answer, None
         answer.end()
         if self._parser.should_keep_alive():
-            self._on_free(self)
+            self._owner.free(self._origin, self)
         else:
             self.abort()
 

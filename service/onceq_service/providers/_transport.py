@@ -15,10 +15,9 @@ import aiohappyeyeballs
 import httpx2
 from typing_extensions import override
 
-from onceq_service.providers._connection import Answer, Connection
+from onceq_service.providers._connection import Answer, Connection, Origin
 from onceq_service.providers._sent import ON_SENT
 
-Origin = tuple[str, str, int]
 ANSWER: Final = "onceq_answer"
 """The extension of a response under which its _connection.Answer is found."""
 NEXT_ADDRESS_S: Final = 0.25
@@ -47,8 +46,9 @@ class StreamTransport(httpx2.AsyncBaseTransport):
         except BaseException:
             await answer.aclose()
             raise
+        headers, answer.headers = answer.headers, []
         extensions = {"http_version": b"HTTP/1.1", ANSWER: answer}
-        return httpx2.Response(answer.status, headers=answer.headers, stream=answer, extensions=extensions)
+        return httpx2.Response(answer.status, headers=headers, stream=answer, extensions=extensions)
 
     @override
     async def aclose(self) -> None:
@@ -67,11 +67,13 @@ class StreamTransport(httpx2.AsyncBaseTransport):
             connection.abort()
         return None
 
-    def _keep(self, origin: Origin, connection: Connection) -> None:
+    def free(self, origin: Origin, connection: Connection) -> None:
+        """For the connection: it is kept for the next request."""
         self._idle.setdefault(origin, []).append(connection)
         self._expiries[connection] = connection.loop.call_later(self._keep_s, connection.abort)
 
-    def _lost(self, origin: Origin, connection: Connection) -> None:
+    def lost(self, origin: Origin, connection: Connection) -> None:
+        """For the connection: it has ended."""
         expiry = self._expiries.pop(connection, None)
         if expiry is not None:
             expiry.cancel()
@@ -83,7 +85,7 @@ class StreamTransport(httpx2.AsyncBaseTransport):
             async with asyncio.timeout(request.extensions["timeout"]["connect"]):
                 stream = await _open_socket(host, port)
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(lambda c: self._keep(origin, c), lambda c: self._lost(origin, c)),
+                    lambda: Connection(self, origin),
                     sock=stream,
                     ssl=self._tls_context() if scheme == "https" else None,
                     server_hostname=host if scheme == "https" else None,

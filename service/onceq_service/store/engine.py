@@ -39,7 +39,11 @@ class Claim:
     id: str
     fence: str
     now_ms: int
-    fields: Fields
+    fields: dict[str, bytes]
+
+    def take_request(self) -> bytes:
+        """The request as JSON; once, so that a prompt is not held as long as its answer takes."""
+        return self.fields.pop("request")
 
     def text(self, name: str) -> str:
         """A field as text, empty when it is not set."""

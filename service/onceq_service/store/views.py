@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from sys import intern
 from typing import Literal, cast
 
 import msgspec
@@ -34,8 +35,11 @@ SHOWN = (
 
 
 def fields_of(flat: Sequence[bytes]) -> dict[str, bytes]:
-    """Redis's flat list of fields and values as a dict; empty when the key does not exist."""
-    return {flat[n].decode(): flat[n + 1] for n in range(0, len(flat), 2)}
+    """Redis's flat list of fields and values as a dict; empty when the key does not exist.
+
+    Names are interned: all jobs have the same, and a worker holds thousands of them.
+    """
+    return {intern(flat[n].decode()): flat[n + 1] for n in range(0, len(flat), 2)}
 
 
 def at(ms: bytes | int | None) -> datetime | None:

@@ -89,8 +89,10 @@ class Runner:
         """Makes the record durable; None when the job must not be called any more (and has been ended)."""
         claim, model_id = held.claim, held.claim.text("model").partition("/")[2]
         under_way = "resuming" in claim.fields
-        request = JobRequest.model_validate_json(claim.fields["request"])
-        in_bytes, number = len(claim.fields["request"]), claim.number("tries") + (not under_way)
+        asked = claim.take_request()
+        request, in_bytes = JobRequest.model_validate_json(asked), len(asked)
+        del asked
+        number = claim.number("tries") + (not under_way)
         sent_at = datetime.fromtimestamp(claim.number("sent_ms") / 1000, UTC) if under_way else None
         local = self.tariff.local(claim.text("model"), sent_at)
         prices = settlement.prices_before(provider, model_id, in_bytes, local)
@@ -121,7 +123,7 @@ class Runner:
         if held.reason is not None:
             held.call.cancel()
         with _clocks(t):
-            await asyncio.wait({held.call})
+            await _over(held.call)
         if not held.call.cancelled() and (error := held.call.exception()) is not None:
             log.error("a call of job %s failed in our code", held.claim.id, exc_info=error)
             t.heard.error = ProviderError(
@@ -289,6 +291,14 @@ def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, recei
         out_bytes=t.call.out_bytes if t else 0, provider_ttft_ms=None if first_s is None else round(first_s * 1000),
         measured=t.watch.packed() if t else "",
     )  # fmt: skip
+
+
+async def _over(task: asyncio.Task[None]) -> None:
+    """Until a task has ended, however; asyncio.wait holds a kilobyte meanwhile, and a worker waits for thousands."""
+    if not task.done():
+        ended = asyncio.get_running_loop().create_future()
+        task.add_done_callback(lambda _: ended.done() or ended.set_result(None))
+        await ended
 
 
 @contextmanager

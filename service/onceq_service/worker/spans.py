@@ -7,13 +7,13 @@ Never a word of a prompt or an answer, never a key. No span is made current: pro
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Final
 from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, NoOpTracer, Span, SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, Tracer, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from onceq.wire import JobError
@@ -25,19 +25,23 @@ from onceq_service.worker.tries import Try
 PROVIDER_NAMES: Final = {"openai": "openai", "anthropic": "anthropic", "bedrock": "aws.bedrock"}
 """Kinds of providers, as the conventions name them."""
 _JOB: Final[ContextVar[Span]] = ContextVar("job span", default=INVALID_SPAN)
+_UNSEEN: Final = nullcontext()
 Attributes = dict[str, AttributeValue]
 
 
 class Spans:
-    """Makes them; without a tracer it costs next to nothing."""
+    """Makes them; without a tracer it costs nothing."""
 
     def __init__(self, tracer: Tracer | None = None, queue: str = "") -> None:
-        self._tracer, self._queue = tracer or NoOpTracer(), queue
+        self._tracer, self._queue = tracer, queue
+
+    def job(self, claim: Claim) -> AbstractContextManager[None]:
+        """A worker holds the job. Its `onceq.job.status` is how the job left the worker."""
+        return _UNSEEN if self._tracer is None else self._job(self._tracer, claim)
 
     @contextmanager
-    def job(self, claim: Claim) -> Generator[None]:
-        """A worker holds the job. Its `onceq.job.status` is how the job left the worker."""
-        span = self._tracer.start_span(
+    def _job(self, tracer: Tracer, claim: Claim) -> Generator[None]:
+        span = tracer.start_span(
             f"process {self._queue}", context_of(claim.text("traceparent")), SpanKind.CONSUMER,
             {
                 "messaging.system": "onceq", "messaging.operation.name": "process",
@@ -64,10 +68,13 @@ class Spans:
         if error is not None:
             _failed(span, error.code)
 
-    @contextmanager
-    def call(self, t: Try) -> Generator[None]:
+    def call(self, t: Try) -> AbstractContextManager[None]:
         """One try at the provider, from the request to the end of its answer."""
-        span = self._tracer.start_span(
+        return _UNSEEN if self._tracer is None else self._call(self._tracer, t)
+
+    @contextmanager
+    def _call(self, tracer: Tracer, t: Try) -> Generator[None]:
+        span = tracer.start_span(
             f"chat {t.model_id}", set_span_in_context(_JOB.get(), Context()), SpanKind.CLIENT, _asked(t)
         )
         try:
