@@ -5,8 +5,7 @@ Our server (server.py) puts the connection into the scope; under another server 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from starlette.types import Scope
@@ -51,17 +50,20 @@ def flows(scope: Scope) -> bool:
     return connection is not None and not connection.flow.write_paused
 
 
-@contextmanager
-def until_end(scope: Scope, then: Callable[[], object]) -> Generator[None]:
+class until_end:  # noqa: N801 - a context manager as contextlib's are; one that ten thousand streams can afford
     """Inside, `then` is called when the client leaves or the server begins to stop; at once where that has been."""
-    connection = connection_of(scope)
-    if connection is None:
-        yield
-        return
-    connection.on_end = then
-    if connection.ending:
-        then()
-    try:
-        yield
-    finally:
-        connection.on_end = None
+
+    __slots__ = ("_connection", "_then")
+
+    def __init__(self, scope: Scope, then: Callable[[], object]) -> None:
+        self._connection, self._then = connection_of(scope), then
+
+    def __enter__(self) -> None:
+        if self._connection is not None:
+            self._connection.on_end = self._then
+            if self._connection.ending:
+                self._then()
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection is not None:
+            self._connection.on_end = None

@@ -145,15 +145,21 @@ class Stream:
         """Until the log's end, the client's leaving, the server's stop, or a reader that is stuck."""
         self._task, self._keep_alive_s = asyncio.current_task(), keep_alive_s
         await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        with readers.following(self):
-            try:
-                with until_end(self._scope, self._leave):
-                    await self._pump()
-            except asyncio.CancelledError:
-                if not self._left or cast("asyncio.Task[object]", self._task).uncancel():
-                    raise
-            if self._sending_since is None:
-                await self._end()
+        readers.add(self)
+        try:
+            await self._run_to_end()
+        finally:
+            readers.remove(self)
+
+    async def _run_to_end(self) -> None:
+        try:
+            with until_end(self._scope, self._leave):
+                await self._pump()
+        except asyncio.CancelledError:
+            if not self._left or cast("asyncio.Task[object]", self._task).uncancel():
+                raise
+        if self._sending_since is None:
+            await self._end()
 
     def tend(self, now: float) -> None:
         """Keeps a quiet connection alive; cuts one that has taken nothing for too long."""

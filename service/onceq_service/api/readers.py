@@ -6,8 +6,6 @@ One look a moment at all of them: a timer for each would be the dearest part of 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Final, Protocol
 
 from onceq_service.store.jobs import Jobs
@@ -41,14 +39,13 @@ class Readers:
     def __len__(self) -> int:
         return len(self._all)
 
-    @contextmanager
-    def following(self, reader: Reader) -> Generator[None]:
-        """Tends a stream while the block lasts."""
+    def add(self, reader: Reader) -> None:
+        """A stream to look after from now on."""
         self._all[reader] = 0.0
-        try:
-            yield
-        finally:
-            del self._all[reader]
+
+    def remove(self, reader: Reader) -> None:
+        """It has ended."""
+        del self._all[reader]
 
     def tend(self) -> None:
         """One look at each."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from itertools import cycle
 from typing import cast
 
@@ -126,6 +126,22 @@ class Mailbox:
             self._waiter.set_result(None)
 
 
+class Listening:
+    """A mailbox that is joined while the block lasts."""
+
+    __slots__ = ("_box", "_log", "_topic")
+
+    def __init__(self, log: EventLog, topic: str, box: Mailbox) -> None:
+        self._log, self._topic, self._box = log, topic, box
+
+    def __enter__(self) -> Mailbox:
+        self._log.join(self._topic, self._box)
+        return self._box
+
+    def __exit__(self, *_: object) -> None:
+        self._log.leave(self._topic, self._box)
+
+
 class EventLog:
     """Reads and follows event logs; start() and stop() belong to one event loop."""
 
@@ -134,7 +150,6 @@ class EventLog:
         self._boxes: dict[bytes, set[Mailbox]] = {}
         self._subscription = Subscription(subscriber, self._deliver, self._recheck)
         self._turns: list[set[Mailbox]] = [set() for _ in range(TURNS)]
-        self._next_turn = cycle(self._turns)
         self._ticking: asyncio.Task[None] | None = None
 
     async def follow(self, job_id: str, after: int, take: Take | None = None) -> AsyncGenerator[bytes]:
@@ -162,22 +177,24 @@ class EventLog:
                 if not box.frames and not box.check_log:
                     await box.wait()
 
-    @contextmanager
-    def listening(self, topic: str, after: int = 0, take: Take | None = None) -> Generator[Mailbox]:
-        """A mailbox for what is published under a name that ends as a job's id does."""
-        box, name, channel = Mailbox(after, take), topic.encode(), self._keys("channel", shard(topic))
-        turn = next(self._next_turn)
-        turn.add(box)
-        self._boxes.setdefault(name, set()).add(box)
-        self._subscription.join(channel)
-        try:
-            yield box
-        finally:
-            self._subscription.leave(channel)
-            turn.discard(box)
-            self._boxes[name].discard(box)
-            if not self._boxes[name]:
-                del self._boxes[name]
+    def listening(self, topic: str, after: int = 0, take: Take | None = None) -> Listening:
+        """A mailbox, inside `with`, for what is published under a name that ends as a job's id does."""
+        return Listening(self, topic, Mailbox(after, take))
+
+    def join(self, topic: str, box: Mailbox) -> None:
+        """What is published under the name is put into the box from now on."""
+        self._boxes.setdefault(topic.encode(), set()).add(box)
+        self._turns[id(box) // 16 % TURNS].add(box)
+        self._subscription.join(self._keys("channel", shard(topic)))
+
+    def leave(self, topic: str, box: Mailbox) -> None:
+        """The opposite of join."""
+        self._subscription.leave(self._keys("channel", shard(topic)))
+        self._turns[id(box) // 16 % TURNS].discard(box)
+        name = topic.encode()
+        self._boxes[name].discard(box)
+        if not self._boxes[name]:
+            del self._boxes[name]
 
     async def last(self, job_id: str) -> tuple[int, bool]:
         """The log's last number and whether it is the end; (0, True) when the job is gone."""
