@@ -32,6 +32,22 @@ Handler = Callable[[Service, ApiKey, Heads, Receive], Awaitable[Reply]]
 log = structlog.get_logger("onceq.api")
 
 
+class Watched:
+    """A server's `send` that knows how far the answer is."""
+
+    __slots__ = ("_send", "ended", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = self.ended = False
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        """ASGI's send."""
+        self.started = True
+        self.ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+        return self._send(message)
+
+
 class Door:
     """Identifies the caller, then hands over to a hot route, to a stream, or to the app behind."""
 
@@ -51,13 +67,7 @@ class Door:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = ended = False
-
-        async def watched(message: Message) -> None:
-            nonlocal started, ended
-            started, ended = True, message["type"] == "http.response.body" and not message.get("more_body", False)
-            await send(message)
-
+        watched = Watched(send)
         try:
             path = scope["path"]
             heads = heads_of(scope["headers"])
@@ -73,10 +83,10 @@ class Door:
         except ClientGone:
             return
         except Exception as exc:  # noqa: BLE001 - the server would log its words
-            if ended:  # the app has answered and logged it, and raises it once more for the server to print
+            if watched.ended:  # the app has answered and logged it, and raises it once more for the server to print
                 return
             refused = answer_to(exc, f"{scope['method']} {scope['path']}")
-            if started:
+            if watched.started:
                 cut(scope)
             else:
                 await send_reply(send, refused.reply(scope["path"]))

@@ -58,6 +58,7 @@ def test_it_runs_with_what_the_promise_needs(server: EmbeddedRedis) -> None:
     assert config(server, "maxmemory-policy") == "noeviction"
     assert config(server, "hz") == "50"
     assert config(server, "stream-node-max-bytes") == "1024"
+    assert config(server, "hash-max-listpack-value") == "4096"
     assert config(server, "port") == "0"
     assert int(config(server, "maxmemory")) == redis_maxmemory()
 
