@@ -10,28 +10,30 @@ local till = int(now + tonumber(ARGV[1]))
 local out, renewed = {}, {}
 
 -- `cursor` is how far a background response has got with this frame: log and cursor never disagree. What the first frame
--- of a call says of its job is not said again.
-local function accept(id, job, seq, out_bytes, cursor, frame)
-  local fields = {'seq', int(seq), 'out_bytes', out_bytes}
-  local function set(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
+-- of a call says of its job is not said again. Most frames are neither: they are written without a table of fields.
+local function accept(id, key, seq, out_bytes, cursor, frame, first_ms, dirty)
   log(id, seq, frame)
-  if cursor ~= '' then set('cursor', cursor) end
-  if not job.dirty then set('phase', 'streaming'); set('dirty', '1') end
-  if not job.first_ms then set('first_ms', int(now)) end
-  redis.call('HSET', k_job(id), unpack(fields))
+  redis.call('HSET', key, 'seq', int(seq), 'out_bytes', out_bytes)
+  if cursor ~= '' then redis.call('HSET', key, 'cursor', cursor) end
+  if not dirty then redis.call('HSET', key, 'phase', 'streaming', 'dirty', '1') end
+  if not first_ms then redis.call('HSET', key, 'first_ms', int(now)) end
   renewed[#renewed + 1] = till
   renewed[#renewed + 1] = id
 end
 
 for n = 2, #ARGV, 6 do
-  local id, fence, seq = ARGV[n], ARGV[n + 1], tonumber(ARGV[n + 2])
-  local job = read(k_job(id), {'fence', 'seq', 'cancel', 'first_ms', 'dirty'})
-  local last = tonumber(job.seq) or 0
-  if job.fence ~= fence then out[#out + 1] = {'lost', int(last)}
-  elseif seq > last + 1 then out[#out + 1] = {'gap', int(last)}
+  local id, seq = ARGV[n], tonumber(ARGV[n + 2])
+  local key = k_job(id)
+  local job = redis.call('HMGET', key, 'fence', 'seq', 'cancel', 'first_ms', 'dirty')
+  local last = tonumber(job[2]) or 0
+  if job[1] ~= ARGV[n + 1] then out[#out + 1] = {'lost', last}
+  elseif seq > last + 1 then out[#out + 1] = {'gap', last}
   else
-    if seq == last + 1 then accept(id, job, seq, ARGV[n + 3], ARGV[n + 4], ARGV[n + 5]) last = seq end
-    out[#out + 1] = {job.cancel and 'cancel' or 'ok', int(last)}
+    if seq == last + 1 then
+      accept(id, key, seq, ARGV[n + 3], ARGV[n + 4], ARGV[n + 5], job[4], job[5])
+      last = seq
+    end
+    out[#out + 1] = {job[3] and 'cancel' or 'ok', last}
   end
 end
 if renewed[1] then redis.call('ZADD', k_leases(), unpack(renewed)) end
