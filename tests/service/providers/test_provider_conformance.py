@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from typing import Any
+
+import httpx2
 
 from onceq_service import pricing
 from onceq_service.providers import Provider
@@ -44,6 +47,24 @@ async def test_tokens_arrive_while_the_provider_still_generates(provider: Provid
             first = await anext(aiter(stream))
         assert first[0].kind == "text"
         assert stream.finish_reason is None
+
+
+async def test_while_an_answer_comes_nothing_holds_the_request_that_was_sent(
+    provider: Provider, kind: ProviderKind
+) -> None:
+    """Its body is the prompt, and a worker waits for thousands of answers."""
+    if kind == "bedrock":
+        return  # botocore's request, in a thread of its own
+    spec = spec_for(kind, sim(tokens=1000, tps=50))
+
+    def held() -> int:
+        gc.collect()
+        sent = [one.headers for one in gc.get_objects() if isinstance(one, httpx2.Request)]
+        return sum(headers.get("x-client-request-id") == spec.client_request_id for headers in sent)
+
+    async with provider.call(spec) as stream:
+        await anext(aiter(stream))
+        assert held() == 0
 
 
 async def test_usage_and_price_equal_the_meter_to_the_nano_dollar(
