@@ -274,6 +274,22 @@ def pick_row(page: Page, number: int, *, touch: bool) -> None:
         page.mouse.click(x, y)
 
 
+def test_what_is_picked_stands_in_the_address_and_comes_back_with_it(
+    browser: Browser, dashboard: Dashboard, client: Client
+) -> None:
+    client.submit(f"It costs something. {FAST}").wait()
+    with opened(browser, dashboard.url) as (page, seen):
+        page.goto(f"{dashboard.url}/cost")
+        page.get_by_role("radio", name="7 days").click()
+        page.wait_for_url(re.compile(r"/cost\?cost_period=7"))
+        sent_on = page.url
+        assert not seen.errors
+    with opened(browser, dashboard.url) as (page, seen):
+        page.goto(sent_on)
+        expect(page.get_by_role("heading", name=re.compile("^Last 7 days"))).to_be_visible()
+        assert not seen.errors
+
+
 def test_signing_in_refuses_a_wrong_key_and_takes_a_right_one(browser: Browser, beside: Dashboard) -> None:
     with opened(browser, beside.url) as (page, seen):
         sign_in(page, beside.url, "oq_wrong_secret")

@@ -36,6 +36,14 @@ def test_longer_periods_are_whole_days_and_say_so(api: FakeApi, open_page: Open,
     assert tiles(page)["Spent"] == f"${spent([p for p in api.world.days if p.at > first]) / 1e9:.2f}"
 
 
+def test_what_is_picked_is_in_the_address_to_send_on(open_page: Open) -> None:
+    page = open_page("cost", query={"cost_period": "7 days", "cost_by": "Provider"})
+    assert page.subheader[0].value.startswith("Last 7 days")
+    assert page.button_group(key="cost_by").value == "Provider"
+    wrong = open_page("cost", query={"cost_period": "a thousand years"})
+    assert wrong.button_group(key="cost_period").value == "24 hours"
+
+
 def test_a_period_is_compared_with_the_one_before(api: FakeApi, open_page: Open) -> None:
     page = open_page("cost")
     page.button_group(key="cost_period").select("7 days").run()

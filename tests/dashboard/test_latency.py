@@ -119,6 +119,15 @@ def titles(page: AppTest) -> list[str]:
     return [m.value.split("**")[1] for m in page.markdown if m.value.startswith("**")]
 
 
+def test_what_is_picked_is_in_the_address_to_send_on(open_page: Open) -> None:
+    page = open_page(
+        "latency", query={"latency_model": worlds.MODELS[1], "latency_by": "Band", "latency_quantile": "p50"}
+    )
+    assert page.selectbox(key="latency_model").value == worlds.MODELS[1]
+    assert tables(page)[-1]["group"].tolist() == ["standard"]
+    assert page.button_group(key="latency_quantile").value == "p50"
+
+
 def test_a_week_is_read_by_hour(api: FakeApi, open_page: Open) -> None:
     page = open_page("latency", data=["ttft_p95_s"])
     page.button_group(key="latency_period").select("7 days").run()

@@ -72,9 +72,13 @@ def show(door: Door) -> None:
     """The page; read when it is opened and at each click."""
     st.title("Cost", anchor=False)
     with st.grid(2, min_column_width=340, width=900):
-        picked = st.segmented_control("Period", list(PERIODS), default="24 hours", required=True, key="cost_period")
+        picked = st.segmented_control(
+            "Period", list(PERIODS), default="24 hours", required=True, key="cost_period", bind="query-params"
+        )
         name = PERIODS[picked]
-        title = st.segmented_control("By", list(GROUPS), default="Model", required=True, key="cost_by")
+        title = st.segmented_control(
+            "By", list(GROUPS), default="Model", required=True, key="cost_by", bind="query-params"
+        )
     of_it = {"name": name, "by": GROUPS[title]}
     source.ahead(
         door, source.stats, partial(source.costs, **of_it), partial(source.costs_before, **of_it), source.recent_days,

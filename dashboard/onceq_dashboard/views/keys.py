@@ -17,7 +17,7 @@ from onceq_dashboard.views import parts
 _MADE: Final = "keys_made"
 MAY: Final[dict[Scope, str]] = {
     "submit": "post jobs and ask again",
-    "read": "see jobs, answers and budgets",
+    "read": "see jobs, answers, costs and budgets",
     "cancel": "cancel jobs",
     "admin": "make and revoke keys and budgets of its tenant",
     "operator": "see all tenants' queue, pause models and bands",

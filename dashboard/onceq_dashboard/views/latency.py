@@ -39,10 +39,14 @@ def show(door: Door) -> None:
     """The page; read when it is opened and at each click."""
     st.title("Latency", anchor=False)
     with st.grid(3, min_column_width=160, width=520):
-        period = st.segmented_control("Period", list(PERIODS), default="24 hours", required=True, key="latency_period")
-        split = st.segmented_control("By", list(SPLITS), default="Model", required=True, key="latency_by")
+        period = st.segmented_control(
+            "Period", list(PERIODS), default="24 hours", required=True, key="latency_period", bind="query-params"
+        )
+        split = st.segmented_control(
+            "By", list(SPLITS), default="Model", required=True, key="latency_by", bind="query-params"
+        )
         quantile = st.segmented_control(
-            "Quantile", list(QUANTILES), default="p95", required=True, key="latency_quantile"
+            "Quantile", list(QUANTILES), default="p95", required=True, key="latency_quantile", bind="query-params"
         )
     days = PERIODS[period]
     source.ahead(door, source.stats, partial(source.latency, days=days))
@@ -68,8 +72,17 @@ def show(door: Door) -> None:
 def _picked(points: list[CostPoint]) -> list[CostPoint]:
     """The points of the chosen model and band."""
     with st.grid(2, min_column_width=148):
-        model = st.selectbox("Model", sorted({p.model for p in points}), None, key="latency_model", placeholder="Any")
-        band = st.selectbox("Band", sorted({p.band for p in points}), None, key="latency_band", placeholder="Any")
+        model = st.selectbox(
+            "Model",
+            sorted({p.model for p in points}),
+            None,
+            key="latency_model",
+            bind="query-params",
+            placeholder="Any",
+        )
+        band = st.selectbox(
+            "Band", sorted({p.band for p in points}), None, key="latency_band", bind="query-params", placeholder="Any"
+        )
     return [p for p in points if model in (None, p.model) and band in (None, p.band)]
 
 

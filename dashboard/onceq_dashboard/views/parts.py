@@ -136,7 +136,9 @@ def simulated_chosen(stats: Stats, key: str) -> bool:
 def pick_kind(*, real: bool, simulated: bool, otherwise: bool, key: str) -> bool:
     """Whether simulated work is shown: asked where there are both kinds, `otherwise` where there is none."""
     if real and simulated:
-        picked = st.segmented_control("Which work", ["Real", "Simulated"], default="Real", required=True, key=key)
+        picked = st.segmented_control(
+            "Which work", ["Real", "Simulated"], default="Real", required=True, key=key, bind="query-params"
+        )
         return picked == "Simulated"
     return simulated if real or simulated else otherwise
 
