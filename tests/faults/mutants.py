@@ -104,7 +104,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G2 cancel cancels a running job: its worker is told", f"{LUA}/append.lua",
-        "job.cancel and 'cancel' or 'ok'", "'ok'",
+        "job[3] and 'cancel' or 'ok'", "'ok'",
     ),
     Mutant(
         "G2 cancel is heard at once, also when nothing arrives", f"{WORKER}/broker.py",
@@ -248,11 +248,11 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G6 the same number has the same content: nothing is appended twice", f"{LUA}/append.lua",
-        "if seq == last + 1 then accept(id, job, seq,", "if seq <= last + 1 then seq = last + 1 accept(id, job, seq,",
+        "if seq == last + 1 then\n", "if seq <= last + 1 then\n      seq = last + 1\n",
     ),
     Mutant(
         "G6 a worker that lost its job reaches no reader", f"{LUA}/append.lua",
-        "if job.fence ~= fence then", "if job.fence == 'x' then",
+        "if job[1] ~= ARGV[n + 1] then", "if job[1] == 'x' then",
     ),
     Mutant(
         "G6 a second call begins with a reset", f"{LUA}/dispatch.lua",

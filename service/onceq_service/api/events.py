@@ -174,8 +174,8 @@ class Stream:
             cut(self._scope)
 
     def _leave(self) -> None:
-        self._left = True
-        if self._task is not None:
+        if self._task is not None and not self._left:  # a stop and a leaving of one moment are one cancel
+            self._left = True
             self._task.cancel()
 
     async def _end(self) -> None:
