@@ -275,7 +275,7 @@ class World:
         """Its worker is dead; the lease runs out while API processes look on, and another worker starts anew."""
         self._leave(at_ms)
         job.turn += 1
-        end_ms = job.spoke_ms + self._store.lease_ms
+        end_ms = max(job.spoke_ms + self._store.lease_ms, at_ms + 12 * PULSE_MS)  # Redis trusts no look after a gap
         for look_ms in range(end_ms - 12 * PULSE_MS, end_ms + 2 * PULSE_MS, PULSE_MS):
             if look_ms > at_ms:
                 self._time.plan(look_ms, lambda _: self._tend())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -12,7 +14,9 @@ from onceq.errors import ConfigurationError
 from onceq.wire import BudgetStatus, LedgerEntry, Totals
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import Settings, load_settings
+from onceq_service.showroom import world
 from onceq_service.showroom.fill import Filled, fill
+from onceq_service.showroom.provider import Course, course
 from onceq_service.store import Filter, Retention, Store, StoreError, open_store, scripts
 from onceq_service.store.budgets import unpacked
 from onceq_service.store.stats import totals
@@ -62,6 +66,27 @@ async def _totals(store: Store, *by: str) -> Totals:
     now_ms = await store.sums.now_ms()
     spans = await store.sums.spans(TENANT, "d", now_ms - 32 * 86_400_000, now_ms, by)  # pyright: ignore[reportArgumentType] - by is names
     return totals(fields for span in spans for fields in span.fields)
+
+
+async def test_a_worker_that_is_lost_long_after_its_last_word_leaves_no_job_running(
+    redis_server: EmbeddedRedis, until: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[Course] = []
+
+    def slow(*of: Any) -> Course:
+        found = course(*of)
+        if not found.lost:
+            return found
+        lost.append(replace(found, generation_ms=60_000))
+        return lost[-1]
+
+    monkeypatch.setattr(world, "course", slow)
+    settings = _settings(redis_server)
+    await asyncio.to_thread(_fill, settings, until)
+    assert lost
+    async with open_store(settings.redis_url, settings.queue) as store:
+        depth = await store.sums.depth(TENANT)
+    assert depth.queued == depth.running == 0
 
 
 async def test_the_ledger_of_the_month_sums_up_to_its_rollups(month: Settings) -> None:
