@@ -52,7 +52,7 @@ async def test_tokens_arrive_while_the_provider_still_generates(provider: Provid
 async def test_while_an_answer_comes_nothing_holds_the_request_that_was_sent(
     provider: Provider, kind: ProviderKind
 ) -> None:
-    """Its body is the prompt, and a worker waits for thousands of answers. Bedrock's is botocore's and not looked for."""
+    """Its body is the prompt, and a worker waits for thousands of answers. Bedrock's is botocore's: not looked for."""
     spec = spec_for(kind, sim(tokens=1000, tps=50))
 
     def held() -> int:
