@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from benchmarks.figures import Report, dump, show
 from benchmarks.metrics import ASKED, METRICS, QUICK, Effort
+from benchmarks.supervisor import supervised
 
 
 def main() -> int:
     """Measures, prints a table for each metric; returns 1 when something is not as it must be."""
-    signal.signal(signal.SIGTERM, _stop)
     options = _parser().parse_args()
     effort = QUICK if options.quick else Effort()
-    reports = [(METRICS | ASKED)[name](effort) for name in options.metric or METRICS]
-    if options.json is not None:
-        options.json.write_text(dump(reports), "utf-8")
+    return supervised(partial(measure, options.metric or list(METRICS), effort, options.json))
+
+
+def measure(names: Sequence[str], effort: Effort, file: Path | None) -> int:
+    """Runs the metrics one after another; their runs go into a file too."""
+    reports = [(METRICS | ASKED)[name](effort) for name in names]
+    if file is not None:
+        file.write_text(dump(reports), "utf-8")
     return tell(reports)
 
 
@@ -32,11 +36,6 @@ def tell(reports: Sequence[Report]) -> int:
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0
-
-
-def _stop(number: int, _frame: FrameType | None) -> None:
-    """Leaves as an exception would: the processes that were started end with this one."""
-    sys.exit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:

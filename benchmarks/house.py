@@ -130,7 +130,7 @@ def bare() -> Generator[tuple[Address, dict[str, int]]]:
 @contextmanager
 def _redis(gib: int = 2) -> Generator[tuple[EmbeddedRedis, Path]]:
     with (
-        tempfile.TemporaryDirectory(prefix="oq-bench-", ignore_cleanup_errors=True) as name,
+        tempfile.TemporaryDirectory(prefix="oq-", ignore_cleanup_errors=True) as name,
         EmbeddedRedis(Path(name), maxmemory=gib * 1024**3) as redis,
     ):
         yield redis, Path(name)

@@ -117,6 +117,41 @@ def test_a_benchmark_that_is_told_to_stop_leaves_no_process_behind(tmp_path: Pat
     wait_until(lambda: not of_folder(tmp_path, b"", 1), "all that it started to end", timeout_s=60)
 
 
+STUBBORN = """
+import os, subprocess, sys, tempfile
+from benchmarks.supervisor import supervised
+def work():
+    forget = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'],"
+    forget += "start_new_session=True).pid, flush=True)"
+    subprocess.run([sys.executable, "-c", forget], check=True)
+    print(tempfile.mkdtemp(), flush=True)
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+sys.exit(supervised(work))
+"""
+
+
+def test_what_is_supervised_ends_with_all_that_came_of_it_though_it_hears_nothing() -> None:
+    with subprocess.Popen([sys.executable, "-c", STUBBORN], cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        orphan, folder = int(running.stdout.readline()), Path(running.stdout.readline().strip())
+        assert folder.is_dir()
+        running.terminate()
+        assert running.wait(60) == 128 + signal.SIGTERM
+    assert not Path(f"/proc/{orphan}").exists()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("work", "code"), [("3", 3), ("0", 0), ("os.kill(os.getpid(), 9)", 137)])
+def test_what_is_supervised_has_the_exit_code_of_the_work(work: str, code: int) -> None:
+    program = f"import os, sys; from benchmarks.supervisor import supervised; sys.exit(supervised(lambda: {work}))"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == code
+
+
 def of_folder(folder: Path, words: bytes, count: int) -> list[int]:
     """Processes with a benchmark's TMPDIR and words in their command line, when there are at least `count`."""
     found: list[int] = []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -94,9 +94,9 @@ class Store:
         """Replaces a secret: what was sealed with the one before is not known any more."""
         await replace_secret(self._pipe, self.names, purpose)
 
-    def cancelled_jobs(self) -> AsyncIterator[str]:
-        """Ids of running jobs as they are cancelled."""
-        return control.cancelled_jobs(self._subscriber, self.names)
+    def cancels(self, heard: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
+        """Inside `with`, `heard` is told the ids of running jobs as they are cancelled."""
+        return control.cancels(self._subscriber, self.names, heard)
 
 
 @asynccontextmanager

@@ -75,7 +75,7 @@ class Link(asyncio.Protocol):
 async def open_link(client: Redis, heard: Heard, lost: Lost) -> Link:
     """A connection of the kind that `client` has; raises redis-py's errors where there is none."""
     connection: Any = client.connection_pool.make_connection()
-    await connection.connect()
+    await _connect(connection)
     streams = connection._reader, connection._writer
     connection._reader = connection._writer = None  # nothing of redis-py closes it any more
     reader, transport = streams[0], streams[1].transport
@@ -85,3 +85,13 @@ async def open_link(client: Redis, heard: Heard, lost: Lost) -> Link:
     link = Link(heard, lost)
     link.take_over(transport, streams)
     return link
+
+
+async def _connect(connection: Any) -> None:
+    """A cancel ends it: redis-py swallows one that comes while it greets Redis, and the task would go on for ever."""
+    try:
+        await connection.connect()
+    finally:
+        if cast("asyncio.Task[object]", asyncio.current_task()).cancelling():
+            await connection.disconnect(nowait=True)
+            raise asyncio.CancelledError

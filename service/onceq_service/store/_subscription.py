@@ -27,7 +27,6 @@ class Subscription:
         self._link: Link | None = None
         self._needed, self._gone = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._stopped = False
 
     def join(self, channel: str) -> None:
         """One more listens to the channel."""
@@ -49,11 +48,9 @@ class Subscription:
 
     async def stop(self) -> None:
         """Closes the connection."""
-        self._stopped = True
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
         if self._link is not None:
             self._link.cut(ConnectionError("closed by us"))
 
@@ -62,13 +59,11 @@ class Subscription:
             self._link.write(pack((word, *channels)))
 
     async def _keep(self) -> None:
-        while not self._stopped:  # redis-py swallows a cancel that comes together with an answer
+        while True:
             await self._needed.wait()
             self._gone.clear()
             with suppress(RedisError, OSError):
                 self._link = await open_link(self._client, self._take, self._lost)
-                if self._stopped:
-                    return
                 if self._wanted:
                     self._say("SUBSCRIBE", *self._wanted)
                 await self._gone.wait()

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import cast
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from onceq_service.store._pipe import translate
+from onceq_service.store._subscription import Subscription
 from onceq_service.store.keys import Keys
 
 
-async def cancelled_jobs(redis: Redis, keys: Keys) -> AsyncIterator[str]:
-    """Ids as they are cancelled, from any process; raises StoreUnavailable when the connection is lost.
+@asynccontextmanager
+async def cancels(redis: Redis, keys: Keys, heard: Callable[[str], None]) -> AsyncGenerator[None]:
+    """Inside `with`, `heard` is told each id as it is cancelled, from any process.
 
-    A message may be missed while disconnected: heartbeats and appends carry the cancel flag too.
+    A message may be missed while Redis is away: heartbeats and appends carry the cancel flag too.
     """
-    pubsub = redis.pubsub(ignore_subscribe_messages=True)  # pyright: ignore[reportUnknownMemberType] - untyped kwargs
+    subscription = Subscription(redis, lambda data: heard(data.decode()), lambda _channel: None)
+    subscription.start()
+    subscription.join(keys("control"))
     try:
-        await pubsub.subscribe(keys("control"))
-        while True:
-            message = cast("dict[str, bytes] | None", await pubsub.get_message(timeout=1.0))
-            if message is not None:
-                yield message["data"].decode()
-    except (RedisError, OSError) as exc:
-        raise translate(exc) from exc
+        yield
     finally:
-        await pubsub.aclose()
+        await subscription.stop()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
 from itertools import cycle
 from typing import cast
 
@@ -243,8 +242,7 @@ class EventLog:
         """Stops listening and closes the connection."""
         if self._ticking is not None:
             self._ticking.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._ticking
+            await asyncio.wait([self._ticking])
         await self._subscription.stop()
 
     async def _tick(self) -> None:

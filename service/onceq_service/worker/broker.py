@@ -24,7 +24,7 @@ from onceq.errors import OnceqError
 from onceq_service.pricing import Tariff
 from onceq_service.providers import open_providers
 from onceq_service.settings import Settings, load_settings
-from onceq_service.store import Retention, Store, StoreError, open_store
+from onceq_service.store import Retention, StoreError, open_store
 from onceq_service.store.engine import Claim
 from onceq_service.store.heart import Heart
 from onceq_service.tracing import open_tracing
@@ -77,20 +77,16 @@ class LeaseBroker(BaseRedisBroker):
         self.heartbeat = Heartbeat(heart, self.worker_id, self.holding, list(self.providers), s.lease_s)
         self.heartbeat.start()
         self.herald = Herald(self.store.alerts, s.file().alerts, os.environ)
-        self._chores = [
-            asyncio.create_task(_obey(self.store, self.holding), name="control"),
-            asyncio.create_task(self.herald.look(), name="alerts"),
-        ]
+        self._looking = asyncio.create_task(self.herald.look(), name="alerts")
+        await self._stack.enter_async_context(self.store.cancels(lambda job_id: self.holding.stop(job_id, "cancel")))
         log.info("worker %s serves %s", self.worker_id, ", ".join(self.providers) or "no provider")
 
     async def shutdown(self) -> None:
         """Closes what startup opened."""
         if hasattr(self, "heartbeat"):
             self.runner.lag.stop()
-            for chore in self._chores:
-                chore.cancel()
-                with suppress(asyncio.CancelledError):
-                    await chore
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
             await asyncio.to_thread(self.heartbeat.stop)
             for provider in self.providers.values():
                 await provider.close()
@@ -198,17 +194,6 @@ def _cancelled() -> bool:
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-async def _obey(store: Store, holding: Holding) -> None:
-    """Stops jobs as they are cancelled from elsewhere."""
-    while True:
-        try:
-            async for job_id in store.cancelled_jobs():
-                holding.stop(job_id, "cancel")
-        except StoreError as exc:
-            log.warning("the control channel is cut, connecting again: %s", exc)
-            await asyncio.sleep(0.2)
 
 
 def make_broker() -> LeaseBroker:

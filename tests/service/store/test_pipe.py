@@ -238,6 +238,25 @@ def test_a_connection_that_ended_as_soon_as_it_was_open_is_none(
     run(ask())
 
 
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_cancel_ends_the_opening_of_a_connection_whenever_it_comes(
+    redis_server: EmbeddedRedis, run: Callable[..., None]
+) -> None:
+    async def ask() -> None:
+        client = connect(redis_server.url, connections=1, retries=0)
+        for turns in range(60):
+            opening = asyncio.create_task(open_link(client, lambda _: None, lambda _: None))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            cancelled = opening.cancel()
+            await asyncio.wait([opening])
+            if not opening.cancelled():
+                opening.result().cut(RedisConnectionError("closed by the test"))
+            assert opening.cancelled() == cancelled, f"a cancel after {turns} turns was swallowed"
+
+    run(ask())
+
+
 async def test_a_subscription_that_redis_refuses_is_asked_for_again(redis_server: EmbeddedRedis) -> None:
     name = "reader"
     async with piped(redis_server.url) as admin:

@@ -164,6 +164,13 @@ async def test_a_stop_that_comes_together_with_redis_answer_ends_the_listening(
     await cancel_all(store)
 
 
+async def test_a_worker_that_is_told_to_stop_while_it_still_connects_stops(settings: Settings) -> None:
+    for turns in range(20):
+        async with asyncio.timeout(20), opened(settings):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+
 def ids_in(broker: LeaseBroker, message: bytes) -> list[str]:
     """The jobs of a message."""
     return broker.formatter.loads(message).args
