@@ -63,6 +63,7 @@ class Mailbox:
         "check_log",
         "frames",
         "over",
+        "turn",
     )
 
     def __init__(self, after: int, take: Take | None = None) -> None:
@@ -71,6 +72,8 @@ class Mailbox:
         self.check_log = True
         self.over = False
         """The terminal event was taken."""
+        self.turn = 0
+        """In which of the log's turns its silence is looked into."""
         self._take = take
         self._waiter: asyncio.Future[None] | None = None
         self._rung = self._heard = False
@@ -149,6 +152,7 @@ class EventLog:
         self._boxes: dict[bytes, set[Mailbox]] = {}
         self._subscription = Subscription(subscriber, self._deliver, self._recheck)
         self._turns: list[set[Mailbox]] = [set() for _ in range(TURNS)]
+        self._dealing = cycle(range(TURNS))
         self._ticking: asyncio.Task[None] | None = None
 
     async def follow(self, job_id: str, after: int, take: Take | None = None) -> AsyncGenerator[bytes]:
@@ -183,13 +187,14 @@ class EventLog:
     def join(self, topic: str, box: Mailbox) -> None:
         """What is published under the name is put into the box from now on."""
         self._boxes.setdefault(topic.encode(), set()).add(box)
-        self._turns[id(box) // 16 % TURNS].add(box)
+        box.turn = next(self._dealing)
+        self._turns[box.turn].add(box)
         self._subscription.join(self._keys("channel", shard(topic)))
 
     def leave(self, topic: str, box: Mailbox) -> None:
         """The opposite of join."""
         self._subscription.leave(self._keys("channel", shard(topic)))
-        self._turns[id(box) // 16 % TURNS].discard(box)
+        self._turns[box.turn].discard(box)
         name = topic.encode()
         self._boxes[name].discard(box)
         if not self._boxes[name]:

@@ -9,7 +9,7 @@ import ssl
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -155,24 +155,14 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-@contextmanager
-def serving(listen: Callable[[], Awaitable[asyncio.Server]]) -> Generator[asyncio.Server]:
-    """A server in a loop and a thread of its own."""
-
-    async def serve(listens: Future[asyncio.Server], over: Future[None]) -> None:
-        server = await listen()
-        listens.set_result(server)
-        await asyncio.wrap_future(over)
-        server.close()
-
-    listens, over = Future[asyncio.Server](), Future[None]()
-    thread = threading.Thread(target=lambda: asyncio.run(serve(listens, over)))
-    thread.start()
-    try:
-        yield listens.result(20)
-    finally:
-        over.set_result(None)
-        thread.join()
+async def serve_tls(redis: EmbeddedRedis, listens: Future[int], over: Future[None]) -> None:
+    """TLS in front of a Redis; tells its port, ends when it is `over`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    server = await asyncio.start_server(partial(through, redis), "127.0.0.1", 0, ssl=context)
+    listens.set_result(server.sockets[0].getsockname()[1])
+    await asyncio.wrap_future(over)
+    server.close()
 
 
 async def through(server: EmbeddedRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -183,12 +173,15 @@ async def through(server: EmbeddedRedis, reader: asyncio.StreamReader, writer: a
 
 @pytest.fixture(scope="module")
 def behind_tls(redis_server: EmbeddedRedis) -> Generator[str]:
-    """The same Redis behind TLS; its URL."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
-    with serving(lambda: asyncio.start_server(partial(through, redis_server), "127.0.0.1", 0, ssl=context)) as server:
-        port = server.sockets[0].getsockname()[1]
-        yield f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={CERTIFICATE}"
+    """The same Redis behind TLS, in a loop and a thread of its own; its URL."""
+    listens, over = Future[int](), Future[None]()
+    thread = threading.Thread(target=lambda: asyncio.run(serve_tls(redis_server, listens, over)))
+    thread.start()
+    try:
+        yield f"rediss://127.0.0.1:{listens.result(20)}/0?ssl_ca_certs={CERTIFICATE}"
+    finally:
+        over.set_result(None)
+        thread.join()
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
