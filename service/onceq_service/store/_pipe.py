@@ -161,10 +161,10 @@ class Pipe:
             settle(one.answer, reply)
 
     def _lost(self, why: Exception) -> None:
-        """The connection is gone: what it owes is asked once more."""
+        """The connection is gone: what it owes to somebody who still waits is asked once more."""
         owed, self._link = self._sent, None
         self._sent = deque()
-        once_more = [one for one in owed if not one.again and one.answer is not None]
+        once_more = [one for one in owed if not one.again and one.answer is not None and not one.answer.done()]
         for one in owed:
             if one.again:
                 settle(one.answer, why)

@@ -50,9 +50,10 @@ class Subscription:
         """Closes the connection."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
         if self._link is not None:
             self._link.cut(ConnectionError("closed by us"))
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     def _say(self, word: str, *channels: str) -> None:
         if self._link is not None and self._link.open:

@@ -111,6 +111,34 @@ async def soon(look: Callable[[], Awaitable[Any]]) -> Any:
             await asyncio.sleep(0.01)
 
 
+async def test_what_nobody_waits_for_any_more_opens_no_connection_behind_the_close(redis_server: EmbeddedRedis) -> None:
+    async with piped(redis_server.url) as admin:
+        pipe = Pipe(connect(redis_server.url, connections=1))
+        mine = await pipe.command("CLIENT", "ID")
+        asking = asyncio.ensure_future(pipe.command("BLPOP", "never-there", 60))
+        await soon(lambda: _waits(admin, mine))
+        asking.cancel()
+        before = await _opened(admin)
+        await pipe.close()
+        await soon(lambda: _left(admin, mine))
+        for _ in range(50):  # time enough to connect
+            assert await _opened(admin) == before
+
+
+async def _waits(admin: Pipe, client: int) -> bool:
+    return b"cmd=blpop" in await admin.command("CLIENT", "LIST", "ID", client)
+
+
+async def _left(admin: Pipe, client: int) -> bool:
+    return not await admin.command("CLIENT", "LIST", "ID", client)
+
+
+async def _opened(admin: Pipe) -> bytes:
+    """How many connections there have ever been."""
+    info: bytes = await admin.command("INFO", "stats")
+    return next(line for line in info.splitlines() if line.startswith(b"total_connections_received"))
+
+
 async def test_silence_is_noticed_and_told(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path) as redis:
         async with piped(redis.url, timeout_s=0.2) as pipe:
