@@ -53,6 +53,20 @@ async def test_a_delayed_job_starts_when_its_time_has_come_and_not_before(store:
     assert int(fields["claimed_ms"]) >= not_before_ms
 
 
+async def test_lanes_that_can_not_start_here_or_now_stand_in_no_others_way(store: Store) -> None:
+    for n in range(3):
+        await admit(store, prompt=f"else {n}", provider="bedrock", model=f"bedrock/{n}", lane=f"bedrock/{n}")
+    full = LaneLimits(concurrency=1).packed()
+    for n in range(6):
+        lane = f"openai/full{n % 3}"
+        await admit(store, prompt=f"full {n}", model=lane, lane=lane, limits=full)
+    last = await admit(store, model="openai/last", lane="openai/last")
+    started = await claims(store)
+    assert [claim.text("lane") for claim in started] == [f"openai/full{n}" for n in range(3)] + ["openai/last"]
+    assert started[-1].id == last
+    assert await claims(store) == []
+
+
 async def test_a_time_that_has_passed_delays_nothing(store: Store) -> None:
     job_id = await admit(store, not_before_ms=1)
     assert (await claim_one(store)).id == job_id
