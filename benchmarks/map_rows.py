@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -34,6 +35,7 @@ from starlette.routing import Route
 
 from benchmarks.cpu import Meter
 from benchmarks.house import House, running
+from benchmarks.supervisor import supervised
 from onceq import Client
 
 PACK: Final = 1_000
@@ -51,6 +53,12 @@ def main() -> int:
     parser.add_argument("--url", default="")
     parser.add_argument("--key", default="oq_bench")
     options = parser.parse_args()
+    work = partial(measure, options)
+    return work() if options.what == "child" else supervised(work)
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Runs one of them."""
     match options.what:
         case "rate":
             rate(options.rows, options.runs)
