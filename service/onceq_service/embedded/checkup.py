@@ -252,7 +252,7 @@ def _service(settings: Settings) -> Iterator[Check]:
 
 def _port(host: str, port: int, what: str, option: str) -> Check:
     try:
-        claim_port(host, port, what, option)
+        claim_port(host, port, what, option).release()
     except ConfigurationError as exc:
         return Check("fail", f"port {port}", f"not free for the {what}", str(exc))
     return Check("ok", f"port {port}", f"free for the {what}")

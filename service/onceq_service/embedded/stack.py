@@ -15,7 +15,7 @@ from onceq_service.embedded.access import KEY_FILE, URL_FILE, ensure_key, write_
 from onceq_service.embedded.child import Child, Recipe
 from onceq_service.embedded.lock import FolderLock, make_folder
 from onceq_service.embedded.mode import Mode
-from onceq_service.embedded.ports import claim_port
+from onceq_service.embedded.ports import ClaimedPort, claim_port
 from onceq_service.embedded.recipes import Kitchen, local_url
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.embedded.waiting import StopSignal
@@ -52,6 +52,7 @@ class Stack:
         self._lock: FolderLock | None = None
         self._children: list[Child] = []
         self._starts: dict[str, float] = {}
+        self._ports: list[ClaimedPort] = []
         self._redis_deaths = 0
         self._told = False
 
@@ -82,6 +83,7 @@ class Stack:
         write_private(self.settings.data_dir / URL_FILE, self.base_url + "\n")
         for child in self._children:
             self._await(child)
+        self._release_ports()
 
     def watch(self) -> None:
         """Keeps everything alive until a signal comes."""
@@ -93,6 +95,7 @@ class Stack:
     def stop(self) -> None:
         """Stops whatever runs; another signal while the workers finish ends their patience."""
         self._terminate("worker", "dashboard")
+        self._release_ports()
         seen = self._signals.count
         self._end("worker", self.settings.drain_s + STOP_S, lambda: self._signals.count > seen)
         self._end("dashboard")
@@ -122,14 +125,24 @@ class Stack:
 
     def _choose_ports(self) -> None:
         host = self.settings.host
-        chosen: dict[str, object] = {"port": claim_port(host, self.settings.port, "API", "--port")}
+        chosen: dict[str, object] = {"port": self._claim(host, self.settings.port, "API", "--port")}
         if self._dashboard:
             wanted = self.settings.dashboard_port
-            chosen["dashboard_port"] = claim_port(host, wanted, "dashboard", "--dashboard-port")
+            chosen["dashboard_port"] = self._claim(host, wanted, "dashboard", "--dashboard-port")
         if self.mode.simulated and self.settings.simulator_url is None:
-            port = claim_port("127.0.0.1", 0, "simulator", "--simulate")
+            port = self._claim("127.0.0.1", 0, "simulator", "--simulate")
             chosen["simulator_url"] = f"http://127.0.0.1:{port}"
         self.settings = self.settings.model_copy(update=chosen)
+
+    def _claim(self, host: str, port: int, what: str, option: str) -> int:
+        """A free port, kept from others until everything is up: whoever answered there would be taken for our child."""
+        self._ports.append(claim_port(host, port, what, option))
+        return self._ports[-1].number
+
+    def _release_ports(self) -> None:
+        for port in self._ports:
+            port.release()
+        self._ports.clear()
 
     def _begin(self, recipe: Recipe) -> Child:
         child = Child(recipe, make_folder(self.settings.data_dir / "logs"))
