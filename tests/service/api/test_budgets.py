@@ -251,11 +251,13 @@ async def posts(urls: list[str], key: str, bodies: list[dict[str, Any]]) -> list
 def test_of_200_posts_at_once_over_two_replicas_a_budget_for_ten_admits_exactly_ten(stack: Stack, replica: str) -> None:
     bodies = [ask() | {"max_tokens": 50} for _ in range(200)]
     [most] = {bound_nano(body) for body in bodies}
-    with Client(base_url=stack.url, api_key=stack.key("ten", "admin")) as boss:
+    with Client(base_url=stack.url, api_key=stack.key("ten", "admin", "operator")) as boss:
+        boss.pause(lane=MODEL)  # a job that ends among the posts gives back what it has not cost, and makes room
         made = boss.create_budget("ten", (10 * most + most // 2) / 1e9, time_zone="America/New_York")
         with Client(base_url=replica, api_key=stack.key("ten", "read")) as other:
             wait_until(lambda: other.budgets(), "the other replica to know the budget")
         answers = asyncio.run(posts([stack.url, replica], stack.key("ten"), bodies))
+        boss.resume(lane=MODEL)
         assert Counter(answer.status_code for answer in answers) == {202: 10, 402: 190}
         for answer in answers:
             if answer.status_code == 402:
