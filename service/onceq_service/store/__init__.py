@@ -104,7 +104,7 @@ async def open_store(url: str, queue: str = "main", retention: Retention | None 
     """Connects lazily: Redis may be away now and come later. Closes every connection on leaving."""
     keys, kept = Keys(queue), retention or Retention()
     pipe, blocking = Pipe(connect(url, connections=1)), Pipe(connect(url, connections=1))
-    subscriber = connect(url, connections=4, retries=0)
+    subscriber = connect(url, connections=1, retries=0)
     events = EventLog(pipe, keys, subscriber)
     await events.start()
     try:

@@ -88,10 +88,17 @@ async def open_link(client: Redis, heard: Heard, lost: Lost) -> Link:
 
 
 async def _connect(connection: Any) -> None:
-    """A cancel ends it: redis-py swallows one that comes while it greets Redis, and the task would go on for ever."""
+    """A cancel ends it at once: redis-py swallows one that comes while it greets Redis, so it is told until it ends."""
+    connecting = asyncio.ensure_future(connection.connect())
     try:
-        await connection.connect()
-    finally:
-        if cast("asyncio.Task[object]", asyncio.current_task()).cancelling():
-            await connection.disconnect(nowait=True)
-            raise asyncio.CancelledError
+        await asyncio.wait([connecting])
+    except asyncio.CancelledError:
+        while not connecting.done():
+            connecting.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([connecting])
+        if not connecting.cancelled() and connecting.exception() is None:
+            connection._writer.transport.abort()
+        await connection.disconnect(nowait=True)
+        raise
+    connecting.result()

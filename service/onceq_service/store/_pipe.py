@@ -190,6 +190,7 @@ class Pipe:
             one.answer for one in (*self._waiting, *self._sent) if one.answer and not one.answer.done()
         ]:
             await asyncio.wait(under_way)
+        self._waiting.clear()  # nobody waits for it any more, and no connection may be opened for it
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])

@@ -125,6 +125,16 @@ async def test_what_nobody_waits_for_any_more_opens_no_connection_behind_the_clo
             assert await _opened(admin) == before
 
 
+async def test_what_was_never_sent_and_nobody_waits_for_opens_none_either(redis_server: EmbeddedRedis) -> None:
+    async with piped(redis_server.url) as admin:
+        before = await _opened(admin)
+        pipe = Pipe(connect(redis_server.url, connections=1))
+        asyncio.ensure_future(pipe.command("PING")).cancel()
+        await pipe.close()
+        for _ in range(50):  # time enough to connect
+            assert await _opened(admin) == before
+
+
 async def _waits(admin: Pipe, client: int) -> bool:
     return b"cmd=blpop" in await admin.command("CLIENT", "LIST", "ID", client)
 
