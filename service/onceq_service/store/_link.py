@@ -96,7 +96,6 @@ async def _connect(connection: Any) -> None:
         while not connecting.done():
             connecting.cancel()
             await asyncio.sleep(0)
-        await asyncio.wait([connecting])
         if not connecting.cancelled() and connecting.exception() is None:
             connection._writer.transport.abort()
         await connection.disconnect(nowait=True)
