@@ -1,4 +1,4 @@
-"""`python -m benchmarks posts ttft ... [--quick] [--json FILE]`; when no metric is named, all but check and soak."""
+"""`python -m benchmarks posts ttft ... [--quick] [--json FILE]`; with none named, all but check, soak and peers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from benchmarks.beside import PEERS, chart
 from benchmarks.figures import Report, dump, show
 from benchmarks.metrics import ASKED, METRICS, QUICK, Effort
 from benchmarks.supervisor import supervised
@@ -17,14 +18,17 @@ def main() -> int:
     """Measures, prints a table for each metric; returns 1 when something is not as it must be."""
     options = _parser().parse_args()
     effort = QUICK if options.quick else Effort()
-    return supervised(partial(measure, options.metric or list(METRICS), effort, options.json))
+    return supervised(partial(measure, options.metric or list(METRICS), effort, options.json, options.chart))
 
 
-def measure(names: Sequence[str], effort: Effort, file: Path | None) -> int:
-    """Runs the metrics one after another; their runs go into a file too."""
+def measure(names: Sequence[str], effort: Effort, file: Path | None, picture: Path | None) -> int:
+    """Runs the metrics one after another; their runs go into a file too, what stood beside peers into a picture."""
     reports = [(METRICS | ASKED)[name](effort) for name in names]
     if file is not None:
         file.write_text(dump(reports), "utf-8")
+    for report in reports:
+        if picture is not None and report.metric == PEERS:
+            picture.write_text(chart(report).svg(), "utf-8")
     return tell(reports)
 
 
@@ -45,10 +49,11 @@ def _parser() -> argparse.ArgumentParser:
         "metric",
         nargs="*",
         metavar="metric",
-        help=f"any of {', '.join(known)}; by default all but {' and '.join(ASKED)}",
+        help=f"any of {', '.join(known)}; by default all but the last {len(ASKED)}",
     )
     parser.add_argument("--quick", action="store_true", help="one short run of each: does it work, not how fast")
     parser.add_argument("--json", type=Path, help="write every run to this file")
+    parser.add_argument("--chart", type=Path, help=f"draw what {PEERS} has measured, as an SVG")
     return parser
 
 

@@ -1,6 +1,6 @@
 """Draws figures as an SVG that README shows: `python -m benchmarks.chart side_by_side.json docs/side_by_side.svg`.
 
-A chart is bars of two or three contestants a row, each row scaled to its own largest, with the figures written beside
+A chart is bars of two to five contestants a row, each row scaled to its own largest, with the figures written beside
 them; what machine, versions and settings they are of stands below. Light and dark as the reader's browser is.
 """
 
@@ -24,8 +24,8 @@ GAP: Final = 16
 HEAD: Final = 64
 STYLE: Final = """
 text{font:13px system-ui,sans-serif;fill:#1f2933}.h{font-size:17px;font-weight:600}.s{font-size:12px;fill:#52606d}
-.v{font-size:12px}.b0{fill:#9aa5b1}.b1{fill:#2f6fed}.b2{fill:#cbd2d9}
-@media(prefers-color-scheme:dark){text{fill:#e4e7eb}.s{fill:#9aa5b1}.b0{fill:#616e7c}.b1{fill:#6ea0ff}.b2{fill:#3e4c59}}
+.v{font-size:12px}.b0{fill:#9aa5b1}.b1{fill:#2f6fed}.b2{fill:#cbd2d9}.b3{fill:#1a9c86}.b4{fill:#86b6ff}
+@media(prefers-color-scheme:dark){text{fill:#e4e7eb}.s{fill:#9aa5b1}.b0{fill:#616e7c}.b1{fill:#6ea0ff}.b2{fill:#3e4c59}.b3{fill:#4fd1b5}.b4{fill:#3f66b0}}
 """
 
 
@@ -76,8 +76,9 @@ class Chart:
 
     def _legend(self) -> list[str]:
         found: list[str] = []
+        apart = min(150, (WIDTH - NAMES) // len(self.contestants))
         for n, name in enumerate(self.contestants):
-            x = NAMES + n * 150
+            x = NAMES + n * apart
             found += [
                 f'<rect class="b{n}" x="{x}" y="38" width="12" height="12" rx="2"/>',
                 _text(x + 18, 49, name, "s"),

@@ -13,16 +13,19 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx2
-from tests.stack import API, WORKER, start, url_printed_by
+from tests.stack import API, WORKER, Process, start, url_printed_by
 from tests.waiting import wait_until
 
 from onceq.wire import SCOPES
+from onceq_service.embedded.ping import ask_redis
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import open_store
 
 QUEUE: Final = "bench"
 BARE: Final = "from benchmarks.bare import run; run()"
 MODEL: Final = "gpt-4o-mini"
+COMPLETIONS: Final = "/openai/v1/chat/completions"
+"""Of the simulator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +44,15 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What runs; `roles` are the pids whose CPU is counted."""
+    """What runs; `roles` are the pids whose CPU is counted, `completions` the URL at which the provider answers."""
 
     url: str
-    simulator: str
+    completions: str
     api_key: str
     roles: dict[str, int]
     simulator_pid: int
     redis_url: str
+    provider_key: str = "simulated"
 
     @property
     def api(self) -> Address:
@@ -57,8 +61,8 @@ class House:
 
     @property
     def provider(self) -> Address:
-        """The simulator's address."""
-        return Address.of(self.simulator)
+        """The provider's address."""
+        return Address.of(self.completions)
 
     def stats(self) -> dict[str, Any]:
         """GET /v1/stats."""
@@ -88,17 +92,15 @@ def running(
     api_processes: int = 1,
     worker_concurrency: int = 32,
     redis_gib: int = 2,
+    aof: bool = True,
     settings: Mapping[str, str] | None = None,
 ) -> Generator[House]:
     """Everything of onceq; `workers` 0 leaves the jobs in the queue, `settings` are more ONCEQ_* variables.
 
     Ends what it started.
     """
-    with _redis(redis_gib) as (redis, folder), ExitStack() as stack:
-        simulator = start(
-            [sys.executable, "-m", "onceq_service.simulator", "--port", "0"], {}, folder / "simulator.log"
-        )
-        stack.callback(simulator.stop)
+    with redis_of(redis_gib, aof=aof) as (redis, folder), ExitStack() as stack:
+        simulator = simulator_of(stack, folder)
         env = {
             "ONCEQ_REDIS_URL": redis.url, "ONCEQ_QUEUE": QUEUE, "ONCEQ_PORT": "0", "ONCEQ_LOG_LEVEL": "warning",
             "ONCEQ_SIMULATOR_URL": url_printed_by(simulator), "ONCEQ_API_PROCESSES": str(api_processes),
@@ -113,7 +115,8 @@ def running(
             stack.callback(worker.stop)
             roles["worker"] = worker.popen.pid
         key = asyncio.run(_new_key(redis.url))
-        house = House(url_printed_by(api), env["ONCEQ_SIMULATOR_URL"], key, roles, simulator.popen.pid, redis.url)
+        provider = url_printed_by(simulator) + COMPLETIONS
+        house = House(url_printed_by(api), provider, key, roles, simulator.popen.pid, redis.url)
         wait_until(lambda: len(house.stats()["workers"]) == workers, "the workers to report")
         yield house
 
@@ -121,19 +124,30 @@ def running(
 @contextmanager
 def bare() -> Generator[tuple[Address, dict[str, int]]]:
     """The reference for posts: uvicorn and one SET on an equal Redis."""
-    with _redis() as (redis, folder), ExitStack() as stack:
+    with redis_of() as (redis, folder), ExitStack() as stack:
         app = start([sys.executable, "-c", BARE], {"BENCH_REDIS_URL": redis.url}, folder / "bare.log")
         stack.callback(app.stop)
         yield Address.of(url_printed_by(app)), {"api": app.popen.pid, "redis": redis.pid or 0}
 
 
 @contextmanager
-def _redis(gib: int = 2) -> Generator[tuple[EmbeddedRedis, Path]]:
+def redis_of(gib: int = 2, *, aof: bool = True) -> Generator[tuple[EmbeddedRedis, Path]]:
+    """Redis as onceq starts it, and a folder for logs; without `aof` nothing is written to disk."""
     with (
         tempfile.TemporaryDirectory(prefix="oq-", ignore_cleanup_errors=True) as name,
         EmbeddedRedis(Path(name), maxmemory=gib * 1024**3) as redis,
     ):
+        if not aof:
+            assert (ask_redis(redis.socket, "CONFIG SET appendonly no") or "").startswith("+OK")
         yield redis, Path(name)
+
+
+def simulator_of(stack: ExitStack, folder: Path) -> Process:
+    """The provider; ends with the stack."""
+    command = [sys.executable, "-m", "onceq_service.simulator", "--port", "0"]
+    simulator = start(command, {}, folder / "simulator.log")
+    stack.callback(simulator.stop)
+    return simulator
 
 
 async def _new_key(redis_url: str) -> str:

@@ -9,22 +9,21 @@ from functools import partial
 from typing import Final
 
 from benchmarks import house as houses
+from benchmarks.beside import PEERS
+from benchmarks.beside import beside as all_beside
 from benchmarks.check import ALONE, BARE, BOUNDS, CROWD, DIRECT, POSTS, RELAY, WAITING
 from benchmarks.cpu import Meter, wait_for_quiet
 from benchmarks.figures import Figures, Report, cpu_per, interleaved, latency_ms, machine, quantile
-from benchmarks.house import Address, House
 from benchmarks.posting import Load, post
 from benchmarks.ratios import Part, Ratio, judged, told_ratios
 from benchmarks.scaling import WORKERS, ratios, short, slow, worked_off
 from benchmarks.sizing import kinds, month
 from benchmarks.soak import BRIEF, WHOLE, Course
 from benchmarks.soak import soak as soaked
-from benchmarks.streaming import Heard, Way, stream
+from benchmarks.streaming import Way, stream
+from benchmarks.strokes import CLIENTS, STREAMS, answer, first_tokens, posted, relayed
 from benchmarks.waiting import MEASURED, Crowd, waiting
 
-CLIENTS: Final = 2
-"""Processes that post."""
-STREAMS: Final = 64
 PER_MINUTE: Final = 10_000
 PER_DAY: Final = (1_000, 10_000, 100_000)
 
@@ -67,71 +66,36 @@ def posts(effort: Effort) -> Report:
 
 def _bare_posts(effort: Effort) -> Figures:
     with houses.bare() as (address, roles):
-        return _posts(address, "", roles, effort.seconds)
+        return posted(address, "", roles, effort.seconds)
 
 
 def _onceq_posts(effort: Effort, processes: int) -> Figures:
     with houses.running(workers=0, api_processes=processes) as house:
-        return _posts(house.api, house.api_key, house.roles, effort.seconds)
-
-
-def _posts(address: Address, api_key: str, roles: dict[str, int], seconds: float) -> Figures:
-    post(Load(address, api_key, STREAMS, 1.0), CLIENTS)  # warm: connections, scripts, first pages of the log
-    meter = Meter(roles)
-    posted = post(Load(address, api_key, STREAMS, seconds), CLIENTS)
-    spent, count = meter.spent(), len(posted.took_s)
-    assert not posted.refused, f"{posted.refused} posts were not accepted"
-    return {
-        "posts_per_s": count / posted.wall_s, **latency_ms(posted.took_s), **cpu_per(spent, count, 1e6, "us_per_post"),
-        **machine(spent),
-    }  # fmt: skip
+        return posted(house.api, house.api_key, house.roles, effort.seconds)
 
 
 def ttft(effort: Effort) -> Report:
     """Time to the first token, through onceq and straight from the provider, by readers at once."""
     with houses.running(workers=2) as house:
-        stream(house, "onceq", STREAMS, 2, _answer(5, 0, 20))  # warm: the workers' connections to the provider
+        stream(house, "onceq", STREAMS, 2, answer(5, 0, 20))  # warm: the workers' connections to the provider
         cases = {
-            f"{way}, {readers}": partial(_ttft, house, way, readers, effort.questions)
+            f"{way}, {readers}": partial(first_tokens, house, way, readers, effort.questions)
             for readers in (1, 8, STREAMS)
             for way in ("direct", "onceq")
         }
         return interleaved("ttft", cases, effort.repeats, effort.patience_s)
 
 
-def _ttft(house: House, way: Way, readers: int, questions: int) -> Figures:
-    meter = Meter(house.roles)
-    heard = stream(house, way, readers, max(3, questions // readers), _answer(5, 100, 100))
-    return {**latency_ms([one.first - one.asked for one in heard]), **machine(meter.spent())}
-
-
 def relay(effort: Effort) -> Report:
     """Tokens through onceq to 64 readers: 2,000 a second, one a read; and as many as it carries, four a read."""
     with houses.running(workers=2) as house:
-        stream(house, "onceq", STREAMS, 1, _answer(50, 0, 20))
+        stream(house, "onceq", STREAMS, 1, answer(50, 0, 20))
         seconds = effort.seconds
         cases: dict[str, Callable[[], Figures]] = {}
         for way in ("direct", "onceq"):
-            cases[f"{way}, 2,000/s"] = partial(_relay, house, way, 2_000 / STREAMS, seconds)
-            cases[f"{way}, full"] = partial(_relay, house, way, 64_000 / STREAMS, seconds / 2)
+            cases[f"{way}, 2,000/s"] = partial(relayed, house, way, 2_000 / STREAMS, seconds)
+            cases[f"{way}, full"] = partial(relayed, house, way, 64_000 / STREAMS, seconds / 2)
         return interleaved("relay", cases, effort.repeats, effort.patience_s)
-
-
-def _relay(house: House, way: Way, tokens_per_s: float, seconds: float) -> Figures:
-    tokens = round(tokens_per_s * seconds)
-    meter = Meter({**house.roles, "provider": house.simulator_pid})
-    heard = stream(house, way, STREAMS, 1, _answer(tokens, tokens_per_s, 200))
-    spent, count = meter.spent(), tokens * STREAMS
-    return {
-        "tokens_per_s": count / _open_s(heard),
-        **cpu_per(spent, count / 1_000, 1e3, "ms_per_1000_tokens"),
-        **machine(spent),
-    }
-
-
-def _open_s(heard: Sequence[Heard]) -> float:
-    """From the first token of all to the last end."""
-    return max(one.ended for one in heard) - min(one.first for one in heard)
 
 
 def sustained(effort: Effort) -> Report:
@@ -142,25 +106,20 @@ def sustained(effort: Effort) -> Report:
 def _sustained(seconds: float) -> Figures:
     rate = PER_MINUTE / 60
     with houses.running(workers=2, worker_concurrency=128) as house:
-        load = Load(house.api, house.api_key, STREAMS, seconds, rate, _answer(20, 60, 150))
+        load = Load(house.api, house.api_key, STREAMS, seconds, rate, answer(20, 60, 150))
         meter = Meter(house.roles)
         began = time.monotonic()
-        posted = post(load, CLIENTS)
+        answers = post(load, CLIENTS)
         posted_s = time.monotonic() - began
-        ended = houses.wait_for_idle(house, len(posted.took_s))
+        ended = houses.wait_for_idle(house, len(answers.took_s))
         ended_s = time.monotonic() - began
-        spent, count = meter.spent(), len(posted.took_s)
+        spent, count = meter.spent(), len(answers.took_s)
     return {
-        "posted": count, "refused": posted.refused, "succeeded": ended["succeeded"], "calls": ended["calls"],
-        **latency_ms(posted.took_s), "p999_ms": quantile(posted.took_s, 0.999) * 1e3,
+        "posted": count, "refused": answers.refused, "succeeded": ended["succeeded"], "calls": ended["calls"],
+        **latency_ms(answers.took_s), "p999_ms": quantile(answers.took_s, 0.999) * 1e3,
         "last_end_after_s": ended_s - posted_s,
         **cpu_per(spent, count, 1e3, "ms_per_job"), **machine(spent),
     }  # fmt: skip
-
-
-def _answer(tokens: int, tokens_per_s: float, ttft_ms: int) -> str:
-    """What the simulator is asked for; 0 a second is as fast as it can."""
-    return f"[[sim tokens={tokens} tps={tokens_per_s:g} ttft_ms={ttft_ms}]]"
 
 
 def crowds(effort: Effort) -> Report:
@@ -211,10 +170,15 @@ def soak(effort: Effort) -> Report:
     return soaked(effort.soak)
 
 
+def beside(effort: Effort) -> Report:
+    """onceq beside its peers: see beside.py."""
+    return all_beside(effort.seconds, effort.questions, effort.repeats, effort.patience_s)
+
+
 def _relay_alone(way: Way, seconds: float) -> Figures:
     with houses.running(workers=2) as house:
-        stream(house, way, STREAMS, 1, _answer(50, 0, 20))
-        return _relay(house, way, 2_000 / STREAMS, seconds)
+        stream(house, way, STREAMS, 1, answer(50, 0, 20))
+        return relayed(house, way, 2_000 / STREAMS, seconds)
 
 
 METRICS: Final[dict[str, Callable[[Effort], Report]]] = {
@@ -222,5 +186,5 @@ METRICS: Final[dict[str, Callable[[Effort], Report]]] = {
     "scaling": scaling,
 }  # fmt: skip
 """What is measured when none is named."""
-ASKED: Final[dict[str, Callable[[Effort], Report]]] = {"check": check, "soak": soak}
-"""What is measured only when it is named, and may end with faults."""
+ASKED: Final[dict[str, Callable[[Effort], Report]]] = {"check": check, "soak": soak, PEERS: beside}
+"""What is measured only when it is named."""

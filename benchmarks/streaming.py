@@ -10,6 +10,7 @@ import os
 import time
 from dataclasses import dataclass
 from typing import Final, Literal, cast
+from urllib.parse import urlsplit
 
 import uvloop
 from typing_extensions import override
@@ -74,10 +75,10 @@ async def _ask_provider(line: _Line, house: House, directive: str) -> Heard:
         MODEL.encode(), _messages(directive),
     )  # fmt: skip
     head = (
-        b"POST /openai/v1/chat/completions HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer simulated\r\n"
+        b"POST %b HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer %b\r\n"
         b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    )
-    return await line.listen(time.perf_counter(), head % len(body) + body)
+    ) % (urlsplit(house.completions).path.encode(), house.provider_key.encode(), len(body))
+    return await line.listen(time.perf_counter(), head + body)
 
 
 async def _ask_onceq(line: _Line, house: House, directive: str) -> Heard:

@@ -69,9 +69,8 @@ def clean_environment() -> dict[str, str]:
 
 def start(args: list[str], env: dict[str, str], log: Path) -> Process:
     """Starts a child with no provider key of ours in its environment; what the nursery knows is forked from it."""
-    interpreter, how, what, *_ = args
-    if interpreter == sys.executable and what in FORKED and not env.get("LD_PRELOAD"):
-        return Process(nursery().start([how, *args[2:]], clean_environment() | env, log), log)
+    if args[0] == sys.executable and args[2] in FORKED and not env.get("LD_PRELOAD"):
+        return Process(nursery().start(args[1:], clean_environment() | env, log), log)
     clean = clean_environment()
     out: IO[bytes] = log.open("ab")
     with out:

@@ -1,0 +1,74 @@
+"""onceq beside its peers: what is measured of each, what is drawn, what is said of those that are not installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from benchmarks import beside, peers
+from benchmarks.beside import ALWAYS, CPU, DIRECT, MOST, NODE, ONCEQ, chart, contestants
+from benchmarks.figures import Report
+
+from onceq_service.embedded.redis_binary import find_redis
+
+pytestmark = pytest.mark.alone
+
+STREAMED = {"ttft_1_readers_p50_ms": 104.0, "ttft_64_readers_p50_ms": 110.0, MOST: 9_000.0, "foreign_cores": 0.02}
+QUEUED = {"posts_per_s": 8_000.0, "p50_ms": 5.0, "p99_ms": 12.0, "cpu_us_per_post": 180.0, CPU: 150.0, **STREAMED}
+
+
+@pytest.fixture
+def nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Peers that are looked for in an empty folder, which is returned."""
+    monkeypatch.setattr(peers, "NODE_STACK", tmp_path)
+    monkeypatch.setattr(peers, "LITELLM", tmp_path / "venv" / "bin" / "litellm")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("nothing_installed")
+def test_a_peer_that_is_not_installed_is_left_out_with_a_sentence_that_says_how(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert list(contestants()) == [DIRECT, ONCEQ, ALWAYS]
+    said = capsys.readouterr().err
+    assert "LiteLLM is left out; to install it: python3 -m venv build/litellm" in said
+    assert "The Node stack is left out; to install it: npm install --prefix benchmarks/node_stack" in said
+
+
+def test_peers_are_found_with_their_versions_where_they_are_installed(
+    nothing_installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = nothing_installed / "node_modules" / "bullmq" / "package.json"
+    package.parent.mkdir(parents=True)
+    package.write_text(json.dumps({"version": "6.7.0"}), "utf-8")
+    (nothing_installed / "venv" / "bin").mkdir(parents=True)
+    (nothing_installed / "venv" / "bin" / "litellm").touch()
+    (nothing_installed / "venv" / "lib" / "python3.11" / "site-packages" / "litellm-1.2.3.dist-info").mkdir(
+        parents=True
+    )
+    monkeypatch.setenv("PATH", str(nothing_installed))
+    (nothing_installed / "node").touch(mode=0o755)
+    assert (peers.node_version(), peers.litellm_version()) == ("6.7.0", "1.2.3")
+    assert list(contestants()) == [DIRECT, beside.LITELLM, NODE, ONCEQ, ALWAYS]
+
+
+def test_a_queue_is_measured_by_its_posts_its_first_tokens_and_its_tokens() -> None:
+    run = beside.measured(contestants()[ONCEQ], 0.5, 3)
+    assert all(run[name] > 0 for name in QUEUED if name != "foreign_cores")
+    assert run["ttft_1_readers_p50_ms"] > 100, "the provider's own wait is part of it"
+
+
+@pytest.mark.usefixtures("nothing_installed")
+def test_the_chart_shows_each_contestant_and_names_machine_versions_and_settings() -> None:
+    report = Report(beside.PEERS, {DIRECT: [STREAMED], NODE: [QUEUED], ONCEQ: [QUEUED | {CPU: 75.0}]})
+    root = ElementTree.fromstring(chart(report).svg())
+    written = " ".join(text.text or "" for text in root.findall("{http://www.w3.org/2000/svg}text"))
+    assert all(name in written for name in (DIRECT, NODE, ONCEQ))
+    assert "CPU of the stack, 1,000 tokens at 2,000/s ms, less is better none 150 75" in written
+    assert "medians of 1; others used up to 0.02 cores" in written
+    redis = find_redis()
+    assert f"{redis.name} {'.'.join(map(str, redis.version))}" in written
+    assert "AOF" in written
+    assert beside.told(report).ratios["CPU of the stack, 1,000 tokens at 2,000/s: onceq / Node stack"] == 0.5
