@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def main() -> int:
     """Measures, prints a table for each metric; returns 1 when something is not as it must be."""
     options = _parser().parse_args()
     effort = QUICK if options.quick else Effort()
+    effort = replace(effort, repeats=options.rounds or effort.repeats)
     return supervised(partial(measure, options.metric or list(METRICS), effort, options.json, options.chart))
 
 
@@ -52,9 +54,16 @@ def _parser() -> argparse.ArgumentParser:
         help=f"any of {', '.join(known)}; by default all but the last {len(ASKED)}",
     )
     parser.add_argument("--quick", action="store_true", help="one short run of each: does it work, not how fast")
+    parser.add_argument("--rounds", type=_count, help="runs of each case, of which the medians are told (3)")
     parser.add_argument("--json", type=Path, help="write every run to this file")
     parser.add_argument("--chart", type=Path, help=f"draw what {PEERS} has measured, as an SVG")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from benchmarks.chart import Chart, Row
 from benchmarks.figures import Figures, Report, interleaved
 from benchmarks.house import House
 from benchmarks.ratios import Part, Ratio, told_ratios
-from benchmarks.streaming import Way, stream
+from benchmarks.streaming import StreamError, Way, stream
 from benchmarks.strokes import STREAMS, answer, first_tokens, posted, relayed
 from onceq_service.embedded.redis_binary import find_redis
 
@@ -103,11 +103,22 @@ def _streams(one: Contestant, seconds: float, questions: int) -> Figures:
             run = first_tokens(house, one.way, readers, questions)
             found |= {TTFT.format(readers, p): run[f"{p}_ms"] for p in ("p50", "p99")}
         slow = relayed(house, one.way, 2_000 / STREAMS, seconds)
-        full = relayed(house, one.way, 64_000 / STREAMS, seconds / 2)
+        full = flat_out(one, house, seconds / 4)  # a proxy that falls behind takes many times as long
         if one.kind != "provider":
             found[CPU] = sum(slow[f"{role}_cpu_ms_per_1000_tokens"] for role in house.roles)
     foreign = max(run["foreign_cores"] for run in (slow, full))
     return found | {MOST: full["tokens_per_s"], "foreign_cores": foreign}
+
+
+def flat_out(one: Contestant, house: House, seconds: float) -> Figures:
+    """A proxy may lose a call under this load, which leaves no figure: it is asked once more, and that is said."""
+    try:
+        return relayed(house, one.way, 64_000 / STREAMS, seconds)
+    except StreamError as exc:
+        if one.kind != "proxy":
+            raise
+        print(f"  a stream of the proxy failed, once more: {exc}", file=sys.stderr, flush=True)
+        return relayed(house, one.way, 64_000 / STREAMS, seconds)
 
 
 def _ratios(report: Report) -> Iterator[Ratio]:

@@ -26,6 +26,10 @@ LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 TIMEOUT_S: Final = 120.0
 
 
+class StreamError(RuntimeError):
+    """A stream ended otherwise than it should."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """One stream, by time.perf_counter(): when it was asked for, when its first token and its end came."""
@@ -154,7 +158,7 @@ class _Line(asyncio.Protocol):
         if self._end is None or self._end.done():
             return
         if any(mark in seen for mark in marks.failed):
-            self._end.set_exception(RuntimeError(f"the stream failed: {seen[-2000:]!r}"))
+            self._end.set_exception(StreamError(f"the stream failed: {seen[-2000:]!r}"))
             return
         self._over = self._over or marks.end in seen
         if self._over and seen.endswith(LAST_CHUNK):

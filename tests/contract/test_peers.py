@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from benchmarks import beside, peers
-from benchmarks.beside import ALWAYS, CPU, DIRECT, MOST, NODE, ONCEQ, chart, contestants
+from benchmarks.beside import ALWAYS, CPU, DIRECT, MOST, NODE, ONCEQ, Contestant, chart, contestants
 from benchmarks.figures import Report
+from benchmarks.house import House
+from benchmarks.streaming import StreamError
 
 from onceq_service.embedded.redis_binary import find_redis
 
@@ -72,3 +75,22 @@ def test_the_chart_shows_each_contestant_and_names_machine_versions_and_settings
     assert f"{redis.name} {'.'.join(map(str, redis.version))}" in written
     assert "AOF" in written
     assert beside.told(report).ratios["CPU of the stack, 1,000 tokens at 2,000/s: onceq / Node stack"] == 0.5
+
+
+def test_a_call_that_a_proxy_loses_is_told_and_asked_again_and_one_that_a_queue_loses_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = House("http://127.0.0.1:1", "http://127.0.0.1:1", "", {}, 0, "")
+    asked: list[float] = []
+
+    def lose_the_first(*_: object) -> dict[str, float]:
+        asked.append(0)
+        if len(asked) % 2:
+            raise StreamError("Connection error")
+        return {MOST: 7.0}
+
+    monkeypatch.setattr(beside, "relayed", lose_the_first)
+    assert beside.flat_out(Contestant("proxy", lambda _: nullcontext(house)), house, 1.0) == {MOST: 7.0}
+    assert "a stream of the proxy failed, once more: Connection error" in capsys.readouterr().err
+    with pytest.raises(StreamError):
+        beside.flat_out(Contestant("queue", lambda _: nullcontext(house)), house, 1.0)
