@@ -47,6 +47,7 @@ class Scripts(Beside):
         self.nonce = 0
         self.helds: list[Held] = []
         self.fences: set[str] = set()
+        self.wishes: list[dict[str, Any]] = []
 
     @rule(data=st.data())
     def anything(self, data: st.DataObject) -> None:
@@ -54,8 +55,10 @@ class Scripts(Beside):
         step.take(self, [name for name in step.arguments if self.possible(name)], data)
 
     def possible(self, name: str) -> bool:
-        if name in ("admit", "cancel"):
-            return len(self.model.jobs) < MOST_JOBS if name == "admit" else bool(self.model.jobs)
+        if name in ("admit", "again"):
+            return len(self.model.jobs) < MOST_JOBS and (name == "admit" or bool(self.wishes))
+        if name == "cancel":
+            return bool(self.model.jobs)
         return bool(self.helds) or name not in OF_A_CLAIM
 
     @initialize()
@@ -73,6 +76,10 @@ class Scripts(Beside):
         self, band: str, idem: str, body: str, fp: str, max_calls: int, on_crash: str, deadline_s: float, budget: bool,
         lost: bool,
     ) -> None:  # fmt: skip
+        self.wishes.append({
+            "band": band, "idem": idem, "body": body, "fp": fp, "max_calls": max_calls, "on_crash": on_crash,
+            "deadline_s": deadline_s, "budget": budget,
+        })  # fmt: skip
         job_id = f"job_{len(self.model.jobs):032x}"
         wish: dict[str, Any] = {"idem": idem, "fp": fp, "max_calls": max_calls, "on_crash": on_crash, "band": band}
         lines = line(BUDGET, BOUND, self.model.now) if budget else ""
@@ -90,6 +97,11 @@ class Scripts(Beside):
         except BudgetRefused as exc:
             got = exc.word, job_id
         assert (self.note(got[0]), got[1]) == expected
+
+    @step(n=st.integers(0, MOST_JOBS), lost=lost)
+    def again(self, n: int, lost: bool) -> None:
+        """What was asked for before, word for word: chance alone seldom joins a job."""
+        self.admit(**self.wishes[n % len(self.wishes)], lost=lost)
 
     @step(deadline_s=st.sampled_from([40.0, 3600.0]))
     def crowd(self, deadline_s: float) -> None:
