@@ -17,7 +17,10 @@ from benchmarks.supervisor import supervised
 
 def main() -> int:
     """Measures, prints a table for each metric; returns 1 when something is not as it must be."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    if options.chart and PEERS not in options.metric:
+        parser.error(f"--chart draws what {PEERS} has measured: name {PEERS} among the metrics")
     effort = QUICK if options.quick else Effort()
     effort = replace(effort, repeats=options.rounds or effort.repeats)
     return supervised(partial(measure, options.metric or list(METRICS), effort, options.json, options.chart))

@@ -124,9 +124,8 @@ def flat_out(one: Contestant, house: House, seconds: float) -> Figures:
 def _ratios(report: Report) -> Iterator[Ratio]:
     if NODE not in report.runs:
         return
-    for row in rows(report):
-        figure = _FIGURES[row.name]
-        yield Ratio(f"{row.name}: {ONCEQ} / {NODE}", Part(ONCEQ, [figure]), Part(NODE, [figure]))
+    for name, figure in _FIGURES.items():
+        yield Ratio(f"{name}: {ONCEQ} / {NODE}", Part(ONCEQ, [figure]), Part(NODE, [figure]))
 
 
 _FIGURES: Final = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +19,8 @@ from benchmarks.streaming import StreamError
 from onceq_service.embedded.redis_binary import find_redis
 
 pytestmark = pytest.mark.alone
+
+ROOT = Path(__file__).parents[2]
 
 STREAMED = {"ttft_1_readers_p50_ms": 104.0, "ttft_64_readers_p50_ms": 110.0, MOST: 9_000.0, "foreign_cores": 0.02}
 QUEUED = {"posts_per_s": 8_000.0, "p50_ms": 5.0, "p99_ms": 12.0, "cpu_us_per_post": 180.0, CPU: 150.0, **STREAMED}
@@ -94,3 +98,10 @@ def test_a_call_that_a_proxy_loses_is_told_and_asked_again_and_one_that_a_queue_
     assert "a stream of the proxy failed, once more: Connection error" in capsys.readouterr().err
     with pytest.raises(StreamError):
         beside.flat_out(Contestant("queue", lambda _: nullcontext(house)), house, 1.0)
+
+
+def test_a_chart_of_what_is_not_measured_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "posts", "--chart", str(tmp_path / "chart.svg")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "name peers among the metrics" in done.stderr
