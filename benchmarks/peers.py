@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import httpx2
+from tests.faults.house import free_port
 from tests.stack import start, url_printed_by
 from tests.waiting import wait_until
 
@@ -68,7 +68,7 @@ def litellm_proxy() -> Generator[House]:
     """LiteLLM's proxy as it comes, one process; its House's provider is the proxy, and it has no API of jobs."""
     with redis_of(aof=False) as (redis, folder), ExitStack() as stack:
         simulator = simulator_of(stack, folder)
-        config, port = folder / "litellm.json", _free_port()
+        config, port = folder / "litellm.json", free_port()
         config.write_text(json.dumps(_litellm_config(url_printed_by(simulator))), "utf-8")
         env = {
             "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION",
@@ -89,11 +89,6 @@ def _litellm_config(simulator: str) -> dict[str, object]:
         "model_list": [{"model_name": MODEL, "litellm_params": model}],
         "litellm_settings": {"telemetry": False, "num_retries": 2, "request_timeout": 600, "drop_params": True},
     }
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _answers(url: str) -> bool:
