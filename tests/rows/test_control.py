@@ -157,8 +157,8 @@ def test_w5_a_lane_at_its_limit_makes_jobs_wait_and_says_until_when(client: Clie
     handles = [client.submit(f"Limited {n}. [[sim tokens=3 tps=0]]", model=LIMITED) for n in range(3)]
     done = [handle for handle in handles[:2] if handle.result(30).status == "succeeded"]
     assert len(done) == 2
-    waiting = client.get(handles[2].id).waiting
-    assert waiting is not None
+    # an end opens the lane to whoever waits; the next look at it tells that there is still no room
+    waiting = wait_until(lambda: client.get(handles[2].id).waiting, "the lane to be found full")
     assert waiting.reason == "lane_full"
     assert waiting.until is not None
     assert waiting.until > datetime.now(UTC) + timedelta(seconds=30)
