@@ -322,6 +322,10 @@ MUTANTS: Sequence[Mutant] = (
         (SCHEDULING,),
     ),
     Mutant(
+        "A cancelled call that goes on is stopped whatever holds its lane", f"{LUA}/next.lua",
+        "to_stop() or pick(turn)", "pick(turn)", (SCHEDULING,),
+    ),
+    Mutant(
         "A slot that becomes free lets the lane's next job start", f"{LUA}/_lanes.lua",
         "  end\n  reopen(job.lane)\nend", "  end\nend", (SCHEDULING,),
     ),

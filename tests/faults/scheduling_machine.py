@@ -23,7 +23,7 @@ T = TypeVar("T")
 SERVES = {"w0": ["openai"], "w1": ["anthropic"], "w2": ["openai", "anthropic"], "idle": ["openai", "anthropic"]}
 FOR_DAYS = 500_000
 """Seconds: longer than an example lasts."""
-PLACES = ("due", "suspects", "leases")
+PLACES = ("due", "suspects", "stops", "leases")
 WAIT = [("wait", band, lane, tenant) for band in BANDS for lane in LANES for tenant in WEIGHTS]
 EMPTY_AT_LAST = [
     *WAIT, *((name,) for name in (*PLACES, "blocked", "deadlines")),

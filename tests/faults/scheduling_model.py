@@ -56,11 +56,18 @@ class Job:
             return "leases" if self.state == "running" else "ended"
         if self.delayed:
             return "due"
+        if self.cancelled and not self.suspect:
+            return "stops"
         return "suspects" if self.suspect else f"wait {self.band} {self.lane} {self.tenant}"
 
     @property
     def suspect(self) -> bool:
         return self.crashes >= SUSPECT_AT
+
+    @property
+    def apart(self) -> bool:
+        """Waits in no lane's queue. A cancelled job that is queued has a call that goes on: a worker has to stop it."""
+        return self.suspect or self.cancelled
 
     @property
     def age(self) -> tuple[int, str]:
@@ -155,19 +162,20 @@ class Queue:
     def may_start(self, job: Job, serves: Sequence[str]) -> bool:
         """Whether a worker that serves these providers could be given it now."""
         ready = job.state == "queued" and not job.delayed and job.not_before <= self.now
-        served = job.lane.partition("/")[0] in serves and job.band not in self.paused_bands
-        return ready and served and self.lane(job).open(self.now)
+        served = job.lane.partition("/")[0] in serves
+        free = job.band not in self.paused_bands and self.lane(job).open(self.now)
+        return ready and served and (free or job.cancelled)
 
     def _oldest(self, job: Job, given: Sequence[Job], where: dict[str, str]) -> None:
         """Of one tenant, lane and band by age. One that came into the lane meanwhile may have come too late."""
         for other in self.waiting():
             here = (other.tenant, other.band, other.lane) == (job.tenant, job.band, job.lane)
-            if here and not job.suspect and not other.suspect and where[other.id] == other.lane:
+            if here and not job.apart and not other.apart and where[other.id] == other.lane:
                 assert other.age >= job.age, f"{other.id} is older than {job.id} and still waits; given: {given}"
 
     def _in_turn(self, job: Job) -> None:
         """While two tenants wait in a lane none is ahead of its share by more than one job of each."""
-        if job.suspect:
+        if job.apart:
             return
         for pair, came in self.turns.get((job.band, job.lane), {}).items():
             if job.tenant in pair:
@@ -211,7 +219,7 @@ class Queue:
         """Two tenants are compared from when both wait in a lane until one of them does not."""
         present: dict[Group, set[str]] = {}
         for job in self.waiting():
-            if not job.suspect:
+            if not job.apart:
                 present.setdefault((job.band, job.lane), set()).add(job.tenant)
         before = self.turns
         self.turns = {

@@ -246,3 +246,35 @@ def test_a_call_that_goes_on_is_taken_up_in_its_own_lane(redis_server: EmbeddedR
     machine.settle()
     machine.every_job_is_in_one_place_and_every_count_is_right()
     machine.teardown()
+
+
+HOLDS: dict[str, Callable[[Scheduler], None]] = {
+    "lane": lambda machine: machine.switch_lane("anthropic/c", "pause"),
+    "band": lambda machine: machine.switch_band("standard", "pause"),
+    "provider": lambda machine: machine.run_dry("anthropic/c"),
+}
+
+
+@pytest.mark.parametrize("lost_workers", [1, 2])
+@pytest.mark.parametrize("cancelled", ["running", "queued"])
+@pytest.mark.parametrize("held_by", sorted(HOLDS))
+def test_a_cancelled_call_that_goes_on_is_given_at_once(
+    redis_server: EmbeddedRedis, held_by: str, cancelled: str, lost_workers: int
+) -> None:
+    """It is paid for until a worker stops it, whatever holds its lane."""
+    Scheduler.redis_url = redis_server.url
+    machine = Scheduler()
+    machine.post(["light"], "standard", ["anthropic/c"], 0, background=True)
+    for _ in range(lost_workers):
+        machine.claim("w1", 1, lost=False)
+        machine.dispatch(0)
+        if cancelled == "running":
+            machine.cancel(0)
+        machine.lose_worker(0)
+    HOLDS[held_by](machine)
+    for _ in range(2):
+        machine.cancel(0)
+        machine.every_job_is_in_one_place_and_every_count_is_right()
+    [claim] = machine.claim("w2", 1, lost=False)
+    assert claim.fields["cancel"] == b"requested"
+    machine.teardown()

@@ -164,6 +164,21 @@ def test_a_cancel_stops_the_generation_too_even_while_nobody_holds_the_job(clien
     assert (row.outcome, row.billed) == ("cancelled", True)
 
 
+def test_a_cancel_stops_the_generation_whatever_holds_its_lane(client: Client, own: Stack) -> None:
+    """Each moment of it is paid for, so it is not a job that a pause keeps waiting."""
+    handle = client.submit("Stopped too. [[sim tokens=4000 tps=30 ttft_ms=10]]", on_crash="resume")
+    read(handle, 2)
+    own.worker.stop(signal.SIGKILL)
+    client.pause(lane=MODEL)
+    own.start_worker()
+    wait_until(lambda: client.get(handle.id).waiting, "the job to wait for its lane")
+    handle.cancel()
+    with pytest.raises(JobCancelled):
+        handle.result(30)
+    client.resume(lane=MODEL)
+    assert own.meter(handle.id)[0]["status"] == "cancelled"
+
+
 def test_a_response_that_the_provider_has_forgotten_fails_the_job_with_its_text(client: Client, own: Stack) -> None:
     """The simulator remembers a thousand responses; so many others are made that this one is gone."""
     handle = client.submit("Forgotten. [[sim tokens=3000 tps=30 ttft_ms=10]]", on_crash="resume")

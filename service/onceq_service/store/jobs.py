@@ -184,7 +184,7 @@ class Jobs:
         if "output" not in fields and "first_ms" in fields:
             partial = fold_frames(await self._frames(job_id))
         job = job_view(job_id, fields, self.durability, partial)
-        if job.status != "queued" or job.waiting is not None:
+        if job.status != "queued" or job.waiting is not None or job.cancel_requested:
             return job
         return job.model_copy(update={"waiting": await self._held_by_lane(fields)})
 

@@ -75,6 +75,13 @@ KEYS: Final[dict[str, Key]] = {
         "while not empty",
         permanent=True,
     ),
+    "stops": Key(
+        "stops",
+        "zset",
+        "cancelled jobs whose calls go on at their providers, by age: given at once, to be stopped",
+        "while not empty",
+        permanent=True,
+    ),
     "quarantine": Key("quarantine", "string", "the worker that empties itself to run a suspect", "10 s"),
     "due": Key("due", "zset", "delayed job ids by not-before time", "while not empty", permanent=True),
     "deadlines": Key("deadlines", "zset", "queued job ids by deadline", "while not empty", permanent=True),

@@ -91,8 +91,8 @@ def job_view(job_id: str, f: Fields, durability: Durability, partial: Output | N
 
 
 def _waiting(f: Fields) -> Waiting | None:
-    """A queued job's delay; why its lane lets it wait is not written in the job."""
-    if f["state"] != b"queued" or "not_before_ms" not in f:
+    """A queued job's delay, which a cancel ends; why its lane lets it wait is not written in the job."""
+    if f["state"] != b"queued" or "not_before_ms" not in f or "cancel" in f:
         return None
     return Waiting(reason=_text(f, "wait_reason") or "not_before", until=at(f["not_before_ms"]))
 

@@ -115,6 +115,28 @@ async def test_a_trial_that_tells_nothing_of_the_provider_makes_room_for_the_nex
     assert (await store.lanes.get("openai/m")).breaker == "half_open"
 
 
+async def test_a_call_that_is_only_stopped_is_no_trial(store: Store) -> None:
+    """Half open, its end would say nothing; the place is for a job that asks the provider something."""
+    await store.jobs.admit(admission(on_crash="resume"))
+    goes_on = await claim_one(store)
+    await dispatch(store, goes_on)
+    await store.engine.attach(goes_on, "resp_1")
+    await admit_many(store, 6, LaneLimits())
+    for claim in (await claim_all(store))[:5]:
+        await dispatch(store, claim)
+        await store.engine.requeue(claim, FAILED, delay_s=0, reason="provider_error")
+    await store.engine.hand_over(goes_on, delay_s=0, reason="stream_broken")
+    assert await store.jobs.cancel(goes_on.id, "t") == "requested"
+    job = await store.jobs.get(goes_on.id, "t")
+    assert job is not None
+    assert (job.cancel_requested, job.waiting) == (True, None)
+    assert [claim.id for claim in await claim_all(store)] == [goes_on.id]
+    pipe = store._pipe  # pyright: ignore[reportPrivateUsage]
+    await pipe.command("HSET", store.names("lane", "openai/m"), "brake_ms", 1)
+    await pipe.command("ZADD", store.names("blocked"), "XX", 1, "standard|openai/m")
+    assert len(await claim_all(store)) == 1
+
+
 async def test_a_lane_is_known_as_long_as_jobs_come(store: Store) -> None:
     """Or its pause would lapse while jobs wait for the word to go on."""
     await store.lanes.switch_lane("openai/m", "pause")

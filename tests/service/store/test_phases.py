@@ -173,7 +173,7 @@ class Walk:
         rng, now_ms = self.rng, await self.store.sums.now_ms()
         lane = f"openai/{rng.choice('abc')}"
         made = await self.store.jobs.admit(admission(
-            str(rng.random()), model=lane, lane=lane, deadline_s=rng.choice([0.15, 0.6, 20.0]), band="standard",
+            str(rng.random()), model=lane, lane=lane, deadline_s=rng.choice([0.15, 0.6, 60.0]), band="standard",
             limits=rng.choice(["", "2,0,0,1"]), chain=(("openai/d", ""),) if rng.random() < 0.4 else (),
             not_before_ms=rng.choice([None, now_ms + 60]), on_crash=rng.choice(["retry", "fail", "resume"]),
         ))  # fmt: skip

@@ -357,7 +357,7 @@ async def test_scheduling_leaves_no_key_behind(store: Store) -> None:
     await dispatch(store, claim)
     await store.engine.finish(claim, success(3, receipt=PAID))
     pipe = store._pipe  # pyright: ignore[reportPrivateUsage]
-    for name in ("watched", "suspects", "due", "deadlines", "leases", "blocked", "unfolded"):
+    for name in ("watched", "suspects", "stops", "due", "deadlines", "leases", "blocked", "unfolded"):
         assert await pipe.command("EXISTS", store.names(name)) == 0, name
     assert await pipe.command("EXISTS", store.names("movable", "openai/m")) == 0
     assert fields_of(await pipe.command("HGETALL", store.names("job", job_id)))["state"] == b"succeeded"

@@ -53,7 +53,14 @@ local function cancel_job(id, job, now, ttl, why)
     return 'cancelled'
   end
   redis.call('HSETNX', k_job(id), 'cancel', why)
-  if redis.call('ZREM', k_due(), id) == 1 then begin_to_wait(id, job, now) end
+  job.cancel = job.cancel or why
+  if redis.call('ZREM', k_due(), id) == 1 then begin_to_wait(id, job, now)
+  elseif job.state == 'queued' then
+    spend_wait(job, now)
+    save_phases(id, job)
+    step_out(id, job)
+    enqueue(id, job)
+  end
   redis.call('PUBLISH', k_control(), id)
   return 'requested'
 end

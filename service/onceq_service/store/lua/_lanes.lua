@@ -105,7 +105,7 @@ local function enter_lane(id, lane, now, job)
   local l = read(k_lane(lane), {'limits', 'learned', 'half'})
   redis.call('ZADD', k_lanes(), int(now), lane)
   redis.call('ZREMRANGEBYRANK', k_lanes(), 0, -1001)
-  if l.half then redis.call('HSET', k_lane(lane), 'probe', int(now + 60000), 'prober', id) end
+  if l.half and not job.cancel then redis.call('HSET', k_lane(lane), 'probe', int(now + 60000), 'prober', id) end
   if not l.limits and not l.learned then return end
   local sec = math.floor(now / 1000)
   redis.call('HINCRBY', k_lane(lane), 'running', 1)

@@ -35,11 +35,12 @@ local function may_move(id, job)
 end
 
 -- Puts a job where `next` finds it. A job whose workers died twice waits apart, so that a third worker has nothing else
--- to lose.
+-- to lose. So does a cancelled one whose call goes on: it is paid for until a worker stops it, whatever holds its lane.
 local function enqueue(id, job)
   wait_begins(id, job)
-  if (tonumber(job.crashes) or 0) >= 2 then
-    redis.call('ZADD', k_suspects(), job.created_ms, id)
+  local apart = (tonumber(job.crashes) or 0) >= 2 and k_suspects() or job.cancel and k_stops()
+  if apart then
+    redis.call('ZADD', apart, job.created_ms, id)
     wake()
     return
   end
@@ -60,13 +61,19 @@ local function settle_lane(band, lane, tenant)
   end
 end
 
-local function unqueue(id, job)
+-- The opposite of enqueue.
+local function step_out(id, job)
   redis.call('ZREM', k_wait(job.band, job.lane, job.tenant), id)
   redis.call('ZREM', k_movable(job.lane), id)
-  redis.call('ZREM', k_due(), id)
   redis.call('ZREM', k_suspects(), id)
-  redis.call('ZREM', k_deadlines(), id)
+  redis.call('ZREM', k_stops(), id)
   settle_lane(job.band, job.lane, job.tenant)
+end
+
+local function unqueue(id, job)
+  redis.call('ZREM', k_due(), id)
+  redis.call('ZREM', k_deadlines(), id)
+  step_out(id, job)
 end
 
 -- Until when (ms) a queued job must start: its deadline, or before its first start the end of its time to wait,

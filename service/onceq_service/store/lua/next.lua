@@ -135,6 +135,17 @@ local function order(turn)
   return {'interactive', 'standard', 'batch'}
 end
 
+-- The oldest cancelled job whose call goes on at a provider of this worker. Neither lanes nor pauses hold it up.
+local function to_stop()
+  for _, id in ipairs(redis.call('ZRANGE', k_stops(), 0, SCAN - 1)) do
+    if serves[redis.call('HGET', k_job(id), 'provider')] then
+      redis.call('ZREM', k_stops(), id)
+      return id
+    end
+  end
+  return nil
+end
+
 local function pick(turn)
   for _, band in ipairs(order(turn)) do
     local id = redis.call('HEXISTS', k_turns(), 'paused:' .. band) == 0 and from_band(band, turn)
@@ -149,7 +160,7 @@ local function oldest_suspect()
     local job = job_of(id)
     route(id, job, now)
     local open = redis.call('HEXISTS', k_turns(), 'paused:' .. job.band) == 0 and not closed_until(job.lane, now, job)
-    if open and serves[job.provider] then return id, job end
+    if (open or job.cancel) and serves[job.provider] then return id, job end
   end
   return nil
 end
@@ -177,7 +188,7 @@ end
 while not alone and #taken < want and tries < want + 32 do
   tries = tries + 1
   local turn = redis.call('HINCRBY', k_turns(), 'n', 1)
-  local id = pick(turn)
+  local id = to_stop() or pick(turn)
   if not id then break end
   local job = job_of(id)
   if job.state == 'queued' and now >= start_by(job) then expire(id, job, now, ttl)
