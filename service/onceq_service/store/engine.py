@@ -7,7 +7,7 @@ the same. Raises StoreUnavailable while Redis is away, LeaseLost when the job is
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, cast
 
@@ -193,11 +193,20 @@ class Engine:
 
     async def append(self, frames: Sequence[Frame]) -> list[tuple[str, int]]:
         """Writes frames of many jobs in one step each: ('ok' | 'cancel' | 'lost' | 'gap', the log's last number)."""
+        return await self.append_now(frames)
+
+    def append_now(self, frames: Sequence[Frame]) -> Awaitable[list[tuple[str, int]]]:
+        """The same, which leaves before anybody waits for the answer.
+
+        While thousands of tokens come in a turn of the event loop takes milliseconds, and tasks and shared writes would
+        cost three of them (benchmarks/README.md).
+        """
         argv: list[Arg] = [self._retention.lease_ms]
         for f in frames:
             argv += (f.id, f.fence, f.seq, f.out_bytes, f.cursor if f.cursor >= 0 else "", f.data)
-        reply = cast("list[tuple[bytes, bytes]]", await self._run(scripts.APPEND, argv))
-        return [(word.decode(), int(last)) for word, last in reply]
+        reply = self._run(scripts.APPEND, argv)
+        self._pipe.flush()
+        return _appended(cast("Awaitable[list[tuple[bytes, int]]]", reply))
 
     async def attach(self, claim: Claim, response: str) -> None:
         """Writes down the id of the job's background response."""
@@ -272,8 +281,12 @@ class Engine:
         output = await self._in_log(job_id)
         await self._run(scripts.FOLD, [job_id, output.model_dump_json(), self._retention.events_s])
 
-    async def _run(self, script: Script, argv: Sequence[Arg]) -> object:
-        return await self._pipe.script(script, self._keys.root, argv)
+    def _run(self, script: Script, argv: Sequence[Arg]) -> Awaitable[object]:
+        return self._pipe.script(script, self._keys.root, argv)
+
+
+async def _appended(reply: Awaitable[list[tuple[bytes, int]]]) -> list[tuple[str, int]]:
+    return [(word.decode(), int(last)) for word, last in await reply]
 
 
 def _claim(row: list[object], now_ms: int) -> Claim:

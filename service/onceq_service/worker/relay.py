@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 
 from onceq_service.providers.base import Delta
 from onceq_service.store import Engine, StoreError
@@ -34,6 +34,10 @@ PAUSE_S = 0.1
 """Between attempts while Redis is away."""
 
 
+Sent = tuple[Sequence[Frame], Awaitable[list[tuple[str, int]]]]
+"""Frames that went in one script, and its answer: the word and the log's last number for each."""
+
+
 class Relay:
     """The flushes of one worker process; belongs to one event loop."""
 
@@ -44,10 +48,10 @@ class Relay:
         self._room.set()
         self._dirty: dict[LiveCall, None] = {}
         self._first: dict[LiveCall, int] = {}  # calls that say their first words, and how many bytes of them
-        self._hurried: set[asyncio.Task[None]] = set()
+        self._hurried: set[asyncio.Task[bool]] = set()
         self._last = 0.0
         self._shared = 0
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[bool] | None = None
         self._planned: asyncio.TimerHandle | asyncio.Handle | None = None
 
     def add(self, call: LiveCall, deltas: Sequence[Delta]) -> bool:
@@ -91,9 +95,7 @@ class Relay:
         if not first:
             return
         self._added = max(0, self._added - sum(first.values()))  # a flush that fails leaves them to the next, counted
-        task = asyncio.create_task(self._flush_first(list(first)), name="relay-first")
-        self._hurried.add(task)
-        task.add_done_callback(self._done)
+        self._hurried.add(self._send(list(first), _sealed(first)))
 
     def _plan(self) -> None:
         if self._planned is not None or self._task is not None or not self._dirty:
@@ -107,47 +109,45 @@ class Relay:
         self._last = asyncio.get_running_loop().time()
         calls, self._dirty = list(self._dirty), {}
         self._shared = len(calls)
-        self._task = asyncio.create_task(self._flush(calls), name="relay-flush")
-        self._task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        if task is self._task:
-            self._task = None
-        self._hurried.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a flush failed: %s", task.exception())
-        self._plan()
-
-    async def _flush(self, calls: list[LiveCall]) -> None:
         frames = _sealed(calls)
         self._added, self._sending = 0, sum(len(frame.data) for frame in frames)
-        if await self._send(calls, frames):
-            self._sending = 0
-            self._room.set()
+        self._task = self._send(calls, frames)
 
-    async def _flush_first(self, calls: list[LiveCall]) -> None:
-        await self._send(calls, _sealed(calls))
-
-    async def _send(self, calls: list[LiveCall], frames: list[Frame]) -> bool:
-        """Whether all of it was stored; what was not is tried again with the next flush."""
-        owners = {call.held.claim.id: call for call in calls}
+    def _send(self, calls: list[LiveCall], frames: list[Frame]) -> asyncio.Task[bool]:
+        """Sends them now; the task is for the answers, and for another try where there are none."""
         groups = [frames[n : n + GROUP] for n in range(0, len(frames), GROUP)]
-        answers = await asyncio.gather(*map(self._engine.append, groups), return_exceptions=True)
-        for group, answer in zip(groups, answers, strict=True):
-            if isinstance(answer, BaseException):
-                await self._again(calls, answer)
-            else:
-                self._learn(owners, group, answer)
-        return not any(isinstance(answer, BaseException) for answer in answers)
+        sent = [(group, self._engine.append_now(group)) for group in groups]
+        task = asyncio.create_task(self._stored(calls, sent), name="relay-flush")
+        task.add_done_callback(self._done)
+        return task
 
-    async def _again(self, calls: list[LiveCall], error: BaseException) -> None:
-        if not isinstance(error, StoreError):
-            raise error
-        log.warning("events can't be written, trying again: %s", error)
-        await asyncio.sleep(PAUSE_S)
-        self._dirty |= dict.fromkeys(call for call in calls if not call.settled)
+    def _done(self, task: asyncio.Task[bool]) -> None:
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            log.error("a flush failed: %s", failure)
+        if task is self._task:
+            self._task = None
+            if not task.cancelled() and failure is None and task.result():
+                self._sending = 0
+                self._room.set()
+        self._hurried.discard(task)
+        self._plan()
 
-    def _learn(self, owners: dict[str, LiveCall], group: list[Frame], answer: list[tuple[str, int]]) -> None:
+    async def _stored(self, calls: list[LiveCall], sent: Sequence[Sent]) -> bool:
+        """Whether all of it was stored; what was not is tried again with the next flush."""
+        owners, failed = {call.held.claim.id: call for call in calls}, None
+        for group, answer in sent:
+            try:
+                self._learn(owners, group, await answer)
+            except StoreError as error:
+                failed = error
+        if failed is not None:
+            log.warning("events can't be written, trying again: %s", failed)
+            await asyncio.sleep(PAUSE_S)
+            self._dirty |= dict.fromkeys(call for call in calls if not call.settled)
+        return failed is None
+
+    def _learn(self, owners: dict[str, LiveCall], group: Sequence[Frame], answer: list[tuple[str, int]]) -> None:
         for frame, (word, last) in zip(group, answer, strict=True):
             call = owners[frame.id]
             if word == "lost" or not call.confirm(last):
@@ -158,7 +158,7 @@ class Relay:
                 self._dirty[call] = None
 
 
-def _sealed(calls: Sequence[LiveCall]) -> list[Frame]:
+def _sealed(calls: Iterable[LiveCall]) -> list[Frame]:
     frames: list[Frame] = []
     for call in calls:
         call.seal()

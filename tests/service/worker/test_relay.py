@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from redis import Redis
 
+from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.providers.base import Delta
 from onceq_service.store import Store, StoreUnavailable
 from onceq_service.store.engine import Claim, Engine, Frame
@@ -15,7 +17,7 @@ from onceq_service.worker.call import LiveCall
 from onceq_service.worker.held import Held
 from onceq_service.worker.relay import Relay
 from tests.service.store.driver import admission, claim_one, dispatch, names, read_log, success
-from tests.waiting import until
+from tests.waiting import until, wait_until
 
 
 def words(n: int, begin: int = 0) -> list[Delta]:
@@ -51,11 +53,11 @@ class AwayAtFirst(Engine):
     def __init__(self, engine: Engine) -> None:
         self._inner, self.away, self.asked = engine, True, 0
 
-    async def append(self, frames: Sequence[Frame]) -> list[tuple[str, int]]:
+    async def append_now(self, frames: Sequence[Frame]) -> list[tuple[str, int]]:
         self.asked += 1
         if self.away:
             raise StoreUnavailable("Redis is away")
-        return await self._inner.append(frames)
+        return await self._inner.append_now(frames)
 
 
 class HeldUp(Engine):
@@ -64,10 +66,10 @@ class HeldUp(Engine):
     def __init__(self, engine: Engine, job_id: str) -> None:
         self._inner, self._job_id, self.go = engine, job_id, asyncio.Event()
 
-    async def append(self, frames: Sequence[Frame]) -> list[tuple[str, int]]:
+    async def append_now(self, frames: Sequence[Frame]) -> list[tuple[str, int]]:
         if any(frame.id == self._job_id and b" 1 " in frame.data for frame in frames):
             await self.go.wait()
-        return await self._inner.append(frames)
+        return await self._inner.append_now(frames)
 
 
 async def test_a_calls_first_words_wait_for_no_other_flush(store: Store) -> None:
@@ -90,6 +92,20 @@ async def test_a_calls_first_words_wait_for_no_other_flush(store: Store) -> None
     for claim, call in (first, other, third):
         await ended(store, claim, call)
     assert text_of(await read_log(store, first[0].id)) == "0  1 2 "
+
+
+async def test_what_is_said_leaves_at_the_loop_s_next_turn(store: Store, redis_server: EmbeddedRedis) -> None:
+    """While thousands of tokens come in a turn takes milliseconds. The loop stands still while the log is looked at."""
+    claim, call = await begun(store)
+    relay = Relay(store.engine, 0.0)
+    with Redis.from_url(redis_server.url) as other:  # pyright: ignore[reportUnknownMemberType]
+        for n in range(3):
+            relay.add(call, words(1, n))
+            await asyncio.sleep(0)
+            length = call.base + n + 1
+            wait_until(lambda: other.xlen(store.names("events", claim.id)) == length, "the words to be in the log")  # noqa: B023
+            await flushed(call)
+    await ended(store, claim, call)
 
 
 @pytest.mark.parametrize(("calls", "share"), [(1, 1 / 8), (4, 4 / 8), (8, 1.0), (12, 1.0)])
