@@ -14,6 +14,7 @@ LUA, WORKER, PROVIDERS, STORE = (
 )
 MODEL = "tests/faults/test_model.py"
 SCHEDULING = "tests/faults/test_scheduling_model.py"
+TO_STOP = f"{SCHEDULING}::test_a_cancelled_call_that_goes_on_is_given_at_once"
 CRASH = "tests/faults/test_crash.py"
 ROWS = "tests/faults/test_providers.py::test_every_fault_of_every_sdk_ends_as_the_table_says"
 JOINED = "tests/service/store/test_transitions.py::test_equal_requests_join_and_later_replay_within_the_window"
@@ -323,7 +324,19 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "A cancelled call that goes on is stopped whatever holds its lane", f"{LUA}/next.lua",
-        "to_stop() or pick(turn)", "pick(turn)", (SCHEDULING,),
+        "for _, id in ipairs(to_stop()) do", "for _, id in ipairs({}) do", (TO_STOP,),
+    ),
+    Mutant(
+        "... also when its workers died twice", f"{LUA}/next.lua",
+        "(open or job.cancel and not is_down(job.lane, now)) and", "open and", (TO_STOP,),
+    ),
+    Mutant(
+        "... and when it was cancelled while it waited", f"{LUA}/_housekeeping.lua",
+        "  elseif job.state == 'queued' then\n    spend_wait", "  elseif false then\n    spend_wait", (TO_STOP,),
+    ),
+    Mutant(
+        "... and it counts for no limit of its lane", f"{LUA}/_lanes.lua",
+        "  if job.cancel then return end\n", "", (TO_STOP,),
     ),
     Mutant(
         "A slot that becomes free lets the lane's next job start", f"{LUA}/_lanes.lua",

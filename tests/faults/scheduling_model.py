@@ -48,6 +48,8 @@ class Job:
     resuming: bool = False
     cancelled: bool = False
     crashes: int = 0
+    counted: bool = False
+    """Whether the lane that it runs in counts it."""
 
     @property
     def place(self) -> str:
@@ -186,12 +188,14 @@ class Queue:
     def begin(self, job: Job) -> None:
         lane = self.lane(job)
         job.state, job.sent = "running", job.resuming
-        lane.running += 1
-        lane.starts.append(self.now // 1000)
+        job.counted = not job.cancelled  # one that is only stopped asks the provider for nothing
+        if job.counted:
+            lane.running += 1
+            lane.starts.append(self.now // 1000)
 
     def stop(self, job: Job, state: str, delay_ms: int = 0) -> None:
         """A job runs no more."""
-        self.lane(job).running -= 1
+        self.lane(job).running -= job.counted
         job.state, job.sent = state, False
         job.not_before, job.delayed = self.now + delay_ms, delay_ms > 0
 
@@ -228,11 +232,12 @@ class Queue:
         }
 
     def left_over(self, serves: Sequence[str], where: dict[str, str]) -> Iterator[Job]:
-        """Jobs that a worker could have been given and was not. While a suspect waits others may have to."""
-        if not any(job.suspect for job in self.waiting()):
-            for job in self.waiting():
-                if where.get(job.id) == job.lane and self.may_start(job, serves):
-                    yield job
+        """Jobs that a worker could have been given and was not. While a suspect waits only stops are due."""
+        suspects = any(job.suspect for job in self.waiting())
+        for job in self.waiting():
+            due = job.place == "stops" or not suspects
+            if due and where.get(job.id) == job.lane and self.may_start(job, serves):
+                yield job
 
     def stuck(self, serves: Sequence[str]) -> Iterator[Job]:
         """Jobs that wait without a cause although a worker has asked until it got nothing."""

@@ -277,4 +277,5 @@ def test_a_cancelled_call_that_goes_on_is_given_at_once(
         machine.every_job_is_in_one_place_and_every_count_is_right()
     [claim] = machine.claim("w2", 1, lost=False)
     assert claim.fields["cancel"] == b"requested"
+    machine.every_job_is_in_one_place_and_every_count_is_right()
     machine.teardown()

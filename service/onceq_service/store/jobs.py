@@ -154,7 +154,7 @@ class Jobs:
         return fields if fields.get("tenant") == tenant.encode() else None
 
     async def cancel(self, job_id: str, tenant: str) -> CancelOutcome:
-        """Cancels a waiting job at once; a running one is told to its worker (`requested`)."""
+        """Cancels a waiting job at once; `requested` where a worker has to end it, since its call runs or goes on."""
         argv = [job_id, tenant, self._retention.result_s, self._retention.events_s]
         reply = cast("bytes", await self._pipe.script(scripts.CANCEL, self._keys.root, argv))
         return cast("CancelOutcome", reply.decode())

@@ -78,7 +78,7 @@ KEYS: Final[dict[str, Key]] = {
     "stops": Key(
         "stops",
         "zset",
-        "cancelled jobs whose calls go on at their providers, by age: given at once, to be stopped",
+        "waiting jobs that are cancelled while their calls go on: the next claim has them",
         "while not empty",
         permanent=True,
     ),

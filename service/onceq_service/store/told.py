@@ -44,7 +44,8 @@ def told(script: Script) -> Script:
     shebang, root, rest = script.text.split("\n", 2)
     builders = [line for line in lua_builders().splitlines() if line.startswith(_BUILDERS)]
     prelude = (files("onceq_service.store") / "lua" / "_told.lua").read_text("utf-8")
-    text = "\n".join([shebang, root, *builders, prelude, rest])
+    inner = ["return (function()", rest, "end)()"]  # a function of its own: Lua allows 200 names in each
+    text = "\n".join([shebang, root, *builders, prelude, *inner])
     return replace(script, text=text, sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

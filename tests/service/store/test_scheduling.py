@@ -152,6 +152,29 @@ async def test_a_waiting_suspect_can_be_cancelled_and_leaves_nothing_behind(stor
     assert await claims(store) == []
 
 
+async def test_of_those_that_run_alone_one_that_is_only_stopped_is_the_first(store: Store) -> None:
+    older, to_stop = await admit(store), await admit(store, prompt="goes on", on_crash="resume")
+    for lost in (0, 1):
+        for claim in await claims(store):
+            if claim.id == to_stop and not lost:
+                await dispatch(store, claim)
+                await store.engine.attach(claim, "resp_1")
+            await crash(store, claim)
+    assert await store.jobs.cancel(to_stop, "t") == "requested"
+    assert [claim.id for claim in await claims(store)] == [to_stop]
+    assert [claim.id for claim in await claims(store)] == [older]
+
+
+async def test_an_id_without_a_job_hides_no_other_one_that_is_to_be_stopped(store: Store) -> None:
+    """An older version ends jobs without taking them out of a key that it does not know."""
+    pipe = store._pipe  # pyright: ignore[reportPrivateUsage]
+    for n in range(70):
+        await pipe.command("ZADD", store.names("stops"), 0, f"job_{n:032x}")
+    await claims(store)
+    await claims(store)
+    assert await pipe.command("EXISTS", store.names("stops")) == 0
+
+
 LANES_OF_SUSPECTS = (("other/x", "batch"), ("openai/p", "batch"), ("openai/q", "interactive"), ("openai/m", "batch"))
 
 

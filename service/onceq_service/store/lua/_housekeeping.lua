@@ -45,7 +45,8 @@ local function begin_to_wait(id, job, now)
   enqueue(id, job)
 end
 
--- Cancels a job at once when it waits; a running one is flagged (`why`: requested | disconnected) and its worker told.
+-- Cancels a job at once when it waits; a running one is flagged (`why`: requested | disconnected) and its worker told. One
+-- whose call goes on at the provider waits apart for a worker that stops it.
 local function cancel_job(id, job, now, ttl, why)
   if job.state == 'queued' and not job.resuming then -- else a worker has to stop the provider first
     job.cancel = why

@@ -100,12 +100,14 @@ local function closed_until(lane, now, job)
   return till, why
 end
 
--- Counts a job that starts in a lane with limits; the job remembers, so that leaving takes away what was added.
+-- Counts a job that starts in a lane with limits; the job remembers, so that leaving takes away what was added. A
+-- cancelled one asks the provider for nothing: it counts for no limit and tells nothing on a trial.
 local function enter_lane(id, lane, now, job)
   local l = read(k_lane(lane), {'limits', 'learned', 'half'})
   redis.call('ZADD', k_lanes(), int(now), lane)
   redis.call('ZREMRANGEBYRANK', k_lanes(), 0, -1001)
-  if l.half and not job.cancel then redis.call('HSET', k_lane(lane), 'probe', int(now + 60000), 'prober', id) end
+  if job.cancel then return end
+  if l.half then redis.call('HSET', k_lane(lane), 'probe', int(now + 60000), 'prober', id) end
   if not l.limits and not l.learned then return end
   local sec = math.floor(now / 1000)
   redis.call('HINCRBY', k_lane(lane), 'running', 1)
@@ -159,6 +161,12 @@ end
 -- then one job may try (half open), and its outcome closes the breaker or opens it again. Failures of calls that had
 -- begun before it opened say nothing new: a burst of them opens it once.
 local TRIPS = {provider_error = true, provider_unreachable = true, provider_timeout = true, provider_overloaded = true}
+
+-- Whether the breaker is open.
+local function is_down(lane, now)
+  local l = read(k_lane(lane), {'brake_ms', 'reason'})
+  return TRIPS[l.reason] ~= nil and (tonumber(l.brake_ms) or 0) > now
+end
 
 local function note_failure(lane, now, reason)
   if not TRIPS[reason] then return end

@@ -61,9 +61,10 @@ local function held_at(lane, ms)
   return int(held[1]) .. ' ' .. int(held[2])
 end
 
--- A job joins a lane's queue: what the lane was held for before is not this job's wait.
+-- A job joins a lane's queue: what the lane was held for before is not this job's wait. What holds a lane holds no job
+-- that is only to be stopped.
 local function wait_begins(id, job)
-  job.held = held_at(job.lane, tonumber(job.mark_ms or job.created_ms))
+  job.held = job.cancel and '' or held_at(job.lane, tonumber(job.mark_ms or job.created_ms))
   redis.call('HSET', k_job(id), 'held', job.held)
 end
 

@@ -35,12 +35,13 @@ local function may_move(id, job)
 end
 
 -- Puts a job where `next` finds it. A job whose workers died twice waits apart, so that a third worker has nothing else
--- to lose. So does a cancelled one whose call goes on: it is paid for until a worker stops it, whatever holds its lane.
+-- to lose. So does a cancelled one whose call goes on: it is paid for until a worker stops it, whatever holds its lane, and
+-- of those that run alone it is the first.
 local function enqueue(id, job)
   wait_begins(id, job)
   local apart = (tonumber(job.crashes) or 0) >= 2 and k_suspects() or job.cancel and k_stops()
   if apart then
-    redis.call('ZADD', apart, job.created_ms, id)
+    redis.call('ZADD', apart, job.cancel and 0 or job.created_ms, id)
     wake()
     return
   end

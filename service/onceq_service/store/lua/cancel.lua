@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Cancels a job of this tenant: at once when it waits; a running one is flagged and its worker told.
+-- Cancels a job of this tenant: at once when it waits; a running one is flagged and its worker told; one that waits while
+-- its call goes on at the provider is given to a worker, which stops that call.
 -- KEYS: root
 -- ARGV: id, tenant, result_ttl_s, events_ttl_s
 -- Returns: 'unknown' | 'cancelled' | 'requested' | 'ended'

@@ -135,15 +135,16 @@ local function order(turn)
   return {'interactive', 'standard', 'batch'}
 end
 
--- The oldest cancelled job whose call goes on at a provider of this worker. Neither lanes nor pauses hold it up.
+-- Cancelled jobs whose calls go on at providers of this worker, the oldest first. Neither limits nor pauses hold them up;
+-- a provider that is down would not hear of them, and they wait with the others until it is tried again.
 local function to_stop()
+  local ids = {}
   for _, id in ipairs(redis.call('ZRANGE', k_stops(), 0, SCAN - 1)) do
-    if serves[redis.call('HGET', k_job(id), 'provider')] then
-      redis.call('ZREM', k_stops(), id)
-      return id
-    end
+    local job = read(k_job(id), {'state', 'provider', 'lane'})
+    if job.state ~= 'queued' then redis.call('ZREM', k_stops(), id)
+    elseif #ids < want and serves[job.provider] and not is_down(job.lane, now) then ids[#ids + 1] = id end
   end
-  return nil
+  return ids
 end
 
 local function pick(turn)
@@ -160,7 +161,7 @@ local function oldest_suspect()
     local job = job_of(id)
     route(id, job, now)
     local open = redis.call('HEXISTS', k_turns(), 'paused:' .. job.band) == 0 and not closed_until(job.lane, now, job)
-    if (open or job.cancel) and serves[job.provider] then return id, job end
+    if (open or job.cancel and not is_down(job.lane, now)) and serves[job.provider] then return id, job end
   end
   return nil
 end
@@ -175,11 +176,14 @@ local function suspect()
 end
 
 local taken, tries = {}, 0
+for _, id in ipairs(to_stop()) do
+  redis.call('ZREM', k_stops(), id)
+  taken[#taken + 1] = claim(id, job_of(id), redis.call('HINCRBY', k_turns(), 'n', 1))
+end
 local alone, job_alone = suspect()
-if alone and running > 0 then
+if alone and running + #taken > 0 then
   redis.call('PEXPIRE', k_quarantine(), 10000)
   out[1] = 100
-  return out
 elseif alone then
   redis.call('ZREM', k_suspects(), alone)
   redis.call('DEL', k_quarantine())
@@ -188,7 +192,7 @@ end
 while not alone and #taken < want and tries < want + 32 do
   tries = tries + 1
   local turn = redis.call('HINCRBY', k_turns(), 'n', 1)
-  local id = to_stop() or pick(turn)
+  local id = pick(turn)
   if not id then break end
   local job = job_of(id)
   if job.state == 'queued' and now >= start_by(job) then expire(id, job, now, ttl)
@@ -198,8 +202,8 @@ end
 if #taken > 0 then
   redis.call('HSET', k_claim(worker), 'nonce', nonce, 'ids', table.concat(taken, ' '))
   redis.call('EXPIRE', k_claim(worker), 60)
-  return out
 end
+if #taken > 0 or alone then return out end
 
 -- Nothing to do: wake when the earliest delayed job, blocked lane, deadline or lease comes up.
 local wait = 5000
