@@ -175,7 +175,7 @@ class Settings(BaseSettings):
     idempotency_ttl_s: int = Field(default=86_400, ge=1)
     dedupe_window_s: int = Field(default=600, ge=0)
     keep_alive_s: float = Field(default=15.0, gt=0)
-    flush_ms: float = Field(default=10.0, ge=0)
+    flush_ms: float = Field(default=20.0, ge=0)
     """Longest time between two flushes of a worker's events, where many calls share them."""
     lanes: dict[str, LaneLimits] = Field(default_factory=dict[str, LaneLimits])
     """Limits of lanes, before those of the file: `ONCEQ_LANES='{"openai/*": {"requests_per_minute": 50}}'`."""

@@ -149,7 +149,6 @@ class EmbeddedRedis:
             "maxmemory-policy": "noeviction",
             "stream-node-max-bytes": "1024",  # its first node is taken whole: 3 KB less a waiting job
             "hash-max-listpack-value": "4096",  # a job's hash stays one piece of memory: a third less of it
-            "hz": "50",  # a blocked reader's timeout is noticed within 20 ms
             "protected-mode": "yes",
         }
         return [str(binary), *(word for name, value in options.items() for word in (f"--{name}", value))]

@@ -87,6 +87,9 @@ class Mailbox:
     def hand_to(self, look: Look) -> None:
         """See _stream.Source: a waking of the loop has all that came until then, and hands it over by `read`."""
 
+    def calm(self) -> None:
+        """See _stream.Source: its thread rings, no socket of the loop."""
+
     def close(self) -> None:
         """Nobody reads any more: the thread need not wait."""
         with self._room:

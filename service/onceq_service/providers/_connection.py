@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Final, Protocol, cast
 
 import httptools
 import httpx2
 from typing_extensions import override
 
+from onceq_service.providers._sent import OnSent
 from onceq_service.providers._stream import Look
+from onceq_service.wakeups import wakeups
 
 Origin = tuple[str, str, int]
 HELD_BYTES: Final = 1024 * 1024
@@ -68,6 +70,10 @@ class Answer(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         while (chunk := await self.read()) is not None:
             yield chunk
+
+    def calm(self) -> None:
+        """See _stream.Source."""
+        self._connection.calm()
 
     @override
     async def aclose(self) -> None:
@@ -160,7 +166,8 @@ class Connection(asyncio.Protocol):
     """Carries one request at a time."""
 
     __slots__ = (
-        "_answer", "_framed", "_headers", "_interim", "_origin", "_owner", "_parser", "_sent", "_transport", "loop"
+        "_answer", "_framed", "_headers", "_heeded", "_interim", "_origin", "_owner", "_parser", "_sent", "_transport",
+        "loop",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, origin: Origin) -> None:
@@ -168,7 +175,8 @@ class Connection(asyncio.Protocol):
         self._owner, self._origin = owner, origin
         self._transport: asyncio.Transport | None = None
         self._answer: Answer | None = None
-        self._sent: Callable[[], None] | None = None
+        self._sent: OnSent | None = None
+        self._heeded = False
 
     @property
     def usable(self) -> bool:
@@ -182,18 +190,28 @@ class Connection(asyncio.Protocol):
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return not poll.poll(0)
 
-    def send(self, request: bytes, sent: Callable[[], None] | None) -> Answer:
-        """Writes a whole request; `sent` is called when all of it has gone to the network."""
+    def send(self, request: bytes, sent: OnSent | None) -> Answer:
+        """Writes a whole request; `sent` is called when all of it has gone to the network.
+
+        What comes back wakes the process at once, until `calm`.
+        """
         if self._transport is None:
             raise httpx2.WriteError("the connection is closed")
         self._answer = answer = Answer(self)
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._sent = sent
+        self._heeded = wakeups().heed(self._transport)
         self._transport.write(request)
         if self._transport.get_write_buffer_size() == 0:
             self._tell_sent()
         return answer
+
+    def calm(self) -> None:
+        """What comes may wait for what else comes."""
+        if self._heeded and self._transport is not None:
+            wakeups().ignore(self._transport)
+        self._heeded = False
 
     def abort(self) -> None:
         """Ends it now, whatever is under way: the provider sees it at once."""
@@ -248,7 +266,7 @@ class Connection(asyncio.Protocol):
     def _tell_sent(self) -> None:
         sent, self._sent = self._sent, None
         if sent is not None:
-            sent()
+            sent(self._heeded)
 
     # -- httptools' side
 
@@ -275,6 +293,7 @@ class Connection(asyncio.Protocol):
             return
         answer, self._answer = self._answer, None
         answer.end()
+        self.calm()
         if self._parser.should_keep_alive():
             self._owner.free(self._origin, self)
         else:

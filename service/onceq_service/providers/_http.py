@@ -122,6 +122,11 @@ class _HttpSource:
         if self._answer is not None:
             self._answer.look = look
 
+    def calm(self) -> None:
+        """See _stream.Source."""
+        if self._answer is not None:
+            self._answer.calm()
+
     async def read_to_end(self) -> None:
         """Lets the connection be used again, when its end comes soon."""
         if self._answer is not None:

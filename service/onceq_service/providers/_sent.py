@@ -8,7 +8,9 @@ from typing import Final
 
 import httpx2
 
-ON_SENT: Final[ContextVar[Callable[[], None] | None]] = ContextVar("onceq_on_sent", default=None)
+OnSent = Callable[[bool], None]
+"""`heeded`: the answer's first words wake this process at once (wakeups.py)."""
+ON_SENT: Final[ContextVar[OnSent | None]] = ContextVar("onceq_on_sent", default=None)
 """Called in the task that makes the call, once its request has been written to the connection."""
 WRITTEN: Final = frozenset({"http11.send_request_body.complete", "http2.send_request_body.complete"})
 
@@ -16,7 +18,7 @@ WRITTEN: Final = frozenset({"http11.send_request_body.complete", "http2.send_req
 def sent() -> None:
     """The request has left; nothing happens when nobody wants to know."""
     if (told := ON_SENT.get()) is not None:
-        told()
+        told(False)
 
 
 async def trace_sent(request: httpx2.Request) -> None:

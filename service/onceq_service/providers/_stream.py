@@ -72,6 +72,10 @@ class Source(Protocol):
         """What comes while somebody waits in `read` may be given to `look` at once."""
         ...
 
+    def calm(self) -> None:
+        """The answer's words have begun: what follows may come a little later, together with other answers'."""
+        ...
+
 
 class AnswerStream:
     """base.CallStream. `first_by` is the loop time until which the first byte must have come."""
@@ -89,6 +93,7 @@ class AnswerStream:
         self.api_flavor = api_flavor
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in headers.items()}
         self._spec = spec
+        self._loop, self._between_s = asyncio.get_running_loop(), spec.clocks.between_bytes_s
         self._provider = provider
         self._source = source
         self._decoder = decoder
@@ -96,6 +101,7 @@ class AnswerStream:
         self._first_by: float | None = first_by
         self._failure: ProviderError | None = None
         self._named = self._answer.response is not None
+        self._begun = False
         self._take: Take | None = None
         self._left: list[Delta] = []
         self._wanted = False
@@ -170,7 +176,7 @@ class AnswerStream:
         except Exception as exc:  # noqa: BLE001 - in the socket's callback; it is raised where the answer is read
             self._defect = exc
             return None
-        return None if self._wanted else asyncio.get_running_loop().time() + self._spec.clocks.between_bytes_s
+        return None if self._wanted else self._loop.time() + self._between_s
 
     def _newly_named(self) -> bool:
         """Whether a background response's id has just become known: it must be written down before any text."""
@@ -180,7 +186,7 @@ class AnswerStream:
 
     async def _read(self) -> bytes | None:
         """One read; None at the end, and when something broke (then `_failure` is set)."""
-        by = self._first_by or asyncio.get_running_loop().time() + self._spec.clocks.between_bytes_s
+        by = self._first_by or self._loop.time() + self._between_s
         try:
             chunk = await self._source.read(by)
         except TimeoutError:
@@ -204,6 +210,9 @@ class AnswerStream:
         else:
             if chunk is None:
                 self._fail(errors.ENDED_EARLY)
+        if out and not self._begun:
+            self._begun = True
+            self._source.calm()
         return out
 
     def _fail(self, meaning: errors.Meaning) -> None:

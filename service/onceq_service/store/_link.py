@@ -15,6 +15,8 @@ import hiredis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from onceq_service.wakeups import wakeups
+
 Arg = str | bytes | int | float
 Heard = Callable[[object], None]
 """Takes one reply; an error that Redis sends is a hiredis.ReplyError, also within a list."""
@@ -42,6 +44,7 @@ class Link(asyncio.Protocol):
         """From now on the connection is ours; `streams` are what it had before, and have to live as long."""
         self._transport, self._streams = transport, streams
         transport.set_protocol(self)
+        wakeups().heed(transport)
 
     @property
     def open(self) -> bool:

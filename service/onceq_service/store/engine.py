@@ -6,6 +6,7 @@ the same. Raises StoreUnavailable while Redis is away, LeaseLost when the job is
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ FOLDS = 16
 """Texts of ended jobs that one round of housekeeping reads from their logs."""
 BLOCK_S = 1.0
 """Longest single block on the wake key; shorter than an answer may take, or the connection would be cut."""
+NUDGE_S = 0.001
+"""How long after the end of a block Redis is woken to see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +174,19 @@ class Engine:
         return [_claim(row, now_ms) for row in cast("list[list[object]]", reply[2:])], int(cast("int", reply[0])) / 1000
 
     async def wait_for_work(self, timeout_s: float) -> None:
-        """Returns when a job may have come in, or after `timeout_s` (at most one second)."""
-        await self._blocking.command("BLPOP", self._keys("wake"), max(0.01, min(timeout_s, BLOCK_S)))
+        """Returns when a job may have come in, or after `timeout_s` (at most one second).
+
+        Redis looks at timeouts when it wakes: at a command, or up to 1/hz later. So it is sent one in time.
+        """
+        for_s = max(0.01, min(timeout_s, BLOCK_S))
+        nudge = asyncio.get_running_loop().call_later(for_s + NUDGE_S, self._nudge)
+        try:
+            await self._blocking.command("BLPOP", self._keys("wake"), for_s)
+        finally:
+            nudge.cancel()
+
+    def _nudge(self) -> None:
+        asyncio.ensure_future(self._pipe.command("PING")).add_done_callback(_heard)
 
     async def dispatch(self, claim: Claim, try_no: int, in_bytes: int, prices: UnitPrices) -> Dispatched:
         """Records the call before its first byte leaves, its money held in the job's budgets. Not `ok`: do not call."""
@@ -283,6 +297,12 @@ class Engine:
 
     def _run(self, script: Script, argv: Sequence[Arg]) -> Awaitable[object]:
         return self._pipe.script(script, self._keys.root, argv)
+
+
+def _heard(answer: asyncio.Future[object]) -> None:
+    """Nobody waits for it; an error that nobody takes would be logged."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 async def _appended(reply: Awaitable[list[tuple[bytes, int]]]) -> list[tuple[str, int]]:

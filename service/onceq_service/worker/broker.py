@@ -66,7 +66,7 @@ class LeaseBroker(BaseRedisBroker):
         self.providers = open_providers(configs, os.environ)
         for provider in self.providers.values():
             prices_before(provider, "any", 0)  # loads the price tables now, not during the first job
-        relay = Relay(self.store.engine, s.flush_ms / 1000)
+        relay = Relay(self.store.engine, s.flush_ms / 1000, calm=self.holding.all_calm)
         self.learning = Learning(self.store.lanes)
         self.runner = Runner(
             s.max_tries, self.store.engine, relay, self.learning, self.holding, self.providers, configs,

@@ -36,6 +36,7 @@ class Holding:
         self.capacity = capacity
         self._jobs: dict[str, Held] = {}
         self._alone = 0
+        self._calm: set[Held] = set()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -58,7 +59,21 @@ class Holding:
         """Lets a job go; a later claim of the same job stays."""
         if self._jobs.get(held.claim.id) is held:
             del self._jobs[held.claim.id]
+            self._calm.discard(held)
             self._alone -= held.claim.alone
+
+    def calm(self, held: Held) -> None:
+        """Its call has left, and what it waits for is either heeded (wakeups.py) or may wait."""
+        if self._jobs.get(held.claim.id) is held:
+            self._calm.add(held)
+
+    def stir(self, held: Held) -> None:
+        """The opposite: something is to be done for it now."""
+        self._calm.discard(held)
+
+    def all_calm(self) -> bool:
+        """Whether nothing is to be done now for any job."""
+        return len(self._calm) == len(self._jobs)
 
     def get(self, job_id: str) -> Held | None:
         """The job, None when it is not held here."""

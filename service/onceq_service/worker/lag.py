@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 TICK_S = 0.1
@@ -16,8 +17,8 @@ class Lag:
 
     def __init__(self) -> None:
         self._timer: asyncio.TimerHandle | None = None
-        self._sum = 0.0
-        self._late: Callable[[], float] = lambda: 0.0
+        self._time: Callable[[], float] = lambda: 0.0
+        self._sum, self._due = 0.0, math.inf
 
     def start(self) -> None:
         """Begins to count."""
@@ -27,22 +28,17 @@ class Lag:
         """Ends the counting."""
         if self._timer is not None:
             self._timer.cancel()
-            self._late = lambda: 0.0
+            self._due = math.inf
 
     def total_s(self) -> float:
         """Seconds of pauses since the start, the one that is just over included."""
-        return self._sum + self._late()
+        by = self._time() - self._due
+        return self._sum + by if by > USUAL_S else self._sum
 
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
-        due = loop.time() + TICK_S
-
-        def late() -> float:
-            by = loop.time() - due
-            return by if by > USUAL_S else 0.0
-
-        self._late = late
-        self._timer = loop.call_at(due, self._tick, loop)
+        self._time, self._due = loop.time, loop.time() + TICK_S
+        self._timer = loop.call_at(self._due, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._sum += self._late()
+        self._sum = self.total_s()
         self._plan(loop)

@@ -1,8 +1,11 @@
 """Sends what the calls of this worker have to say: one pipelined flush for all of them, then the next.
 
 At once when nothing was sent lately, else some time after the last flush: the longer the more calls have shared that
-one, up to `flush_s`. Few streams wait little, and many share what a flush costs. The first words of a call wait for no
-other flush.
+one, up to `flush_s`, until so many share it that there is nothing left to win. Few streams wait little, and many share
+what a flush costs. The first words of a call wait for no other flush.
+
+Meanwhile the worker rests, unless something is to be done: words of answers that have begun gather in their sockets,
+since they would wait for the flush anyway, and what wakes a worker for each of them costs more than they do.
 
 While Redis is away the calls go on, are paid for, and grow in memory; the flush is tried until Redis answers. When
 MOST_WAITING bytes wait the answers are read no further: they stay in the sockets, and the providers may wait, or hang
@@ -13,11 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from onceq_service.providers.base import Delta
 from onceq_service.store import Engine, StoreError
 from onceq_service.store.engine import Frame
+from onceq_service.wakeups import wakeups
 from onceq_service.worker.call import LiveCall
 
 log = logging.getLogger("onceq.relay")
@@ -28,8 +33,15 @@ GROUP = 64
 MOST_WAITING = 64 * 1024**2
 """Bytes that all calls of a worker may have to say to a Redis that is away."""
 
-MANY = 8
-"""Calls that share a flush from which on `flush_s` lies between two."""
+MANY, PLENTY = 16, 40
+"""Calls that share a flush from which on `flush_s` lies between two, and from which on it is less again, none at twice
+as many."""
+SHORTEST_REST_S, LONGEST_REST_S = 0.002, 0.025
+"""Less is not worth it; the loop's timers are late by up to as much, which is less than lag.py takes for a pause."""
+BUSY = 0.3
+"""Of a core: a loop that works more of the time need not rest, since words gather while it works."""
+TURNS = 8
+"""Of the loop, between two rests: what a heeded socket had to say goes through as many tasks before it shows."""
 PAUSE_S = 0.1
 """Between attempts while Redis is away."""
 
@@ -39,10 +51,16 @@ Sent = tuple[Sequence[Frame], Awaitable[list[tuple[str, int]]]]
 
 
 class Relay:
-    """The flushes of one worker process; belongs to one event loop."""
+    """The flushes of one worker process; belongs to one event loop, which rests between two while it is `calm`."""
 
-    def __init__(self, engine: Engine, flush_s: float, most_waiting: int = MOST_WAITING) -> None:
-        self._engine, self._flush_s, self._most_waiting = engine, flush_s, most_waiting
+    def __init__(
+        self,
+        engine: Engine,
+        flush_s: float,
+        most_waiting: int = MOST_WAITING,
+        calm: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._engine, self._flush_s, self._most_waiting, self._calm = engine, flush_s, most_waiting, calm
         self._added = self._sending = 0  # bytes: since the last flush began, and of that flush
         self._room = asyncio.Event()
         self._room.set()
@@ -50,6 +68,7 @@ class Relay:
         self._first: dict[LiveCall, int] = {}  # calls that say their first words, and how many bytes of them
         self._hurried: set[asyncio.Task[bool]] = set()
         self._last = 0.0
+        self._worked = self._load = 0.0  # CPU seconds of this thread; its share of the time between the last flushes
         self._shared = 0
         self._task: asyncio.Task[bool] | None = None
         self._planned: asyncio.TimerHandle | asyncio.Handle | None = None
@@ -101,17 +120,40 @@ class Relay:
         if self._planned is not None or self._task is not None or not self._dirty:
             return
         loop = asyncio.get_running_loop()
-        wait = self._last + self._flush_s * min(1.0, self._shared / MANY) - loop.time()
+        wait = self._due() - loop.time()
         self._planned = loop.call_later(wait, self._start) if wait > 0 else loop.call_soon(self._start)
+
+    def _due(self) -> float:
+        """The loop's time of the next flush."""
+        share = min(1.0, self._shared / MANY, max(0.0, 2 - self._shared / PLENTY))
+        return self._last + self._flush_s * share
+
+    def _rest(self, turns: int = 0) -> None:
+        """Lets words gather in the sockets until the next flush; see the top of this file."""
+        loop = asyncio.get_running_loop()
+        if turns:
+            loop.call_soon(self._rest, turns - 1)
+            return
+        left = self._due() - loop.time()
+        if left >= SHORTEST_REST_S and self._load < BUSY and self._calm():
+            wakeups().pause(min(left, LONGEST_REST_S))
+            if loop.time() < self._due():
+                self._rest(TURNS)
+
+    def _clock(self, now: float, worked: float) -> None:
+        if now > self._last:
+            self._load = (worked - self._worked) / (now - self._last)
+        self._last, self._worked = now, worked
 
     def _start(self) -> None:
         self._planned = None
-        self._last = asyncio.get_running_loop().time()
+        self._clock(asyncio.get_running_loop().time(), time.thread_time())
         calls, self._dirty = list(self._dirty), {}
         self._shared = len(calls)
         frames = _sealed(calls)
         self._added, self._sending = 0, sum(len(frame.data) for frame in frames)
         self._task = self._send(calls, frames)
+        asyncio.get_running_loop().call_soon(self._rest)
 
     def _send(self, calls: list[LiveCall], frames: list[Frame]) -> asyncio.Task[bool]:
         """Sends them now; the task is for the answers, and for another try where there are none."""

@@ -134,14 +134,24 @@ class Runner:
     async def _consume(self, t: Try, spec: CallSpec) -> None:
         loop, heard = asyncio.get_running_loop(), t.heard
         start, heard.begun = loop.time(), True
-        ON_SENT.set(t.watch.sent)
+
+        def sent(heeded: bool) -> None:
+            t.watch.sent()
+            if heeded:
+                self.holding.calm(t.held)
+
+        def over() -> None:
+            t.watch.stop()
+            self.holding.stir(t.held)
 
         def take(deltas: list[Delta]) -> bool:
             if heard.first_s is None:
                 heard.first_s = loop.time() - start
+                self.holding.calm(t.held)
             t.watch.heard()
             return self.relay.add(t.call, deltas)
 
+        ON_SENT.set(sent)
         try:
             async with t.provider.call(spec) as stream:
                 self.learning.note(t.claim.text("lane"), stream.rate_limits)
@@ -152,14 +162,14 @@ class Runner:
                             await self._named(t, stream.response)
                         if not deltas or not take(deltas):
                             await self.relay.room()
-                    t.watch.stop()
+                    over()
                     heard.finish_reason = stream.finish_reason
                 finally:
                     heard.note(stream)
         except ProviderError as exc:
             heard.error = exc
         finally:
-            t.watch.stop()
+            over()
 
     async def _named(self, t: Try, response: str | None) -> None:
         """A background response has an id: from here on a successor can take it up."""

@@ -56,7 +56,6 @@ def test_it_runs_with_what_the_promise_needs(server: EmbeddedRedis) -> None:
     assert config(server, "appendonly") == "yes"
     assert config(server, "appendfsync") == "always"
     assert config(server, "maxmemory-policy") == "noeviction"
-    assert config(server, "hz") == "50"
     assert config(server, "stream-node-max-bytes") == "1024"
     assert config(server, "hash-max-listpack-value") == "4096"
     assert config(server, "port") == "0"

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from onceq_service.providers import Provider, open_providers
+from onceq_service.providers import ON_SENT, Provider, open_providers
 from onceq_service.settings import ProviderConfig
+from onceq_service.wakeups import wakeups
 from tests.service.providers.kit import hear, refusal, spec_for
 from tests.service.providers.raw_server import chunked, raw_provider, sse
 
@@ -95,3 +96,36 @@ async def test_a_compressed_answer_is_unpacked() -> None:
     head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed)
     async with raw_provider("openai", head + packed) as provider:
         assert (await hear(provider, spec_for("openai"))).said() == "Hi"
+
+
+async def test_an_answer_wakes_a_loop_that_pauses_until_its_first_words_and_not_after_them() -> None:
+    """Words that follow gather with other answers'. The host stops the loop where it has just written."""
+    begun, woken, told = asyncio.Event(), list[bool](), list[bool]()
+
+    def chunk(delta: dict[str, str], why: str | None = None) -> bytes:
+        data = sse({"choices": [{"delta": delta, "finish_reason": why}]})
+        return b"%x\r\n%s\r\n" % (len(data), data)
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for event in ("role", "assistant"), ("content", "Hi"):
+            writer.write(chunk(dict([event])) if woken else chunked(end=False) + chunk(dict([event])))
+            woken.append(wakeups().pause(20))
+            await asyncio.sleep(0.05)
+        await begun.wait()
+        writer.write(chunk({}) + chunk({}, "stop") + b"0\r\n\r\n")
+        woken.append(wakeups().pause(0.02))
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    ON_SENT.set(told.append)
+    async with (
+        provider_at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1") as provider,
+        provider.call(spec_for("openai")) as stream,
+    ):
+        text = ""
+        async for deltas in stream:
+            text += "".join(delta.text for delta in deltas)
+            begun.set()
+    server.close()
+    assert (text, told, woken) == ("Hi", [True], [True, True, False])

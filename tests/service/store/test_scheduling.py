@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import LaneLimits
-from onceq_service.store import Store
+from onceq_service.store import Store, open_store
 from onceq_service.store.engine import Claim, Receipt
 from onceq_service.store.views import fields_of
 from tests.service.store.driver import PAID, admission, claim_one, dispatch, names, read_log, success
@@ -397,3 +400,17 @@ async def test_a_delayed_job_has_its_time_to_wait_from_when_it_may_start(store: 
     assert claim.id == job_id
     await store.engine.release(claim)
     await store.jobs.cancel(job_id, "t")
+
+
+async def test_waiting_for_work_ends_in_time_also_where_redis_looks_at_its_clock_once_a_second(queue: str) -> None:
+    """As it does with `hz 1`; left alone, these waits would take a minute and a half."""
+    with tempfile.TemporaryDirectory(prefix="oq-", ignore_cleanup_errors=True) as folder:
+        server = EmbeddedRedis(Path(folder), maxmemory=64 * 1024**2)
+        server.start()
+        try:
+            async with open_store(server.url, queue) as store, asyncio.timeout(20):
+                await store._pipe.command("CONFIG", "SET", "hz", "1")  # pyright: ignore[reportPrivateUsage]
+                for _ in range(90):
+                    await store.engine.wait_for_work(0.01)
+        finally:
+            server.stop()

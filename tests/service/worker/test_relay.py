@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.providers.base import Delta
 from onceq_service.store import Store, StoreUnavailable
 from onceq_service.store.engine import Claim, Engine, Frame
+from onceq_service.worker import relay as relay_module
 from onceq_service.worker.call import LiveCall
 from onceq_service.worker.held import Held
 from onceq_service.worker.relay import Relay
@@ -98,8 +101,10 @@ async def test_what_is_said_leaves_at_the_loop_s_next_turn(store: Store, redis_s
     """While thousands of tokens come in a turn takes milliseconds. The loop stands still while the log is looked at."""
     claim, call = await begun(store)
     relay = Relay(store.engine, 0.0)
+    relay.add(call, words(1, 0))
+    await flushed(call)  # from here on Redis knows the script
     with Redis.from_url(redis_server.url) as other:  # pyright: ignore[reportUnknownMemberType]
-        for n in range(3):
+        for n in range(1, 4):
             relay.add(call, words(1, n))
             await asyncio.sleep(0)
             length = call.base + n + 1
@@ -108,8 +113,8 @@ async def test_what_is_said_leaves_at_the_loop_s_next_turn(store: Store, redis_s
     await ended(store, claim, call)
 
 
-@pytest.mark.parametrize(("calls", "share"), [(1, 1 / 8), (4, 4 / 8), (8, 1.0), (12, 1.0)])
-async def test_the_pause_between_flushes_grows_with_the_calls_that_shared_the_last(
+@pytest.mark.parametrize(("calls", "share"), [(1, 1 / 16), (4, 4 / 16), (16, 1.0), (40, 1.0), (60, 0.5)])
+async def test_the_pause_between_flushes_grows_with_the_calls_that_shared_the_last_and_shrinks_when_they_are_many(
     store: Store, monkeypatch: pytest.MonkeyPatch, calls: int, share: float
 ) -> None:
     """Up to `flush_s`, here an hour, so that what the test itself takes is nothing."""
@@ -285,3 +290,36 @@ async def forget_last(store: Store, job_id: str, n: int) -> None:
         await pipe.command("XDEL", store.names("events", job_id), f"{seq}-0")
     await pipe.command("XSETID", store.names("events", job_id), f"{last - n}-0")
     await pipe.command("HSET", store.names("job", job_id), "seq", last - n)
+
+
+class Rests:
+    """In place of the loop's wakeups: counts the rests, and takes the time that one would."""
+
+    def __init__(self) -> None:
+        self.lasted: list[float] = []
+
+    def pause(self, longest_s: float) -> bool:
+        self.lasted.append(longest_s)
+        time.sleep(longest_s)
+        return False
+
+
+@pytest.mark.parametrize(("calm", "busy", "rests"), [(True, False, True), (False, False, False), (True, True, False)])
+async def test_a_worker_rests_between_flushes_unless_something_is_to_be_done_or_it_is_busy(
+    store: Store, monkeypatch: pytest.MonkeyPatch, calm: bool, busy: bool, rests: bool
+) -> None:
+    counted = Rests()
+    monkeypatch.setattr(relay_module, "wakeups", lambda: counted)
+    monkeypatch.setattr(relay_module, "BUSY", 0.0 if busy else math.inf)
+    speaking = [await begun(store) for _ in range(4)]
+    relay = Relay(store.engine, 0.1, calm=lambda: calm)
+    for n in range(3):
+        for _, call in speaking:
+            relay.add(call, words(1, n))
+        for _, call in speaking:
+            await flushed(call)
+    assert bool(counted.lasted) is rests
+    assert all(lasted <= relay_module.LONGEST_REST_S for lasted in counted.lasted)
+    for claim, call in speaking:
+        await relay.settle(call)
+        assert text_of(await ended(store, claim, call)) == "0 1 2 "

@@ -8,7 +8,7 @@ end
 
 local function int(n) return string.format('%.0f', n) end
 
-local function shard(id) return int(tonumber(string.sub(id, -2), 16) % 64) end
+local function shard(id) return tonumber(string.sub(id, -2), 16) % 64 end
 
 -- Reads fields of a hash into a table by name.
 local function read(key, fields)

@@ -1,11 +1,10 @@
 -- The event log: numbered frames in a stream, published as they are written.
 
-local function publish(id, seq, frame)
-  redis.call('PUBLISH', k_channel(shard(id)), id .. ' ' .. int(seq) .. '\n' .. frame)
-end
+-- `seq` is text here and in `log`: what a frame costs is mostly Lua, and most frames bring it as text.
+local function publish(id, seq, frame) redis.call('PUBLISH', k_channel(shard(id)), id .. ' ' .. seq .. '\n' .. frame) end
 
 local function log(id, seq, frame)
-  redis.call('XADD', k_events(id), int(seq) .. '-0', 'f', frame)
+  redis.call('XADD', k_events(id), seq .. '-0', 'f', frame)
   publish(id, seq, frame)
 end
 
@@ -14,7 +13,7 @@ local function frame_of(seq, name, data) return 'id: ' .. int(seq) .. '\nevent: 
 -- Writes one event made here; `rest` is '' or JSON members that begin with a comma. Returns the event's data.
 local function emit(id, seq, name, call, rest)
   local data = '{"job":"' .. id .. '","seq":' .. int(seq) .. ',"call":' .. int(call) .. rest .. '}'
-  log(id, seq, frame_of(seq, name, data))
+  log(id, int(seq), frame_of(seq, name, data))
   return data
 end
 

@@ -13,7 +13,7 @@ local out, renewed = {}, {}
 -- of a call says of its job is not said again. Most frames are neither: they are written without a table of fields.
 local function accept(id, key, seq, out_bytes, cursor, frame, first_ms, dirty)
   log(id, seq, frame)
-  redis.call('HSET', key, 'seq', int(seq), 'out_bytes', out_bytes)
+  redis.call('HSET', key, 'seq', seq, 'out_bytes', out_bytes)
   if cursor ~= '' then redis.call('HSET', key, 'cursor', cursor) end
   if not dirty then redis.call('HSET', key, 'phase', 'streaming', 'dirty', '1') end
   if not first_ms then redis.call('HSET', key, 'first_ms', int(now)) end
@@ -30,7 +30,7 @@ for n = 2, #ARGV, 6 do
   elseif seq > last + 1 then out[#out + 1] = {'gap', last}
   else
     if seq == last + 1 then
-      accept(id, key, seq, ARGV[n + 3], ARGV[n + 4], ARGV[n + 5], job[4], job[5])
+      accept(id, key, ARGV[n + 2], ARGV[n + 3], ARGV[n + 4], ARGV[n + 5], job[4], job[5])
       last = seq
     end
     out[#out + 1] = {job[3] and 'cancel' or 'ok', last}

@@ -15,7 +15,7 @@ local seq = tonumber(ARGV[4])
 if seq > tonumber(job.seq) + 1 then return {'gap', job.seq} end
 for n = 1, tonumber(ARGV[5]) do
   if seq == tonumber(job.seq) + 1 then
-    log(id, seq, ARGV[24 + n])
+    log(id, int(seq), ARGV[24 + n])
     job.seq, job.first_ms = int(seq), job.first_ms or int(now)
   end
   seq = seq + 1

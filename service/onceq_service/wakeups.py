@@ -1,0 +1,54 @@
+"""Which sockets wake an event loop at once, while all others gather what comes: as a network card moderates interrupts.
+
+Why: a worker that sleeps and wakes for each token pays more for the waking than for the token, and a token that was
+read early waits for the next flush anyway (figures in benchmarks/README.md). Linux only; elsewhere nothing waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+from typing import Final
+from weakref import WeakKeyDictionary
+
+
+class Wakeups:
+    """Of one event loop; used in its thread only."""
+
+    def __init__(self) -> None:
+        self._urgent = select.epoll() if hasattr(select, "epoll") else None
+
+    def heed(self, transport: asyncio.BaseTransport) -> bool:
+        """What can be read from this socket ends a pause, until `ignore` or its close. False where nothing can."""
+        if self._urgent is None:
+            return False
+        with contextlib.suppress(FileExistsError):
+            self._urgent.register(_descriptor(transport), select.EPOLLIN)
+        return True
+
+    def ignore(self, transport: asyncio.BaseTransport) -> None:
+        """What can be read from it may wait from now on."""
+        if self._urgent is not None:
+            with contextlib.suppress(OSError):  # it is closed, or was never heeded
+                self._urgent.unregister(_descriptor(transport))
+
+    def pause(self, longest_s: float) -> bool:
+        """Stops the whole loop until a heeded socket has something to read; whether one has. At once where none can."""
+        return self._urgent is not None and bool(self._urgent.poll(longest_s, 1))
+
+
+_of: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Wakeups]] = WeakKeyDictionary()
+
+
+def wakeups() -> Wakeups:
+    """Those of the running loop."""
+    loop = asyncio.get_running_loop()
+    found = _of.get(loop)
+    if found is None:
+        found = _of[loop] = Wakeups()
+    return found
+
+
+def _descriptor(transport: asyncio.BaseTransport) -> int:
+    return transport.get_extra_info("socket").fileno()

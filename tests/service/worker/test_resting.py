@@ -1,0 +1,153 @@
+"""A worker rests while words gather in its sockets, and everything but those words still happens at once."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from redis import Redis
+
+from onceq_service.settings import Settings
+from onceq_service.store import Store, open_store
+from onceq_service.wakeups import wakeups
+from onceq_service.worker import relay
+from onceq_service.worker.broker import TASK, LeaseBroker
+from onceq_service.worker.held import Holding
+from tests.service.store.driver import admission, claim_one
+from tests.stack import Stack
+from tests.waiting import until
+
+STREAMS = 20
+ENDLESS = "[[sim tokens=100000 tps=50 ttft_ms=10]]"
+HOUR_S = 3600.0
+
+
+@pytest.fixture
+def resting(stack: Stack, queue: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A worker that rests for an hour where the product's rests for 20 ms: the next flush does nothing for anybody."""
+    monkeypatch.setattr(relay, "LONGEST_REST_S", HOUR_S)
+    return Settings(
+        redis_url=stack.redis.url,
+        queue=queue,
+        worker_concurrency=STREAMS + 1,
+        simulator_url=stack.simulator,
+        flush_ms=HOUR_S * 1000,
+    )
+
+
+@asynccontextmanager
+async def working(settings: Settings) -> AsyncGenerator[LeaseBroker]:
+    """A worker in this event loop."""
+    broker = LeaseBroker(settings)
+    await broker.startup()
+    task = broker.find_task(TASK)
+    assert task is not None
+    run, running = task.original_func, set[asyncio.Task[None]]()
+
+    async def take() -> None:
+        async for message in broker.listen():
+            running.add(asyncio.create_task(run(*broker.formatter.loads(message).args)))
+
+    taking = asyncio.create_task(take())
+    try:
+        yield broker
+    finally:
+        broker.holding.stop_all("cancel")
+        taking.cancel()
+        await asyncio.gather(taking, *running, return_exceptions=True)
+        await broker.shutdown()
+
+
+@asynccontextmanager
+async def alarm(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Callable[[], None]]:
+    """What ends all rests, from another thread."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    wakeups().heed(transport)
+
+    def ring() -> None:
+        monkeypatch.setattr(relay, "SHORTEST_REST_S", math.inf)
+        theirs.send(b"!")
+
+    yield ring
+    transport.close()
+    theirs.close()
+
+
+def lengths(store: Store, url: str, jobs: list[str]) -> list[int]:
+    """Of the jobs' logs."""
+    with Redis.from_url(url) as redis:  # pyright: ignore[reportUnknownMemberType] - untyped **kwargs
+        return [redis.xlen(store.names("events", job)) for job in jobs]
+
+
+async def speaks(store: Store, job: str) -> None:
+    """Returns when its readers have its first words."""
+
+    async def first() -> bool:
+        found = await store.jobs.get(job, "t")
+        return found is not None and found.first_token_at is not None
+
+    await until(first, "the first words")
+
+
+async def admitted(store: Store) -> str:
+    return (await store.jobs.admit(admission(ENDLESS, model="openai/gpt-4o-mini", simulated=True))).id
+
+
+async def test_a_new_job_and_a_cancel_do_not_wait_for_a_worker_that_rests(
+    resting: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker's loop stands still, so all that is asked of it is asked from another thread."""
+
+    async def ask() -> None:
+        async with open_store(resting.redis_url, resting.queue) as store:
+            streams = [await admitted(store) for _ in range(STREAMS)]
+            for job in streams:
+                await speaks(store, job)
+            late = await admitted(store)
+            await speaks(store, late)
+            await store.jobs.cancel(late, "t")
+
+            async def over() -> bool:
+                job = await store.jobs.get(late, "t")
+                return job is not None and job.status == "cancelled"
+
+            await until(over, "the end of what was cancelled")
+            before = lengths(store, resting.redis_url, streams)
+            await asyncio.sleep(0.5)  # in which each of them says 25 words
+            assert lengths(store, resting.redis_url, streams) == before, "the worker did not rest"
+
+    async with alarm(monkeypatch) as ring, working(resting):
+
+        def outside() -> None:
+            try:
+                asyncio.run(ask())
+            finally:
+                ring()
+
+        await asyncio.to_thread(outside)
+
+
+async def test_a_job_is_calm_from_its_request_until_the_end_of_its_answer(store: Store) -> None:
+    """A job that has something to do keeps the worker awake, and one that is gone does not."""
+    holding = Holding(2)
+    assert holding.all_calm()
+    await store.jobs.admit(admission())
+    held = holding.add(await claim_one(store))
+    assert not holding.all_calm()
+    holding.calm(held)
+    assert holding.all_calm()
+    holding.stir(held)
+    assert not holding.all_calm()
+    holding.calm(held)
+    holding.drop(held)
+    assert holding.all_calm()
+    holding.calm(held)
+    assert holding.all_calm()
+    await store.engine.release(held.claim)
+    await store.jobs.cancel(held.claim.id, "t")
