@@ -110,6 +110,24 @@ async def test_a_limit_of_our_own_is_the_queue_and_one_that_was_learned_is_the_l
         await store.engine.finish(claim, success(seq + 1))
 
 
+async def test_waiting_for_a_worker_that_stops_a_call_is_not_the_limiter_s_time(store: Store) -> None:
+    """What holds its lane holds no job that is only to be stopped."""
+    job_id, claim, _ = await sent_one(store, on_crash="resume")
+    await store.engine.attach(claim, "resp_1")
+    _, refused, _ = await sent_one(store)
+    await store.engine.requeue(refused, REFUSED, delay_s=60, brake_s=60, reason="provider_rate_limited")
+    assert await store.engine.hand_over(claim, delay_s=0, reason="worker_lost")
+    assert await store.jobs.cancel(job_id, "t") == "requested"
+    await asyncio.sleep(0.2)
+    [again] = (await store.engine.claim("w2", 1, ["openai"]))[0]
+    await store.engine.finish(
+        again, End("cancelled", b"", b"", Receipt("cancelled", billed=True), kept=False, first_seq=0)
+    )
+    took = (await ended(store, job_id))[1]
+    assert "limiter" not in took
+    assert took["queue"] >= 190
+
+
 async def test_a_job_that_asked_to_wait_is_not_queued_until_then(store: Store) -> None:
     now_ms = await store.sums.now_ms()
     made = await store.jobs.admit(admission(not_before_ms=now_ms + 300))

@@ -414,3 +414,36 @@ async def test_waiting_for_work_ends_in_time_also_where_redis_looks_at_its_clock
                     await store.engine.wait_for_work(0.01)
         finally:
             server.stop()
+
+
+async def goes_on(store: Store) -> Claim:
+    """A claimed job whose call is a background response that goes on by itself."""
+    job_id = await admit(store, prompt="goes on", on_crash="resume")
+    [claim] = await claims(store)
+    assert claim.id == job_id
+    await dispatch(store, claim)
+    await store.engine.attach(claim, "resp_1")
+    return claim
+
+
+async def test_a_worker_that_was_just_given_something_to_stop_runs_no_suspect_beside_it(store: Store) -> None:
+    going_on = await goes_on(store)
+    suspect = await admit(store)
+    for _ in range(2):
+        await crash(store, await claim_one(store))
+    assert await store.engine.hand_over(going_on, delay_s=0, reason="worker_lost")
+    assert await store.jobs.cancel(going_on.id, "t") == "requested"
+    assert [claim.id for claim in await claims(store)] == [going_on.id]
+    assert [claim.id for claim in await claims(store)] == [suspect]
+
+
+async def test_a_suspect_that_is_to_be_stopped_waits_while_its_provider_is_down(store: Store) -> None:
+    """It would not hear of it."""
+    going_on = await goes_on(store)
+    await crash(store, going_on)
+    await crash(store, await claim_one(store))
+    await store._pipe.command("HSET", store.names("lane", "openai/m"), "brake_ms", 2**52, "reason", "provider_error")  # pyright: ignore[reportPrivateUsage]
+    assert await store.jobs.cancel(going_on.id, "t") == "requested"
+    assert await claims(store) == []
+    await store._pipe.command("HDEL", store.names("lane", "openai/m"), "brake_ms", "reason")  # pyright: ignore[reportPrivateUsage]
+    assert [claim.id for claim in await claims(store)] == [going_on.id]
