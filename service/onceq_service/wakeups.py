@@ -19,6 +19,11 @@ class Wakeups:
     def __init__(self) -> None:
         self._urgent = select.epoll() if hasattr(select, "epoll") else None
 
+    @property
+    def can_pause(self) -> bool:
+        """Whether this system has what it needs."""
+        return self._urgent is not None
+
     def heed(self, transport: asyncio.BaseTransport) -> bool:
         """What can be read from this socket ends a pause, until `ignore` or its close. False where nothing can."""
         if self._urgent is None:
@@ -38,15 +43,16 @@ class Wakeups:
         return self._urgent is not None and bool(self._urgent.poll(longest_s, 1))
 
 
-_of: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Wakeups]] = WeakKeyDictionary()
+of: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Wakeups]] = WeakKeyDictionary()
+"""By loop; see `wakeups`."""
 
 
 def wakeups() -> Wakeups:
     """Those of the running loop."""
     loop = asyncio.get_running_loop()
-    found = _of.get(loop)
+    found = of.get(loop)
     if found is None:
-        found = _of[loop] = Wakeups()
+        found = of[loop] = Wakeups()
     return found
 
 

@@ -72,6 +72,7 @@ async def test_where_the_system_can_not_do_it_nothing_is_heeded_and_nothing_wait
     monkeypatch.delattr(select, "epoll")
     urgent = Wakeups()
     async with connected() as (transport, _):
+        assert not urgent.can_pause
         assert not urgent.heed(transport)
         urgent.ignore(transport)
         assert not urgent.pause(HANGS_S)

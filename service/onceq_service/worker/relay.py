@@ -42,6 +42,8 @@ BUSY = 0.3
 """Of a core: a loop that works more of the time need not rest, since words gather while it works."""
 TURNS = 8
 """Of the loop, between two rests: what a heeded socket had to say goes through as many tasks before it shows."""
+MOST_RESTS = 8
+"""Between two flushes; where a heeded socket has something to say again and again there is no sense in it."""
 PAUSE_S = 0.1
 """Between attempts while Redis is away."""
 
@@ -128,17 +130,17 @@ class Relay:
         share = min(1.0, self._shared / MANY, max(0.0, 2 - self._shared / PLENTY))
         return self._last + self._flush_s * share
 
-    def _rest(self, turns: int = 0) -> None:
+    def _rest(self, turns: int, rests: int) -> None:
         """Lets words gather in the sockets until the next flush; see the top of this file."""
         loop = asyncio.get_running_loop()
         if turns:
-            loop.call_soon(self._rest, turns - 1)
+            loop.call_soon(self._rest, turns - 1, rests)
             return
         left = self._due() - loop.time()
-        if left >= SHORTEST_REST_S and self._load < BUSY and self._calm():
+        if rests and left >= SHORTEST_REST_S and self._load < BUSY and self._calm() and wakeups().can_pause:
             wakeups().pause(min(left, LONGEST_REST_S))
             if loop.time() < self._due():
-                self._rest(TURNS)
+                self._rest(TURNS, rests - 1)
 
     def _clock(self, now: float, worked: float) -> None:
         if now > self._last:
@@ -153,7 +155,7 @@ class Relay:
         frames = _sealed(calls)
         self._added, self._sending = 0, sum(len(frame.data) for frame in frames)
         self._task = self._send(calls, frames)
-        asyncio.get_running_loop().call_soon(self._rest)
+        asyncio.get_running_loop().call_soon(self._rest, 0, MOST_RESTS)
 
     def _send(self, calls: list[LiveCall], frames: list[Frame]) -> asyncio.Task[bool]:
         """Sends them now; the task is for the answers, and for another try where there are none."""

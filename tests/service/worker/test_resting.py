@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from redis import Redis
 
+from onceq_service import wakeups as wakeups_module
 from onceq_service.settings import Settings
 from onceq_service.store import Store, open_store
-from onceq_service.wakeups import wakeups
+from onceq_service.wakeups import Wakeups, wakeups
 from onceq_service.worker import relay
 from onceq_service.worker.broker import TASK, LeaseBroker
 from onceq_service.worker.held import Holding
@@ -22,7 +22,8 @@ from tests.stack import Stack
 from tests.waiting import until
 
 STREAMS = 20
-ENDLESS = "[[sim tokens=100000 tps=50 ttft_ms=10]]"
+SLOW = "[[sim tokens=1000 tps=0.25 ttft_ms=10]]"
+"""Its second word comes after four seconds, when all streams have begun: they share the flush that the rest follows."""
 HOUR_S = 3600.0
 
 
@@ -30,6 +31,7 @@ HOUR_S = 3600.0
 def resting(stack: Stack, queue: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A worker that rests for an hour where the product's rests for 20 ms: the next flush does nothing for anybody."""
     monkeypatch.setattr(relay, "LONGEST_REST_S", HOUR_S)
+    monkeypatch.setattr(relay, "MOST_RESTS", 1000)
     return Settings(
         redis_url=stack.redis.url,
         queue=queue,
@@ -79,10 +81,16 @@ async def alarm(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Callable[[], 
     theirs.close()
 
 
-def lengths(store: Store, url: str, jobs: list[str]) -> list[int]:
-    """Of the jobs' logs."""
-    with Redis.from_url(url) as redis:  # pyright: ignore[reportUnknownMemberType] - untyped **kwargs
-        return [redis.xlen(store.names("events", job)) for job in jobs]
+class Seen(Wakeups):
+    """The loop's, and whether it is just pausing."""
+
+    pausing = False
+
+    def pause(self, longest_s: float) -> bool:
+        self.pausing = True
+        ended = super().pause(longest_s)
+        self.pausing = False
+        return ended
 
 
 async def speaks(store: Store, job: str) -> None:
@@ -96,32 +104,43 @@ async def speaks(store: Store, job: str) -> None:
 
 
 async def admitted(store: Store) -> str:
-    return (await store.jobs.admit(admission(ENDLESS, model="openai/gpt-4o-mini", simulated=True))).id
+    return (await store.jobs.admit(admission(SLOW, model="openai/gpt-4o-mini", simulated=True))).id
 
 
-async def test_a_new_job_and_a_cancel_do_not_wait_for_a_worker_that_rests(
-    resting: Settings, monkeypatch: pytest.MonkeyPatch
+async def new_job(store: Store, _: list[str]) -> None:
+    await speaks(store, await admitted(store))
+
+
+async def cancel(store: Store, streams: list[str]) -> None:
+    await store.jobs.cancel(streams[0], "t")
+
+    async def over() -> bool:
+        job = await store.jobs.get(streams[0], "t")
+        return job is not None and job.status == "cancelled"
+
+    await until(over, "the end of what was cancelled")
+
+
+@pytest.mark.parametrize("act", [new_job, cancel])
+async def test_what_is_asked_of_a_worker_that_rests_happens_at_once(
+    resting: Settings, monkeypatch: pytest.MonkeyPatch, act: Callable[[Store, list[str]], Awaitable[None]]
 ) -> None:
-    """The worker's loop stands still, so all that is asked of it is asked from another thread."""
+    """Its loop stands still, so all is asked from another thread."""
+
+    async def rests() -> bool:
+        return seen.pausing
 
     async def ask() -> None:
         async with open_store(resting.redis_url, resting.queue) as store:
             streams = [await admitted(store) for _ in range(STREAMS)]
             for job in streams:
                 await speaks(store, job)
-            late = await admitted(store)
-            await speaks(store, late)
-            await store.jobs.cancel(late, "t")
+            await until(rests, "the worker to rest")
+            await asyncio.sleep(1)  # in which the streams say five words
+            assert seen.pausing
+            await act(store, streams)
 
-            async def over() -> bool:
-                job = await store.jobs.get(late, "t")
-                return job is not None and job.status == "cancelled"
-
-            await until(over, "the end of what was cancelled")
-            before = lengths(store, resting.redis_url, streams)
-            await asyncio.sleep(0.5)  # in which each of them says 25 words
-            assert lengths(store, resting.redis_url, streams) == before, "the worker did not rest"
-
+    seen = wakeups_module.of[asyncio.get_running_loop()] = Seen()
     async with alarm(monkeypatch) as ring, working(resting):
 
         def outside() -> None:
