@@ -10,6 +10,7 @@ loop, and while thousands of tokens come in those are long ones.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -79,6 +80,9 @@ class LeaseBroker(BaseRedisBroker):
         self.herald = Herald(self.store.alerts, s.file().alerts, os.environ)
         self._looking = asyncio.create_task(self.herald.look(), name="alerts")
         await self._stack.enter_async_context(self.store.cancels(lambda job_id: self.holding.stop(job_id, "cancel")))
+        if self.is_worker_process:
+            gc.collect()
+            gc.freeze()  # clients and price tables: a full collection would walk through them while all streams wait
         log.info("worker %s serves %s", self.worker_id, ", ".join(self.providers) or "no provider")
 
     async def shutdown(self) -> None:

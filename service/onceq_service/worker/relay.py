@@ -1,7 +1,7 @@
 """Sends what the calls of this worker have to say: one pipelined flush for all of them, then the next.
 
 At once when nothing was sent lately, else some time after the last flush: the longer the more calls have shared that
-one, up to `flush_s`, until so many share it that there is nothing left to win. Few streams wait little, and many share
+one, up to `flush_s`; half of that where so many share it that there is little left to win. Few streams wait little, and many share
 what a flush costs. The first words of a call wait for no other flush.
 
 Meanwhile the worker rests, unless something is to be done: words of answers that have begun gather in their sockets,
@@ -34,8 +34,8 @@ MOST_WAITING = 64 * 1024**2
 """Bytes that all calls of a worker may have to say to a Redis that is away."""
 
 MANY, PLENTY = 16, 40
-"""Calls that share a flush from which on `flush_s` lies between two, and from which on it is less again, none at twice
-as many."""
+"""Calls that share a flush from which on `flush_s` lies between two, and from which on it is less again, down to half:
+there is little left to win, and of two short flushes the first is not behind the second's words (saturated: p99)."""
 SHORTEST_REST_S, LONGEST_REST_S = 0.002, 0.025
 """Less is not worth it; the loop's timers are late by up to as much, which is less than lag.py takes for a pause."""
 BUSY = 0.3
@@ -127,7 +127,7 @@ class Relay:
 
     def _due(self) -> float:
         """The loop's time of the next flush."""
-        share = min(1.0, self._shared / MANY, max(0.0, 2 - self._shared / PLENTY))
+        share = min(1.0, self._shared / MANY, max(0.5, 2 - self._shared / PLENTY))
         return self._last + self._flush_s * share
 
     def _rest(self, turns: int, rests: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -169,6 +170,19 @@ async def test_a_worker_that_is_told_to_stop_while_it_still_connects_stops(setti
         async with asyncio.timeout(20), opened(settings):
             for _ in range(turns):
                 await asyncio.sleep(0)
+
+
+async def test_what_a_worker_has_when_it_begins_is_out_of_the_garbage_collectors_sight(settings: Settings) -> None:
+    """Price tables and clients; else each full collection would stop all streams for as long again."""
+    broker = LeaseBroker(settings)
+    broker.is_worker_process = True
+    frozen = gc.get_freeze_count()
+    try:
+        await broker.startup()
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()
+        await broker.shutdown()
 
 
 def ids_in(broker: LeaseBroker, message: bytes) -> list[str]:

@@ -112,7 +112,7 @@ async def test_what_is_said_leaves_at_the_loop_s_next_turn(store: Store, redis_s
     await ended(store, claim, call)
 
 
-@pytest.mark.parametrize(("calls", "share"), [(1, 1 / 16), (4, 4 / 16), (16, 1.0), (40, 1.0), (60, 0.5)])
+@pytest.mark.parametrize(("calls", "share"), [(1, 1 / 16), (4, 4 / 16), (16, 1.0), (40, 1.0), (50, 0.75), (70, 0.5)])
 async def test_the_pause_between_flushes_grows_with_the_calls_that_shared_the_last_and_shrinks_when_they_are_many(
     store: Store, monkeypatch: pytest.MonkeyPatch, calls: int, share: float
 ) -> None:
