@@ -1,8 +1,8 @@
 """Sends what the calls of this worker have to say: one pipelined flush for all of them, then the next.
 
 At once when nothing was sent lately, else some time after the last flush: the longer the more calls have shared that
-one, up to `flush_s`; half of that where so many share it that there is little left to win. Few streams wait little, and many share
-what a flush costs. The first words of a call wait for no other flush.
+one, up to `flush_s`; half of that where so many share it that there is little left to win. Few streams wait little, and
+many share what a flush costs. The first words of a call wait for no other flush.
 
 Meanwhile the worker rests, unless something is to be done: words of answers that have begun gather in their sockets,
 since they would wait for the flush anyway, and what wakes a worker for each of them costs more than they do.
