@@ -137,7 +137,7 @@ async def test_what_is_asked_of_a_worker_that_rests_happens_at_once(
                 await speaks(store, job)
             await until(rests, "the worker to rest")
             await asyncio.sleep(1)  # in which the streams say five words
-            assert seen.pausing
+            await until(rests, "the worker to rest on")  # now and then it asks for work
             await act(store, streams)
 
     seen = wakeups_module.of[asyncio.get_running_loop()] = Seen()
