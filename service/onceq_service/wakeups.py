@@ -28,14 +28,18 @@ class Wakeups:
         """What can be read from this socket ends a pause, until `ignore` or its close. False where nothing can."""
         if self._urgent is None:
             return False
-        with contextlib.suppress(FileExistsError):
+        try:
             self._urgent.register(_descriptor(transport), select.EPOLLIN)
+        except FileExistsError:
+            pass
+        except (OSError, ValueError):  # it has just been closed: whoever uses it hears of that by other ways
+            return False
         return True
 
     def ignore(self, transport: asyncio.BaseTransport) -> None:
         """What can be read from it may wait from now on."""
         if self._urgent is not None:
-            with contextlib.suppress(OSError):  # it is closed, or was never heeded
+            with contextlib.suppress(OSError, ValueError):  # it is closed, or was never heeded
                 self._urgent.unregister(_descriptor(transport))
 
     def pause(self, longest_s: float) -> bool:

@@ -64,6 +64,8 @@ async def test_a_socket_that_was_closed_is_forgotten() -> None:
         end.send(b"now")
         assert urgent.pause(HANGS_S)
     assert not urgent.pause(0.01)
+    urgent.ignore(transport)
+    assert not urgent.heed(transport)
 
 
 async def test_where_the_system_can_not_do_it_nothing_is_heeded_and_nothing_waits(

@@ -35,7 +35,7 @@ MOST_WAITING = 64 * 1024**2
 
 MANY, PLENTY = 16, 40
 """Calls that share a flush from which on `flush_s` lies between two, and from which on it is less again, down to half:
-there is little left to win, and of two short flushes the first is not behind the second's words (saturated: p99)."""
+what a flush costs is shared by enough then, and when saturated the words of 64 calls are not to wait longer."""
 SHORTEST_REST_S, LONGEST_REST_S = 0.002, 0.025
 """Less is not worth it; the loop's timers are late by up to as much, which is less than lag.py takes for a pause."""
 BUSY = 0.3
