@@ -208,7 +208,7 @@ async def test_four_workers_that_claim_at_once_never_get_the_same_job(store: Sto
 async def test_answers_of_redis_are_lost_on_the_wire(trial: Trial, house: House) -> None:
     """The effect is there, the answer is not: asking again changes nothing."""
     lost = [house.proxy.trap(script, "answered", cut=True) for script in SCRIPTS.values()]
-    lost.append(house.api_proxy.trap(scripts.ADMIT, "answered", cut=True))
+    lost.append(house.api_proxy.trap(scripts.ADMIT_PLAIN, "answered", cut=True))
     async with trial.busy():
         await asyncio.gather(*(trap.sprung() for trap in lost))
     figures = await trial.judge(CALM)

@@ -20,7 +20,7 @@ from onceq_service.api.problems import answer_to
 from onceq_service.api.replies import Reply
 from onceq_service.api.service import Service
 from onceq_service.api.submit import accepted, created, reply_of
-from onceq_service.store import Admission, ApiKey, CostTooHigh, Pace, admitted
+from onceq_service.store import Admission, Admitted, ApiKey, CostTooHigh, Pace
 
 PATH: Final = b"/v1/jobs"
 MOST_BYTES: Final = 65_536
@@ -88,9 +88,9 @@ class Straight:
         key = self._service.doorkeeper.remembered(secret) if scheme == b"Bearer" else None
         return key if key is not None and key.may("submit") else None
 
-    def _answer(self, asked: _Asked, made: asyncio.Future[list[object]], connection: Connection) -> None:
+    def _answer(self, asked: _Asked, made: asyncio.Future[Admitted], connection: Connection) -> None:
         try:
-            job = admitted(made.result())
+            job = made.result()
             if job.disposition == "created":
                 body = created(self._service, asked.wanted, asked.admission, asked.pace, job.created_ms)
                 connection.accept(b"%b\r\ncontent-length: %d\r\n\r\n%b" % (_HEAD % job.id.encode(), len(body), body))
@@ -101,10 +101,10 @@ class Straight:
         self._others.add(other)
         other.add_done_callback(self._others.discard)
 
-    async def _otherwise(self, asked: _Asked, made: asyncio.Future[list[object]], connection: Connection) -> None:
+    async def _otherwise(self, asked: _Asked, made: asyncio.Future[Admitted], connection: Connection) -> None:
         """A job that was there before, or trouble: as on the common way."""
         try:
-            job = admitted(await made)
+            job = await made
             reply = reply_of(await accepted(self._service, asked.wanted, asked.admission, asked.pace, job))
         except CostTooHigh:
             reply = bounds.too_dear(asked.wanted).reply("/v1/jobs")

@@ -20,7 +20,7 @@ from onceq_service.api.quote import in_a_receipt
 from onceq_service.api.replies import JSON, Reply
 from onceq_service.api.service import Service
 from onceq_service.store import Admission, ApiKey, CostTooHigh, Pace, Seal
-from onceq_service.store.jobs import Admitted
+from onceq_service.store.admission import Admitted
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from onceq_service.store import control, lifetimes, server
 from onceq_service.store._pipe import Pipe, connect
+from onceq_service.store.admission import Admission, Admitted, new_job_id
 from onceq_service.store.alerts import Alerts
 from onceq_service.store.apikeys import ApiKey, ApiKeys
 from onceq_service.store.batches import Batches, BatchState
@@ -28,7 +29,7 @@ from onceq_service.store.errors import (
 from onceq_service.store.events import EventLog
 from onceq_service.store.find import Filter
 from onceq_service.store.gauges import Gauges
-from onceq_service.store.jobs import Admission, Jobs, admitted, new_job_id
+from onceq_service.store.jobs import Jobs
 from onceq_service.store.keys import Keys
 from onceq_service.store.lanes import Lanes
 from onceq_service.store.ledger import Ledger
@@ -39,10 +40,9 @@ from onceq_service.store.server import ServerFacts
 from onceq_service.store.stats import Sums
 
 __all__ = [
-    "Admission", "Alerts", "ApiKey", "ApiKeys", "BatchState", "Batches", "BudgetRefused", "Budgets", "CostTooHigh",
+    "Admission", "Admitted", "Alerts", "ApiKey", "ApiKeys", "BatchState", "Batches", "BudgetRefused", "Budgets", "CostTooHigh",
     "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger", "NotThere", "Pace",
-    "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums", "admitted",
-    "new_job_id",
+    "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums", "new_job_id",
     "open_store",
 ]  # fmt: skip
 

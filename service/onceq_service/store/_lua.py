@@ -20,6 +20,8 @@ SHARED = (
 )  # fmt: skip
 """In this order, since a Lua function sees only those before it."""
 _HEADER = re.compile(r"^-- ARGV: (.*)$", re.MULTILINE)
+_NO_CODE = re.compile(r"--.*|'[^'\n]*'")
+"""Comments and texts, whose words are no names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,11 @@ def needed(shared: str, body: str) -> str:
     """
     blocks = [b for b in re.split(r"^(?=local )", shared, flags=re.MULTILINE) if b.startswith("local ")]
     kept: list[str] = []
-    text = body
+    code = _NO_CODE.sub("", body)
     for block in reversed(blocks):
-        if any(re.search(rf"\b{name}\b", text) for name in _defined(block)):
+        if any(re.search(rf"\b{name}\b", code) for name in _defined(block)):
             kept.append(block)
-            text += block
+            code += _NO_CODE.sub("", block)
     return "".join(reversed(kept))
 
 

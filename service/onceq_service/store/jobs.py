@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, cast
 
-import msgspec
-
-from onceq.wire import TERMINAL, Disposition, Durability, Job, JobPage, SubmittedJob, Waiting
+from onceq.wire import TERMINAL, Durability, Job, JobPage, SubmittedJob, Waiting
 from onceq_service.store import scripts
-from onceq_service.store._admissions import Admissions
-from onceq_service.store._pipe import Arg, Pipe
-from onceq_service.store.errors import BudgetRefused, CostTooHigh, KeyReused, NotThere, StoreError
+from onceq_service.store._admissions import Admissions, Outcome
+from onceq_service.store._pipe import Pipe
+from onceq_service.store.admission import Admission, Admitted
 from onceq_service.store.find import Filter, find, read_cursor, write_cursor
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
@@ -23,84 +18,8 @@ from onceq_service.store.views import SHOWN, Fields, at, fields_of, fold_frames,
 
 CancelOutcome = Literal["unknown", "cancelled", "requested", "ended"]
 
-
-_NO_BUDGET = ("over_budget", "unbounded", "stale")
 UNKNOWN_MS = 10**15
 """A lane is put aside until this when nobody can know the time, as `closed_until` in lua/_lanes.lua says it."""
-
-
-def new_job_id() -> str:
-    """`job_` and 32 hex digits that begin with the time (ms), so that ids sort by age; the last 80 bits are random."""
-    return f"job_{int(time.time() * 1000):012x}{secrets.token_hex(10)}"
-
-
-class Admission(msgspec.Struct, frozen=True, kw_only=True):
-    """One validated request on its way in. `idem`, `fp` and `body_hash` are HMACs; empty where there is none."""
-
-    id: str
-    tenant: str
-    key_id: str
-    request: bytes
-    """The request as the worker will read it: JSON of wire.JobRequest."""
-    model: str
-    """`<provider>/<model id>`, aliases resolved."""
-    provider: str
-    lane: str
-    band: str
-    idem: str
-    body_hash: str
-    fp: str
-    window_s: int
-    fresh: bool
-    deadline_s: float
-    max_calls: int
-    on_crash: str
-    on_break: str
-    simulated: bool
-    user: str = ""
-    team: str = ""
-    labels: bytes = b"{}"
-    limits: str = ""
-    """The lane's limits as `LaneLimits.packed()` writes them; empty where it has none."""
-    chain: Sequence[tuple[str, str]] = ()
-    """Models that may answer instead, in order, each with its lane's limits."""
-    not_before_ms: int | None = None
-    """When it may start at the earliest, ms since the epoch."""
-    queue_s: float | None = None
-    """How long it may wait for its first start."""
-    grace_s: float | None = None
-    """How long it goes on without anybody who follows it; None: for ever."""
-    group: bytes = b""
-    """Labels that costs are summed by, as JSON."""
-    retry_of: str = ""
-    """The job that this one replays."""
-    traceparent: str = ""
-    """Where its trace goes on, as W3C writes it; empty without tracing."""
-    max_cost: int | None = None
-    """nano-USD that all of its calls together may cost."""
-    call_bound: int | None = None
-    """nano-USD that no call of any of its models can pass; None where there is no such bound."""
-    batch: str = ""
-    """The batch that it is followed in."""
-    create: bool = True
-    """Whether a job may be made where none is there."""
-    budgets: str = ""
-    """The budgets that it falls under, as `budgets.line` writes each, a line a budget."""
-    reserved: int = 0
-    """The most that one of them will hold for it, nano-USD; the scripts work it out on their own."""
-    in_est: int = 0
-    out_est: int = 0
-    """Tokens that the job is taken to need while it waits for its lane; corrected by what it used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """What became of it: the job's id, and its fields where it existed before."""
-
-    id: str
-    disposition: Disposition
-    created_ms: int
-    fields: Fields
 
 
 class Jobs:
@@ -108,7 +27,7 @@ class Jobs:
 
     def __init__(self, pipe: Pipe, keys: Keys, retention: Retention, admissions: Admissions | None = None) -> None:
         self._pipe, self._keys, self._retention = pipe, keys, retention
-        self._admissions = admissions or Admissions(pipe, keys.root, retention.idempotency_s)
+        self._admissions = admissions or Admissions(pipe, keys.root, retention)
         self.durability: Durability = "strict"
         """What a 202 promises; set by whoever inspects the server (Store.inspect)."""
 
@@ -120,16 +39,13 @@ class Jobs:
         `read_at`: when the request had been read (time.monotonic); the job's life begins there. `accept_ms`: how long
         before now that was, for a caller whose clock is not this machine's.
         """
-        return admitted(await self.admission(a, read_at, accept_ms))
+        return await self.admission(a, read_at, accept_ms)
 
-    def admission(self, a: Admission, read_at: float | None, accept_ms: int = 0) -> asyncio.Future[list[object]]:
-        """The same for a caller that waits by itself: what it gives is for `admitted`."""
+    def admission(self, a: Admission, read_at: float | None, accept_ms: int = 0) -> Outcome:
+        """The same for a caller that waits by itself."""
         if read_at is not None:
             accept_ms = max(0, round((time.monotonic() - read_at) * 1000))
-        return self._admissions.put([
-            a.id, a.tenant, a.idem, a.body_hash, a.fp, a.window_s, int(a.fresh), round(a.deadline_s * 1000),
-            accept_ms, _limits(a), a.batch, int(a.create), *_fields(a, self._retention),
-        ])  # fmt: skip
+        return self._admissions.put(a, accept_ms)
 
     async def submitted(self, admitted: Admitted) -> SubmittedJob:
         """The 202's body. A job that was there before is shown with the text that it has so far."""
@@ -215,58 +131,6 @@ def lane_waiting(
     return Waiting(reason="lane_full", until=at(till) if till < UNKNOWN_MS else None)
 
 
-def admitted(reply: Sequence[object]) -> Admitted:
-    """What `admit.lua` answered; raises KeyReused, CostTooHigh, NotThere, BudgetRefused, StoreError."""
-    word, job_id = cast("bytes", reply[0]).decode(), cast("bytes", reply[1]).decode()
-    if word == "reused":
-        raise KeyReused(job_id)
-    if word == "max_cost":
-        raise CostTooHigh("a call may cost more than max_cost_usd allows")
-    if word == "absent":
-        raise NotThere("no job with this key or question is there, and none was to be made")
-    if word == "error":
-        raise StoreError(f"Redis refused job {job_id}: {fields_of(cast('list[bytes]', reply[2]))['why'].decode()}")
-    if word in _NO_BUDGET:
-        raise BudgetRefused(word, fields_of(cast("list[bytes]", reply[2])))
-    created_ms = int(cast("bytes", reply[3]))
-    return Admitted(job_id, cast("Disposition", word), created_ms, fields_of(cast("list[bytes]", reply[2])))
-
-
 def ended(fields: Fields) -> bool:
     """Whether the job has reached its end."""
     return fields["state"].decode() in TERMINAL
-
-
-def _limits(a: Admission) -> str:
-    own = f"{a.lane}={a.limits}"
-    return " ".join([own, *(f"{lane}={limits}" for lane, limits in a.chain)]) if a.chain else own
-
-
-def _ms(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds * 1000)
-
-
-def _fields(a: Admission, retention: Retention) -> list[Arg]:
-    """Without those whose absence says the same: each costs Redis half a microsecond and 50 bytes."""
-    always: list[Arg] = [
-        "key_id", a.key_id, "request", a.request, "model", a.model, "provider", a.provider, "lane", a.lane,
-        "band", a.band, "max_calls", a.max_calls, "on_crash", a.on_crash, "result_ttl_s", retention.result_s,
-    ]  # fmt: skip
-    some: tuple[tuple[str, Arg | None], ...] = (
-        ("simulated", 1 if a.simulated else None), ("on_break", None if a.on_break == "retry" else a.on_break),
-        ("user", a.user), ("team", a.team), ("labels", None if a.labels == b"{}" else a.labels),
-        ("in_est", a.in_est), ("out_est", a.out_est), ("retry_of", a.retry_of), ("group", a.group),
-        ("chain", " ".join([model for model, _ in a.chain]) if a.chain else None),
-        ("not_before_ms", a.not_before_ms), ("traceparent", a.traceparent), ("budgets", a.budgets),
-    )  # fmt: skip
-    for name, value in some:
-        if value:
-            always += (name, value)
-    numbers = (
-        ("queue_ms", _ms(a.queue_s)), ("grace_ms", _ms(a.grace_s)),
-        ("max_cost", a.max_cost), ("call_bound", a.call_bound),
-    )  # fmt: skip
-    for name, amount in numbers:
-        if amount is not None:
-            always += (name, amount)
-    return always

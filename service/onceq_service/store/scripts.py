@@ -21,6 +21,11 @@ ADMIT: Final = load(
     "idem_ttl_s, (size, id, tenant, idem, body, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, create, "
     "fields...)...",
 )
+ADMIT_PLAIN: Final = load(
+    "admit_plain",
+    "idem_ttl_s, tenant, lane, limits, deadline_ms, window_s, shared, (name, value)..., "
+    "(size, id, idem, body, fp, accept_ms, fields...)...",
+)
 NEXT: Final = load(
     "next", "worker, nonce, want, running, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)"
 )
@@ -48,6 +53,6 @@ FIND: Final = load("find", "tenant, most, look, low, high, score, id, statuses, 
 """Reads, and changes nothing; all others are transitions."""
 
 ALL: Final[tuple[Script, ...]] = (
-    ADMIT, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, DEFER, RELEASE, BEAT, CANCEL, FOLD, TEND, WATCH,
+    ADMIT, ADMIT_PLAIN, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, DEFER, RELEASE, BEAT, CANCEL, FOLD, TEND, WATCH,
     STUCK, LEARN, PAUSE, BUDGET, ALERT,
 )  # fmt: skip

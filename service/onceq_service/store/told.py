@@ -20,9 +20,10 @@ from redis.asyncio import Redis
 
 from onceq.errors import ConfigurationError
 from onceq_service.store import scripts
-from onceq_service.store._admissions import Admissions
+from onceq_service.store._admissions import Admissions, Outcome
 from onceq_service.store._lua import Script, load
 from onceq_service.store._pipe import Arg, Pipe, connect
+from onceq_service.store.admission import Admission, Admitted, admitted, any_kind
 from onceq_service.store.apikeys import ApiKeys
 from onceq_service.store.budgets import Budgets
 from onceq_service.store.engine import Engine
@@ -64,14 +65,15 @@ class ToldPipe(Pipe):
 class OneByOne(Admissions):
     """Sends each post at its own time, not together with those behind it."""
 
-    def put(self, argv: Sequence[Arg]) -> asyncio.Future[list[object]]:
-        """One request as `admit.lua` takes it; sent before this returns."""
-        sent = self._pipe.script(scripts.ADMIT, self._root, [self._idem_ttl_s, len(argv), *argv])
+    def put(self, a: Admission, accept_ms: int) -> Outcome:
+        """Sent before this returns."""
+        argv = any_kind(a, accept_ms, self._retention.result_s)
+        sent = self._pipe.script(scripts.ADMIT, self._root, [self._retention.idempotency_s, len(argv), *argv])
         return asyncio.ensure_future(_first(sent))
 
 
-async def _first(answers: Awaitable[list[list[object]]]) -> list[object]:
-    return (await answers)[0]
+async def _first(answers: Awaitable[list[list[object]]]) -> Admitted:
+    return admitted((await answers)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ async def open_told_store(
         for script in scripts.ALL:  # one that had to be loaded in between would run behind those that came after it
             await pipe.command("SCRIPT", "LOAD", told(script).text)
         yield ToldStore(
-            jobs=Jobs(pipe, keys, kept, OneByOne(pipe, keys.root, kept.idempotency_s)),
+            jobs=Jobs(pipe, keys, kept, OneByOne(pipe, keys.root, kept)),
             engine=Engine(pipe, keys, replace(kept, lease_s=lease_s), blocking),
             frail=Engine(pipe, keys, kept, blocking),
             keys=ApiKeys(pipe, keys),
