@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -44,8 +44,7 @@ class Defaults:
     label_keys: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A request, the JSON that its worker will read, and what it may cost."""
 
     request: JobRequest
@@ -96,7 +95,7 @@ def admission(
         lane=model.model,
         band=request.band,
         idem=seal(b"idem", tenant, idem_key.encode()) if idem_key else "",
-        body_hash=seal(b"body", tenant, *whole(request, free)) if idem_key else "",
+        body_hash=seal(b"body", tenant, *whole(request, body, free)) if idem_key else "",
         fp=seal(b"fp", tenant, *question(request, models, free)) if window_s else "",
         window_s=window_s,
         fresh=request.fresh,
@@ -168,10 +167,10 @@ def free_form(request: JobRequest) -> bytes:
     return b"\n".join(_sorted_json(loc, part) for loc, part in parts)
 
 
-def whole(request: JobRequest, free: bytes) -> Sequence[bytes]:
-    """The whole request, one way of writing it for each thing it says."""
+def whole(request: JobRequest, body: bytes, free: bytes) -> Sequence[bytes]:
+    """The whole request, one way of writing it for each thing it says; `body` is how its worker will read it."""
     labels = _ENCODE(sorted(request.labels.items())) if request.labels else b""
-    return (plain.dump_unlabelled(request), labels, free, _shape(request))
+    return (plain.unlabelled(request, body), labels, free, _shape(request))
 
 
 def question(request: JobRequest, models: Sequence[Resolved], free: bytes) -> Sequence[bytes]:

@@ -19,8 +19,8 @@ from onceq_service.api.receipt import rfc3339
 from onceq_service.api.service import Service
 from onceq_service.pricing import Tariff, cost_at, estimated_tokens
 from onceq_service.store import Admission, ApiKey, BudgetRefused
-from onceq_service.store.budgets import MOST_OF_A_JOB, Budget, line
 from onceq_service.store.admission import Admitted
+from onceq_service.store.budgets import MOST_OF_A_JOB, Budget, line
 from onceq_service.store.views import at, usd
 
 _LOOKS: Final = 4

@@ -117,7 +117,7 @@ _ENCODE: Final = msgspec.json.Encoder().encode
 def read(body: bytes) -> JobRequest | None:
     """The request, to be read like a JobRequest; None where only pydantic can tell what the body is.
 
-    Of a JobRequest's methods it has `models` alone; `dump` and `dump_unlabelled` write it.
+    Of a JobRequest's methods it has `models` alone; `dump` and `unlabelled` write it.
     """
     try:
         plain = _DECODE(body)
@@ -133,10 +133,10 @@ def dump(request: JobRequest) -> bytes:
     return request.model_dump_json(exclude_none=True, by_alias=True).encode()
 
 
-def dump_unlabelled(request: JobRequest) -> bytes:
-    """All of it but what has keys of the client's choice."""
+def unlabelled(request: JobRequest, dumped: bytes) -> bytes:
+    """All of it but what has keys of the client's choice; `dumped` is what `dump` makes of it."""
     if isinstance(cast("object", request), Plain):
         plain = cast("Plain", request)
-        return _ENCODE(plain if not plain.labelled else msgspec.structs.replace(plain, labels=None))
+        return _ENCODE(msgspec.structs.replace(plain, labels=None)) if plain.labelled else dumped
     rest = request.model_copy(update={"params": None, "tools": None, "response_format": None, "labels": None})
     return rest.model_dump_json(exclude_none=True).encode()

@@ -58,7 +58,7 @@ def quote(wanted: Wanted, pace: Pace, free: int, *, expected: int | None = None)
     """The quote of a request whose first model's lane goes at this pace, with so many slots free."""
     return Quote(
         cost=_cost(wanted, expected),
-        jobs_ahead=pace.ahead(wanted.request.band),
+        jobs_ahead=pace.ahead[wanted.request.band],
         expected_start_at=at(_start_ms(wanted, pace, free)),
         refused=_refused(wanted),
     )
@@ -96,7 +96,7 @@ def _refused(wanted: Wanted) -> str | None:
 
 def in_a_receipt(wanted: Wanted, pace: Pace, free: int) -> str:
     """The quote of an admitted request as JSON, from a template: a model would cost a post a tenth of its time."""
-    start_ms, ahead = _start_ms(wanted, pace, free), pace.ahead(wanted.request.band)
+    start_ms, ahead = _start_ms(wanted, pace, free), pace.ahead[wanted.request.band]
     upper, call = _upper(wanted), wanted.bounds.call
     return TEMPLATE % (
         _number(call.nano_usd), _number(upper), "null" if upper is None else f'"{usd(upper)}"',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -61,8 +62,9 @@ def created(a: Admission, created_ms: int, durability: str, quote: str) -> bytes
     ).encode()
 
 
+@lru_cache(maxsize=256)
 def rfc3339(ms: int) -> str:
-    """Milliseconds since the epoch, written as pydantic writes a time in UTC."""
+    """Milliseconds since the epoch, written as pydantic writes a time in UTC. Posts of one moment share theirs."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat()[:-6] + "Z"
 
 

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from onceq.errors import ConfigurationError
 from onceq_service.api.app import Api, build_app
+from onceq_service.api.body import Heads
 from onceq_service.api.connection import EXTENSION
 from onceq_service.api.logs import configure_logs
 from onceq_service.api.problems import Refused
@@ -52,7 +53,8 @@ class ApiProtocol(HttpToolsProtocol):
 
     on_end: Callable[[], object] | None
     ending: bool
-    _kept: list[bytes] | None
+    _kept: tuple[Heads, list[bytes]] | None
+    """A post that may go the short way: its headers, and what has come of its body."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -71,8 +73,9 @@ class ApiProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """uvicorn's hook for a whole head."""
-        if self._may_be_straight():
-            self._kept = []
+        heads = self._straight_heads()
+        if heads is not None:
+            self._kept = (heads, [])
         else:
             super().on_headers_complete()
             self.cycle.message_event = cast("asyncio.Event", Signal())
@@ -82,7 +85,7 @@ class ApiProtocol(HttpToolsProtocol):
         if self._kept is None:
             super().on_body(body)
         else:
-            self._kept.append(body)
+            self._kept[1].append(body)
 
     def on_message_complete(self) -> None:
         """uvicorn's hook for the end of a request."""
@@ -90,25 +93,29 @@ class ApiProtocol(HttpToolsProtocol):
         if kept is None:
             super().on_message_complete()
             return
-        body, post = b"".join(kept), Post(self)
-        if cast("Straight", self._straight).take(dict(self.headers), body, post):
+        (heads, parts), post = kept, Post(self)
+        body = b"".join(parts)
+        if cast("Straight", self._straight).take(heads, body, post):
             self.cycle = cast("RequestResponseCycle", post)
         else:
             super().on_headers_complete()
             super().on_body(body)
             super().on_message_complete()
 
-    def _may_be_straight(self) -> bool:
+    def _straight_heads(self) -> Heads | None:
+        """The headers of a request that may go the short way."""
+        if self.url != PATH or self._straight is None:
+            return None
         before, parser = cast("RequestResponseCycle | None", self.cycle), cast("HttpRequestParser", self.parser)
-        return (
-            self._straight is not None
-            and self.url == PATH
-            and parser.get_method() == b"POST"
+        heads = dict(self.headers)
+        may = (
+            parser.get_method() == b"POST"
             and parser.should_keep_alive()
             and parser.get_http_version() == "1.1"
             and (before is None or before.response_complete)
-            and may_take(dict(self.headers), self.headers)
+            and may_take(heads, self.headers)
         )
+        return heads if may else None
 
     @property
     def _straight(self) -> Straight | None:

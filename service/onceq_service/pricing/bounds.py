@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from onceq.wire import ImagePart, JobRequest
 from onceq_service.pricing.ceilings import Ceilings, Step
@@ -43,8 +42,7 @@ HARMLESS_PARAMS: Final[frozenset[str]] = frozenset({
 a stored prompt, audio, a guardrail, a limit of the model's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallBound:
+class CallBound(NamedTuple):
     """The most that one call of a model may use and cost; `nano_usd` None: it has no bound, `why` and `detail` say why.
 
     `detail` is a sentence that says what to do. `output_tokens` is None where the length of the answer has no limit.
@@ -65,8 +63,7 @@ class CallBound:
         return max(0, (nano_usd * MTOK - self.input_tokens * self.prices.input) // self.prices.output)
 
 
-@dataclass(frozen=True, slots=True)
-class CostBounds:
+class CostBounds(NamedTuple):
     """A job's: one call of each of its models, in their order, and how many calls it may make of any of them."""
 
     calls: tuple[CallBound, ...]

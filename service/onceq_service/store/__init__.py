@@ -40,10 +40,10 @@ from onceq_service.store.server import ServerFacts
 from onceq_service.store.stats import Sums
 
 __all__ = [
-    "Admission", "Admitted", "Alerts", "ApiKey", "ApiKeys", "BatchState", "Batches", "BudgetRefused", "Budgets", "CostTooHigh",
-    "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger", "NotThere", "Pace",
-    "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable", "Sums", "new_job_id",
-    "open_store",
+    "Admission", "Admitted", "Alerts", "ApiKey", "ApiKeys", "BatchState", "Batches", "BudgetRefused", "Budgets",
+    "CostTooHigh", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger",
+    "NotThere", "Pace", "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable",
+    "Sums", "new_job_id", "open_store",
 ]  # fmt: skip
 
 

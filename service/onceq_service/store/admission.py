@@ -6,7 +6,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import msgspec
@@ -83,8 +82,7 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens that the job is taken to need while it waits for its lane; corrected by what it used."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """What became of it: the job's id, and its fields where it existed before."""
 
     id: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -22,25 +22,20 @@ MINUTE_MS: Final = 60_000
 class Pace:
     """A lane as it was when it was looked at, at `at_ms` of Redis's time.
 
-    `waiting`: its jobs by band, None where there are too many to count; those that are delayed are not among them.
+    `ahead`: its waiting jobs of a band and of those before it, None where there are too many to count; those that are
+    delayed are not among them.
     `per_s`: jobs that ended in the last minute, a second; None where none did. `closed_until_ms`: when it starts jobs
     of a band again, None where nobody knows; a band that is not in it is open.
     """
 
     at_ms: int
-    waiting: Mapping[Band, int | None]
+    ahead: Mapping[Band, int | None]
     per_s: float | None
     closed_until_ms: Mapping[Band, int | None]
 
-    def ahead(self, band: Band) -> int | None:
-        """Jobs of this band and of those before it."""
-        counts = [self.waiting[one] for one in BANDS[: BANDS.index(band) + 1]]
-        known = [count for count in counts if count is not None]
-        return sum(known) if len(known) == len(counts) else None
-
     def start_ms(self, band: Band, free: int) -> int | None:
         """When a job that joins the queue now may start; `free`: how many jobs workers could take at once."""
-        ahead, opens_ms = self.ahead(band), self.closed_until_ms.get(band, self.at_ms)
+        ahead, opens_ms = self.ahead[band], self.closed_until_ms.get(band, self.at_ms)
         if ahead is None or opens_ms is None:
             return None
         if ahead < free:
@@ -67,7 +62,7 @@ class Paces:
         for band, ms in zip(BANDS, closed, strict=True):
             if ms > now_ms:
                 known.setdefault(band, ms if ms < UNKNOWN_MS else None)
-        return Pace(now_ms, dict(zip(BANDS, waiting, strict=True)), per_s, known)
+        return Pace(now_ms, _ahead(waiting), per_s, known)
 
     async def _waiting(self, lane: str, band: Band) -> int | None:
         tenants = cast(
@@ -103,3 +98,11 @@ class Paces:
         this, last = (int(cast("bytes | None", count) or 0) for count in counts)
         ended = this + last * (1 - into / MINUTE_MS)
         return ended * 1000 / MINUTE_MS if ended else None
+
+
+def _ahead(waiting: Sequence[int | None]) -> Mapping[Band, int | None]:
+    ahead: dict[Band, int | None] = {}
+    before: int | None = 0
+    for band, count in zip(BANDS, waiting, strict=True):
+        ahead[band] = before = None if before is None or count is None else before + count
+    return ahead

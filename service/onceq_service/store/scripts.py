@@ -53,6 +53,6 @@ FIND: Final = load("find", "tenant, most, look, low, high, score, id, statuses, 
 """Reads, and changes nothing; all others are transitions."""
 
 ALL: Final[tuple[Script, ...]] = (
-    ADMIT, ADMIT_PLAIN, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, DEFER, RELEASE, BEAT, CANCEL, FOLD, TEND, WATCH,
-    STUCK, LEARN, PAUSE, BUDGET, ALERT,
+    ADMIT, ADMIT_PLAIN, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, DEFER, RELEASE, BEAT, CANCEL, FOLD,
+    TEND, WATCH, STUCK, LEARN, PAUSE, BUDGET, ALERT,
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from sys import intern
 from typing import Literal, cast
 
@@ -114,6 +115,7 @@ def _cost_so_far(f: Fields) -> Cost:
     return Cost(nano_usd=nano, usd=usd(nano), wasted_nano_usd=wasted, reserved_nano_usd=reserved)
 
 
+@lru_cache(maxsize=256)
 def usd(nano: int) -> str:
     """Exact US dollars of nano-USD, without trailing zeros: 1_500_000_000 -> "1.5"."""
     whole, rest = divmod(nano, 1_000_000_000)

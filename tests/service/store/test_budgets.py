@@ -9,9 +9,9 @@ import pytest
 
 from onceq.wire import BudgetChange, BudgetRequest, BudgetStatus, BudgetUse
 from onceq_service.store import BudgetRefused, Store
+from onceq_service.store.admission import Admitted
 from onceq_service.store.budgets import Budget, budget_of, line
 from onceq_service.store.engine import Claim, End, Receipt, UnitPrices
-from onceq_service.store.admission import Admitted
 from tests.service.store.driver import admission, claim_one, dispatch, success
 
 LOST = Receipt("stream_broken", billed=True, estimated=True, spent_nano_usd=300)

@@ -13,7 +13,7 @@ NOW_MS = 1_000_000
 
 async def test_a_lane_that_nobody_asked_is_empty_and_open(store: Store) -> None:
     pace = await store.paces.get(LANE)
-    assert pace.ahead("batch") == 0
+    assert pace.ahead["batch"] == 0
     assert (pace.per_s, dict(pace.closed_until_ms)) == (None, {})
 
 
@@ -22,14 +22,14 @@ async def test_jobs_of_this_band_and_those_before_it_are_ahead_whosever_they_are
         await store.jobs.admit(admission(band=band, tenant=tenant))
     await store.jobs.admit(admission(lane="openai/other", model="openai/other"))
     pace = await store.paces.get(LANE)
-    assert [pace.ahead("interactive"), pace.ahead("standard"), pace.ahead("batch")] == [1, 3, 4]
+    assert pace.ahead == {"interactive": 1, "standard": 3, "batch": 4}
 
 
 async def test_what_runs_is_not_ahead_and_its_end_is_counted_as_pace(store: Store) -> None:
     await store.jobs.admit(admission())
     claim = await claim_one(store)
     await dispatch(store, claim)
-    assert (await store.paces.get(LANE)).ahead("batch") == 0
+    assert (await store.paces.get(LANE)).ahead["batch"] == 0
     assert (await store.paces.get(LANE)).per_s is None
     await store.engine.finish(claim, success())
     pace = await store.paces.get(LANE)
