@@ -5,7 +5,6 @@ refreshed in the background, so that no request waits for it. Nothing here is st
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import secrets
 import time
@@ -17,6 +16,7 @@ import structlog
 from fastapi import Depends, Request
 
 from onceq.wire import JobRequest, WorkerInfo
+from onceq_service import heap
 from onceq_service.api.admission import Defaults
 from onceq_service.api.auth import Doorkeeper
 from onceq_service.api.book import Book
@@ -188,14 +188,9 @@ class Service:
 
 
 def _load_prices() -> None:
-    """Loads the tables and takes what is there now out of the garbage collector's sight.
-
-    The tables are some hundred thousand objects that live as long as the process: looking through them again and again
-    cost each post 30 us, and now and then one of them 50 ms.
-    """
+    """Loads the tables: some hundred thousand objects that live as long as the process."""
     load_tables()
-    gc.collect()
-    gc.freeze()
+    heap.set_aside()
 
 
 async def repeat(what: Callable[[], Awaitable[object]], every_s: float) -> None:

@@ -10,7 +10,6 @@ loop, and while thousands of tokens come in those are long ones.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import secrets
@@ -22,6 +21,7 @@ from taskiq import BrokerMessage, TaskiqMessage
 from taskiq_redis.redis_broker import BaseRedisBroker
 
 from onceq.errors import OnceqError
+from onceq_service import heap
 from onceq_service.pricing import Tariff
 from onceq_service.providers import open_providers
 from onceq_service.settings import Settings, load_settings
@@ -81,8 +81,7 @@ class LeaseBroker(BaseRedisBroker):
         self._looking = asyncio.create_task(self.herald.look(), name="alerts")
         await self._stack.enter_async_context(self.store.cancels(lambda job_id: self.holding.stop(job_id, "cancel")))
         if self.is_worker_process:
-            gc.collect()
-            gc.freeze()  # clients and price tables: a full collection would walk through them while all streams wait
+            heap.set_aside()  # clients and price tables: a full collection walks through all while all streams wait
         log.info("worker %s serves %s", self.worker_id, ", ".join(self.providers) or "no provider")
 
     async def shutdown(self) -> None:

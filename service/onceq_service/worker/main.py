@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import json
 import logging
@@ -13,6 +12,7 @@ from taskiq.cli.common_args import LogLevel
 from taskiq.cli.worker.args import WorkerArgs
 from taskiq.cli.worker.run import run_worker
 
+from onceq_service import heap
 from onceq_service.providers import missing_keys
 from onceq_service.settings import Settings
 
@@ -52,8 +52,7 @@ def _import_once(settings: Settings) -> None:
     for kind in {config.kind for name, config in configs.items() if name not in missing}:
         importlib.import_module(f"onceq_service.providers.{kind}")
     # The garbage collector writes into all that it looks at: every page would soon be there once a process.
-    gc.collect()
-    gc.freeze()
+    heap.set_aside()
 
 
 def _environment(settings: Settings) -> dict[str, str]:

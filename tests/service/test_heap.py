@@ -1,0 +1,25 @@
+"""What the garbage collector still has to do in a process that has begun."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROCESS = """
+import gc, sys
+from onceq_service import heap
+old = [[n] for n in range(20_000)]
+heap.set_aside()
+passes = []
+gc.callbacks.append(lambda phase, _: passes.append(phase))
+left = [[n] for n in range(int(sys.argv[1]))]
+print(len(passes) // 2, len(gc.get_objects()) < 20_000 + len(left))
+"""
+
+
+@pytest.mark.parametrize(("left", "passes"), [(5_000, 0), (15_000, 1)])
+def test_a_moments_objects_are_not_looked_at_nor_what_was_there_before(left: int, passes: int) -> None:
+    done = subprocess.run([sys.executable, "-c", PROCESS, str(left)], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [str(passes), "True"]
