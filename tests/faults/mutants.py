@@ -72,8 +72,44 @@ MUTANTS: Sequence[Mutant] = (
         "job.ended_by == fence then", "job.ended_by == 'x' then",
     ),
     Mutant(
-        "G2 the same key is the same job", f"{LUA}/admit.lua",
+        "G2 the same key is the same job", f"{LUA}/admit_plain.lua",
         "redis.call('SET', k_idem(idem), id .. ' ' .. body_hash, 'PX', idem_px)", "local _ = idem_px",
+    ),
+    Mutant(
+        "G2 the same key is the same job, whatever else it asks for", f"{LUA}/admit.lua",
+        "redis.call('SET', k_idem(idem), id .. ' ' .. body_hash, 'PX', idem_px)", "local _ = idem_px",
+        ("tests/service/store/test_admissions.py",),
+    ),
+    Mutant(
+        "G2 a plain post looks for its key before it is new", f"{LUA}/admit_plain.lua",
+        "redis.call('EXISTS', k_job(id), k_idem(idem), k_fp(fp)) > 0",
+        "redis.call('EXISTS', k_job(id), k_fp(fp)) > 0",
+    ),
+    Mutant(
+        "G2 a plain post looks for its question before it is new", f"{LUA}/admit_plain.lua",
+        "redis.call('EXISTS', k_job(id), k_idem(idem), k_fp(fp)) > 0",
+        "redis.call('EXISTS', k_job(id), k_idem(idem)) > 0",
+        ("tests/service/store/test_admissions.py",),
+    ),
+    Mutant(
+        "G2 a plain post whose answer was lost makes one job", f"{LUA}/admit_plain.lua",
+        "redis.call('EXISTS', k_job(id), k_idem(idem), k_fp(fp)) > 0",
+        "redis.call('EXISTS', k_idem(idem), k_fp(fp)) > 0",
+    ),
+    Mutant(
+        "G1 a plain post whose places fail leaves nothing", f"{LUA}/admit_plain.lua",
+        "redis.pcall('ZREM', key, unpack(ids))", "local _ = key",
+        ("tests/service/store/test_admissions.py",),
+    ),
+    Mutant(
+        "G1 every plain post of a turn has its place in the queue", f"{LUA}/admit_plain.lua",
+        "redis.call('ZADD', k_wait(kind.band, lane, tenant), unpack(by_age))",
+        "redis.call('ZADD', k_wait(kind.band, lane, tenant), by_age[1], by_age[2])",
+        ("tests/service/store/test_admissions.py",),
+    ),
+    Mutant(
+        "G5 sums count every plain post of a turn", f"{LUA}/admit_plain.lua",
+        "{'jobs', #ids}", "{'jobs', 1}", ("tests/service/store/test_admissions.py",),
     ),
     Mutant(
         "G2 the same key with another body is refused", f"{LUA}/admit.lua",

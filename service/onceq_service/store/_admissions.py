@@ -44,11 +44,12 @@ class Admissions:
         self._pipe, self._root, self._retention = pipe, root, retention
         self._kinds: defaultdict[tuple[Arg, ...], list[_Asked]] = defaultdict(list)
         self._others: list[_Asked] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._due = False
 
     def put(self, a: Admission, accept_ms: int) -> Outcome:
         """Raises nothing; what it gives raises KeyReused, CostTooHigh, NotThere, BudgetRefused, StoreError."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # which asks the system for the process each time
         outcome: Outcome = loop.create_future()
         if is_plain(a):
             kind, own = plain(a, accept_ms, self._retention.result_s)

@@ -18,12 +18,12 @@ _REQUEUE = (
 
 ADMIT: Final = load(
     "admit",
-    "idem_ttl_s, (size, id, tenant, idem, body, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, create, "
+    "idem_ttl_s, (size, id, tenant, idem, body, fp, fresh, deadline_ms, accept_ms, limits, batch, create, "
     "fields...)...",
 )
 ADMIT_PLAIN: Final = load(
     "admit_plain",
-    "idem_ttl_s, tenant, lane, limits, deadline_ms, window_s, shared, (name, value)..., "
+    "idem_ttl_s, tenant, lane, limits, deadline_ms, shared, (name, value)..., "
     "(size, id, idem, body, fp, accept_ms, fields...)...",
 )
 NEXT: Final = load(

@@ -10,8 +10,9 @@ from typing import Any, cast
 import pytest
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import Admission, KeyReused, Store, StoreError, open_store
+from onceq_service.store import Admission, KeyReused, Store, StoreError, _admissions, open_store
 from onceq_service.store._pipe import connect
+from onceq_service.store.admission import is_plain
 from tests.service.store.driver import admission
 
 LIMITS = "100,0,0,0"
@@ -35,6 +36,25 @@ def requests() -> Sequence[Admission]:
         admission("i", max_cost=1, call_bound=2),
         admission("j", retry_of=first.id, queue_s=9.0),
         *(admission(str(n)) for n in range(40)),
+        admission("k", idem="k", grace_s=5.0),
+        admission("k", idem="k", grace_s=5.0),
+    ]
+
+
+def plain_ones() -> Sequence[Admission]:
+    """Requests that ask for nothing special, of several kinds, with all that they may have."""
+    kinds: Sequence[Mapping[str, Any]] = [
+        {}, {"tenant": "u", "team": "x", "group": b'{"p":"q"}'}, {"simulated": True, "on_break": "fail"},
+        {"band": "batch", "lane": "openai/n", "model": "openai/n", "limits": LIMITS}, {"deadline_s": 5.0},
+    ]  # fmt: skip
+    own: Sequence[Mapping[str, Any]] = [
+        {}, {"idem": "i", "body_hash": "c"}, {"fp": "f"}, {"user": "a", "labels": b'{"p":"q"}', "traceparent": "00-1"},
+        {"in_est": 5, "out_est": 6, "call_bound": 7},
+    ]  # fmt: skip
+    return [
+        admission(f"{n} {m}", **kind, **{k: f"{n}{v}" if k in ("idem", "fp") else v for k, v in one.items()})
+        for n, kind in enumerate(kinds)
+        for m, one in enumerate(own)
     ]
 
 
@@ -56,9 +76,26 @@ async def test_a_turns_posts_leave_redis_as_the_same_posts_one_by_one(redis_serv
     assert together[0] == ("created", asked[0].id)
     assert together[1] == together[3] == ("joined", asked[0].id)
     assert together[2] is KeyReused
+    assert together[-2:] == [("created", asked[-2].id), ("joined", asked[-2].id)]
     left = await everything(redis_server.url, f"{queue}-together")
     assert len(left) > 2 * len(asked)
     assert left == await everything(redis_server.url, f"{queue}-alone")
+
+
+async def test_plain_posts_leave_redis_as_admit_lua_would(
+    redis_server: EmbeddedRedis, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = plain_ones()
+    assert all(is_plain(one) for one in asked)
+    async with open_store(redis_server.url, f"{queue}-plain") as store:
+        plain = await asyncio.gather(*(outcome(store, a) for a in asked))
+    monkeypatch.setattr(_admissions, "is_plain", lambda _: False)
+    async with open_store(redis_server.url, f"{queue}-common") as store:
+        common = await asyncio.gather(*(outcome(store, a) for a in asked))
+    assert plain == common == [("created", one.id) for one in asked]
+    left = await everything(redis_server.url, f"{queue}-plain")
+    assert len(left) > 2 * len(asked)
+    assert left == await everything(redis_server.url, f"{queue}-common")
 
 
 async def test_a_turn_wakes_as_many_workers_as_it_has_jobs_to_start(redis_server: EmbeddedRedis, queue: str) -> None:

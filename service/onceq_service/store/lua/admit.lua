@@ -6,7 +6,7 @@
 -- An error (a key that holds something else) is the answer of those requests alone that met it: what they had made is
 -- undone, and the others are as if they had come without them.
 -- KEYS: root
--- ARGV: idem_ttl_s, (size, id, tenant, idem, body, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, create, fields...)...
+-- ARGV: idem_ttl_s, (size, id, tenant, idem, body, fp, fresh, deadline_ms, accept_ms, limits, batch, create, fields...)...
 -- `size` is how many values of this request follow, `body` the hash of its body, `accept_ms` how long ago the API had read
 -- it. `limits` are `<lane>=<limits>` for each of the job's models, with a space between. `create` 0: only a job that is there.
 -- Returns, for each: {disposition | 'reused' | 'max_cost' | 'absent' | 'stale' | 'unbounded' | 'over_budget' | 'error', job id,
@@ -90,7 +90,7 @@ local function mark_replayed(id, tenant, of)
   redis.call('HSET', k_job(of), 'replayed_by', id)
 end
 
-local function create(id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, first, last)
+local function create(id, tenant, idem, body_hash, fp, fresh, deadline_ms, accept_ms, limits, batch, first, last)
   local job = {tenant = tenant, seq = '1', state = 'queued'}
   for n = first, last, 2 do job[ARGV[n]] = ARGV[n + 1] end
   if over_max_cost(job) then return {'max_cost', id, {}, int(now)} end
@@ -108,7 +108,7 @@ local function create(id, tenant, idem, body_hash, fp, window_s, fresh, deadline
   job.held = delayed and '' or once('held ' .. job.lane, held_at, job.lane, now)
   redis.call('HSET', k_job(id), 'state', 'queued', 'seq', '1', 'tenant', tenant,
     'created_ms', job.created_ms, 'mark_ms', job.mark_ms, 'phases', job.phases, 'held', job.held,
-    'deadline_ms', job.deadline_ms, 'calls', '0', 'call', '0', 'tries', '0', 'fp', fp, 'window_s', window_s,
+    'deadline_ms', job.deadline_ms, 'calls', '0', 'call', '0', 'tries', '0',
     unpack(ARGV, first, last))
   local idem_px = int(tonumber(deadline_ms) + idem_ms)
   if idem ~= '' then redis.call('SET', k_idem(idem), id .. ' ' .. body_hash, 'PX', idem_px) end
@@ -219,12 +219,12 @@ local function undo(made)
 end
 
 local function admit(at, last)
-  local id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, may_create =
-    unpack(ARGV, at + 1, at + 12)
+  local id, tenant, idem, body_hash, fp, fresh, deadline_ms, accept_ms, limits, batch, may_create =
+    unpack(ARGV, at + 1, at + 11)
   return redis.call('EXISTS', k_job(id)) == 1 and answer('created', id)
     or known(id, tenant, idem, body_hash, fp, fresh, batch)
     or may_create == '0' and {'absent', id, {}, int(now)}
-    or create(id, tenant, idem, body_hash, fp, window_s, fresh, deadline_ms, accept_ms, limits, batch, at + 13, last)
+    or create(id, tenant, idem, body_hash, fp, fresh, deadline_ms, accept_ms, limits, batch, at + 12, last)
 end
 
 local out, at = {}, 2

@@ -6,22 +6,22 @@
 -- It refuses and joins nothing: what it knows an id, key or question of is left to admit.lua, and so is everything
 -- where a step fails; nothing of that is left behind.
 -- KEYS: root
--- ARGV: idem_ttl_s, tenant, lane, limits, deadline_ms, window_s, shared, (name, value)..., (size, id, idem, body, fp, accept_ms, fields...)...
+-- ARGV: idem_ttl_s, tenant, lane, limits, deadline_ms, shared, (name, value)..., (size, id, idem, body, fp, accept_ms, fields...)...
 -- `shared` is how many values follow that all jobs have in their hashes, `size` those of one request.
 -- Returns, for each, when it was created (ms); '' where it is left to admit.lua.
 
 local now = time_ms()
-local tenant, lane, limits, deadline_ms, window_s = unpack(ARGV, 2, 6)
-local first = 8 + ARGV[7]
+local tenant, lane, limits, deadline_ms = unpack(ARGV, 2, 5)
+local first = 7 + ARGV[6]
 local deadline, idem_px = int(now + deadline_ms), int(deadline_ms + ARGV[1] * 1000)
 local kind = {tenant = tenant}
-for n = 8, first - 1, 2 do kind[ARGV[n]] = ARGV[n + 1] end
+for n = 7, first - 1, 2 do kind[ARGV[n]] = ARGV[n + 1] end
 local out, ids = {}, {}
 local by_age, by_deadline = {}, {} -- score, job id, ... of those whose log has begun
 
 local function write_jobs()
   local hash = {'state', 'queued', 'seq', '1', 'tenant', tenant, 'mark_ms', int(now), 'held', held_at(lane, now),
-    'deadline_ms', deadline, 'calls', '0', 'call', '0', 'tries', '0', 'window_s', window_s, unpack(ARGV, 8, first - 1)}
+    'deadline_ms', deadline, 'calls', '0', 'call', '0', 'tries', '0', unpack(ARGV, 7, first - 1)}
   local shared, at, till = #hash, first, #ARGV
   while at < till do
     local last = at + ARGV[at]
@@ -33,9 +33,8 @@ local function write_jobs()
       if idem ~= '' then redis.call('SET', k_idem(idem), id .. ' ' .. body_hash, 'PX', idem_px) end
       if fp ~= '' then redis.call('SET', k_fp(fp), id, 'PX', idem_px) end
       hash[shared + 1], hash[shared + 2], hash[shared + 3], hash[shared + 4] = 'created_ms', created, 'phases', accept_ms
-      hash[shared + 5], hash[shared + 6] = 'fp', fp
-      for n = at + 6, last do hash[shared + n - at + 1] = ARGV[n] end
-      redis.call('HSET', k_job(id), unpack(hash, 1, shared + last - at + 1))
+      for n = at + 6, last do hash[shared + n - at - 1] = ARGV[n] end
+      redis.call('HSET', k_job(id), unpack(hash, 1, shared + last - at - 1))
       log_unheard(id, 'queued')
       local n = #by_age
       by_age[n + 1], by_age[n + 2], by_deadline[n + 1], by_deadline[n + 2] = created, id, deadline, id
