@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import Admission, KeyReused, Store, StoreError, _admissions, open_store
-from onceq_service.store._pipe import connect
-from onceq_service.store.admission import is_plain
+from onceq_service.store import Admission, KeyReused, Store, StoreError, _admissions, open_store, scripts
+from onceq_service.store._pipe import Pipe, connect
+from onceq_service.store.admission import is_plain, plain
 from tests.service.store.driver import admission
 
 LIMITS = "100,0,0,0"
@@ -82,6 +82,10 @@ async def test_a_turns_posts_leave_redis_as_the_same_posts_one_by_one(redis_serv
     assert left == await everything(redis_server.url, f"{queue}-alone")
 
 
+def never(_: Admission) -> bool:
+    return False
+
+
 async def test_plain_posts_leave_redis_as_admit_lua_would(
     redis_server: EmbeddedRedis, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +93,7 @@ async def test_plain_posts_leave_redis_as_admit_lua_would(
     assert all(is_plain(one) for one in asked)
     async with open_store(redis_server.url, f"{queue}-plain") as store:
         plain = await asyncio.gather(*(outcome(store, a) for a in asked))
-    monkeypatch.setattr(_admissions, "is_plain", lambda _: False)
+    monkeypatch.setattr(_admissions, "is_plain", never)
     async with open_store(redis_server.url, f"{queue}-common") as store:
         common = await asyncio.gather(*(outcome(store, a) for a in asked))
     assert plain == common == [("created", one.id) for one in asked]
@@ -104,7 +108,7 @@ async def test_a_turn_wakes_as_many_workers_as_it_has_jobs_to_start(redis_server
     assert (await everything(redis_server.url, queue))["wake"] == [b"1"] * 5
 
 
-async def everything(url: str, queue: str) -> Mapping[str, object]:
+async def everything(url: str, queue: str) -> dict[str, object]:
     """All keys of a queue with what they hold, without what tells the time."""
     redis = cast("Any", connect(url, connections=1))  # untyped arguments
     root = f"onceq:{{{queue}}}:"
@@ -193,6 +197,22 @@ async def test_where_all_posts_of_a_turn_meet_an_error_they_can_be_sent_again_wh
         assert [await outcome(store, a) for a in asked] == words
         claims, _ = await store.engine.claim("w", 5, ["openai"])
         assert {c.id for c in claims} == {asked[0].id, asked[1].id}
+
+
+@pytest.mark.parametrize("key", ["lane:openai/m", "events", "wait:standard:openai/m:t", "totals"])
+async def test_a_run_of_plain_posts_that_fails_leaves_them_all_to_the_common_script(
+    redis_server: EmbeddedRedis, queue: str, key: str
+) -> None:
+    asked = [plain(admission(word, idem=f"i{word}", fp=f"f{word}"), 0, 60) for word in "ab"]
+    spoilt = f"events:{asked[1].own[0]}" if key == "events" else key
+    pipe, root = Pipe(connect(redis_server.url, connections=1)), f"onceq:{{{queue}}}:"
+    await spoil(redis_server.url, root + spoilt)
+    argv = [60, *asked[0].kind, *(part for one in asked for part in (len(one.own), *one.own))]
+    assert await pipe.script(scripts.ADMIT_PLAIN, root, argv) == [b"", b""]
+    await pipe.close()
+    left = await everything(redis_server.url, queue)
+    assert left.pop(spoilt) == [b"x"]
+    assert not [name for name in left if not re.match(r"(lane|rolls?|counters|wake)(:|$)", name)]
 
 
 async def test_a_fresh_post_that_fails_leaves_the_question_with_the_job_that_had_it(
