@@ -25,7 +25,7 @@ Outcome = asyncio.Future[Admitted]
 
 
 class _Asked:
-    """A request that has no outcome yet."""
+    """A request that has no outcome yet, and how the script that it goes to takes it."""
 
     __slots__ = ("accept_ms", "argv", "asked", "outcome")
 
@@ -55,12 +55,14 @@ class Admissions:
             kind, own = plain(a, accept_ms, self._retention.result_s)
             self._kinds[kind].append(_Asked(a, accept_ms, own, outcome))
         else:
-            self._others.append(self._of_any_kind(a, accept_ms, outcome))
+            self._leave(_Asked(a, accept_ms, (), outcome))
         self._soon(loop)
         return outcome
 
-    def _of_any_kind(self, a: Admission, accept_ms: int, outcome: Outcome) -> _Asked:
-        return _Asked(a, accept_ms, any_kind(a, accept_ms, self._retention.result_s), outcome)
+    def _leave(self, one: _Asked) -> None:
+        """To admit.lua."""
+        one.argv = any_kind(one.asked, one.accept_ms, self._retention.result_s)
+        self._others.append(one)
 
     def _soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._due:
@@ -90,8 +92,8 @@ class Admissions:
         """What admit_plain.lua leaves, since something of it is known or has failed, is for admit.lua to answer."""
         if created_ms:
             return Admitted(one.asked.id, "created", int(cast("bytes", created_ms)), {})
-        self._others.append(self._of_any_kind(one.asked, one.accept_ms, one.outcome))
-        self._soon(asyncio.get_running_loop())
+        self._leave(one)
+        self._soon(one.outcome.get_loop())
         return None
 
 

@@ -1,8 +1,8 @@
 #!lua
 -- Admits new jobs of one kind, that ask for no budget, no other model, no batch, no time of their own: most posts.
--- Why beside admit.lua: Redis builds each function of a script anew at each run, and a post that comes alone took twice
--- as long with that script's hundred, one of a batch half as long again (benchmarks/README.md). What it makes is what
--- admit.lua makes; the tests hold the two to each other.
+-- Why beside admit.lua: Redis builds each function of a script anew at each run, and with that script's hundred a post
+-- takes half as long again, alone or in a batch (benchmarks/README.md). What it makes is what admit.lua makes; the tests
+-- hold the two to each other.
 -- It refuses and joins nothing: what it knows an id, key or question of is left to admit.lua, and so is everything
 -- where a step fails; nothing of that is left behind.
 -- KEYS: root
