@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from onceq_service.heap import YOUNG
+
 PROCESS = """
 import gc, sys
 from onceq_service import heap
@@ -23,3 +25,23 @@ print(len(passes) // 2, len(gc.get_objects()) < 20_000 + len(left))
 def test_a_moments_objects_are_not_looked_at_nor_what_was_there_before(left: int, passes: int) -> None:
     done = subprocess.run([sys.executable, "-c", PROCESS, str(left)], check=True, capture_output=True, text=True)
     assert done.stdout.split() == [str(passes), "True"]
+
+
+API = """
+import asyncio, gc
+from onceq_service.api.service import Service
+from onceq_service.settings import Settings
+
+async def begin():
+    service = Service(Settings(redis_url="redis://127.0.0.1:1/0"))
+    async with service.running():
+        await service.prices()
+        print(gc.get_freeze_count() > 20_000, gc.get_threshold()[0])
+
+asyncio.run(begin())
+"""
+
+
+def test_an_api_process_sets_its_price_tables_aside() -> None:
+    done = subprocess.run([sys.executable, "-c", API], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", str(YOUNG)]

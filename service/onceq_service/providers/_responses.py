@@ -27,6 +27,8 @@ from onceq_service.providers.base import CallSpec, CallStream, Delta, ProviderEr
 POLL_S: Final = 1.0
 ABANDON_S: Final = 5.0
 """How long a job that is being cancelled waits for the host to hear of it."""
+ABANDON_AGAIN: Final = 4
+"""How often it is told once more within that time: a response that goes on unheard of costs until its end."""
 FLAVOR: Final = "responses"
 _GOING_ON: Final = frozenset({"queued", "in_progress"})
 
@@ -44,8 +46,13 @@ class BackgroundResponses:
         return self._stream(spec, lambda: self._create(spec))
 
     async def abandon(self, response: str) -> None:
-        """Stops generating; a response that has ended stays as it is. Raises openai.APIError."""
-        await self._client.responses.cancel(response, timeout=ABANDON_S)
+        """Stops generating; a response that has ended stays as it is. Raises openai.APIError and TimeoutError.
+
+        The SDK's own retries, which no call may have (G3): a cancel is never billed.
+        """
+        client = self._client.with_options(max_retries=ABANDON_AGAIN)
+        async with asyncio.timeout(ABANDON_S):
+            await client.responses.cancel(response)
 
     def _stream(self, spec: CallSpec, opening: OpenCall) -> AbstractAsyncContextManager[AnswerStream]:
         decoder = SseDecoder(ResponsesDecoder(spec, self._provider))

@@ -58,7 +58,7 @@ class OpenAIProvider:
         """See base.Provider."""
         try:
             await self._background.abandon(response)
-        except openai.APIError as exc:
+        except (openai.APIError, TimeoutError) as exc:
             log.warning("%s could not be told to stop response %s: %s", self.name, response, type(exc).__name__)
 
     def _create(self, spec: CallSpec) -> Awaitable[httpx2.Response]:

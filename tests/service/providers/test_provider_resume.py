@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from onceq.wire import Output
-from onceq_service.providers import CallSpec, Provider, open_providers
+from onceq_service.providers import CallSpec, Provider, _responses, open_providers
 from onceq_service.providers.base import Delta, Resume
 from onceq_service.settings import DEFAULT_PROVIDERS, on_simulator
 from onceq_service.simulator import SimulatorServer
@@ -131,6 +132,34 @@ async def test_leaving_a_background_response_does_not_stop_it_but_abandoning_doe
 
 async def test_abandoning_what_is_gone_is_no_error(openai: Provider) -> None:
     await openai.abandon("resp_unknown")
+
+
+async def test_a_host_that_is_away_for_a_moment_is_told_again_to_stop() -> None:
+    away = [
+        answer(b"{}", status=503, headers=JSON),
+        b"",
+        answer(b"{}", status=429, headers=JSON + "retry-after: 0\r\n"),
+    ]
+    stopped = answer(msgspec.json.encode({"id": "resp_1", "status": "cancelled", "output": []}), headers=JSON)
+    told: list[bytes] = []
+
+    def host(head: bytes) -> bytes:
+        told.append(head.split(b"\r\n")[0])
+        return away.pop(0) if away else stopped
+
+    async with raw_provider("openai", host) as provider:
+        await provider.abandon("resp_1")
+    assert (len(told), set(told)) == (4, {b"POST /responses/resp_1/cancel HTTP/1.1"})
+
+
+async def test_a_host_that_stays_away_does_not_hold_the_job_up_for_ever(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_responses, "ABANDON_S", 0.3)
+    gone = answer(b"{}", status=503, headers=JSON + "retry-after: 30\r\n")
+    async with raw_provider("openai", lambda _: gone) as provider, asyncio.timeout(20):
+        await provider.abandon("resp_1")
+    assert "could not be told to stop response resp_1: TimeoutError" in caplog.text
 
 
 @pytest.mark.parametrize("status", ["brand_new", None])
