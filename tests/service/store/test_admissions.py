@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import Admission, KeyReused, Store, StoreError, _admissions, open_store, scripts
-from onceq_service.store._pipe import Pipe, connect
+from onceq_service.store._lua import Script
+from onceq_service.store._pipe import Arg, Pipe, connect
 from onceq_service.store.admission import is_plain, plain
 from tests.service.store.driver import admission
 
@@ -100,6 +101,24 @@ async def test_plain_posts_leave_redis_as_admit_lua_would(
     left = await everything(redis_server.url, f"{queue}-plain")
     assert len(left) > 2 * len(asked)
     assert left == await everything(redis_server.url, f"{queue}-common")
+
+
+async def test_plain_posts_of_one_kind_go_to_redis_as_one_run(
+    redis_server: EmbeddedRedis, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[str] = []
+    send = Pipe.script
+
+    def noted(pipe: Pipe, script: Script, root: str, args: Sequence[Arg]) -> Awaitable[Any]:
+        runs.append(script.name)
+        return send(pipe, script, root, args)
+
+    monkeypatch.setattr(Pipe, "script", noted)
+    asked = [admission(str(n), tenant=tenant, user=str(n), idem=f"{n}{tenant}") for n in range(8) for tenant in "tu"]
+    async with open_store(redis_server.url, queue) as store:
+        made = await asyncio.gather(*(outcome(store, a) for a in asked))
+    assert made == [("created", a.id) for a in asked]
+    assert runs == ["admit_plain", "admit_plain"]
 
 
 async def test_a_turn_wakes_as_many_workers_as_it_has_jobs_to_start(redis_server: EmbeddedRedis, queue: str) -> None:
