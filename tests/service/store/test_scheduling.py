@@ -178,6 +178,22 @@ async def test_an_id_without_a_job_hides_no_other_one_that_is_to_be_stopped(stor
     assert await pipe.command("EXISTS", store.names("stops")) == 0
 
 
+async def test_what_nobody_here_can_stop_hides_nothing_that_can_be_stopped(store: Store) -> None:
+    """A worker that served one provider is gone, and more of its calls go on than one claim looks at."""
+    for n in range(64):
+        await admit(store, prompt=f"{n}", provider="gone", lane="gone/m", model="gone/m", on_crash="resume")
+    here = await admit(store, prompt="here", on_crash="resume")
+    going_on, _ = await store.engine.claim("w0", 65, ["gone", "openai"])
+    assert len(going_on) == 65
+    for claim in going_on:
+        await dispatch(store, claim)
+        await store.engine.attach(claim, "resp_1")
+        assert await store.engine.hand_over(claim, delay_s=0, reason="worker_lost")
+        assert await store.jobs.cancel(claim.id, "t") == "requested"
+    assert [claim.id for _ in range(2) for claim in await claims(store)] == [here]
+    assert len((await store.engine.claim("w0", 65, ["gone"]))[0]) == 64, "all others are still there to be stopped"
+
+
 LANES_OF_SUSPECTS = (("other/x", "batch"), ("openai/p", "batch"), ("openai/q", "interactive"), ("openai/m", "batch"))
 
 

@@ -135,15 +135,18 @@ local function order(turn)
   return {'interactive', 'standard', 'batch'}
 end
 
--- Cancelled jobs whose calls go on at providers of this worker, the oldest first. Neither limits nor pauses hold them up;
--- a provider that is down would not hear of them, and they wait with the others until it is tried again.
+-- Cancelled jobs whose calls go on at providers of this worker. Neither limits nor pauses hold them up; a provider that is
+-- down would not hear of them, and they wait until it is tried again. Those that can't be stopped here now go behind the
+-- others where more wait than one claim looks at, so that they hide none.
 local function to_stop()
-  local ids = {}
-  for _, id in ipairs(redis.call('ZRANGE', k_stops(), 0, SCAN - 1)) do
+  local ids, behind, looked = {}, {}, redis.call('ZRANGE', k_stops(), 0, SCAN - 1)
+  for _, id in ipairs(looked) do
     local job = read(k_job(id), {'state', 'provider', 'lane'})
     if job.state ~= 'queued' then redis.call('ZREM', k_stops(), id)
-    elseif #ids < want and serves[job.provider] and not is_down(job.lane, now) then ids[#ids + 1] = id end
+    elseif not serves[job.provider] or is_down(job.lane, now) then behind[#behind + 1], behind[#behind + 2] = int(now), id
+    elseif #ids < want then ids[#ids + 1] = id end
   end
+  if #looked == SCAN and behind[1] then redis.call('ZADD', k_stops(), unpack(behind)) end
   return ids
 end
 
