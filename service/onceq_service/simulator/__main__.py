@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import re
 import signal
@@ -55,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def knob_meanings() -> dict[str, str]:
     """Each knob that can be a flag, with its line of the docstring."""
-    lines = re.findall(r"^ {4}(\w+) {2,}(.+)$", Knobs.__doc__ or "", re.MULTILINE)
+    lines = re.findall(r"^(\w+) {2,}(.+)$", inspect.getdoc(Knobs) or "", re.MULTILINE)
     return {name: meaning for name, meaning in lines if name not in NOT_FLAGS}
 
 

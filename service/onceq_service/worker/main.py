@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import multiprocessing
 import os
 import sys
 
@@ -35,6 +36,9 @@ def worker_args(settings: Settings) -> WorkerArgs:
 
 def run(settings: Settings) -> None:
     """Runs the workers until SIGINT or SIGTERM; then they drain. Returns when the last one has ended."""
+    if sys.platform == "linux":
+        # Since Python 3.14 another way is the default, in which children have nothing of what is done here.
+        multiprocessing.set_start_method("fork")
     os.environ.update(_environment(settings))
     _import_once(settings)
     logging.getLogger("onceq").setLevel(settings.log_level.upper())

@@ -53,9 +53,11 @@ async def raw_provider(
     """
     counts: list[int] = [] if connections is None else connections
     closing = asyncio.Event()
+    writers: set[asyncio.StreamWriter] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         mine = len(counts)
+        writers.add(writer)
         counts.append(0)
         try:
             while head := await _take_request(reader):
@@ -67,6 +69,7 @@ async def raw_provider(
                 if after != "keep":
                     break
         finally:
+            writers.discard(writer)
             writer.transport.abort() if after == "cut" else writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
@@ -78,6 +81,8 @@ async def raw_provider(
         closing.set()
         await provider.close()
         server.close()
+        for writer in writers:  # boto3's idle connections end when the garbage collector comes by
+            writer.transport.abort()
         await server.wait_closed()
 
 

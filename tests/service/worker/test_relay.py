@@ -285,9 +285,11 @@ async def forget_last(store: Store, job_id: str, n: int) -> None:
     """Takes the last events from a log, as a Redis that was rolled back would have it."""
     last, _ = await store.events.last(job_id)
     pipe = store._pipe  # pyright: ignore[reportPrivateUsage] - no part of the product may do this
-    for seq in range(last - n + 1, last + 1):
-        await pipe.command("XDEL", store.names("events", job_id), f"{seq}-0")
-    await pipe.command("XSETID", store.names("events", job_id), f"{last - n}-0")
+    log = store.names("events", job_id)
+    kept = await pipe.command("XRANGE", log, "-", f"{last - n}-0")
+    await pipe.command("DEL", log)  # Redis 8 does not let a log forget that it had the later ones
+    for at, fields in kept:
+        await pipe.command("XADD", log, at, *fields)
     await pipe.command("HSET", store.names("job", job_id), "seq", last - n)
 
 
