@@ -1,5 +1,5 @@
 # One image for the API, the workers and the dashboard: `docker run onceq api|worker|dashboard`.
-FROM python:3.11-slim AS build
+FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python -m venv /venv
 # What rarely changes first: the pinned dependencies, each checked by its hash.
@@ -11,7 +11,7 @@ COPY service service
 COPY dashboard dashboard
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation .
 
-FROM python:3.11-slim
+FROM python:3.13-slim
 COPY --from=build /venv /venv
 RUN useradd --create-home --uid 10001 onceq && mkdir /data && chown onceq /data
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
