@@ -14,6 +14,8 @@ import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 from schemathesis import checks as basic_checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
@@ -38,6 +40,14 @@ schema: Any = schemathesis.openapi.from_dict(document)
 
 SEEN: dict[str, Counter[int]] = {}
 """What each route has answered, so that a run that asked nothing does not pass."""
+
+
+@pytest.fixture(autouse=True)
+def same_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hypothesis draws from the constants of all modules of ours that happen to be imported, so the file asked other
+    things alone than with its neighbours, among them some that Schemathesis fails to make ("no values").
+    """
+    monkeypatch.setattr(providers, "_get_local_constants", Constants)
 
 
 @pytest.fixture(scope="module")
