@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from typing import Final, cast
 from urllib.request import getproxies
 
 import httpx2
 
 from onceq_service.providers import _errors as errors
+from onceq_service.providers._calls import note_made
 from onceq_service.providers._sent import trace_sent
 from onceq_service.providers._stream import AnswerStream, CutError, Decoder, Look
-from onceq_service.providers._transport import StreamTransport, answer_of
+from onceq_service.providers._transport import CONNECT_S, StreamTransport, answer_of
 from onceq_service.providers.base import CallSpec, ProviderError
 
-CONNECT_S: Final = 10.0
-"""Seconds for a TCP and TLS handshake; nothing has been sent until then, so running out of it is free."""
 KEEP_ALIVE_S: Final = 4.0
 """How long an idle connection is kept. Shorter than uvicorn's 5 s (vLLM): a request on a connection that the server is
 just closing breaks in a way that can't be told from a call that was cut, and that may be billed."""
@@ -41,23 +40,22 @@ Translate = Callable[[CallSpec, Exception], ProviderError]
 """An exception of the SDK while it opens the request, in onceq's words."""
 
 
-def new_http_client(*, trust_env: bool) -> httpx2.AsyncClient:
-    """For an SDK: our own transport (_transport.py), or httpx2's where the system has a proxy for us.
+def new_http_client(*, trust_env: bool) -> tuple[httpx2.AsyncClient, StreamTransport | None]:
+    """For an SDK, and its transport: ours (_transport.py), or None for httpx2's where the system has a proxy for us.
 
     No read timeout: AnswerStream's clocks measure what the SDK can't, the first byte and the pause between two.
     """
     timeout = httpx2.Timeout(None, connect=CONNECT_S)
     if trust_env and getproxies():
-        return httpx2.AsyncClient(
-            limits=httpx2.Limits(
-                max_connections=None, max_keepalive_connections=KEPT_IDLE, keepalive_expiry=KEEP_ALIVE_S
-            ),
-            timeout=timeout,
-            follow_redirects=True,
-            event_hooks={"request": [trace_sent]},
-        )
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=KEPT_IDLE, keepalive_expiry=KEEP_ALIVE_S)
+        hooks = {"request": [trace_sent]}
+        return httpx2.AsyncClient(limits=limits, timeout=timeout, follow_redirects=True, event_hooks=hooks), None
     transport = StreamTransport(keep_s=KEEP_ALIVE_S, trust_env=trust_env)
-    return httpx2.AsyncClient(transport=transport, timeout=timeout, follow_redirects=True, trust_env=trust_env)
+    client = httpx2.AsyncClient(
+        transport=transport, timeout=timeout, follow_redirects=True, trust_env=trust_env,
+        event_hooks={"request": [note_made]},
+    )  # fmt: skip
+    return client, transport
 
 
 @asynccontextmanager
@@ -137,20 +135,19 @@ class _HttpSource:
                 pass
 
 
-def unread(post: Any, path: str, body: Mapping[str, Any], spec: CallSpec) -> Awaitable[httpx2.Response]:
-    """An SDK's `post`, with the body as it is and the answer not read.
-
-    Its `create` methods would walk through a body that is JSON already: 0.7 ms of CPU a call, this is half of it.
-    """
-    named = {"X-Client-Request-Id": spec.client_request_id}
-    return post(path, body=body, cast_to=httpx2.Response, stream=True, options={"headers": named})
-
-
-def unanswered(exc: BaseException | None) -> errors.Meaning | None:
-    """What an httpx2 exception before the answer means; None when it is not one.
+def no_answer(spec: CallSpec, provider: str, exc: Exception) -> ProviderError:
+    """What httpx2 raised before the answer, or an SDK, which wraps that. Anything else is the request's own fault.
 
     Before the connection stood nothing was sent. After that it may have been worked on, and so may be billed.
     """
-    if isinstance(exc, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)):
-        return errors.UNREACHABLE
-    return errors.CUT if isinstance(exc, (httpx2.HTTPError, httpx2.StreamError)) else None
+    why = exc if isinstance(exc, _OF_HTTP) else exc.__cause__ or exc
+    if isinstance(why, _UNREACHED):
+        meaning = errors.UNREACHABLE
+    else:
+        written = isinstance(why, _OF_HTTP) and not isinstance(why, httpx2.LocalProtocolError)
+        meaning = errors.CUT if written else errors.BAD_REQUEST
+    return errors.error(spec, provider, meaning, hint=type(why).__name__)
+
+
+_OF_HTTP: Final = (httpx2.HTTPError, httpx2.StreamError)
+_UNREACHED: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)

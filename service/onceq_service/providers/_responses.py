@@ -17,11 +17,13 @@ import openai
 
 from onceq.wire import FinishReason
 from onceq_service.providers import _errors as errors
-from onceq_service.providers._http import OpenCall, Translate, open_stream, unread
+from onceq_service.providers._calls import Calls
+from onceq_service.providers._http import OpenCall, Translate, open_stream
 from onceq_service.providers._responses_request import to_body
 from onceq_service.providers._responses_wire import Response, ResponsesDecoder, tail
 from onceq_service.providers._sse import SseDecoder
 from onceq_service.providers._stream import AnswerStream
+from onceq_service.providers._transport import StreamTransport
 from onceq_service.providers.base import CallSpec, CallStream, Delta, ProviderError, RateLimits, Resume, Take
 
 POLL_S: Final = 1.0
@@ -36,8 +38,11 @@ _GOING_ON: Final = frozenset({"queued", "in_progress"})
 class BackgroundResponses:
     """The Responses API of one host. `provider` is what errors call it."""
 
-    def __init__(self, client: openai.AsyncOpenAI, provider: str, translate: Translate) -> None:
+    def __init__(
+        self, client: openai.AsyncOpenAI, transport: StreamTransport | None, provider: str, translate: Translate
+    ) -> None:
         self._client, self._provider, self._translate = client, provider, translate
+        self._responses = Calls(client.post, "/responses", transport)
 
     def call(self, spec: CallSpec) -> AbstractAsyncContextManager[CallStream]:
         """Begins a response, or goes on with the one that `spec.resume` names."""
@@ -59,7 +64,7 @@ class BackgroundResponses:
         return open_stream(spec, self._provider, opening, decoder, self._translate, FLAVOR)
 
     def _create(self, spec: CallSpec) -> Awaitable[httpx2.Response]:
-        return unread(self._client.post, "/responses", to_body(spec), spec)
+        return self._responses.open(to_body(spec), spec)
 
     def _retrieve(self, resume: Resume) -> Awaitable[httpx2.Response]:
         after = {"starting_after": resume.at} if resume.at >= 0 else {}

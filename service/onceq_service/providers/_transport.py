@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Container
+from contextvars import ContextVar
 from typing import Final
 
 import aiohappyeyeballs
@@ -20,6 +22,10 @@ from onceq_service.providers._sent import ON_SENT
 
 ANSWER: Final = "onceq_answer"
 """The extension of a response under which its _connection.Answer is found."""
+ANSWERED: Final[ContextVar[httpx2.Response | None]] = ContextVar("onceq_answered", default=None)
+"""The answer that the next request of this task gets instead of being sent: its like has been sent (_calls.py)."""
+CONNECT_S: Final = 10.0
+"""Seconds for a TCP and TLS handshake; nothing has been sent until then, so running out of it is free."""
 NEXT_ADDRESS_S: Final = 0.25
 """After that a host's next address is tried beside the first (RFC 8305)."""
 _PORTS: Final = {"http": 80, "https": 443}
@@ -37,10 +43,16 @@ class StreamTransport(httpx2.AsyncBaseTransport):
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Sends it and waits for the answer's head; raises httpx2.TransportError."""
-        message = _head(request) + await request.aread()
-        origin = _origin(request.url)
-        connection = self._take(origin) or await self._connect(origin, request)
+        if (answered := ANSWERED.get()) is not None:
+            ANSWERED.set(None)
+            return answered
+        return await self.send(origin_of(request.url), head_of(request) + b"\r\n" + await request.aread())
+
+    async def send(self, origin: Origin, message: bytes) -> httpx2.Response:
+        """The same with a request as it is written."""
+        connection = self._take(origin) or await self._connect(origin)
         answer = connection.send(message, ON_SENT.get())
+        del message  # it has the prompt in it, and what is not yet written is the connection's
         try:
             await answer.begun()
         except BaseException:
@@ -79,10 +91,10 @@ class StreamTransport(httpx2.AsyncBaseTransport):
             expiry.cancel()
             self._idle[origin].remove(connection)
 
-    async def _connect(self, origin: Origin, request: httpx2.Request) -> Connection:
+    async def _connect(self, origin: Origin) -> Connection:
         scheme, host, port = origin
         try:
-            async with asyncio.timeout(request.extensions["timeout"]["connect"]):
+            async with asyncio.timeout(CONNECT_S):
                 stream = await _open_socket(host, port)
                 _, connection = await asyncio.get_running_loop().create_connection(
                     lambda: Connection(self, origin),
@@ -91,9 +103,9 @@ class StreamTransport(httpx2.AsyncBaseTransport):
                     server_hostname=host if scheme == "https" else None,
                 )
         except TimeoutError as exc:
-            raise httpx2.ConnectTimeout(f"no connection to {host} in time", request=request) from exc
+            raise httpx2.ConnectTimeout(f"no connection to {host} in time") from exc
         except OSError as exc:
-            raise httpx2.ConnectError(f"no connection to {host}: {exc}", request=request) from exc
+            raise httpx2.ConnectError(f"no connection to {host}: {exc}") from exc
         return connection
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -118,17 +130,21 @@ async def _open_socket(host: str, port: int) -> socket.socket:
     return found
 
 
-def _origin(url: httpx2.URL) -> Origin:
+def origin_of(url: httpx2.URL) -> Origin:
+    """Whom to connect to; raises httpx2.UnsupportedProtocol."""
     if url.scheme not in _PORTS:
         raise httpx2.UnsupportedProtocol(f"{url.scheme!r} is not http or https")
     return url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme]
 
 
-def _head(request: httpx2.Request) -> bytes:
-    """A request's first lines; its body has a length, since it is JSON in memory. Raises httpx2.LocalProtocolError."""
+def head_of(request: httpx2.Request, without: Container[str] = ()) -> bytes:
+    """A request's first lines but for the headers that are named (in small letters), each with its end.
+
+    Its body has a length, since it is JSON in memory. Raises httpx2.LocalProtocolError.
+    """
     lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
-    lines += [b"%b: %b" % pair for pair in request.headers.raw]
-    head = b"\r\n".join([*lines, b"", b""])
-    if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
+    lines += [b"%b: %b" % pair for pair in request.headers.raw if pair[0].decode("ascii").lower() not in without]
+    head = b"\r\n".join([*lines, b""])
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
         raise httpx2.LocalProtocolError("a header has a line break in it; look at the provider's key", request=request)
     return head

@@ -11,7 +11,8 @@ import httpx2
 from onceq_service.providers import _errors as errors
 from onceq_service.providers._anthropic_request import answers_by_tool, to_body
 from onceq_service.providers._anthropic_wire import AnthropicDecoder
-from onceq_service.providers._http import new_http_client, open_stream, unanswered, unread
+from onceq_service.providers._calls import Calls
+from onceq_service.providers._http import new_http_client, no_answer, open_stream
 from onceq_service.providers._sse import SseDecoder
 from onceq_service.providers._stream import AnswerStream
 from onceq_service.providers.base import CallSpec, ProviderError
@@ -32,13 +33,11 @@ class AnthropicProvider:
     def __init__(self, name: str, *, api_key: str, base_url: str = BASE_URL, trust_env: bool = True) -> None:
         self.name = name
         self.price_url: str | None = base_url
+        http, transport = new_http_client(trust_env=trust_env)
         self._client = anthropic.AsyncAnthropic(
-            api_key=api_key,
-            base_url=base_url,
-            max_retries=0,
-            timeout=None,
-            http_client=new_http_client(trust_env=trust_env),
+            api_key=api_key, base_url=base_url, max_retries=0, timeout=None, http_client=http
         )
+        self._messages = Calls(self._client.post, "/v1/messages", transport)
 
     def call(self, spec: CallSpec) -> AbstractAsyncContextManager[AnswerStream]:
         """See base.Provider."""
@@ -46,7 +45,7 @@ class AnthropicProvider:
         return open_stream(spec, self.name, lambda: self._create(spec), decoder, self._translate)
 
     def _create(self, spec: CallSpec) -> Awaitable[httpx2.Response]:
-        return unread(self._client.post, "/v1/messages", to_body(spec), spec)
+        return self._messages.open(to_body(spec), spec)
 
     def _translate(self, spec: CallSpec, exc: Exception) -> ProviderError:
         if isinstance(exc, ProviderError):
@@ -55,8 +54,7 @@ class AnthropicProvider:
             headers = {k.lower(): v for k, v in exc.response.headers.items()}
             names = [str(name) for name in (exc.error_code, exc.type) if name]
             return errors.from_status(spec, self.name, exc.status_code, names, said(exc.body), headers)
-        meaning = unanswered(exc) or unanswered(exc.__cause__) or errors.BAD_REQUEST
-        return errors.error(spec, self.name, meaning, hint=type(exc).__name__)
+        return no_answer(spec, self.name, exc)
 
     async def abandon(self, response: str) -> None:
         """See base.Provider: it has no background responses."""

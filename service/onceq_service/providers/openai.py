@@ -11,7 +11,8 @@ import httpx2
 import openai
 
 from onceq_service.providers import _errors as errors
-from onceq_service.providers._http import new_http_client, open_stream, unanswered, unread
+from onceq_service.providers._calls import Calls
+from onceq_service.providers._http import new_http_client, no_answer, open_stream
 from onceq_service.providers._openai_request import to_body
 from onceq_service.providers._openai_wire import OpenAIDecoder
 from onceq_service.providers._responses import BackgroundResponses
@@ -37,15 +38,13 @@ class OpenAIProvider:
         self.name = name
         self.base_url = base_url
         self.price_url: str | None = base_url
+        http, transport = new_http_client(trust_env=trust_env)
         self._client = openai.AsyncOpenAI(
-            api_key=api_key,
-            base_url=base_url,
-            max_retries=0,
-            timeout=None,
-            http_client=new_http_client(trust_env=trust_env),
+            api_key=api_key, base_url=base_url, max_retries=0, timeout=None, http_client=http
         )
+        self._chat = Calls(self._client.post, "/chat/completions", transport)
         self.can_resume = can_resume
-        self._background = BackgroundResponses(self._client, name, self._translate)
+        self._background = BackgroundResponses(self._client, transport, name, self._translate)
 
     def call(self, spec: CallSpec) -> AbstractAsyncContextManager[CallStream]:
         """See base.Provider; a background call goes through the Responses API, any other through chat completions."""
@@ -62,7 +61,7 @@ class OpenAIProvider:
             log.warning("%s could not be told to stop response %s: %s", self.name, response, type(exc).__name__)
 
     def _create(self, spec: CallSpec) -> Awaitable[httpx2.Response]:
-        return unread(self._client.post, "/chat/completions", to_body(spec, self.base_url), spec)
+        return self._chat.open(to_body(spec, self.base_url), spec)
 
     def _translate(self, spec: CallSpec, exc: Exception) -> ProviderError:
         if isinstance(exc, ProviderError):
@@ -71,8 +70,7 @@ class OpenAIProvider:
             headers = {k.lower(): v for k, v in exc.response.headers.items()}
             names = [str(name) for name in (exc.code, exc.type) if name]
             return errors.from_status(spec, self.name, exc.status_code, names, said(exc.body), headers)
-        meaning = unanswered(exc) or unanswered(exc.__cause__) or errors.BAD_REQUEST
-        return errors.error(spec, self.name, meaning, hint=type(exc).__name__)
+        return no_answer(spec, self.name, exc)
 
     async def close(self) -> None:
         """Closes all connections."""

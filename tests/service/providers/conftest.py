@@ -9,7 +9,7 @@ import pytest
 from onceq_service.providers import Provider, open_providers
 from onceq_service.settings import DEFAULT_PROVIDERS, ProviderKind, on_simulator
 from onceq_service.simulator import Knobs, SimulatorServer
-from tests.service.providers.kit import KINDS, Meter
+from tests.service.providers.kit import KINDS, LEARNT, Meter, hear, sim, spec_for
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +31,13 @@ def kind(request: pytest.FixtureRequest) -> ProviderKind:
 
 @pytest.fixture
 async def provider(simulator: SimulatorServer, kind: ProviderKind) -> AsyncGenerator[Provider]:
-    """One provider, each in its turn."""
+    """One provider, each in its turn, as after a minute's work: its SDK's requests are repeated (_calls.py).
+
+    Those that the SDK makes itself are tested in test_calls.py, and by every provider at a server of raw bytes.
+    """
     config = on_simulator(DEFAULT_PROVIDERS[kind], simulator.url)
     opened = open_providers({kind: config}, {})[kind]
+    for _ in range(LEARNT):
+        await hear(opened, spec_for(kind, sim(tokens=1)))
     yield opened
     await opened.close()

@@ -20,6 +20,8 @@ MODELS: Final[Mapping[ProviderKind, str]] = {
     "anthropic": "claude-haiku-4-5",
     "bedrock": "amazon.nova-lite-v1:0",
 }
+LEARNT: Final = 2
+"""Calls of a path after which the SDK's requests are repeated."""
 PATIENT: Final = Clocks(first_byte_s=10, between_bytes_s=10)
 
 Row = dict[str, Any]

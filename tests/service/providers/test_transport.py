@@ -77,6 +77,7 @@ async def test_a_key_with_a_line_break_is_never_sent() -> None:
     async with host(heads=heads) as address, provider_at(f"http://{address}/v1", "sk-x\r\nx: y") as provider:
         error = await refusal(provider, spec_for("openai"))
     assert heads == []
+    assert (error.cause, error.may_be_billed) == ("rejected", False)
     assert "sk-x" not in error.message
 
 
