@@ -2,7 +2,7 @@
 
 The SDKs build an object per token, which costs most of the CPU of a worker (8,000 tokens/s against more than 40,000),
 never notice a stream that ends early but cleanly, and let errors of three libraries through. So they are kept for
-authentication, requests, errors and headers, and their stream is read here.
+authentication, requests (_calls.py), errors and headers, and their stream is read here.
 """
 
 from __future__ import annotations
