@@ -18,6 +18,7 @@ TO_STOP = f"{SCHEDULING}::test_a_cancelled_call_that_goes_on_is_given_at_once"
 CRASH = "tests/faults/test_crash.py"
 ROWS = "tests/faults/test_providers.py::test_every_fault_of_every_sdk_ends_as_the_table_says"
 JOINED = "tests/service/store/test_transitions.py::test_equal_requests_join_and_later_replay_within_the_window"
+CALLS = "tests/service/providers/test_calls.py"
 BUDGETS = "tests/service/store/test_budgets.py"
 RETRY = "tests/service/worker/test_retry.py"
 RELAY = "tests/service/worker/test_relay.py"
@@ -176,6 +177,18 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "G3 provider SDKs never retry on their own", f"{PROVIDERS}/openai.py",
         "max_retries=0", "max_retries=2", ("tests/service/providers/test_provider_llmock.py",),
+    ),
+    Mutant(
+        "G3 an error that is handed to a provider's SDK is not asked for once more", f"{PROVIDERS}/_calls.py",
+        "await self._by_sdk(body, spec, answer)", "await self._by_sdk(body, spec)", (CALLS,),
+    ),
+    Mutant(
+        "a head that changes from call to call is never repeated", f"{PROVIDERS}/_calls.py",
+        "RENEW_S if before == self._made else 0.0", "RENEW_S", (CALLS,),
+    ),
+    Mutant(
+        "each repeated request has an id of its own", f"{PROVIDERS}/_calls.py",
+        "{CALL_ID}: {call_id}", "{CALL_ID}: job", (CALLS,),
     ),
     Mutant(
         "G3 two workers never hold one job: a fence is given once", f"{LUA}/next.lua",

@@ -1,7 +1,7 @@
 """Calls to one path of a host: an SDK makes the requests, and what it writes before their bodies is used again.
 
-Why: to make a request costs an SDK 0.5 ms of CPU in a burst and 1 ms where caches are cold, half of what a job's start
-takes of its worker (benchmarks/README.md), and all but the call's id and the length is the same each time. So the SDK
+Why: to make a request costs an SDK 0.5 ms of CPU in a burst and 1 ms where caches are cold, two fifths of what starting
+a job takes of its worker (benchmarks/README.md), and all but the call's id and the length is the same each time. So it
 makes two; where these are alike, theirs goes before the bodies of a minute, and then one is made anew. What is no plain
 answer (an error, a redirect) is given to the SDK as if it had just asked, so what that means stays the SDK's to say.
 """
