@@ -43,6 +43,8 @@ log = logging.getLogger("onceq.worker")
 TASK, ALERT = "onceq.run", "onceq.alert"
 """The task names: a message of an unknown name would be acknowledged and lost."""
 CLAIM_AT_ONCE = 16
+FULL_S = 0.05
+"""How often a worker without a free slot looks for one."""
 
 
 class LeaseBroker(BaseRedisBroker):
@@ -148,6 +150,9 @@ class LeaseBroker(BaseRedisBroker):
     async def _claim(self) -> list[Held]:
         """The next jobs; an empty list after waiting a while. A cancelled wait never loses what was claimed."""
         want = min(CLAIM_AT_ONCE, self.holding.free)
+        if want <= 0:
+            await asyncio.sleep(FULL_S)  # no wait for work: whoever wakes from that has taken the word from another
+            return []
         asking = asyncio.create_task(self._ask(want))
         try:
             claims, wait_s = await asyncio.shield(asking)
@@ -159,8 +164,6 @@ class LeaseBroker(BaseRedisBroker):
         return [self.holding.add(claim) for claim in claims]
 
     async def _ask(self, want: int) -> tuple[Sequence[Claim], float]:
-        if want <= 0:
-            return [], 0.05
         try:
             return await self.store.engine.claim(self.worker_id, want, list(self.providers), running=len(self.holding))
         except StoreError as exc:

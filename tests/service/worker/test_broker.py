@@ -15,7 +15,7 @@ from onceq import Client
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import Settings
 from onceq_service.store import Filter, Store
-from onceq_service.worker.broker import TASK, LeaseBroker
+from onceq_service.worker.broker import FULL_S, TASK, LeaseBroker
 from onceq_service.worker.held import Held
 from onceq_service.worker.run import Runner
 from tests.service.store.driver import admission
@@ -61,6 +61,24 @@ async def test_a_worker_claims_no_more_than_it_has_slots(store: Store, settings:
         await asyncio.sleep(1.5)  # more than one poll
         assert not more.done()
         assert await states(store) == (3, SLOTS)
+        more.cancel()
+        await asyncio.gather(more, return_exceptions=True)
+        await hand_back(broker)
+    await cancel_all(store)
+
+
+async def test_a_full_worker_leaves_the_word_of_new_jobs_to_others(store: Store, settings: Settings) -> None:
+    """One that is at rest would hear of the job a second later."""
+    for _ in range(SLOTS):
+        await store.jobs.admit(admission())
+    async with opened(settings) as broker:
+        listening = broker.listen()
+        await anext(listening)
+        await store._pipe.command("DEL", store.names("wake"))  # pyright: ignore[reportPrivateUsage]
+        more = asyncio.create_task(anext(listening))
+        await store.jobs.admit(admission())
+        await asyncio.sleep(3 * FULL_S)
+        assert await store._pipe.command("LLEN", store.names("wake")) == 1  # pyright: ignore[reportPrivateUsage]
         more.cancel()
         await asyncio.gather(more, return_exceptions=True)
         await hand_back(broker)
