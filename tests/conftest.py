@@ -71,3 +71,10 @@ def stack(redis_server: EmbeddedRedis) -> Generator[Stack]:
     """API, two worker processes and the simulator as real processes on the session's Redis."""
     with running_stack(redis_server) as running:
         yield running
+
+
+@pytest.fixture
+def short_folder() -> Generator[Path]:
+    """A folder with a short name: the path of a unix socket has about a hundred bytes."""
+    with tempfile.TemporaryDirectory(prefix="oq-") as name:
+        yield Path(name)

@@ -104,17 +104,17 @@ def test_nothing_over_nothing_is_as_much_and_something_over_nothing_is_beyond_al
     assert CLAIM.measured(Report("m", runs | {"many": [{"us": 0.0, "more_us": 1.0}]})) == float("inf")
 
 
-def test_a_benchmark_that_is_told_to_stop_leaves_no_process_behind(tmp_path: Path) -> None:
+def test_a_benchmark_that_is_told_to_stop_leaves_no_process_behind(short_folder: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "sustained", "--quick"]
     with subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE
+        command, cwd=ROOT, env={**os.environ, "TMPDIR": str(short_folder)}, stderr=subprocess.PIPE
     ) as running:
         # the nursery (tests/nursery.py) and what it has forked
-        workers = wait_until(lambda: of_folder(tmp_path, b"tests.nursery", 3), "API and workers", timeout_s=180)
+        workers = wait_until(lambda: of_folder(short_folder, b"tests.nursery", 3), "API and workers", timeout_s=180)
         running.terminate()
         assert running.wait(60) == 128 + signal.SIGTERM
     assert workers
-    wait_until(lambda: not of_folder(tmp_path, b"", 1), "all that it started to end", timeout_s=60)
+    wait_until(lambda: not of_folder(short_folder, b"", 1), "all that it started to end", timeout_s=60)
 
 
 STUBBORN = """

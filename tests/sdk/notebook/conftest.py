@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Generator
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,10 +18,3 @@ def home(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     return reader_folder(stack, tmp_path, f"reader-{uuid4().hex[:8]}")
-
-
-@pytest.fixture
-def short_folder() -> Generator[Path]:
-    """A folder with a short name: the path of a unix socket has about a hundred bytes."""
-    with tempfile.TemporaryDirectory(prefix="oq-") as name:
-        yield Path(name)
