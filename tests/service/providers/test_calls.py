@@ -7,7 +7,7 @@ import gzip
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import openai
@@ -171,6 +171,32 @@ async def test_a_redirect_is_followed_by_the_sdk() -> None:
         for _ in range(LEARNT + 1):
             assert (await hear(provider, spec_for("openai", "where?"))).said() == "Hi"
     assert [request.body["messages"][0]["content"] for request in host.requests[LEARNT:]] == ["where?"] * 6
+
+
+async def test_where_a_request_was_redirected_to_is_not_where_the_next_one_goes() -> None:
+    async with hosted() as host, opened(host, learnt=False) as provider:
+        moved = answer(b"", status=307, headers=f"location: {host.url}/elsewhere\r\n")
+        host.says = lambda request: moved if len(host.requests) % 3 else SAID  # twice to the same place
+        for _ in range(LEARNT + 2):
+            assert (await hear(provider, spec_for("openai"))).said() == "Hi"
+    paths = [request.line.split()[1].rpartition(b"/")[2] for request in host.requests]
+    assert paths == [b"completions", b"elsewhere", b"elsewhere"] * (LEARNT + 2)
+
+
+async def test_a_background_response_is_begun_by_the_request_that_the_sdk_makes(by_sdk: Callable[[], int]) -> None:
+    config = ProviderConfig(kind="openai", responses_api=True, key_env="KEY")
+    spec = replace(spec_for("openai"), background=True)
+    async with hosted() as host:
+        provider = open_providers({"openai": config.model_copy(update={"base_url": host.url})}, {"KEY": "sk-x"})[
+            "openai"
+        ]
+        for _ in range(LEARNT + 1):
+            await hear(provider, spec)
+        await provider.close()
+    assert by_sdk() == LEARNT
+    made, repeated = host.requests[LEARNT - 1 :]
+    assert made == repeated
+    assert made.line.startswith(b"POST /v1/responses ")
 
 
 async def test_what_nobody_can_write_is_refused_before_it_is_sent() -> None:
