@@ -116,7 +116,7 @@ class World:
 
     async def _claim(self, at_ms: int) -> Then:
         want = min(self._free, WANT)
-        claims, wait_s = await self._store.engine.claim("showroom", want, self._providers)
+        claims, wait_s = await self._store.frail.claim("showroom", want, self._providers)  # it looks after leases too
         return partial(self._claimed, claims, wait_s, at_ms)
 
     def _claimed(self, claims: Sequence[Claim], wait_s: float, at_ms: int) -> None:
@@ -128,7 +128,8 @@ class World:
     def _begin(self, claim: Claim, at_ms: int) -> None:
         job = self._jobs[claim.id]
         self._waiting.discard(job.id)
-        self._free -= 1
+        if job.claim is None:  # else this look found that its worker was lost, and it takes the slot that it had
+            self._free -= 1
         job.turn, job.claim, job.course = job.turn + 1, claim, None
         further = "budgets" in claim.fields and "holds" not in claim.fields  # it may have no room for this call
         kind: Kind = "answered" if further else "sent"
@@ -274,7 +275,7 @@ class World:
     def _crash(self, job: Live, at_ms: int) -> None:
         """Its worker is dead; the lease runs out while API processes look on, and another worker starts anew."""
         self._leave(at_ms)
-        job.turn += 1
+        job.turn, job.claim = job.turn + 1, None
         end_ms = max(job.spoke_ms + self._store.lease_ms, at_ms + 12 * PULSE_MS)  # Redis trusts no look after a gap
         for look_ms in range(end_ms - 12 * PULSE_MS, end_ms + 2 * PULSE_MS, PULSE_MS):
             if look_ms > at_ms:

@@ -78,7 +78,8 @@ async def _first(answers: Awaitable[list[list[object]]]) -> Admitted:
 
 @dataclass(frozen=True, slots=True)
 class ToldStore:
-    """What fills a queue. `frail` is an engine whose leases are short, for workers that will be lost."""
+    """What fills a queue. `frail` is an engine whose leases are the product's: for workers that will be lost, and for
+    all that looks after leases, which would wait for them as long as its own lease tells."""
 
     jobs: Jobs
     engine: Engine
