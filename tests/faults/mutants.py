@@ -217,12 +217,12 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G7 what is held for a call that is not made is given back", f"{LUA}/_ending.lua",
-        "  let_go(id, job, now)\n", "",
+        "  if job.holds then let_go(id, job, now) end\n", "",
         (BUDGETS,),
     ),
     Mutant(
         "G7 the cost of a call takes the place of what was held for it", f"{LUA}/_money.lua",
-        "if t.billed == 1 then let_go(", "if t.billed == 1 and t.kept == 1 then let_go(",
+        "if t.billed == 1 and job.holds then let_go(", "if t.kept == 1 and job.holds then let_go(",
         (BUDGETS,),
     ),
     Mutant(

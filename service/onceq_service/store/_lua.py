@@ -2,12 +2,16 @@
 
 A header names the script's arguments in a comment, `-- ARGV: a, b, (c, d)...`; the caller's `argv` must name the
 same, so that a script and its stub can't drift apart unseen.
+
+Redis builds every function of a script anew at each run, which was a quarter of what some took. So a script gets what
+it uses and no more; and what it names in `-- SELDOM: a, b` is built, with what nothing else uses, when it is called.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -20,6 +24,9 @@ SHARED = (
 )  # fmt: skip
 """In this order, since a Lua function sees only those before it."""
 _HEADER = re.compile(r"^-- ARGV: (.*)$", re.MULTILINE)
+_SELDOM = re.compile(r"^-- SELDOM: (.*)$", re.MULTILINE)
+_JOB = re.compile(r"(?<=^local JOB = )\{.*?\}", re.MULTILINE | re.DOTALL)
+"""The fields of a job that `job_of` reads."""
 _NO_CODE = re.compile(r"--.*|'[^'\n]*'")
 """Comments and texts, whose words are no names."""
 
@@ -43,23 +50,56 @@ def load(name: str, argv: str) -> Script:
         raise RuntimeError(f"{name}.lua takes {found and found[1]!r}, its caller says {argv!r}")
     shebang, rest = body.split("\n", 1)
     shared = "\n".join([lua_builders(), *((folder / f"{part}.lua").read_text("utf-8") for part in SHARED)])
-    text = "\n".join([shebang, "local P = KEYS[1]", needed(shared, rest), rest])
+    seldom = _SELDOM.search(body)
+    text = "\n".join([shebang, "local P = KEYS[1]", assembled(shared, rest, seldom[1].split(", ") if seldom else [])])
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), argv)
 
 
-def needed(shared: str, body: str) -> str:
-    """The shared definitions that a script uses, directly or through another, in their order.
-
-    Redis builds every function of a script anew at each run, so what is not used is left out.
-    """
+def assembled(shared: str, body: str, seldom: Sequence[str]) -> str:
+    """A script with the shared definitions that it uses, those that it uses seldom in a function of their own."""
     blocks = [b for b in re.split(r"^(?=local )", shared, flags=re.MULTILINE) if b.startswith("local ")]
+    used = _needed(blocks, body)
+    often = _needed([b for b in used if _defined(b)[0] not in seldom], body) if seldom else used
+    late = [b for b in used if b not in often]
+    if unknown := set(seldom) - {_defined(b)[0] for b in late}:
+        raise RuntimeError(f"no script here uses {', '.join(sorted(unknown))}, which its header says it seldom uses")
+    return _only_fields_used("".join([*_stubs(seldom), *often, *_at_need(late, seldom), body]))
+
+
+def _needed(blocks: Sequence[str], body: str) -> list[str]:
+    """The definitions that `body` uses, directly or through another, in their order."""
     kept: list[str] = []
     code = _NO_CODE.sub("", body)
     for block in reversed(blocks):
         if any(re.search(rf"\b{name}\b", code) for name in _defined(block)):
             kept.append(block)
             code += _NO_CODE.sub("", block)
-    return "".join(reversed(kept))
+    return kept[::-1]
+
+
+def _stubs(seldom: Sequence[str]) -> Iterator[str]:
+    """Functions that stand for those used seldom, until one of them is called."""
+    if seldom:
+        yield "local seldom, at_need\n"
+    for name in seldom:
+        yield f"local function {name}(...) return (seldom or at_need()).{name}(...) end\n"
+
+
+def _at_need(late: Sequence[str], seldom: Sequence[str]) -> Iterator[str]:
+    if seldom:
+        names = ", ".join(f"{name} = {name}" for name in seldom)
+        yield "".join(["function at_need()\n", *late, f"seldom = {{{names}}}\nreturn seldom\nend\n"])
+
+
+def _only_fields_used(text: str) -> str:
+    """`job_of` reads of a job's fields those that the script knows as `.name`."""
+    code = _NO_CODE.sub("", text)
+    return _JOB.sub(lambda found: _of_them(found[0], code), text)
+
+
+def _of_them(fields: str, code: str) -> str:
+    names = [name for name in re.findall(r"'(\w+)'", fields) if re.search(rf"\.{name}\b", code)]
+    return "{" + ", ".join(f"'{name}'" for name in names) + "}"
 
 
 def _defined(block: str) -> list[str]:

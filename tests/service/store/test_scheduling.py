@@ -70,6 +70,25 @@ async def test_lanes_that_can_not_start_here_or_now_stand_in_no_others_way(store
     assert await claims(store) == []
 
 
+async def test_lanes_start_jobs_in_turn(store: Store) -> None:
+    lanes = ["openai/a", "openai/b", "openai/c"]
+    for lane in lanes:
+        for n in range(3):
+            await admit(store, prompt=f"{lane} {n}", model=lane, lane=lane)
+    started = [(await claim_one(store)).text("lane") for _ in range(9)]
+    assert started == lanes * 3
+
+
+async def test_of_the_lanes_that_ever_started_a_job_the_thousand_of_late_are_listed(store: Store) -> None:
+    lanes = store.names("lanes")
+    before = {f"openai/{n}": n + 1 for n in range(1_000)}
+    await store._pipe.command("ZADD", lanes, *[v for pair in before.items() for v in pair[::-1]])  # pyright: ignore[reportPrivateUsage]
+    await admit(store)
+    await claim_one(store)
+    listed = await store._pipe.command("ZRANGE", lanes, 0, -1)  # pyright: ignore[reportPrivateUsage]
+    assert [name.decode() for name in listed] == [*list(before)[1:], "openai/m"]
+
+
 async def test_a_time_that_has_passed_delays_nothing(store: Store) -> None:
     job_id = await admit(store, not_before_ms=1)
     assert (await claim_one(store)).id == job_id

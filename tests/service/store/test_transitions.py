@@ -9,6 +9,7 @@ import pytest
 from onceq_service.store import Filter, KeyReused, LeaseLost, Store
 from onceq_service.store.engine import End, Receipt
 from onceq_service.store.stats import ledger_rows
+from onceq_service.store.views import fields_of
 from tests.service.store.driver import (
     PRICES,
     admission,
@@ -39,6 +40,33 @@ async def test_a_job_walks_from_queued_to_succeeded_with_a_gapless_log(store: St
     assert names(frames) == ["queued", "started", "delta", "delta", "succeeded"]
     assert [f.split(b"\n")[0] for f in frames] == [b"id: %d" % n for n in range(1, 6)]
     assert await read_log(store, made.id, 3) == frames[3:]
+
+
+async def test_a_worker_knows_of_a_job_what_redis_does_when_it_is_claimed(store: Store) -> None:
+    made = await store.jobs.admit(admission(prompt="a question", user="u", labels='{"a":"b"}'))
+    claim = await claim_one(store)
+    known = await store._pipe.command("HGETALL", store.names("job", made.id))  # pyright: ignore[reportPrivateUsage]
+    assert claim.fields == fields_of(known)
+    assert (claim.text("state"), claim.text("worker"), claim.text("fence")) == ("running", "w1", claim.fence)
+
+
+async def test_a_call_begins_anew_where_readers_have_words_of_the_one_before_and_the_first_start_stays(
+    store: Store,
+) -> None:
+    made = await store.jobs.admit(admission(max_calls=9))
+    said: list[str] = []
+    for n, text in enumerate(("some", "", "more"), 1):
+        claim = await claim_one(store)
+        sent = await dispatch(store, claim, n)
+        said += [(await store.jobs.fields(made.id, "t") or {})["started_ms"].decode()]
+        if text:
+            await store.engine.append([text_frame(claim, sent.seq + 1, text, n)])
+        await asyncio.sleep(0.002)
+        assert await store.engine.requeue(claim, BROKEN, delay_s=0, reason="stream_broken")
+    assert len(set(said)) == 1
+    assert await store.jobs.cancel(made.id, "t")
+    frames = names(await read_log(store, made.id))
+    assert [name for name in frames if name in ("started", "reset")] == ["started", "reset", "started"]
 
 
 async def test_the_same_job_id_twice_is_one_job(store: Store) -> None:

@@ -148,9 +148,8 @@ local function settle(b, key, job, now, start, t)
   if unsure > 0 and b.mode == 'hard' then redis.call('HINCRBY', key, 'unsure', int(unsure)) end
 end
 
--- Gives back what is held for a job; `t` is what its call came to, nil when there was none.
+-- Gives back what is held for a job that has `holds`; `t` is what its call came to, nil when there was none.
 local function let_go(id, job, now, t)
-  if not job.holds then return end
   local budgets = budgets_of(job)
   for n, start in string.gmatch(job.holds, '(%d+):(%d+)') do
     local b = budgets[tonumber(n)]

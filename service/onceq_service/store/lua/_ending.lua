@@ -61,10 +61,11 @@ end
 
 -- Ends a job for good. `e` has state, rest (JSON members: finish_reason, usage, error), provider_ttft_ms, events_ttl,
 -- result_ttl, tokens (that it gave), and set (more fields for the hash). The caller has booked the last try before.
+-- Returns the number of the log's last event.
 local function finish(id, job, now, e)
   local from = job.state
   close_phases(id, job, now, e)
-  let_go(id, job, now)
+  if job.holds then let_go(id, job, now) end
   local seq = tonumber(job.seq) + 1
   local data = emit(id, seq, e.state, tonumber(job.call) or 0, ',"status":"' .. e.state .. '","calls":' ..
     int(tonumber(job.calls) or 0) .. e.rest .. ',"cost":' .. cost_json(job) .. ',"timings":' ..
@@ -88,7 +89,7 @@ local function finish(id, job, now, e)
     if window > 0 then redis.call('EXPIRE', k_fp(job.fp), window) else redis.call('DEL', k_fp(job.fp)) end
   end
   if e.state == 'failed' then bury(id, job.tenant, now, e.result_ttl) end
-  end_in_batches(id, job, e.state, e.result_ttl)
+  if job.batches then end_in_batches(id, job, e.state, e.result_ttl) end
   local sums = {e.state, 1, 'd' .. bucket(now - job.created_ms), 1, 'd_ms', now - job.created_ms}
   if job.first_ms then
     local ttft = job.first_ms - job.created_ms
@@ -104,6 +105,7 @@ local function finish(id, job, now, e)
   if job.verdict then sums[#sums + 1] = 'v:' .. job.verdict; sums[#sums + 1] = 1 end
   for phase, ms in pairs(job.took) do sums[#sums + 1] = 'p:' .. phase; sums[#sums + 1] = ms end
   roll(now, job, sums)
+  return seq
 end
 
 -- What a cancel came to where no worker can say it.

@@ -74,10 +74,10 @@ local function room_at(lane, sums, axis, sec, need, limit)
   return (sec + WINDOW) * 1000
 end
 
--- Until when (ms) the lane may start no job like this one, nil when it may now. More than a minute's worth of tokens
+-- Until when (ms) the lane may not start this job, nil when it may now. More than a minute's worth of tokens
 -- starts alone: a limit below one job would otherwise hold it for ever. The second value is the phase of the wait when
 -- it is the provider that holds the lane (a brake is on record with `hold` already).
-local function closed_until(lane, now, job)
+local function closed_until(lane, now, id)
   local l = read(k_lane(lane), {'brake_ms', 'paused', 'limits', 'learned', 'running', 'probe'})
   if l.paused then return 1e15 end
   if l.brake_ms and tonumber(l.brake_ms) > now then return tonumber(l.brake_ms) end
@@ -88,7 +88,7 @@ local function closed_until(lane, now, job)
   if limits.rpm + limits.itpm + limits.otpm == 0 then return nil end
   local sec = math.floor(now / 1000)
   local sums, till, why = window(lane, sec), nil, nil
-  local own = limits_of(l.limits) or {rpm = 0, itpm = 0, otpm = 0}
+  local own, job = limits_of(l.limits) or {rpm = 0, itpm = 0, otpm = 0}, read(k_job(id), {'in_est', 'out_est'})
   local needs = {r = {1, limits.rpm, own.rpm}, i = {tonumber(job.in_est) or 0, limits.itpm, own.itpm},
     o = {tonumber(job.out_est) or 0, limits.otpm, own.otpm}}
   for axis, need in pairs(needs) do
@@ -104,8 +104,7 @@ end
 -- cancelled one asks the provider for nothing: it counts for no limit and tells nothing on a trial.
 local function enter_lane(id, lane, now, job)
   local l = read(k_lane(lane), {'limits', 'learned', 'half'})
-  redis.call('ZADD', k_lanes(), int(now), lane)
-  redis.call('ZREMRANGEBYRANK', k_lanes(), 0, -1001)
+  if redis.call('ZADD', k_lanes(), int(now), lane) == 1 then redis.call('ZREMRANGEBYRANK', k_lanes(), 0, -1001) end
   if job.cancel then return end
   if l.half then redis.call('HSET', k_lane(lane), 'probe', int(now + 60000), 'prober', id) end
   if not l.limits and not l.learned then return end

@@ -88,7 +88,7 @@ local function book(id, job, now, t)
     job.unsure = (tonumber(job.unsure) or 0) + math.max(0, tonumber(job.call_bound) - spent)
     redis.call('HSET', k_job(id), 'unsure', int(job.unsure))
   end
-  if t.billed == 1 then let_go(id, job, now, {spent = t.spent, estimated = t.estimated}) end
+  if t.billed == 1 and job.holds then let_go(id, job, now, {spent = t.spent, estimated = t.estimated}) end
   roll(now, job, {'tries', 1, 'calls', t.billed, 'in', t.billed * t.input, 'out', t.billed * t.output,
     'cached', t.billed * t.cached, 'reasoning', t.billed * t.reasoning, 'spent', spent, 'wasted', wasted,
     'unpriced', priced and 0 or 1, 'cwrite', t.billed * (t.cache_write or 0), 'w:' .. row.reason, wasted})

@@ -24,11 +24,14 @@ local function spend(job, phase, till)
   job.mark_ms = from + ms
 end
 
-local function save_phases(id, job)
+-- As fields of the job, for a write that says more of it.
+local function phases_said(job)
   local took, packed = phases_of(job), {}
   for n, name in ipairs(PHASES) do packed[n] = int(took[name]) end
-  redis.call('HSET', k_job(id), 'mark_ms', int(job.mark_ms), 'phases', table.concat(packed, ' '))
+  return 'mark_ms', int(job.mark_ms), 'phases', table.concat(packed, ' ')
 end
+
+local function save_phases(id, job) redis.call('HSET', k_job(id), phases_said(job)) end
 
 -- A lane is held by the provider's limits (`limiter`) or by its failures (`backoff`): how long in all, and until when.
 local function hold(lane, now, till, phase)

@@ -51,15 +51,15 @@ local function enqueue(id, job)
   wake()
 end
 
--- Takes a lane out of the turn when nobody waits in it any more.
+-- Takes a tenant out of the turn when none of its jobs waits in the lane any more, and the lane when nobody's does. Says
+-- whether the tenant is left, and whether the lane is.
 local function settle_lane(band, lane, tenant)
-  if redis.call('EXISTS', k_wait(band, lane, tenant)) == 0 then
-    redis.call('ZREM', k_fair(band, lane), tenant)
-    if redis.call('EXISTS', k_fair(band, lane)) == 0 then
-      redis.call('ZREM', k_ready(band), lane)
-      redis.call('ZREM', k_blocked(), band .. '|' .. lane)
-    end
-  end
+  if redis.call('EXISTS', k_wait(band, lane, tenant)) == 1 then return true, true end
+  redis.call('ZREM', k_fair(band, lane), tenant)
+  if redis.call('EXISTS', k_fair(band, lane)) == 1 then return false, true end
+  redis.call('ZREM', k_ready(band), lane)
+  redis.call('ZREM', k_blocked(), band .. '|' .. lane)
+  return false, false
 end
 
 -- The opposite of enqueue.

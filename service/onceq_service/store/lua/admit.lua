@@ -203,7 +203,7 @@ end
 local function undo(made)
   local id, job = made.id, made.job
   if job.holding then job.holds = table.concat(job.holding, ' ') end
-  pcall(let_go, id, job, now)
+  if job.holds then pcall(let_go, id, job, now) end
   for key in pairs(indexes) do redis.pcall('ZREM', key, id) end
   for _, key in ipairs({k_movable(job.lane), k_due()}) do redis.pcall('ZREM', key, id) end
   if made.batch ~= '' then redis.pcall('SREM', k_batchlive(job.tenant, made.batch), id) end

@@ -30,15 +30,13 @@ local short = job.budgets and not job.holds and reserve(id, job, now, ARGV[9])
 if short then return no_room(job, now, short, answer) end
 
 spend(job, 'worker', now)
-save_phases(id, job)
 local seq, calls = tonumber(job.seq) + 1, tonumber(job.calls) + 1
 if job.dirty then emit(id, seq, 'reset', calls, ',"reason":"call ' .. int(calls) .. ' starts the answer anew"')
 else emit(id, seq, 'started', calls, '') end
 job.seq, job.call = int(seq), int(calls)
 redis.call('HSET', k_job(id), 'phase', 'dispatched', 'seq', job.seq, 'calls', int(calls), 'call', job.call,
   'tries', ARGV[3], 'sent_ms', int(now), 'in_bytes', ARGV[5], 'out_bytes', '0', 'price_in', ARGV[6],
-  'price_out', ARGV[7], 'price_version', ARGV[8])
-if not job.started_ms then redis.call('HSET', k_job(id), 'started_ms', int(now)) end
-redis.call('HDEL', k_job(id), 'dirty')
+  'price_out', ARGV[7], 'price_version', ARGV[8], 'started_ms', job.started_ms or int(now), phases_said(job))
+if job.dirty then redis.call('HDEL', k_job(id), 'dirty') end
 redis.call('ZADD', k_leases(), int(now + tonumber(ARGV[4])), id)
 return answer('ok')

@@ -37,6 +37,6 @@ local set = {'output', ARGV[7], 'out_bytes', ARGV[22]}
 if job.first_ms then set[#set + 1] = 'first_ms'; set[#set + 1] = job.first_ms end
 local rest = ARGV[6] .. (state == 'cancelled' and why_cancelled(id, job) or '')
 spend_call(job, ARGV[23], now)
-finish(id, job, now, {state = state, rest = rest, provider_ttft_ms = tonumber(ARGV[18]),
+local last = finish(id, job, now, {state = state, rest = rest, provider_ttft_ms = tonumber(ARGV[18]),
   result_ttl = ARGV[20], events_ttl = ARGV[21], set = set, tokens = tonumber(ARGV[12])})
-return {'ok', redis.call('HGET', k_job(id), 'seq')}
+return {'ok', int(last)}

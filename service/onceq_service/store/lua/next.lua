@@ -4,6 +4,7 @@
 -- turn, then tenants by virtual time and weight, then age. A repeated call with the same nonce (its reply was lost) gets the same jobs.
 -- KEYS: root
 -- ARGV: worker, nonce, want, running, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)
+-- SELDOM: recover, expire, begin_to_wait, route, enqueue
 -- Returns: {wait_ms, now_ms, {id, fence, hash as a flat list}, ...}
 
 local worker, nonce, want, running = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -30,17 +31,26 @@ expire_due(now, ttl)
 
 local SCAN = 64 -- lanes looked at for one job; those of providers that this worker does not serve are passed over
 
-local function claim(id, job, turn)
+-- A job's hash as the worker gets it, and by name. One read of all of it is cheaper than one of many fields.
+local function whole(id)
+  local flat, job = redis.call('HGETALL', k_job(id)), {}
+  for n = 1, #flat, 2 do job[flat[n]] = flat[n + 1] end
+  return flat, job
+end
+
+-- The worker gets the job as it was read, and behind that what the claim says of it.
+local function claim(id, turn, flat, job)
   local fence = int(turn) .. '-' .. random
   spend_wait(job, now)
-  save_phases(id, job)
-  redis.call('HSET', k_job(id), 'state', 'running', 'phase', 'claimed', 'fence', fence, 'worker', worker,
-    'claimed_ms', job.claimed_ms or int(now))
+  local said = {'state', 'running', 'phase', 'claimed', 'fence', fence, 'worker', worker,
+    'claimed_ms', job.claimed_ms or int(now), phases_said(job)}
+  redis.call('HSET', k_job(id), unpack(said))
+  for _, word in ipairs(said) do flat[#flat + 1] = word end
   redis.call('ZADD', k_leases(), int(now + lease_ms), id)
   redis.call('ZREM', k_deadlines(), id)
   enter_lane(id, job.lane, now, job)
   move(id, job, 'queued', 'running')
-  out[#out + 1] = {id, fence, redis.call('HGETALL', k_job(id))}
+  out[#out + 1] = {id, fence, flat}
   return id .. ' ' .. fence
 end
 
@@ -54,9 +64,9 @@ end
 local function take(band, lane, tenant, id, turn)
   redis.call('ZREM', k_wait(band, lane, tenant), id)
   redis.call('ZREM', k_movable(lane), id)
-  redis.call('ZINCRBY', k_fair(band, lane), 1 / (tonumber(redis.call('HGET', k_weights(), tenant)) or 1), tenant)
-  redis.call('ZADD', k_ready(band), int(turn), lane)
-  settle_lane(band, lane, tenant)
+  local waits, open = settle_lane(band, lane, tenant)
+  if waits then redis.call('ZINCRBY', k_fair(band, lane), 1 / (tonumber(redis.call('HGET', k_weights(), tenant)) or 1), tenant) end
+  if open then redis.call('ZADD', k_ready(band), int(turn), lane) end
 end
 
 -- A lane that may not start its next job waits in `blocked` until it may.
@@ -98,7 +108,7 @@ end
 local function from_lane(band, lane, turn)
   local tenant, id = head(band, lane)
   if not id then redis.call('ZREM', k_ready(band), lane) return nil end
-  local till, phase = closed_until(lane, now, read(k_job(id), {'in_est', 'out_est'}))
+  local till, phase = closed_until(lane, now, id)
   if till then
     if phase then hold(lane, now, till, phase) end
     close_lane(band, lane, till)
@@ -150,9 +160,11 @@ local function to_stop()
   return ids
 end
 
+local paused = read(k_turns(), {'paused:interactive', 'paused:standard', 'paused:batch'})
+
 local function pick(turn)
   for _, band in ipairs(order(turn)) do
-    local id = redis.call('HEXISTS', k_turns(), 'paused:' .. band) == 0 and from_band(band, turn)
+    local id = not paused['paused:' .. band] and from_band(band, turn)
     if id then return id end
   end
   return nil
@@ -163,43 +175,43 @@ local function oldest_suspect()
   for _, id in ipairs(redis.call('ZRANGE', k_suspects(), 0, 15)) do
     local job = job_of(id)
     route(id, job, now)
-    local open = redis.call('HEXISTS', k_turns(), 'paused:' .. job.band) == 0 and not closed_until(job.lane, now, job)
-    if (open or job.cancel and not is_down(job.lane, now)) and serves[job.provider] then return id, job end
+    local open = not paused['paused:' .. job.band] and not closed_until(job.lane, now, id)
+    if (open or job.cancel and not is_down(job.lane, now)) and serves[job.provider] then return id end
   end
   return nil
 end
 
 -- It runs alone: one worker at a time stops claiming until it is empty, and takes it.
 local function suspect()
-  local id, job = oldest_suspect()
+  local id = oldest_suspect()
   if not id then return nil end
   if not redis.call('SET', k_quarantine(), worker, 'NX', 'PX', 10000)
     and redis.call('GET', k_quarantine()) ~= worker then return nil end
-  return id, job
+  return id
 end
 
 local taken, tries = {}, 0
 for _, id in ipairs(to_stop()) do
   redis.call('ZREM', k_stops(), id)
-  taken[#taken + 1] = claim(id, job_of(id), redis.call('HINCRBY', k_turns(), 'n', 1))
+  taken[#taken + 1] = claim(id, redis.call('HINCRBY', k_turns(), 'n', 1), whole(id))
 end
-local alone, job_alone = suspect()
+local alone = suspect()
 if alone and running + #taken > 0 then
   redis.call('PEXPIRE', k_quarantine(), 10000)
   out[1] = 100
 elseif alone then
   redis.call('ZREM', k_suspects(), alone)
   redis.call('DEL', k_quarantine())
-  taken[1] = claim(alone, job_alone, redis.call('HINCRBY', k_turns(), 'n', 1))
+  taken[1] = claim(alone, redis.call('HINCRBY', k_turns(), 'n', 1), whole(alone))
 end
 while not alone and #taken < want and tries < want + 32 do
   tries = tries + 1
   local turn = redis.call('HINCRBY', k_turns(), 'n', 1)
   local id = pick(turn)
   if not id then break end
-  local job = job_of(id)
+  local flat, job = whole(id)
   if job.state == 'queued' and now >= start_by(job) then expire(id, job, now, ttl)
-  elseif job.state == 'queued' then taken[#taken + 1] = claim(id, job, turn) end
+  elseif job.state == 'queued' then taken[#taken + 1] = claim(id, turn, flat, job) end
 end
 
 if #taken > 0 then
