@@ -1,0 +1,44 @@
+"""How a script is put together: what it uses and no more, and what it seldom uses when it is called."""
+
+from __future__ import annotations
+
+import pytest
+
+from onceq_service.store import Store, scripts
+from onceq_service.store._lua import assembled
+
+SHARED = """\
+local built = {}
+local function made(name) built[#built + 1] = name return name end
+local TABLE = made('table')
+local function often() return 'often' end
+local function helper() return often() .. TABLE end
+local function seldom_used(word) return word .. helper() end
+local function unused() return made('unused') end
+"""
+
+
+async def run(store: Store, body: str, *seldom: str) -> list[str]:
+    text = assembled(SHARED, body, seldom)
+    said: list[bytes] = await store._pipe.command("EVAL", text, 0)  # pyright: ignore[reportPrivateUsage]
+    return [word.decode() for word in said]
+
+
+async def test_what_is_seldom_used_is_built_when_it_is_called(store: Store) -> None:
+    body = "if {} then made(seldom_used('x')) made(seldom_used('y')) end made(often()) return built"
+    assert await run(store, body.format("false")) == ["table", "often"]
+    assert await run(store, body.format("false"), "seldom_used") == ["often"]
+    assert await run(store, body.format("true"), "seldom_used") == ["table", "xoftentable", "yoftentable", "often"]
+
+
+def test_what_is_named_as_seldom_used_is_used() -> None:
+    with pytest.raises(RuntimeError, match="uses unused, which"):
+        assembled(SHARED, "return seldom_used('x')", ["unused"])
+
+
+def test_a_script_reads_of_a_job_what_it_knows_by_name() -> None:
+    shared = "local JOB = {'state', 'fence',\n  'model'}\n\nlocal function job_of() return JOB end\n"
+    text = assembled(shared, "local job = job_of() -- job.state\nreturn job.model == 'job.fence'", [])
+    assert "local JOB = {'model'}\n" in text
+    assert "'batches'" in scripts.FINISH.text
+    assert "'batches'" not in scripts.DISPATCH.text
