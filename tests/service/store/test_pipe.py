@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import ssl
+import struct
 import threading
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -267,6 +271,44 @@ def test_a_connection_that_ended_as_soon_as_it_was_open_is_none(
                 await open_link(client, lambda _: None, lambda _: None)
 
     run(ask())
+
+
+@contextmanager
+def resetting() -> Generator[str]:
+    """The address of a Redis that takes each connection and breaks it within a moment, as one does that goes away."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            for n in count():
+                taken, _ = listener.accept()
+                time.sleep(n % 4 * 0.0001)
+                taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                taken.close()
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    try:
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        serving.join()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_connection_that_breaks_while_redis_is_greeted_is_a_redis_that_is_away(run: Callable[..., None]) -> None:
+    """uvloop raises RuntimeError for it, of which redis-py knows nothing: workers ended with it, posts were a 500."""
+
+    async def ask() -> None:
+        client = connect(address, connections=1, retries=0)
+        async with asyncio.timeout(20):
+            for _ in range(1_500):
+                with pytest.raises(RedisConnectionError):
+                    await open_link(client, lambda _: None, lambda _: None)
+
+    with resetting() as address:
+        run(ask())
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
