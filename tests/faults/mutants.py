@@ -44,6 +44,10 @@ MUTANTS: Sequence[Mutant] = (
         "self._waiting[:0] = once_more", "self._fail(why)", (PIPE,),
     ),
     Mutant(
+        "G1 a connection that breaks before Redis is greeted ends no worker", f"{STORE}/_link.py",
+        "except RuntimeError as exc:", "except ZeroDivisionError as exc:", (PIPE,),
+    ),
+    Mutant(
         "G1 a connection that breaks again is told", f"{STORE}/_pipe.py",
         "if not one.again and one.answer", "if one.answer", (PIPE,),
     ),
