@@ -62,7 +62,7 @@ def assembled(shared: str, body: str, seldom: Sequence[str]) -> str:
     often = _needed([b for b in used if _defined(b)[0] not in seldom], body) if seldom else used
     late = [b for b in used if b not in often]
     if unknown := set(seldom) - {_defined(b)[0] for b in late}:
-        raise RuntimeError(f"no script here uses {', '.join(sorted(unknown))}, which its header says it seldom uses")
+        raise RuntimeError(f"a script's header names as seldom used what it never uses: {', '.join(sorted(unknown))}")
     return _only_fields_used("".join([*_stubs(seldom), *often, *_at_need(late, seldom), body]))
 
 
