@@ -105,8 +105,6 @@ async def _connect(connection: Any) -> None:
         raise
     try:
         connecting.result()
-    except (
-        RuntimeError
-    ) as exc:  # uvloop's word for what was closed; redis-py expects an OSError, and lets this one pass
+    except RuntimeError as exc:  # uvloop's word for what is closed; redis-py expects an OSError and lets this one pass
         await connection.disconnect(nowait=True)
         raise RedisConnectionError("Redis closed the connection while it was greeted") from exc
