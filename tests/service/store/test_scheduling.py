@@ -235,6 +235,29 @@ async def test_a_suspect_that_may_not_start_holds_up_none_behind_it(store: Store
     assert [claim.id for claim in await claims(store, worker="w2")] == [made[2]]
 
 
+async def test_suspects_that_nobody_here_serves_hold_up_none_however_many_they_are(store: Store) -> None:
+    for n in range(16):
+        await admit(store, prompt=f"{n}", provider="gone", lane="gone/m", model="gone/m")
+    await asyncio.sleep(0.005)  # younger than all of them
+    last = await admit(store)
+    for _ in range(2):
+        going_on, _ = await store.engine.claim("w0", 17, ["gone", "openai"])
+        assert len(going_on) == 17
+        for claim in going_on:
+            await crash(store, claim)
+    assert [claim.id for _ in range(2) for claim in await claims(store)] == [last]
+    for _ in range(16):
+        assert len((await store.engine.claim("w0", 1, ["gone"]))[0]) == 1
+
+
+async def test_an_id_without_a_job_stops_no_worker_from_claiming(store: Store) -> None:
+    suspects = store.names("suspects")
+    await store._pipe.command("ZADD", suspects, 1, "job_of_nobody")  # pyright: ignore[reportPrivateUsage]
+    job_id = await admit(store)
+    assert [claim.id for claim in await claims(store)] == [job_id]
+    assert await store._pipe.command("EXISTS", suspects) == 0  # pyright: ignore[reportPrivateUsage]
+
+
 async def test_a_suspect_leaves_a_lane_that_is_held_back(store: Store) -> None:
     suspect = await admit(store, chain=[("anthropic/c", "")])
     for _ in range(2):

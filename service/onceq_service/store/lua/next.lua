@@ -170,14 +170,22 @@ local function pick(turn)
   return nil
 end
 
--- The oldest of the jobs whose workers died twice that may start here now. One that may not holds up none behind it.
+-- The oldest of the jobs whose workers died twice that may start here now. One that may not holds up none behind it: where
+-- more wait than one claim looks at they go behind the others.
+local LOOKED = 16
 local function oldest_suspect()
-  for _, id in ipairs(redis.call('ZRANGE', k_suspects(), 0, 15)) do
+  local behind, looked = {}, redis.call('ZRANGE', k_suspects(), 0, LOOKED - 1)
+  for _, id in ipairs(looked) do
     local job = job_of(id)
-    route(id, job, now)
-    local open = not paused['paused:' .. job.band] and not closed_until(job.lane, now, id)
-    if (open or job.cancel and not is_down(job.lane, now)) and serves[job.provider] then return id end
+    if job.state ~= 'queued' then redis.call('ZREM', k_suspects(), id)
+    else
+      route(id, job, now)
+      local open = not paused['paused:' .. job.band] and not closed_until(job.lane, now, id)
+      if (open or job.cancel and not is_down(job.lane, now)) and serves[job.provider] then return id end
+      behind[#behind + 1], behind[#behind + 2] = int(now), id
+    end
   end
+  if #looked == LOOKED and behind[1] then redis.call('ZADD', k_suspects(), unpack(behind)) end
   return nil
 end
 
