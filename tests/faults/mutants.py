@@ -45,7 +45,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G1 a connection that breaks before Redis is greeted ends no worker", f"{STORE}/_link.py",
-        "except RuntimeError as exc:", "except ZeroDivisionError as exc:", (PIPE,),
+        "except (RuntimeError, TypeError) as exc:", "except ZeroDivisionError as exc:", (PIPE,),
     ),
     Mutant(
         "G1 a connection that breaks again is told", f"{STORE}/_pipe.py",

@@ -105,6 +105,6 @@ async def _connect(connection: Any) -> None:
         raise
     try:
         connecting.result()
-    except RuntimeError as exc:  # uvloop's word for what is closed; redis-py expects an OSError and lets this one pass
+    except (RuntimeError, TypeError) as exc:  # uvloop's, and Python 3.13's, for a write to what is closed: no OSError
         await connection.disconnect(nowait=True)
         raise RedisConnectionError("Redis closed the connection while it was greeted") from exc
