@@ -281,7 +281,7 @@ class Broken(Connection):
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_a_connection_that_breaks_before_redis_is_greeted_is_a_redis_that_is_away(run: Callable[..., None]) -> None:
-    """uvloop has a RuntimeError for it, Python 3.13 a TypeError; redis-py expects neither, and workers ended with it."""
+    """uvloop has a RuntimeError for it, Python 3.13 a TypeError: redis-py knows neither, and workers ended by it."""
 
     async def ask() -> None:
         async with piped(f"redis://127.0.0.1:{listener.getsockname()[1]}") as pipe:
