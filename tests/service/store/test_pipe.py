@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import ssl
+import tempfile
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import Future
@@ -28,6 +29,13 @@ from onceq_service.store._pipe import Pipe, connect
 from onceq_service.store._subscription import Subscription
 
 CERTIFICATE = Path(__file__).parents[1] / "providers" / "localhost.pem"
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Generator[EmbeddedRedis]:
+    """One of our own: these tests count and cut Redis's connections, and a stack of other tests has some too."""
+    with tempfile.TemporaryDirectory(prefix="oq-") as folder, EmbeddedRedis(Path(folder)) as redis:
+        yield redis
 
 
 @asynccontextmanager
@@ -195,21 +203,29 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while data := await reader.read(65_536):
             writer.write(data)
     writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def serve_tls(redis: EmbeddedRedis, listens: Future[int], over: Future[None]) -> None:
     """TLS in front of a Redis; tells its port, ends when it is `over`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
-    server = await asyncio.start_server(partial(through, redis), "127.0.0.1", 0, ssl=context)
+    carried: set[asyncio.Task[None]] = set()
+
+    def through(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        carried.add(asyncio.create_task(between(redis, reader, writer)))
+
+    server = await asyncio.start_server(through, "127.0.0.1", 0, ssl=context)
     listens.set_result(server.sockets[0].getsockname()[1])
     await asyncio.wrap_future(over)
     server.close()
+    await asyncio.gather(*carried)  # whose clients have gone: none stays open behind this
 
 
-async def through(server: EmbeddedRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A connection to the real one behind this."""
-    answers, commands = await asyncio.open_unix_connection(server.socket)
+async def between(redis: EmbeddedRedis, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A connection to the Redis behind this."""
+    answers, commands = await asyncio.open_unix_connection(redis.socket)
     await asyncio.gather(carry(reader, commands), carry(answers, writer))
 
 
