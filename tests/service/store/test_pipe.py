@@ -25,7 +25,7 @@ from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import StoreError, StoreUnavailable
 from onceq_service.store._link import open_link
 from onceq_service.store._lua import Script
-from onceq_service.store._pipe import Pipe, connect
+from onceq_service.store._pipe import TIMEOUT_S, Pipe, connect
 from onceq_service.store._subscription import Subscription
 
 CERTIFICATE = Path(__file__).parents[1] / "providers" / "localhost.pem"
@@ -39,9 +39,9 @@ def redis_server() -> Generator[EmbeddedRedis]:
 
 
 @asynccontextmanager
-async def piped(url: str, **settings: float) -> AsyncGenerator[Pipe]:
+async def piped(url: str, timeout_s: float = TIMEOUT_S) -> AsyncGenerator[Pipe]:
     """A pipe; what never has an answer fails its test within twenty seconds."""
-    pipe = Pipe(connect(url, connections=1), **settings)
+    pipe = Pipe(connect(url, connections=1, timeout_s=timeout_s), timeout_s=timeout_s)
     try:
         async with asyncio.timeout(20):
             yield pipe
