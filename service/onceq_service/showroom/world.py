@@ -21,7 +21,7 @@ from onceq_service.showroom.plan import Post
 from onceq_service.showroom.provider import course
 from onceq_service.showroom.timeline import Doing, Kind, Timeline
 from onceq_service.store import Admission, BudgetRefused
-from onceq_service.store.engine import Claim, Dispatched, End, Receipt
+from onceq_service.store.engine import Claim, Dispatched, End, Engine, Receipt
 from onceq_service.store.told import ToldStore
 from onceq_service.worker.retry import Budget, Retry, decide
 
@@ -52,7 +52,7 @@ class World:
         self._providers = sorted(door.catalog.providers)
         self._until_ms = round(until.timestamp() * 1000)
         self._recent_ms = self._until_ms - 86_400_000
-        self._free = slots
+        self._slots = slots
         self._jobs: dict[str, Live] = {}
         self._waiting: set[str] = set()
         self._look_ms: int | None = None
@@ -98,8 +98,12 @@ class World:
 
     # what waits is looked for
 
+    @property
+    def _free(self) -> int:
+        return self._slots - (len(self._jobs) - len(self._waiting))  # what does not wait has one
+
     def _waits(self, job: Live, at_ms: int) -> None:
-        job.turn, job.claim = job.turn + 1, None
+        job.turn += 1
         self._waiting.add(job.id)
         self._look_at(at_ms + 2)
 
@@ -116,7 +120,7 @@ class World:
 
     async def _claim(self, at_ms: int) -> Then:
         want = min(self._free, WANT)
-        claims, wait_s = await self._store.frail.claim("showroom", want, self._providers)  # it looks after leases too
+        claims, wait_s = await self._store.engine.claim("showroom", want, self._providers)
         return partial(self._claimed, claims, wait_s, at_ms)
 
     def _claimed(self, claims: Sequence[Claim], wait_s: float, at_ms: int) -> None:
@@ -128,19 +132,21 @@ class World:
     def _begin(self, claim: Claim, at_ms: int) -> None:
         job = self._jobs[claim.id]
         self._waiting.discard(job.id)
-        if job.claim is None:  # else this look found that its worker was lost, and it takes the slot that it had
-            self._free -= 1
         job.turn, job.claim, job.course = job.turn + 1, claim, None
         further = "budgets" in claim.fields and "holds" not in claim.fields  # it may have no room for this call
         kind: Kind = "answered" if further else "sent"
         self._time.plan(at_ms + self._rng.randrange(3, 18), partial(self._dispatch, job, job.turn), kind)
 
-    def _leave(self, at_ms: int) -> None:
-        self._free += 1
+    def _leave(self, job: Live, at_ms: int) -> None:
+        del self._jobs[job.id]
+        job.turn += 1
         if self._waiting:
             self._look_at(at_ms + 1)
 
     # a try
+
+    def _engine(self, job: Live) -> Engine:
+        return self._store.engine if job.lost else self._store.lasting
 
     def _dispatch(self, job: Live, turn: int, at_ms: int) -> Doing:
         claim = job.claim
@@ -155,9 +161,8 @@ class World:
         return self._dispatched(job, claim, model, at_ms)
 
     async def _dispatched(self, job: Live, claim: Claim, model: str, at_ms: int) -> Then | None:
-        engine = self._store.frail if job.lost else self._store.engine
         in_bytes, tries = len(claim.fields["request"]), claim.number("tries") + 1
-        sent = await engine.dispatch(claim, tries, in_bytes, self._prices.recorded(model, at_ms))
+        sent = await self._engine(job).dispatch(claim, tries, in_bytes, self._prices.recorded(model, at_ms))
         if sent.word in ("budget", "budget_wait"):
             return partial(self._no_room, job, sent, at_ms)
         if sent.word != "ok":
@@ -175,9 +180,8 @@ class World:
             return None
         if sent.word == "budget":
             return self._finish(job, claim, broke_end(job, claim, sent), at_ms)
-        self._free += 1
         self._waits(job, at_ms)
-        return self._store.engine.defer(claim, int(sent.why["at"]))
+        return self._store.lasting.defer(claim, int(sent.why["at"]))
 
     def _append(self, job: Live, turn: int, at_ms: int) -> Doing:
         if job.turn != turn or job.claim is None or job.course is None:
@@ -185,7 +189,7 @@ class World:
         frame = job.says(job.claim, at_ms)
         if job.pieces and len(job.pieces) > 1:  # the last part goes with the end
             self._time.plan(at_ms + max(1, job.course.generation_ms // PIECES), partial(self._append, job, turn))
-        return (self._store.frail if job.lost else self._store.engine).append([frame])
+        return self._engine(job).append([frame])
 
     def _end(self, job: Live, turn: int, at_ms: int) -> Doing:
         if job.turn != turn or job.claim is None or job.course is None:
@@ -203,13 +207,11 @@ class World:
         )
 
     def _finish(self, job: Live, claim: Claim, end: End, at_ms: int) -> Doing:
-        del self._jobs[job.id]
-        job.turn += 1
-        self._leave(at_ms)
+        self._leave(job, at_ms)
         return self._finished(claim, end)
 
     async def _finished(self, claim: Claim, end: End) -> None:
-        word, last = await self._store.engine.finish(claim, end)
+        word, last = await self._store.lasting.finish(claim, end)
         if word != "ok":
             raise RuntimeError(f"the log of job {claim.id} ends at {last}, and its end does not fit")
 
@@ -222,9 +224,8 @@ class World:
         )  # fmt: skip
         match decide(error, budget, self._rng):
             case Retry() as again:
-                self._free += 1
                 self._waits(job, at_ms)
-                return self._store.engine.requeue(
+                return self._store.lasting.requeue(
                     claim, receipt, delay_s=again.delay_s, reason=error.code, brake_s=again.brake_s,
                     fallback=again.fallback, measured=job.course.measured if job.course else "",
                 )  # fmt: skip
@@ -270,12 +271,11 @@ class World:
         return self._finish(job, claim, cancelled_end(job, claim, self._part_paid(job, claim, None, at_ms)), at_ms)
 
     async def _tend(self) -> None:
-        await self._store.frail.tend()
+        await self._store.engine.tend()
 
     def _crash(self, job: Live, at_ms: int) -> None:
         """Its worker is dead; the lease runs out while API processes look on, and another worker starts anew."""
-        self._leave(at_ms)
-        job.turn, job.claim = job.turn + 1, None
+        job.turn += 1
         end_ms = max(job.spoke_ms + self._store.lease_ms, at_ms + 12 * PULSE_MS)  # Redis trusts no look after a gap
         for look_ms in range(end_ms - 12 * PULSE_MS, end_ms + 2 * PULSE_MS, PULSE_MS):
             if look_ms > at_ms:
@@ -295,6 +295,6 @@ class World:
         state = fields["state"].decode() if fields else "lapsed"
         if state in TERMINAL or fields is None:
             self._waiting.discard(job.id)
-            del self._jobs[job.id]
+            self._leave(job, at_ms)
         elif state == "queued" and job.id not in self._waiting:
             self._waits(job, at_ms)

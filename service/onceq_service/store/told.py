@@ -78,17 +78,18 @@ async def _first(answers: Awaitable[list[list[object]]]) -> Admitted:
 
 @dataclass(frozen=True, slots=True)
 class ToldStore:
-    """What fills a queue. `frail` is an engine whose leases are the product's: for workers that will be lost, and for
-    all that looks after leases, which would wait for them as long as its own lease tells."""
+    """What fills a queue. `engine` is the product's; claims of `lasting` last without a beat, which nobody here sends.
+
+    What looks after leases is always `engine`: it waits for a lost worker as long as its own lease tells."""
 
     jobs: Jobs
     engine: Engine
-    frail: Engine
+    lasting: Engine
     keys: ApiKeys
     budgets: Budgets
     names: Keys
     lease_ms: int
-    """How long a lease of `frail` is."""
+    """How long a lease of `engine` is."""
     _pipe: ToldPipe
 
     def tell(self, now_ms: int) -> None:
@@ -111,7 +112,7 @@ async def open_told_store(
 ) -> AsyncGenerator[ToldStore]:
     """Opens a queue that nothing has used yet; raises ConfigurationError where something has.
 
-    `lease_s` is how long a claim of `engine` lasts without a beat; leases of `frail` are as `retention` has them.
+    `lease_s` is how long a claim of `lasting` lasts without a beat; leases of `engine` are as `retention` has them.
     """
     keys, kept = Keys(queue), retention or Retention()
     pipe, blocking = ToldPipe(connect(url, connections=1), now_ms), Pipe(connect(url, connections=1))
@@ -124,8 +125,8 @@ async def open_told_store(
             await pipe.command("SCRIPT", "LOAD", told(script).text)
         yield ToldStore(
             jobs=Jobs(pipe, keys, kept, OneByOne(pipe, keys.root, kept)),
-            engine=Engine(pipe, keys, replace(kept, lease_s=lease_s), blocking),
-            frail=Engine(pipe, keys, kept, blocking),
+            engine=Engine(pipe, keys, kept, blocking),
+            lasting=Engine(pipe, keys, replace(kept, lease_s=lease_s), blocking),
             keys=ApiKeys(pipe, keys),
             budgets=Budgets(pipe, keys),
             names=keys,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import accumulate, chain, count
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from onceq.errors import ConfigurationError
-from onceq.wire import BudgetStatus, LedgerEntry, Totals
+from onceq.wire import BudgetStatus, Job, LedgerEntry, Totals
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import Settings, load_settings
 from onceq_service.showroom import world
@@ -27,6 +27,7 @@ from tests.service.store.driver import admission
 
 JOBS, TENANT = 1_000, "default"  # with fewer, at some times of the day no job meets an incident
 DAY = timedelta(days=1)
+SLOTS = 4
 
 
 def _settings(redis: EmbeddedRedis) -> Settings:
@@ -87,6 +88,37 @@ async def test_a_worker_that_is_lost_long_after_its_last_word_leaves_no_job_runn
         depth, sums = await store.sums.depth(TENANT), await _totals(store)
     assert depth.queued == depth.running == 0
     assert sums.wasted_by_reason["worker_lost"] > 0
+
+
+async def test_as_many_jobs_run_at_once_as_there_are_slots(
+    redis_server: EmbeddedRedis, until: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def long(*of: Any) -> Course:  # so that more are posted than there are slots for
+        return replace(course(*of), generation_ms=3_000_000)
+
+    monkeypatch.setattr(world, "course", long)
+    settings = _settings(redis_server)
+    await asyncio.to_thread(_fill, settings, until)
+    async with open_store(settings.redis_url, settings.queue, Retention(settings.result_ttl_s)) as store:
+        depth, jobs = await store.sums.depth(TENANT), await _jobs(store)
+    assert depth.queued == depth.running == 0
+    assert max(accumulate(step for _, step in sorted(chain.from_iterable(map(_steps, jobs))))) == SLOTS
+
+
+async def _jobs(store: Store) -> list[Job]:
+    page = await store.jobs.list(TENANT, Filter(), cursor=None, limit=200)
+    jobs = page.jobs
+    while page.next_cursor:
+        page = await store.jobs.list(TENANT, Filter(), cursor=page.next_cursor, limit=200)
+        jobs += page.jobs
+    return jobs
+
+
+def _steps(job: Job) -> list[tuple[datetime, int]]:
+    """When a job that was tried once began, and when it ended."""
+    if job.tries != 1 or job.started_at is None or job.finished_at is None:
+        return []
+    return [(job.started_at, 1), (job.finished_at, -1)]
 
 
 async def test_the_ledger_of_the_month_sums_up_to_its_rollups(month: Settings) -> None:
