@@ -19,7 +19,7 @@ it, are there. None where there is nothing left to do."""
 Step = Callable[[int], Doing]
 """Does something at a time (ms)."""
 Kind = Literal["sent", "answered"]
-"""Whether the steps behind it may run before its answer is known."""
+"""Whether the steps behind it may run before its answer, and those to all before it, are known."""
 
 MOST: Final = 64
 """Scripts of one round, few enough for one pipeline."""
@@ -45,12 +45,10 @@ class Timeline:
             at_ms, _, kind, step = heapq.heappop(self._heap)
             now_ms = max(now_ms, at_ms)
             doing = step(now_ms)
-            if doing is None:
-                continue
-            self._sent.append(asyncio.create_task(self._at(now_ms, doing)))
-            if kind == "answered" or len(self._sent) >= MOST:
+            if doing is not None:
+                self._sent.append(asyncio.create_task(self._at(now_ms, doing)))
+            if kind == "answered" or len(self._sent) >= MOST or not self._heap:  # answers may plan further steps
                 await self._settle()
-        await self._settle()
 
     async def _at(self, now_ms: int, doing: Coroutine[object, object, object]) -> object:
         self._store.tell(now_ms)  # read as the script is sent, before any other step runs
