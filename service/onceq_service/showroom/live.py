@@ -27,6 +27,7 @@ class Live:
     id: str
     tenant: str
     post: Post
+    deadline_ms: int
     turn: int = 0
     claim: Claim | None = None
     course: Course | None = None

@@ -36,6 +36,8 @@ PULSE_MS: Final = 1_000
 """How often an API process looks after leases, while a worker is lost."""
 ACCEPT_MS: Final = (1, 1, 2, 2, 2, 3, 3, 5, 9)
 """From the post's last byte to its admission."""
+LATE_MS: Final = 50
+"""After a job's time is up it is looked at: it was accepted some ms after its post came."""
 PIECES: Final = 6
 """Parts in which a recent answer arrives; of an older one the log has lapsed."""
 
@@ -89,12 +91,13 @@ class World:
         return partial(self._created, asked, post, at_ms) if admitted.disposition == "created" else None
 
     def _created(self, asked: Admission, post: Post, at_ms: int) -> None:
-        job = self._jobs[asked.id] = Live(asked.id, asked.tenant, post)
+        deadline_ms = at_ms + round(asked.deadline_s * 1000)
+        job = self._jobs[asked.id] = Live(asked.id, asked.tenant, post, deadline_ms)
         self._waits(job, at_ms)
         if post.cancel_ms is not None:
             self._time.plan(at_ms + post.cancel_ms, partial(self._cancel, job))
         if post.app.queue_s is not None:
-            self._time.plan(at_ms + round(post.app.queue_s * 1000) + 50, partial(self._give_up, job), "answered")
+            self._time.plan(at_ms + round(post.app.queue_s * 1000) + LATE_MS, partial(self._give_up, job), "answered")
 
     # what waits is looked for
 
@@ -128,6 +131,9 @@ class World:
             self._begin(claim, at_ms)
         if self._waiting and self._free:
             self._look_at(at_ms + (1 if claims else max(1, round(wait_s * 1000))))
+        for job in [self._jobs[name] for name in sorted(self._waiting)]:
+            if job.deadline_ms + LATE_MS < at_ms:
+                self._time.plan(at_ms, partial(self._give_up, job), "answered")
 
     def _begin(self, claim: Claim, at_ms: int) -> None:
         job = self._jobs[claim.id]
@@ -286,7 +292,7 @@ class World:
         return self._see(job, at_ms) if job.turn == turn else None
 
     def _give_up(self, job: Live, at_ms: int) -> Doing:
-        return self._see(job, at_ms) if job.id in self._waiting and job.began_ms == 0 else None
+        return self._see(job, at_ms) if job.id in self._waiting else None
 
     async def _see(self, job: Live, at_ms: int) -> None:
         """Whether the passing of time has ended the job, or brought it back to the queue."""

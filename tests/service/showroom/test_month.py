@@ -90,6 +90,17 @@ async def test_a_worker_that_is_lost_long_after_its_last_word_leaves_no_job_runn
     assert sums.wasted_by_reason["worker_lost"] > 0
 
 
+async def test_a_month_ends_though_jobs_meet_their_deadline_while_they_wait(
+    redis_server: EmbeddedRedis, until: datetime
+) -> None:
+    settings = _settings(redis_server).model_copy(update={"deadline_s": 2.0})
+    async with asyncio.timeout(300), open_store(settings.redis_url, settings.queue) as store:
+        await fill(settings, JOBS, 3, until, lambda posts, at: None)
+        depth, sums = await store.sums.depth(TENANT), await _totals(store)
+    assert depth.queued == depth.running == 0
+    assert sums.expired > 0
+
+
 async def test_as_many_jobs_run_at_once_as_there_are_slots(
     redis_server: EmbeddedRedis, until: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
