@@ -166,8 +166,8 @@ class Connection(asyncio.Protocol):
     """Carries one request at a time."""
 
     __slots__ = (
-        "_answer", "_framed", "_headers", "_heeded", "_interim", "_origin", "_owner", "_parser", "_sent", "_transport",
-        "loop",
+        "_answer", "_body", "_framed", "_headers", "_heeded", "_interim", "_origin", "_owner", "_parser", "_sent",
+        "_transport", "loop",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, origin: Origin) -> None:
@@ -177,6 +177,7 @@ class Connection(asyncio.Protocol):
         self._answer: Answer | None = None
         self._sent: OnSent | None = None
         self._heeded = False
+        self._body: list[bytes] = []
 
     @property
     def usable(self) -> bool:
@@ -244,10 +245,14 @@ class Connection(asyncio.Protocol):
         if self._answer is None:
             self.abort()  # an answer that nobody asked for
             return
+        fault = ""
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
-            self._fail(httpx2.RemoteProtocolError(f"the answer is not HTTP ({type(exc).__name__})"))
+            fault = type(exc).__name__
+        self._hand_over()
+        if fault:
+            self._fail(httpx2.RemoteProtocolError(f"the answer is not HTTP ({fault})"))
             self.abort()
 
     @override
@@ -284,13 +289,19 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        if self._answer is not None:
-            self._answer.take(body)
+        self._body.append(body)
+
+    def _hand_over(self) -> None:
+        """Gives on the pieces of one read together: a token is often a piece of its own."""
+        body, self._body = self._body, []
+        if body and self._answer is not None:
+            self._answer.take(b"".join(body))
 
     def on_message_complete(self) -> None:
         """The answer is whole, and the connection free for the next."""
         if self._interim or self._answer is None:
             return
+        self._hand_over()
         answer, self._answer = self._answer, None
         answer.end()
         self.calm()

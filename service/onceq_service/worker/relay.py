@@ -1,11 +1,13 @@
 """Sends what the calls of this worker have to say: one pipelined flush for all of them, then the next.
 
 At once when nothing was sent lately, else some time after the last flush: the longer the more calls have shared that
-one, up to `flush_s`; half of that where so many share it that there is little left to win. Few streams wait little, and
-many share what a flush costs. The first words of a call wait for no other flush.
+one, up to `flush_s`; half of that where so many share it that there is little left to win, a third where they say so
+much that the worker is busy. Few streams wait little, and many share what a flush costs. The first words of a call wait
+for no other flush.
 
 Meanwhile the worker rests, unless something is to be done: words of answers that have begun gather in their sockets,
-since they would wait for the flush anyway, and what wakes a worker for each of them costs more than they do.
+since they would wait for the flush anyway, and what wakes a worker for each of them, or reads each for itself, costs
+more than they do.
 
 While Redis is away the calls go on, are paid for, and grow in memory; the flush is tried until Redis answers. When
 MOST_WAITING bytes wait the answers are read no further: they stay in the sockets, and the providers may wait, or hang
@@ -38,8 +40,9 @@ MANY, PLENTY = 16, 40
 what a flush costs is shared by enough then, and when saturated the words of 64 calls are not to wait longer."""
 SHORTEST_REST_S, LONGEST_REST_S = 0.002, 0.025
 """Less is not worth it; the loop's timers are late by up to as much, which is less than lag.py takes for a pause."""
-BUSY = 0.3
-"""Of a core: a loop that works more of the time need not rest, since words gather while it works."""
+BUSY, SHARE_WHEN_BUSY = 0.3, 0.35
+"""Of a core: where a loop works more of the time, a flush carries enough words to pay for itself after this share of
+`flush_s`. To read what has gathered takes as long again, and the words of a saturated worker are not to wait longer."""
 TURNS = 8
 """Of the loop, between two rests: what a heeded socket had to say goes through as many tasks before it shows."""
 MOST_RESTS = 8
@@ -68,11 +71,11 @@ class Relay:
         self._room.set()
         self._dirty: dict[LiveCall, None] = {}
         self._first: dict[LiveCall, int] = {}  # calls that say their first words, and how many bytes of them
-        self._hurried: set[asyncio.Task[bool]] = set()
+        self._hurried: set[asyncio.Task[None]] = set()
         self._last = 0.0
         self._worked = self._load = 0.0  # CPU seconds of this thread; its share of the time between the last flushes
         self._shared = 0
-        self._task: asyncio.Task[bool] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._planned: asyncio.TimerHandle | asyncio.Handle | None = None
 
     def add(self, call: LiveCall, deltas: Sequence[Delta]) -> bool:
@@ -128,6 +131,8 @@ class Relay:
     def _due(self) -> float:
         """The loop's time of the next flush."""
         share = min(1.0, self._shared / MANY, max(0.5, 2 - self._shared / PLENTY))
+        if self._load > BUSY:
+            share = min(share, SHARE_WHEN_BUSY)
         return self._last + self._flush_s * share
 
     def _rest(self, turns: int, rests: int) -> None:
@@ -137,7 +142,7 @@ class Relay:
             loop.call_soon(self._rest, turns - 1, rests)
             return
         left = self._due() - loop.time()
-        if rests and left >= SHORTEST_REST_S and self._load < BUSY and self._calm() and wakeups().can_pause:
+        if rests and left >= SHORTEST_REST_S and self._calm() and wakeups().can_pause:
             wakeups().pause(min(left, LONGEST_REST_S))
             if loop.time() < self._due():
                 self._rest(TURNS, rests - 1)
@@ -154,31 +159,37 @@ class Relay:
         self._shared = len(calls)
         frames = _sealed(calls)
         self._added, self._sending = 0, sum(len(frame.data) for frame in frames)
-        self._task = self._send(calls, frames)
+        self._task = self._send(calls, frames, self._answered)
         asyncio.get_running_loop().call_soon(self._rest, 0, MOST_RESTS)
 
-    def _send(self, calls: list[LiveCall], frames: list[Frame]) -> asyncio.Task[bool]:
+    def _send(
+        self, calls: list[LiveCall], frames: list[Frame], then: Callable[[], None] = lambda: None
+    ) -> asyncio.Task[None]:
         """Sends them now; the task is for the answers, and for another try where there are none."""
         groups = [frames[n : n + GROUP] for n in range(0, len(frames), GROUP)]
         sent = [(group, self._engine.append_now(group)) for group in groups]
-        task = asyncio.create_task(self._stored(calls, sent), name="relay-flush")
+        task = asyncio.create_task(self._stored(calls, sent, then), name="relay-flush")
         task.add_done_callback(self._done)
         return task
 
-    def _done(self, task: asyncio.Task[bool]) -> None:
+    def _answered(self) -> None:
+        """The shared flush is stored. The next begins in this turn where it is due: each turn reads all sockets."""
+        self._task, self._sending = None, 0
+        self._room.set()
+        if self._planned is None and self._dirty and self._due() <= asyncio.get_running_loop().time():
+            self._start()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
         failure = None if task.cancelled() else task.exception()
         if failure is not None:
             log.error("a flush failed: %s", failure)
         if task is self._task:
             self._task = None
-            if not task.cancelled() and failure is None and task.result():
-                self._sending = 0
-                self._room.set()
         self._hurried.discard(task)
         self._plan()
 
-    async def _stored(self, calls: list[LiveCall], sent: Sequence[Sent]) -> bool:
-        """Whether all of it was stored; what was not is tried again with the next flush."""
+    async def _stored(self, calls: list[LiveCall], sent: Sequence[Sent], then: Callable[[], None]) -> None:
+        """What was not stored is tried again with the next flush."""
         owners, failed = {call.held.claim.id: call for call in calls}, None
         for group, answer in sent:
             try:
@@ -189,7 +200,8 @@ class Relay:
             log.warning("events can't be written, trying again: %s", failed)
             await asyncio.sleep(PAUSE_S)
             self._dirty |= dict.fromkeys(call for call in calls if not call.settled)
-        return failed is None
+        else:
+            then()
 
     def _learn(self, owners: dict[str, LiveCall], group: Sequence[Frame], answer: list[tuple[str, int]]) -> None:
         for frame, (word, last) in zip(group, answer, strict=True):

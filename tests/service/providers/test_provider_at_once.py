@@ -16,6 +16,7 @@ from tests.service.providers.kit import spec_for
 from tests.service.providers.raw_server import sse
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+HEAD_OF_CHUNKS = HEAD[:-2] + b"transfer-encoding: chunked\r\n\r\n"
 STOP = sse({"choices": [{"finish_reason": "stop"}]}, "[DONE]")
 
 
@@ -24,14 +25,14 @@ def text(said: str) -> bytes:
 
 
 @asynccontextmanager
-async def paced(pieces: Sequence[bytes | float]) -> AsyncGenerator[Provider]:
+async def paced(pieces: Sequence[bytes | float], head: bytes = HEAD) -> AsyncGenerator[Provider]:
     """A provider that sends each piece as a read of its own, or waits so many seconds; then it ends the connection."""
 
     closing, ended = asyncio.Event(), asyncio.Event()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        for piece in (HEAD, *pieces):
+        for piece in (head, *pieces):
             if isinstance(piece, bytes):
                 writer.write(piece)
             with suppress(TimeoutError):
@@ -79,6 +80,22 @@ async def test_what_comes_while_the_reader_waits_wakes_nobody() -> None:
         assert stream.finish_reason == "stop"
     assert taker.batches == ["a", "bc", "d"]
     assert "".join(rest) == ""
+
+
+def chunks(*texts: str) -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in map(text, texts))
+
+
+async def test_the_chunks_of_one_read_are_handed_over_together_before_what_breaks_in_it() -> None:
+    taker = Taker()
+    rest: list[str] = []
+    pieces = [chunks("a"), chunks("b", "c"), chunks("d", "e") + b"no chunk\r\n"]
+    async with paced(pieces, HEAD_OF_CHUNKS) as provider, provider.call(spec_for("openai")) as stream:
+        stream.hand_to(taker)
+        with pytest.raises(ProviderError) as caught:
+            await iterated(stream, rest)
+    assert caught.value.code == "stream_broken"
+    assert taker.batches + rest == ["a", "bc", "de"]
 
 
 async def test_text_that_comes_with_the_end_is_in_the_iteration() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pytest
@@ -112,11 +112,48 @@ async def test_what_is_said_leaves_at_the_loop_s_next_turn(store: Store, redis_s
     await ended(store, claim, call)
 
 
-@pytest.mark.parametrize(("calls", "share"), [(1, 1 / 16), (4, 4 / 16), (16, 1.0), (40, 1.0), (50, 0.75), (70, 0.5)])
-async def test_the_pause_between_flushes_grows_with_the_calls_that_shared_the_last_and_shrinks_when_they_are_many(
-    store: Store, monkeypatch: pytest.MonkeyPatch, calls: int, share: float
+class Unanswered(Engine):
+    """An engine whose flushes wait for their answers."""
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Future[list[tuple[str, int]]]] = []
+
+    def append_now(self, frames: Sequence[Frame]) -> Awaitable[list[tuple[str, int]]]:
+        self.asked.append(asyncio.get_running_loop().create_future())
+        return self.asked[-1]
+
+
+async def test_a_flush_that_is_due_leaves_in_the_turn_of_the_answer_before(store: Store) -> None:
+    """Each turn of a busy worker's loop reads all of its sockets, which takes milliseconds."""
+    engine = Unanswered()
+    claim, call = await begun(store)
+    relay = Relay(engine, 0.0)
+    call.add(words(1))
+    relay.add(call, words(1, 1))
+    await asyncio.sleep(0.01)
+    relay.add(call, words(1, 2))
+    await asyncio.sleep(0.01)
+    assert len(engine.asked) == 1
+    engine.asked[0].set_result([("ok", call.base + 1)])
+    await asyncio.sleep(0)
+    assert len(engine.asked) == 2
+    engine.asked[1].set_result([("ok", call.base + 2)])
+    await relay.settle(call)
+    await store.engine.finish(claim, success(call.base + 1, *call.frames, text="0 1 2 "))
+
+
+@pytest.mark.parametrize(
+    ("calls", "busy", "share"),
+    [
+        (1, False, 1 / 16), (4, False, 4 / 16), (16, False, 1.0), (40, False, 1.0), (50, False, 0.75), (70, False, 0.5),
+        (4, True, 4 / 16), (16, True, 0.35), (70, True, 0.35),
+    ],
+)  # fmt: skip
+async def test_the_pause_between_flushes_grows_with_the_calls_that_shared_the_last_and_shrinks_when_they_say_much(
+    store: Store, monkeypatch: pytest.MonkeyPatch, calls: int, busy: bool, share: float
 ) -> None:
     """Up to `flush_s`, here an hour, so that what the test itself takes is nothing."""
+    monkeypatch.setattr(relay_module, "BUSY", -1.0 if busy else math.inf)
     pauses: list[float] = []
     loop = asyncio.get_running_loop()
     later = loop.call_later
@@ -308,15 +345,15 @@ class Rests:
 
 @pytest.mark.parametrize(
     ("calm", "busy", "able", "rests"),
-    [(True, False, True, True), (False, False, True, False), (True, True, True, False), (True, False, False, False)],
+    [(True, False, True, True), (False, False, True, False), (True, True, True, True), (True, False, False, False)],
 )
-async def test_a_worker_rests_between_flushes_unless_something_is_to_be_done_or_it_is_busy(
+async def test_a_worker_rests_between_flushes_however_busy_it_is_unless_something_is_to_be_done(
     store: Store, monkeypatch: pytest.MonkeyPatch, calm: bool, busy: bool, able: bool, rests: bool
 ) -> None:
     counted = Rests()
     counted.can_pause = able
     monkeypatch.setattr(relay_module, "wakeups", lambda: counted)
-    monkeypatch.setattr(relay_module, "BUSY", 0.0 if busy else math.inf)
+    monkeypatch.setattr(relay_module, "BUSY", -1.0 if busy else math.inf)
     speaking = [await begun(store) for _ in range(4)]
     relay = Relay(store.engine, 1.0, calm=lambda: calm)
     for n in range(3):
