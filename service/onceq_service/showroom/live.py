@@ -14,7 +14,7 @@ from onceq_service.showroom.words import answer, pieces
 from onceq_service.store.engine import Claim, Dispatched, End, EndState, Frame, Receipt
 from onceq_service.worker.ending import output_json, rest
 from onceq_service.worker.frames import delta_frame
-from onceq_service.worker.problems import no_budget
+from onceq_service.worker.problems import no_budget, too_late
 
 
 @dataclass(slots=True)
@@ -108,8 +108,10 @@ def failed_end(job: Live, claim: Claim, error: ProviderError, receipt: Receipt, 
     return _end(job, claim, "failed", receipt, rest(usage=_usage(receipt) if receipt.billed else None, error=problem))
 
 
-def broke_end(job: Live, claim: Claim, sent: Dispatched) -> End:
-    """No budget has room for a further call."""
+def unsent_end(job: Live, claim: Claim, sent: Dispatched) -> End:
+    """The call was not made: its deadline came first, or no budget has room for it."""
+    if sent.word == "deadline":
+        return _end(job, claim, "expired", None, rest(error=too_late(claim)))
     return _end(job, claim, "failed", None, rest(error=no_budget(claim, sent.why)))
 
 

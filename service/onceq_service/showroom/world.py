@@ -15,7 +15,7 @@ from onceq.wire import TERMINAL
 from onceq_service.providers.base import ProviderError
 from onceq_service.showroom.door import Door
 from onceq_service.showroom.incidents import Incident
-from onceq_service.showroom.live import Live, answer_of, broke_end, cancelled_end, failed_end, whole_end
+from onceq_service.showroom.live import Live, answer_of, cancelled_end, failed_end, unsent_end, whole_end
 from onceq_service.showroom.money import Prices
 from onceq_service.showroom.plan import Post
 from onceq_service.showroom.provider import course
@@ -131,17 +131,19 @@ class World:
             self._begin(claim, at_ms)
         if self._waiting and self._free:
             self._look_at(at_ms + (1 if claims else max(1, round(wait_s * 1000))))
-        for job in [self._jobs[name] for name in sorted(self._waiting)]:
-            if job.deadline_ms + LATE_MS < at_ms:
-                self._time.plan(at_ms, partial(self._give_up, job), "answered")
+        waiting = [self._jobs[name] for name in self._waiting]
+        overdue = [job for job in waiting if job.deadline_ms + LATE_MS < at_ms]
+        for job in sorted(overdue, key=lambda job: job.id):  # Redis has ended it, and nobody else would say so
+            self._time.plan(at_ms, partial(self._give_up, job), "answered")
 
     def _begin(self, claim: Claim, at_ms: int) -> None:
         job = self._jobs[claim.id]
         self._waiting.discard(job.id)
         job.turn, job.claim, job.course = job.turn + 1, claim, None
         further = "budgets" in claim.fields and "holds" not in claim.fields  # it may have no room for this call
-        kind: Kind = "answered" if further else "sent"
-        self._time.plan(at_ms + self._rng.randrange(3, 18), partial(self._dispatch, job, job.turn), kind)
+        called_ms = at_ms + self._rng.randrange(3, 18)
+        kind: Kind = "answered" if further or called_ms + LATE_MS >= job.deadline_ms else "sent"
+        self._time.plan(called_ms, partial(self._dispatch, job, job.turn), kind)
 
     def _leave(self, job: Live, at_ms: int) -> None:
         del self._jobs[job.id]
@@ -169,14 +171,14 @@ class World:
     async def _dispatched(self, job: Live, claim: Claim, model: str, at_ms: int) -> Then | None:
         in_bytes, tries = len(claim.fields["request"]), claim.number("tries") + 1
         sent = await self._engine(job).dispatch(claim, tries, in_bytes, self._prices.recorded(model, at_ms))
-        if sent.word in ("budget", "budget_wait"):
+        if sent.word in ("deadline", "budget", "budget_wait"):
             return partial(self._no_room, job, sent, at_ms)
         if sent.word != "ok":
             raise RuntimeError(f"job {job.id} should have been called at {at_ms}, and was not: {sent.word}")
         return None
 
     def _no_room(self, job: Live, sent: Dispatched, at_ms: int) -> None:
-        """A further call has no room in a budget: it waits for some, or there will be none in time."""
+        """A call has no time left, or no room in a budget: it waits for some, or there will be none in time."""
         job.is_not_called()
         self._time.plan(at_ms + 1, partial(self._not_called, job, job.turn, sent))
 
@@ -184,8 +186,8 @@ class World:
         claim = job.claim
         if job.turn != turn or claim is None:
             return None
-        if sent.word == "budget":
-            return self._finish(job, claim, broke_end(job, claim, sent), at_ms)
+        if sent.word != "budget_wait":
+            return self._finish(job, claim, unsent_end(job, claim, sent), at_ms)
         self._waits(job, at_ms)
         return self._store.lasting.defer(claim, int(sent.why["at"]))
 
