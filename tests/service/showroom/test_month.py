@@ -90,10 +90,11 @@ async def test_a_worker_that_is_lost_long_after_its_last_word_leaves_no_job_runn
     assert sums.wasted_by_reason["worker_lost"] > 0
 
 
-async def test_a_month_ends_though_jobs_meet_their_deadline_while_they_wait(
-    redis_server: EmbeddedRedis, until: datetime
+@pytest.mark.parametrize("deadline_s", [2.0, 0.015])  # while some wait, and as many begin
+async def test_a_month_ends_though_jobs_meet_their_deadline_before_their_call(
+    redis_server: EmbeddedRedis, until: datetime, deadline_s: float
 ) -> None:
-    settings = _settings(redis_server).model_copy(update={"deadline_s": 2.0})
+    settings = _settings(redis_server).model_copy(update={"deadline_s": deadline_s})
     async with asyncio.timeout(300), open_store(settings.redis_url, settings.queue) as store:
         await fill(settings, JOBS, 3, until, lambda posts, at: None)
         depth, sums = await store.sums.depth(TENANT), await _totals(store)
