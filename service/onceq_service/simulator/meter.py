@@ -1,7 +1,8 @@
 """The meter: what each call would have cost, counted from what was really sent.
 
-One row a request. A refusal (any status from 400 on, before the first byte) has `billed` false and costs nothing;
-everything else is billed for its input and for the tokens that were generated until it ended.
+One row a request. A refusal (any status from 400 on, before the first byte) has `billed` false and costs nothing. So has
+a request whose body is still on its way. All others are billed for their input and for the tokens that were generated
+until they ended.
 """
 
 from __future__ import annotations
@@ -20,12 +21,23 @@ from onceq_service.simulator.price import price_nano_usd
 from onceq_service.simulator.script import Script, Usage
 
 Status = Literal[
-    "running", "completed", "aborted", "cut", "ended", "error", "dropped", "refused", "cancelled", "failed"
+    "arriving",
+    "running",
+    "completed",
+    "aborted",
+    "cut",
+    "ended",
+    "error",
+    "dropped",
+    "refused",
+    "cancelled",
+    "failed",
 ]
-"""aborted: the client went away. cut, ended, error, dropped: by a fault. cancelled: by the client's request."""
+"""arriving: its body is not whole. aborted: the client went away. cut, ended, error, dropped: by a fault. cancelled: by
+the client's request."""
 
 KEPT_ROWS = 100_000
-NOT_BILLED: frozenset[Status] = frozenset({"refused", "dropped"})
+NOT_BILLED: frozenset[Status] = frozenset({"arriving", "refused", "dropped"})
 
 
 @dataclass(slots=True)
@@ -42,7 +54,7 @@ class Row:
     first_token_at: float | None = None
     ended_at: float | None = None
     closed_at: float | None = None
-    status: Status = "running"
+    status: Status = "arriving"
     http_status: int = 200
     fault: str | None = None
     input_tokens: int = 0
@@ -56,6 +68,7 @@ class Row:
 
     def begin(self, script: Script) -> None:
         """The request was understood: its input will be paid for."""
+        self.status = "running"
         self.stream = script.ask.stream
         self.fault = script.fault.name if script.fault else None
         self.input_tokens = script.usage.input
@@ -160,7 +173,7 @@ class Meter:
 
     def close(self, row: Row, status: Status, http_status: int = 200) -> None:
         """The request has ended; the first of several endings counts."""
-        if row.status != "running":
+        if row.ended_at is not None:
             return
         row.status, row.http_status, row.ended_at = status, http_status, time.time()
         if status == "aborted":

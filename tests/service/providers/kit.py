@@ -115,3 +115,7 @@ class Meter:
         """The only request of the call's job."""
         (row,) = await self.rows(spec)
         return row
+
+    async def runs(self, spec: CallSpec) -> bool:
+        """Whether the provider has its whole request: one that is left before has never been a call."""
+        return any(row["status"] == "running" for row in await self.rows(spec))

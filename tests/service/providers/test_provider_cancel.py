@@ -79,7 +79,7 @@ async def test_cancelling_a_silent_call_closes_at_once(
     """`hang` has not even sent headers: there is no stream yet that could be closed."""
     spec = spec_for(kind, sim(fault=fault, tokens=50))
     task = asyncio.create_task(hear(provider, spec))
-    await until(lambda: meter.rows(spec), "the provider to have the request")
+    await until(lambda: meter.runs(spec), "the provider to have the request")
     left_at = time.time()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -110,7 +110,7 @@ async def test_other_calls_go_on_when_one_is_left(provider: Provider, kind: Prov
 async def test_closing_the_provider_ends_its_threads(provider: Provider, kind: ProviderKind, meter: Meter) -> None:
     spec = spec_for(kind, sim(fault="hang"))
     task = asyncio.create_task(hear(provider, spec))
-    await until(lambda: meter.rows(spec), "the provider to have the request")
+    await until(lambda: meter.runs(spec), "the provider to have the request")
     await provider.close()
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 from anthropic import AsyncAnthropic
 from genai_prices import extract_usage
 from openai import AsyncOpenAI, RateLimitError
-from simulator_kit import Sim
+from simulator_kit import Sim, wait_until
 
 if TYPE_CHECKING:
     from types_boto3_bedrock_runtime import BedrockRuntimeClient
 
 ENDLESS = "[[sim tokens=100000 tps=100]]"
+CLOSED_BY_CLIENT = 499
 RICH = "hello there, friend [[sim tokens=30 reasoning=7 cached=5 cache_write=2]]"
 
 
@@ -154,3 +157,22 @@ async def test_deleting_the_meter_starts_it_again(openai: AsyncOpenAI, sim: Sim)
 def test_any_request_id_is_understood(sim: Sim, header: str, job: str | None, call: int | None) -> None:
     sim.http.post("/openai/v1/chat/completions", headers={"X-Client-Request-Id": header})
     assert (sim.row()["job"], sim.row()["call"]) == (job, call)
+
+
+def test_a_request_whose_body_is_not_whole_is_no_call(sim: Sim) -> None:
+    """Clients send the head before the body. One that leaves in between owes nothing, and has never been a call."""
+    url = httpx2.URL(sim.url)
+    head = [
+        "POST /openai/v1/chat/completions HTTP/1.1",
+        "Host: x",
+        "X-Client-Request-Id: job-8/1",
+        "Content-Length: 99",
+    ]
+    with socket.create_connection((url.host, url.port or 80)) as client:
+        client.sendall("\r\n".join([*head, "", '{"model":']).encode())
+        wait_until(lambda: bool(sim.rows(refused=True)), "the head to arrive")
+        row = sim.wait_for("arriving")
+        assert (row["job"], row["billed"]) == ("job-8", False)
+        assert sim.rows() == []
+    row = sim.wait_for("refused")
+    assert (row["billed"], row["http_status"], row["nano_usd"]) == (False, CLOSED_BY_CLIENT, None)
