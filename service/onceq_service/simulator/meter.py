@@ -1,8 +1,8 @@
 """The meter: what each call would have cost, counted from what was really sent.
 
-One row a request. A refusal (any status from 400 on, before the first byte) has `billed` false and costs nothing, like a
-request whose body is still on its way. All others are billed for their input and for the tokens that were generated until
-they ended.
+One row a request. A refusal (any status from 400 on, before the first byte) has `billed` false and costs nothing, as
+does a request whose body is still on its way. All others are billed for their input and for the tokens that were
+generated until they ended.
 """
 
 from __future__ import annotations
