@@ -21,6 +21,19 @@ def ask_redis(path: Path, command: str, timeout_s: float = 2.0) -> str | None:
         return None
 
 
+def listens(path: Path, timeout_s: float = 2.0) -> bool:
+    """Whether a server has this socket, however long it takes to answer; a file that a dead one left has none."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as wire:
+            wire.settimeout(timeout_s)
+            wire.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except OSError:
+        pass  # its queue of connections is full, or we may not ask: there is one
+    return True
+
+
 def _answer(wire: socket.socket) -> bytes:
     data = b""
     while not _whole(data):

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from onceq.errors import ConfigurationError
 from onceq_service.embedded.lock import FolderLock, make_folder
 from onceq_service.embedded.memory import redis_maxmemory
-from onceq_service.embedded.ping import ask_redis
+from onceq_service.embedded.ping import ask_redis, listens
 from onceq_service.embedded.redis_binary import RedisBinary, find_redis, probe
 from onceq_service.embedded.waiting import wait_until
 
@@ -102,15 +102,21 @@ class EmbeddedRedis:
         self.stop()
 
     def _adopt(self) -> bool:
-        info = ask_redis(self.socket, "INFO server")
-        if info is None:
+        """Whether a server lives here. One that is silent is waited for: two on one folder would spoil its data."""
+        if not wait_until(lambda: self._known() or not listens(self.socket), START_S):
+            raise ConfigurationError(
+                f"A Redis listens on {self.socket} and does not answer; a second one would spoil its data. "
+                "Start again when it answers, or end its process (`fuser` tells which that is) and start again."
+            )
+        if self._pid is None:
             self.socket.unlink(missing_ok=True)  # left by a server that was killed
-            return False
-        if not info.startswith("$"):
-            wait_until(lambda: (ask_redis(self.socket, "INFO server") or "").startswith("$"), START_S)
-            info = ask_redis(self.socket, "INFO server") or ""
-        self._pid = int(_field(info, "process_id"))
-        return True
+        return self._pid is not None
+
+    def _known(self) -> bool:
+        """Asks the server of this folder which process it is; it can tell while it loads, too."""
+        info = ask_redis(self.socket, "INFO server") or ""
+        self._pid = int(_field(info, "process_id")) if info.startswith("$") else None
+        return self._pid is not None
 
     def _launch(self, folder: Path) -> None:
         log_path = make_folder(self.data_dir / "logs") / "redis.log"

@@ -8,18 +8,24 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import redis
 
 from onceq.errors import ConfigurationError
+from onceq_service.embedded import redis_server
 from onceq_service.embedded.memory import LEAST, MIB, MOST, redis_maxmemory
+from onceq_service.embedded.ping import ask_redis
 from onceq_service.embedded.redis_binary import bundled_redis, find_redis
 from onceq_service.embedded.redis_server import LONGEST_SOCKET, EmbeddedRedis, socket_path
+from tests.service.embedded.processes import alive, children
 
 SYSTEM = shutil.which("redis-server")
 BUNDLED = bundled_redis()
+PATIENCE = 4
+"""Questions after which a stopped server goes on."""
 BINARIES = [
     pytest.param(
         Path(path) if path else None,
@@ -74,7 +80,9 @@ def test_what_was_written_is_there_after_a_clean_stop(server: EmbeddedRedis) -> 
     assert not server.adopted
 
 
-def test_a_server_whose_owner_was_killed_is_adopted(tmp_path: Path, binary: Path) -> None:
+@pytest.fixture
+def orphan(tmp_path: Path, binary: Path) -> Iterator[int]:
+    """The process of a server whose owner was killed."""
     code = (
         "import sys, pathlib; from onceq_service.embedded.redis_server import EmbeddedRedis;"
         "s = EmbeddedRedis(pathlib.Path(sys.argv[1]), binary=pathlib.Path(sys.argv[2])).start();"
@@ -85,10 +93,52 @@ def test_a_server_whose_owner_was_killed_is_adopted(tmp_path: Path, binary: Path
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
         owner.send_signal(signal.SIGKILL)
+    yield pid
+    if alive(pid):  # the test failed
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_server_whose_owner_was_killed_is_adopted(tmp_path: Path, binary: Path, orphan: int) -> None:
     heir = EmbeddedRedis(tmp_path, binary=binary).start()
-    assert (heir.adopted, heir.pid) == (True, pid)
+    assert (heir.adopted, heir.pid) == (True, orphan)
     heir.stop()
     assert not heir.alive()
+
+
+def test_a_server_that_is_slow_to_answer_is_adopted(
+    tmp_path: Path, binary: Path, orphan: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may wait for its disk. A second one on its folder would write over what it has."""
+    asked = 0
+
+    def ask(path: Path, command: str) -> str | None:
+        nonlocal asked
+        asked += 1
+        if asked == PATIENCE:
+            os.kill(orphan, signal.SIGCONT)
+        return ask_redis(path, command, 20 if asked >= PATIENCE else 0.05)
+
+    monkeypatch.setattr(redis_server, "ask_redis", ask)
+    os.kill(orphan, signal.SIGSTOP)
+    with EmbeddedRedis(tmp_path, binary=binary) as heir:
+        assert (heir.adopted, heir.pid) == (True, orphan)
+
+
+def test_beside_a_server_that_does_not_answer_no_other_is_started(
+    tmp_path: Path, binary: Path, orphan: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_server, "ask_redis", partial(ask_redis, timeout_s=0.05))
+    monkeypatch.setattr(redis_server, "START_S", 0.2)
+    before = children(os.getpid())
+    os.kill(orphan, signal.SIGSTOP)
+    heir = EmbeddedRedis(tmp_path, binary=binary)
+    with pytest.raises(ConfigurationError, match=r"listens on .*redis\.sock and does not answer.*start again"):
+        heir.start()
+    assert children(os.getpid()) == before
+    os.kill(orphan, signal.SIGCONT)
+    monkeypatch.undo()
+    with heir:  # the folder is free for whoever tries again
+        assert heir.pid == orphan
 
 
 def test_a_killed_server_leaves_no_socket_in_the_way(server: EmbeddedRedis) -> None:
