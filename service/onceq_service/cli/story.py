@@ -15,9 +15,10 @@ from onceq_service.cli.ask import DEFAULT_MODELS
 from onceq_service.cli.output import money, say, seconds, summary, table
 
 QUESTION: Final = "Why should an LLM call go through a queue?"
-CUT_QUESTION: Final = "What happens to a stream when the reader's train enters a tunnel?"
-CUT_AFTER: Final = 25
-"""Pieces of text after which the reader's connection is cut."""
+CUT_QUESTION: Final = "What happens to a stream when the reader's train enters a tunnel? [[sim tokens=160]]"
+CUT_AFTER: Final = 12
+"""Pieces of text after which the reader's connection is cut: long before the end, also where a busy machine says many
+words in one piece."""
 PATIENCE_S: Final = 30.0
 
 
