@@ -95,6 +95,11 @@ class Pipe:
         self._waiting: list[_Asked] = []
         self._sent: deque[_Asked] = deque()
 
+    @property
+    def waits(self) -> bool:
+        """Whether a command is with Redis now: what comes back is read as soon as it is there."""
+        return bool(self._sent)
+
     def command(self, *args: Arg) -> Awaitable[Any]:
         """One plain command; raises StoreError and its kinds."""
         return self._ask(args, None)

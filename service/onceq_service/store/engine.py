@@ -173,6 +173,11 @@ class Engine:
         now_ms = int(cast("bytes", reply[1]))
         return [_claim(row, now_ms) for row in cast("list[list[object]]", reply[2:])], int(cast("int", reply[0])) / 1000
 
+    @property
+    def listens(self) -> bool:
+        """Whether word of new work would be heard at once: `wait_for_work` has asked, and Redis has not answered."""
+        return self._blocking.waits
+
     async def wait_for_work(self, timeout_s: float) -> None:
         """Returns when a job may have come in, or after `timeout_s` (at most one second).
 

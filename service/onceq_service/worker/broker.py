@@ -69,7 +69,7 @@ class LeaseBroker(BaseRedisBroker):
         self.providers = open_providers(configs, os.environ)
         for provider in self.providers.values():
             prices_before(provider, "any", 0)  # loads the price tables now, not during the first job
-        relay = Relay(self.store.engine, s.flush_ms / 1000, calm=self.holding.all_calm)
+        relay = Relay(self.store.engine, s.flush_ms / 1000, calm=self._calm)
         self.learning = Learning(self.store.lanes)
         self.runner = Runner(
             s.max_tries, self.store.engine, relay, self.learning, self.holding, self.providers, configs,
@@ -122,6 +122,10 @@ class LeaseBroker(BaseRedisBroker):
                     yield self._formatted(TASK, [held.claim.id for held in claimed])
         finally:
             self._begin_drain()
+
+    def _calm(self) -> bool:
+        """Whether this loop may stand still: nothing is to be done for a job, and word of a new one would wake it."""
+        return self.holding.all_calm() and (self.store.engine.listens or self.holding.free <= 0)
 
     def _task(self) -> Callable[..., Awaitable[None]]:
         """What Taskiq runs for each message of jobs; a function, since Taskiq renames what it registers."""

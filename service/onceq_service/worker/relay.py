@@ -77,6 +77,7 @@ class Relay:
         self._shared = 0
         self._task: asyncio.Task[None] | None = None
         self._planned: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._resting: asyncio.Handle | None = None
 
     def add(self, call: LiveCall, deltas: Sequence[Delta]) -> bool:
         """Takes in a read; never waits (`room` does). False when there is no room for more."""
@@ -138,14 +139,16 @@ class Relay:
     def _rest(self, turns: int, rests: int) -> None:
         """Lets words gather in the sockets until the next flush; see the top of this file."""
         loop = asyncio.get_running_loop()
-        if turns:
-            loop.call_soon(self._rest, turns - 1, rests)
-            return
         left = self._due() - loop.time()
-        if rests and left >= SHORTEST_REST_S and self._calm() and wakeups().can_pause:
+        if not rests or left < SHORTEST_REST_S or not wakeups().can_pause:
+            return
+        if turns:
+            self._resting = loop.call_soon(self._rest, turns - 1, rests)
+        elif self._calm():
             wakeups().pause(min(left, LONGEST_REST_S))
-            if loop.time() < self._due():
-                self._rest(TURNS, rests - 1)
+            self._rest(TURNS, rests - 1)
+        else:
+            self._resting = loop.call_later(SHORTEST_REST_S, self._rest, 0, rests - 1)
 
     def _clock(self, now: float, worked: float) -> None:
         if now > self._last:
@@ -160,7 +163,9 @@ class Relay:
         frames = _sealed(calls)
         self._added, self._sending = 0, sum(len(frame.data) for frame in frames)
         self._task = self._send(calls, frames, self._answered)
-        asyncio.get_running_loop().call_soon(self._rest, 0, MOST_RESTS)
+        if self._resting is not None:
+            self._resting.cancel()
+        self._resting = asyncio.get_running_loop().call_soon(self._rest, 0, MOST_RESTS)
 
     def _send(
         self, calls: list[LiveCall], frames: list[Frame], then: Callable[[], None] = lambda: None

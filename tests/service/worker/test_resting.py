@@ -23,7 +23,8 @@ from tests.waiting import until
 
 STREAMS = 20
 SLOW = "[[sim tokens=1000 tps=0.25 ttft_ms=10]]"
-"""Its second word comes after four seconds, when all streams have begun: they share the flush that the rest follows."""
+"""The rest follows the flush of its second word, which comes after four seconds."""
+FAST = "[[sim tokens=100000 tps=20 ttft_ms=10]]"
 HOUR_S = 3600.0
 
 
@@ -31,7 +32,7 @@ HOUR_S = 3600.0
 def resting(stack: Stack, queue: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A worker that rests for an hour where the product's rests for 20 ms: the next flush does nothing for anybody."""
     monkeypatch.setattr(relay, "LONGEST_REST_S", HOUR_S)
-    monkeypatch.setattr(relay, "MOST_RESTS", 1000)
+    monkeypatch.setattr(relay, "MOST_RESTS", 1_000_000)
     return Settings(
         redis_url=stack.redis.url,
         queue=queue,
@@ -150,6 +151,60 @@ async def test_what_is_asked_of_a_worker_that_rests_happens_at_once(
                 ring()
 
         await asyncio.to_thread(outside)
+
+
+class Awake(Wakeups):
+    """The loop's, which count its pauses and make none."""
+
+    pauses = 0
+
+    def pause(self, longest_s: float) -> bool:
+        self.pauses += 1
+        return True
+
+
+async def test_a_worker_that_has_not_asked_for_work_does_not_rest(
+    resting: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis would have nothing to answer when a new job comes in, so no socket would wake the worker for it."""
+    seen = wakeups_module.of[asyncio.get_running_loop()] = Awake()
+    await store.jobs.admit(admission(FAST, model="openai/gpt-4o-mini", simulated=True))
+    async with working(resting) as broker:
+        asks, calm, may_ask, looked = broker.store.engine.wait_for_work, broker.holding.all_calm, asyncio.Event(), 0
+
+        async def ask(timeout_s: float) -> None:
+            await may_ask.wait()
+            await asks(timeout_s)
+
+        def look() -> bool:
+            nonlocal looked
+            looked += calm()
+            return calm()
+
+        async def looked_often() -> bool:
+            return looked > STREAMS
+
+        async def rests() -> bool:
+            return seen.pauses > 0
+
+        monkeypatch.setattr(broker.store.engine, "wait_for_work", ask)
+        monkeypatch.setattr(broker.holding, "all_calm", look)
+        await until(looked_often, "a flush, and many occasions to rest after it")
+        assert seen.pauses == 0
+        may_ask.set()
+        await until(rests, "the worker to rest")
+
+
+async def test_a_worker_without_a_free_slot_rests(resting: Settings, store: Store) -> None:
+    """It asks for no work, and nobody waits for it to."""
+    seen = wakeups_module.of[asyncio.get_running_loop()] = Awake()
+
+    async def rests() -> bool:
+        return seen.pauses > 0
+
+    await store.jobs.admit(admission(FAST, model="openai/gpt-4o-mini", simulated=True))
+    async with working(resting.model_copy(update={"worker_concurrency": 1})):
+        await until(rests, "the worker to rest")
 
 
 async def test_a_job_is_calm_from_its_request_until_the_end_of_its_answer(store: Store) -> None:
