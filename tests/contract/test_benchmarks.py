@@ -36,7 +36,16 @@ for _ in sys.stdin:
     while time.process_time() < end: pass
     print('done', flush=True)
 """
-BUSY = "import time\nwhile time.process_time() < 0.5: pass\nprint('done', flush=True)\ninput()"
+BUSY = """
+import time
+def use(cpu_s):
+    end = time.process_time() + cpu_s
+    while time.process_time() < end: pass
+    print('done', flush=True)
+    input()
+use(0.3)
+use(0.2)
+"""
 
 
 def measured(tmp_path: Path, *metrics: str) -> dict[str, dict[str, dict[str, float]]]:
@@ -172,12 +181,16 @@ def test_the_meter_counts_a_child_as_ours_and_by_its_role() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:
-        meter = Meter({"child": child.pid})
+        assert child.stdin is not None
         assert child.stdout is not None
+        assert child.stdout.readline() == "done\n"
+        meter = Meter({"child": child.pid})
+        child.stdin.write("\n")
+        child.stdin.flush()
         assert child.stdout.readline() == "done\n"
         spent = meter.spent()
         child.communicate("\n")
-    assert 0.3 < spent.cpu_s["child"] < 1, "its half second, without what it had used before"
+    assert 0.2 <= spent.cpu_s["child"] < 0.5, "its last 0.2 s, without the 0.3 s that it had used before"
     assert set(spent.cpu_s) == {"child"}
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ import httpx2
 import msgspec
 
 from onceq.wire import Event, Job, Problem, Scope
-from tests.stack import Stack
+from tests.stack import Process, Stack, clean_environment, nursery
 from tests.waiting import wait_until
 
 MODEL: Final = "openai/gpt-4o-mini"
@@ -163,6 +164,35 @@ def raw(url: str, sent: bytes) -> Raw:
     lines = head.decode("latin-1").split("\r\n")
     pairs = (line.split(": ", 1) for line in lines[1:])
     return Raw(int(lines[0].split(" ")[1]), {name.lower(): value for name, value in pairs}, body)
+
+
+def start_api(stack: Stack, code: str, log: str, **settings: str) -> Process:
+    """An API of the stack that a script starts, forked like the others (tests/nursery.py); `settings` as there."""
+    env = clean_environment() | stack.env | {f"ONCEQ_{name.upper()}": value for name, value in settings.items()}
+    path = stack.folder / log
+    return Process(nursery().start(["-c", code], env, path), path)
+
+
+def own_lane(tenant: str) -> dict[str, str]:
+    """A model of a test's own, with a price: what holds up its lane holds up no other test."""
+    return {"model": f"anthropic/claude-haiku-4-5-{tenant}"}
+
+
+def switch(client: Http, word: Literal["pause", "resume"], body: dict[str, Any]) -> None:
+    """Holds up the lane of a request, or lets it go on."""
+    answer = client.post(f"/v1/lanes/{word}", json={"lane": body["model"]})
+    assert answer.status_code == 200, answer.text
+
+
+def read_until(pieces: Iterator[str], enough: Callable[[str], bool], what: str, *, timeout_s: float = 30.0) -> str:
+    """What a stream that keeps itself alive says until it is enough; the last of it may be half an event."""
+    end, said = time.monotonic() + timeout_s, ""
+    for piece in pieces:
+        said += piece
+        if enough(said):
+            return said
+        assert time.monotonic() < end, f"waited {timeout_s} s for {what}:\n{said}"
+    raise AssertionError(f"the stream ended before {what}:\n{said}")
 
 
 def meter_of(stack: Stack, job_id: str, found: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:

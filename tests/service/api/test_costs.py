@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from onceq.wire import Costs
-from tests.service.api.kit import Http, ask
+from onceq.wire import CostPoint, Costs
+from tests.service.api.kit import Http, ask, own_lane, switch
 from tests.stack import Stack
 from tests.waiting import wait_until
 
@@ -26,26 +27,42 @@ def test_costs_equal_the_meter_by_team_and_in_all(client: Http, shared: Stack) -
         "red": sum(metered[job.id] for job in jobs if job.team == "red"),
         "blue": sum(metered[job.id] for job in jobs if job.team == "blue"),
     }
-    [all_in_one] = costs(client, interval="day").points
-    assert (all_in_one.totals.spent_nano_usd, all_in_one.simulated) == (sum(metered.values()), True)
+    days = costs(client, interval="day").points
+    assert sum(day.totals.spent_nano_usd for day in days) == sum(metered.values())
+    assert all(day.simulated for day in days)
+    assert_one_point_each(days, timedelta(days=1))
 
 
 def test_what_a_replay_avoids_is_what_its_answer_cost(client: Http) -> None:
     asked = ask("once") | {"dedupe_window_s": 600}
     job = client.done(asked)
     assert client.submit(asked)["disposition"] == "replayed"
-    [point] = costs(client, interval="hour").points
-    assert (point.totals.avoided_nano_usd, point.totals.replayed) == (job.cost.nano_usd, 1)
+    hours = costs(client, interval="hour").points
+    assert sum(hour.totals.avoided_nano_usd for hour in hours) == job.cost.nano_usd
+    assert sum(hour.totals.replayed for hour in hours) == 1
+    assert_one_point_each(hours, timedelta(hours=1))
 
 
-def test_joined_posts_count_what_they_avoid_at_the_end(client: Http) -> None:
-    asked = ask("joined", tokens=30, tps=60) | {"dedupe_window_s": 600}
+def assert_one_point_each(points: Sequence[CostPoint], span: timedelta) -> None:
+    """What was done just now is in one hour or day, or in two when another has begun meanwhile."""
+    assert [point.at - points[0].at for point in points] in ([timedelta()], [timedelta(), span])
+    assert (points[0].at - datetime.min.replace(tzinfo=UTC)) % span == timedelta(), "where they begin in UTC"
+
+
+def test_joined_posts_count_what_they_avoid_at_the_end(client: Http, tenant: str) -> None:
+    asked = ask("joined", tokens=30) | own_lane(tenant) | {"dedupe_window_s": 600}
+    switch(client, "pause", asked)
     first = client.submit(asked)
     assert client.submit(asked)["disposition"] == "joined"
+    switch(client, "resume", asked)
     job = client.job(first["id"], wait=30)
-    wait_until(
-        lambda: costs(client).points[0].totals.avoided_nano_usd == job.cost.nano_usd, "the joined post to be counted"
-    )
+    assert job.cost.nano_usd
+
+    def counted() -> bool:
+        [point] = costs(client, interval="total").points
+        return point.totals.avoided_nano_usd == job.cost.nano_usd
+
+    wait_until(counted, "the joined post to be counted")
 
 
 CACHING = [
@@ -80,7 +97,7 @@ def test_restated_sums_are_what_was_booked_while_prices_hold_in_every_grouping(c
         plain = costs(client, group_by=by, interval="total").points
         assert [point.totals for point in points] == [point.totals for point in plain]
         assert {point.restated_nano_usd for point in plain} == {None}
-    before = costs(client, restated_at="2019-01-01T00:00:00Z").points
+    before = costs(client, interval="total", restated_at="2019-01-01T00:00:00Z").points
     assert [point.totals.spent_nano_usd for point in before] == [booked], "what was booked stays"
 
 
@@ -88,16 +105,19 @@ def test_a_group_with_a_model_that_has_no_price_is_not_restated(client: Http) ->
     client.done(ask() | {"model": "openai/nobody-knows-me"})
     job = client.done(ask())
     now = datetime.now(UTC).isoformat()
-    [whole] = costs(client, restated_at=now).points
+    [whole] = costs(client, interval="total", restated_at=now).points
     assert (whole.restated_nano_usd, whole.totals.unpriced_calls) == (None, 1)
-    by_model = {p.model: p.restated_nano_usd for p in costs(client, restated_at=now, group_by=["model"]).points}
-    assert by_model == {"openai/nobody-knows-me": None, "openai/gpt-4o-mini": job.cost.nano_usd}
+    by_model = costs(client, interval="total", restated_at=now, group_by=["model"]).points
+    assert {p.model: p.restated_nano_usd for p in by_model} == {
+        "openai/nobody-knows-me": None,
+        "openai/gpt-4o-mini": job.cost.nano_usd,
+    }
 
 
 def test_waste_by_reason_is_in_the_costs_and_in_the_metrics(client: Http, shared: Stack) -> None:
     job = client.done(ask(tokens=20, fault="cut", after=5, times=1))
     assert job.cost.wasted_nano_usd > 0
-    [point] = costs(client).points
+    [point] = costs(client, interval="total").points
     assert point.totals.wasted_by_reason == {"stream_broken": job.cost.wasted_nano_usd}
     with Http(shared.url, shared.key("default", "operator")) as operator:
         said = operator.get("/metrics").text

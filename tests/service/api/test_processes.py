@@ -16,18 +16,28 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from tests.service.api.kit import JOBS, Http, ask, frames, problem_of
+from tests.service.api.kit import JOBS, Http, ask, frames, problem_of, start_api
 from tests.service.api.test_submit import posts_at_once
 from tests.stack import API, Process, Stack, start, url_printed_by
 from tests.waiting import wait_until
+
+PATIENT_FLEET = """
+from onceq_service.api import processes
+from onceq_service.api.server import run
+from onceq_service.settings import load_settings
+
+processes.STOP_S = 15.0
+run(load_settings())
+"""
+"""No test of when a child that does not hear is killed: one that is only slow has to end its streams."""
 
 
 class Fleet:
     """An API of two processes: the parent, and what Linux knows of its children."""
 
     def __init__(self, stack: Stack) -> None:
-        env = stack.env | {"ONCEQ_API_PROCESSES": "2", "ONCEQ_LOG_JSON": "true"}
-        self.parent = start([sys.executable, "-c", API], env, stack.folder / f"fleet-{uuid4().hex}.log")
+        log = f"fleet-{uuid4().hex}.log"
+        self.parent = start_api(stack, PATIENT_FLEET, log, api_processes="2", log_json="true")
         self.url = url_printed_by(self.parent)
 
     def servers(self) -> set[int]:
@@ -64,8 +74,8 @@ def command(pid: int) -> bytes:
 def fleet(shared: Stack) -> Generator[Fleet]:
     started = Fleet(shared)
     yield started
-    for pid in group_of(started.parent):
-        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(started.parent.popen.pid, signal.SIGKILL)
     started.parent.popen.wait(10)
 
 

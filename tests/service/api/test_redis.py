@@ -142,18 +142,19 @@ def test_readers_hear_of_events_at_once_again_when_redis_was_away(
         user.post(f"{JOBS}/{job_id}/cancel")
 
 
-def listeners(redis: EmbeddedRedis, channel: str) -> int:
-    """Subscribers of a channel."""
-    return int((ask_redis(redis.socket, f"PUBSUB NUMSUB {channel}") or "0").rstrip().rpartition(":")[2])
+def listeners(redis: EmbeddedRedis, channel: str) -> int | None:
+    """Subscribers of a channel; None, which is no number of them, while Redis does not answer."""
+    answer = ask_redis(redis.socket, f"PUBSUB NUMSUB {channel}", timeout_s=20)
+    return int(answer.rstrip().rpartition(":")[2]) if answer else None
 
 
 def tell(redis: EmbeddedRedis, command: str) -> None:
-    assert (ask_redis(redis.socket, command) or "").startswith("+OK")
+    assert (ask_redis(redis.socket, command, timeout_s=20) or "").startswith("+OK")
 
 
 def memory_of(redis: EmbeddedRedis, name: str) -> int:
     """A figure of INFO, in bytes."""
-    info = ask_redis(redis.socket, "INFO memory") or ""
+    info = ask_redis(redis.socket, "INFO memory", timeout_s=20) or ""
     return next(int(line.partition(":")[2]) for line in info.splitlines() if line.startswith(f"{name}:"))
 
 

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from onceq.wire import JOB_ID_PATTERN, SubmittedJob
-from tests.service.api.kit import JOBS, MODEL, Http, ask, http, problem_of
+from tests.service.api.kit import JOBS, MODEL, Http, ask, http, own_lane, problem_of, switch
 from tests.stack import Stack
 
 
@@ -45,13 +45,15 @@ def test_the_202_of_a_new_job_is_the_job_as_it_is_read_back(client: Http) -> Non
     }
 
 
-def test_a_post_again_joins_a_job_that_goes_on_and_replays_one_that_has_ended(client: Http) -> None:
-    body = ask(ttft_ms=400)
+def test_a_post_again_joins_a_job_that_goes_on_and_replays_one_that_has_ended(client: Http, tenant: str) -> None:
+    body = ask() | own_lane(tenant)
+    switch(client, "pause", body)
     first = client.submit(body)
     joined = client.post_json(body)
     assert joined.headers["idempotent-replayed"] == "true"
     assert joined.headers["location"] == first["urls"]["self"]
     assert (joined.json()["id"], joined.json()["disposition"]) == (first["id"], "joined")
+    switch(client, "resume", body)
     done = client.job(first["id"], wait=30)
     replayed = client.submit(body)
     assert (replayed["id"], replayed["disposition"], replayed["status"]) == (first["id"], "replayed", "succeeded")
