@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -98,6 +99,34 @@ async def refusal(provider: Provider, spec: CallSpec) -> ProviderError:
     return caught.value
 
 
+def _of_job(spec: CallSpec) -> dict[str, str]:
+    return {"job": spec.client_request_id.partition("/")[0], "text": "1", "refused": "1"}
+
+
+def _calls(answer: httpx2.Response) -> list[Row]:
+    return cast("list[Row]", answer.raise_for_status().json()["calls"])
+
+
+class Clock:
+    """The running loop's clock, which a test can put on: a process that stands still for seconds is no silence then."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        real, self._ahead_s = loop.time, 0.0
+        monkeypatch.setattr(loop, "time", lambda: real() + self._ahead_s)
+
+    async def put_on(self, seconds: float) -> None:
+        """Returns when all that is due by then has been done, and what follows from it at once."""
+        self._ahead_s += seconds
+        await turns()
+
+
+async def turns() -> None:
+    """Some turns of the loop: it does what it can do at once."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 class Meter:
     """The simulator's meter, by job."""
 
@@ -106,10 +135,12 @@ class Meter:
 
     async def rows(self, spec: CallSpec) -> list[Row]:
         """Every request of the call's job, refused ones too."""
-        job = spec.client_request_id.partition("/")[0]
         async with httpx2.AsyncClient() as http:
-            answer = await http.get(f"{self._url}/meter", params={"job": job, "text": "1", "refused": "1"})
-        return cast("list[Row]", answer.raise_for_status().json()["calls"])
+            return _calls(await http.get(f"{self._url}/meter", params=_of_job(spec)))
+
+    def rows_while_the_loop_stands(self, spec: CallSpec) -> list[Row]:
+        """The same, blocking: whatever our loop had still to do is not done meanwhile. The simulator has a thread."""
+        return _calls(httpx2.get(f"{self._url}/meter", params=_of_job(spec)))
 
     async def row(self, spec: CallSpec) -> Row:
         """The only request of the call's job."""

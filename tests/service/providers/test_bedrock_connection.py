@@ -52,7 +52,7 @@ def test_letting_go_wakes_a_thread_that_reads(held: tuple[HeldConnection, Hold])
         reader = threading.Thread(target=lambda: got.append(ours.recv(1)))
         reader.start()
         hold.let_go()
-        reader.join(2)
+        reader.join(20)
         assert got == [b""]
         assert theirs.recv(1) == b"", "the provider does not see the end"
         connection.sock = None

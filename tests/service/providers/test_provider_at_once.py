@@ -12,8 +12,9 @@ import pytest
 from onceq_service.providers import Clocks, Provider, ProviderError, open_providers
 from onceq_service.providers.base import CallStream, Delta
 from onceq_service.settings import ProviderConfig
-from tests.service.providers.kit import spec_for
+from tests.service.providers.kit import Clock, spec_for
 from tests.service.providers.raw_server import sse
+from tests.waiting import until
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 HEAD_OF_CHUNKS = HEAD[:-2] + b"transfer-encoding: chunked\r\n\r\n"
@@ -25,18 +26,26 @@ def text(said: str) -> bytes:
 
 
 @asynccontextmanager
-async def paced(pieces: Sequence[bytes | float], head: bytes = HEAD) -> AsyncGenerator[Provider]:
-    """A provider that sends each piece as a read of its own, or waits so many seconds; then it ends the connection."""
+async def paced(
+    pieces: Sequence[bytes | asyncio.Event], head: bytes = HEAD, taken: asyncio.Event | None = None
+) -> AsyncGenerator[Provider]:
+    """A provider that sends each piece as a read of its own, or waits for an event; then it ends the connection.
 
-    closing, ended = asyncio.Event(), asyncio.Event()
+    `taken` is set when all of it is on the client's side, which ends the connection too once it has met the end.
+    """
+    closing, ended = asyncio.Event(), taken or asyncio.Event()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         for piece in (head, *pieces):
-            if isinstance(piece, bytes):
+            if isinstance(piece, asyncio.Event):
+                await piece.wait()
+            elif not closing.is_set():
                 writer.write(piece)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(closing.wait(), 0.03 if isinstance(piece, bytes) else piece)
+                await asyncio.sleep(0.03)
+        with suppress(OSError):  # the client may have left before
+            writer.write_eof()
+            await reader.read()
         writer.close()
         ended.set()
 
@@ -46,6 +55,9 @@ async def paced(pieces: Sequence[bytes | float], head: bytes = HEAD) -> AsyncGen
     provider = open_providers({"openai": config}, {"KEY": "sk"})["openai"]
     yield provider
     closing.set()
+    for piece in pieces:
+        if isinstance(piece, asyncio.Event):
+            piece.set()
     await ended.wait()
     await provider.close()
     server.close()
@@ -61,6 +73,14 @@ class Taker:
     def __call__(self, deltas: list[Delta]) -> bool:
         self.batches.append("".join(d.text for d in deltas))
         return len(self.batches) < self.room
+
+    async def has(self, count: int) -> None:
+        """Returns when so many batches were handed over."""
+
+        async def came() -> bool:
+            return len(self.batches) >= count
+
+        await until(came, f"batch {count}")
 
 
 async def iterated(stream: CallStream, texts: list[str] | None = None) -> list[str]:
@@ -108,11 +128,11 @@ async def test_text_that_comes_with_the_end_is_in_the_iteration() -> None:
 
 async def test_without_room_the_reader_is_called_and_nothing_is_handed_over_until_it_comes_back() -> None:
     taker = Taker(room=2)
-    pieces = [text("a"), text("b"), text("c"), text("d"), STOP]
-    async with paced(pieces) as provider, provider.call(spec_for("openai")) as stream:
+    pieces, taken = [text("a"), text("b"), text("c"), text("d"), STOP], asyncio.Event()
+    async with paced(pieces, taken=taken) as provider, provider.call(spec_for("openai")) as stream:
         stream.hand_to(taker)
         assert await anext(aiter(stream)) == []
-        await asyncio.sleep(0.3)
+        await taken.wait()
         assert taker.batches == ["a", "b"]
         assert "".join(await iterated(stream)) == "cd"
 
@@ -132,14 +152,25 @@ async def test_a_fault_is_raised_behind_the_text_that_came_before_it(fault: byte
     assert "".join(taker.batches + rest) == ("ab!" if fault.startswith(text("!")) else "ab")
 
 
-async def test_each_read_moves_the_clock_and_silence_after_the_last_is_a_stall() -> None:
-    taker = Taker()
-    pieces = [text("a"), 0.4, text("b"), 0.4, text("c"), 0.4, text("d"), 5.0]
-    clocks = Clocks(first_byte_s=600, between_bytes_s=0.8)  # no timer of the first byte may serve for the others
+async def test_each_read_moves_the_clock_and_silence_after_the_last_is_a_stall(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taker, clock = Taker(), Clock(monkeypatch)
+    a, b, c, d, never = [asyncio.Event() for _ in range(5)]
+    pieces = [a, text("a"), b, text("b"), c, text("c"), d, text("d"), never]
+    clocks = Clocks(first_byte_s=100_000, between_bytes_s=800)  # no timer of the first byte may serve for the others
     async with paced(pieces) as provider, provider.call(spec_for("openai", clocks=clocks)) as stream:
         stream.hand_to(taker)
+        reading = asyncio.create_task(iterated(stream))
+        for count, may_go in enumerate((a, b, c, d), 1):
+            may_go.set()
+            await taker.has(count)
+            await clock.put_on(500)
+        assert not reading.done()
+        await clock.put_on(400)
+        assert reading.done()
         with pytest.raises(ProviderError) as caught:
-            await iterated(stream)
+            await reading
     assert (caught.value.code, taker.batches) == ("provider_stalled", ["a", "b", "c", "d"])
 
 

@@ -11,6 +11,7 @@ import httpx2
 
 from onceq_service import pricing
 from onceq_service.providers import Provider
+from onceq_service.providers.base import Delta
 from onceq_service.settings import ProviderKind
 from tests.service.providers.kit import MODELS, Meter, hear, sim, spec_for
 
@@ -36,9 +37,22 @@ async def test_the_provider_gets_the_id_of_job_and_call(provider: Provider, kind
 
 
 async def test_no_batch_is_empty(provider: Provider, kind: ProviderKind) -> None:
-    heard = await hear(provider, spec_for(kind, sim(tokens=30, tps=500)))
-    assert len(heard.batches) > 1
+    """Not even of the opening events, which come before any text."""
+    heard = await hear(provider, spec_for(kind, sim(tokens=30, tps=500, fault="slow", slow_ms=100)))
+    assert heard.finish_reason == "stop"
     assert all(heard.batches)
+
+
+async def test_an_answer_comes_in_many_batches(provider: Provider, kind: ProviderKind) -> None:
+    """Of an answer that would take minutes: even a client that is seconds late has not had all of it at once."""
+    had: list[list[Delta]] = []
+    async with provider.call(spec_for(kind, sim(tokens=100_000, tps=500))) as stream:
+        async for batch in stream:
+            had.append(batch)
+            if len(had) == 3:
+                break
+    assert len(had) == 3
+    assert all(had)
 
 
 async def test_tokens_arrive_while_the_provider_still_generates(provider: Provider, kind: ProviderKind) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from dataclasses import dataclass
 
 import pytest
 
 from onceq_service.providers import Clocks, Provider, open_providers
-from onceq_service.providers.base import Cause
+from onceq_service.providers.base import Cause, ProviderError
 from onceq_service.settings import ProviderConfig, ProviderKind
-from tests.service.providers.kit import PATIENT, Meter, hear, refusal, sim, spec_for
+from tests.service.providers.kit import PATIENT, Clock, Meter, hear, refusal, sim, spec_for
+from tests.waiting import until
 
-SOON_SILENT = Clocks(first_byte_s=1, between_bytes_s=10)
 SOON_STALLED = Clocks(first_byte_s=10, between_bytes_s=0.4)
 
 
@@ -90,10 +91,17 @@ async def test_a_stream_that_breaks_hands_over_its_text_and_then_says_how(
 
 @pytest.mark.parametrize("fault", sorted(SILENT))
 async def test_an_answer_that_never_begins_is_a_timeout(
-    provider: Provider, kind: ProviderKind, meter: Meter, fault: str
+    provider: Provider, kind: ProviderKind, meter: Meter, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = spec_for(kind, sim(fault=fault), clocks=SOON_SILENT)
-    heard = await hear(provider, spec)
+    clock, clocks = Clock(monkeypatch), Clocks(first_byte_s=600, between_bytes_s=10)
+    spec = spec_for(kind, sim(fault=fault), clocks=clocks)
+    hearing = asyncio.create_task(hear(provider, spec))
+    await until(lambda: meter.runs(spec), "the provider to have the request")
+    await clock.put_on(500)
+    assert not hearing.done()
+    await clock.put_on(100)
+    async with asyncio.timeout(20):
+        heard = await hearing
     error = heard.broke()
     assert Wanted(error.code, error.cause, error.may_be_billed) == SILENT[fault]
     assert not heard.deltas
@@ -131,17 +139,34 @@ async def test_a_connection_that_closes_before_the_answer_may_be_billed(provider
     assert (error.code, error.cause, error.may_be_billed) == ("stream_broken", "broken", True)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "provider.invalid"])
-async def test_a_host_that_can_not_be_reached_is_free(kind: ProviderKind, host: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+async def refusal_of_host(kind: ProviderKind, host: str, port: int) -> ProviderError:
     config = ProviderConfig(kind=kind, base_url=f"http://{host}:{port}", simulated=True)
     provider = open_providers({kind: config}, {})[kind]
     try:
-        error = await refusal(provider, spec_for(kind))
+        return await refusal(provider, spec_for(kind))
     finally:
         await provider.close()
+
+
+async def test_a_host_that_does_not_listen_is_free(kind: ProviderKind) -> None:
+    with socket.socket() as taken:  # nobody else gets the port, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        error = await refusal_of_host(kind, "127.0.0.1", taken.getsockname()[1])
     assert (error.code, error.cause, error.may_be_billed) == ("provider_unreachable", "refused", False)
+
+
+async def test_a_host_that_has_no_address_is_free(kind: ProviderKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer of the name service is given here: a real one may take as long as the call's own clocks."""
+    asked: list[object] = []
+
+    def unknown(host: object, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    error = await refusal_of_host(kind, "provider.invalid", 80)
+    assert (error.code, error.cause, error.may_be_billed) == ("provider_unreachable", "refused", False)
+    assert asked == ["provider.invalid"]
 
 
 async def test_usage_that_came_first_is_kept_when_the_stream_breaks(provider: Provider, kind: ProviderKind) -> None:

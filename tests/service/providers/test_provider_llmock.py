@@ -11,9 +11,9 @@ from llmock.pytest_plugin import LLMock
 from onceq_service import pricing
 from onceq_service.providers import Clocks, Provider, open_providers
 from onceq_service.settings import ProviderConfig, ProviderKind
-from tests.service.providers.kit import hear, refusal, spec_for
+from tests.service.providers.kit import PATIENT, hear, refusal, spec_for
 
-SHORT = Clocks(first_byte_s=10, between_bytes_s=1)
+SOON_STALLED = Clocks(first_byte_s=10, between_bytes_s=1)
 TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 
 
@@ -61,8 +61,9 @@ async def test_a_tool_call_arrives(llmock: LLMock, provider: Provider, kind: Pro
 async def test_a_broken_stream_is_never_taken_for_an_answer(
     llmock: LLMock, provider: Provider, kind: ProviderKind, fault: str, code: str
 ) -> None:
+    clocks = SOON_STALLED if fault == "stall" else PATIENT
     getattr(llmock, fault)(after_chunks=4, times=None)
-    heard = await hear(provider, spec_for(kind, "Tell a long story.", clocks=SHORT))
+    heard = await hear(provider, spec_for(kind, "Tell a long story.", clocks=clocks))
     assert (heard.broke().code, heard.broke().cause) == (code, "broken")
     assert len(llmock.requests) == 1
 

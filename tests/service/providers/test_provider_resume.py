@@ -56,7 +56,7 @@ async def resumed(openai: Provider, spec: CallSpec, response: str, had: list[Del
 
 
 async def test_the_name_of_a_response_is_known_before_its_first_text(openai: Provider) -> None:
-    async with openai.call(background(tokens=3, ttft_ms=300)) as stream:
+    async with openai.call(background(tokens=3, ttft_ms=600_000)) as stream:
         first = await anext(aiter(stream))
         assert first == []
         assert stream.response is not None
@@ -134,7 +134,15 @@ async def test_abandoning_what_is_gone_is_no_error(openai: Provider) -> None:
     await openai.abandon("resp_unknown")
 
 
-async def test_a_host_that_is_away_for_a_moment_is_told_again_to_stop() -> None:
+async def test_a_host_that_is_away_for_a_moment_is_told_again_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses between are noted, not made: they have to fit into the time that a job may be held up."""
+    given_s, pauses_s = _responses.ABANDON_S, list[float]()
+
+    async def pause(seconds: float) -> None:
+        pauses_s.append(seconds)
+
+    monkeypatch.setattr("anyio.sleep", pause)  # the SDK's
+    monkeypatch.setattr(_responses, "ABANDON_S", 60)
     away = [
         answer(b"{}", status=503, headers=JSON),
         b"",
@@ -150,6 +158,8 @@ async def test_a_host_that_is_away_for_a_moment_is_told_again_to_stop() -> None:
     async with raw_provider("openai", host) as provider:
         await provider.abandon("resp_1")
     assert (len(told), set(told)) == (4, {b"POST /responses/resp_1/cancel HTTP/1.1"})
+    assert len(pauses_s) == 3
+    assert 0 < sum(pauses_s) < given_s
 
 
 async def test_a_host_that_stays_away_does_not_hold_the_job_up_for_ever(

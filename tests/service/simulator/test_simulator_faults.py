@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anthropic as anthropic_sdk
 import httpx2
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from types_boto3_bedrock_runtime import BedrockRuntimeClient
 
 IMPATIENT_S = 0.4
-"""Read timeout for faults that answer nothing."""
+"""Read timeout for faults that answer nothing. Where what is said depends on whether the headers have come, a client is
+patient until they have: a simulator may be seconds late."""
 
 
 async def ask_openai(client: AsyncOpenAI, prompt: str, seen: list[str] | None = None) -> list[str]:
@@ -54,11 +55,20 @@ async def ask_anthropic(client: AsyncAnthropic, prompt: str, seen: list[str] | N
     return seen
 
 
-def ask_bedrock(client: BedrockRuntimeClient, prompt: str, seen: list[str] | None = None) -> list[str]:
+async def lose_patience(response: httpx2.Response) -> None:
+    """A response hook: the body's read timeout is looked up once the headers are there."""
+    response.request.extensions["timeout"]["read"] = IMPATIENT_S
+
+
+def ask_bedrock(
+    client: BedrockRuntimeClient, prompt: str, seen: list[str] | None = None, *, impatient: bool = False
+) -> list[str]:
     seen = [] if seen is None else seen
     messages = [{"role": "user", "content": [{"text": prompt}]}]
     answer = client.converse_stream(modelId="amazon.nova-lite-v1:0", messages=messages)  # pyright: ignore[reportArgumentType] - a literal dict is too wide
     with closing(answer["stream"]) as stream:
+        if impatient:
+            cast("Any", stream)._raw_stream.connection.sock.settimeout(IMPATIENT_S)
         for event in stream:
             if "contentBlockDelta" in event:
                 seen.append(event["contentBlockDelta"]["delta"].get("text", ""))
@@ -224,8 +234,9 @@ async def test_openai_times_out_when_nothing_more_comes(openai: AsyncOpenAI, sim
 
 @pytest.mark.parametrize("fault", ["stall", "half", "slow"])
 async def test_anthropic_times_out_raw_in_mid_stream(anthropic: AsyncAnthropic, sim: Sim, fault: str) -> None:
-    with pytest.raises(httpx2.ReadTimeout):
-        await ask_anthropic(anthropic.with_options(timeout=IMPATIENT_S), f"[[sim fault={fault}]]")
+    async with anthropic_sdk.DefaultAsyncHttpxClient(event_hooks={"response": [lose_patience]}) as http:
+        with pytest.raises(httpx2.ReadTimeout):
+            await ask_anthropic(anthropic.with_options(http_client=http), f"[[sim fault={fault}]]")
     assert sim.wait_for("aborted")["billed"] is True
 
 
@@ -235,12 +246,16 @@ async def test_anthropic_times_out_before_the_headers(anthropic: AsyncAnthropic,
     assert sim.wait_for("aborted")["output_tokens"] == 0
 
 
-def test_bedrock_times_out_raw_in_mid_stream_and_in_its_own_words_before(
+def test_bedrock_times_out_raw_in_mid_stream(bedrock: BedrockRuntimeClient, sim: Sim) -> None:
+    with pytest.raises(RawReadTimeoutError):
+        ask_bedrock(bedrock, "[[sim fault=stall]]", impatient=True)
+    assert sim.wait_for("aborted")["billed"] is True
+
+
+def test_bedrock_times_out_in_its_own_words_before_the_headers(
     make_bedrock: Callable[[float], BedrockRuntimeClient], sim: Sim
 ) -> None:
     client = make_bedrock(IMPATIENT_S)
-    with pytest.raises(RawReadTimeoutError):
-        ask_bedrock(client, "[[sim fault=stall]]")
     with pytest.raises(ReadTimeoutError):
         ask_bedrock(client, "[[sim fault=hang]]")
     client.close()
