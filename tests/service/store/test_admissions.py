@@ -15,10 +15,9 @@ from onceq_service.store._lua import Script
 from onceq_service.store._pipe import Arg, Pipe, connect
 from onceq_service.store.admission import is_plain, plain
 from tests.service.store.driver import admission
+from tests.service.store.timed import open_timed
 
 LIMITS = "100,0,0,0"
-CLOCK = {b"created_ms", b"mark_ms", b"deadline_ms", b"phases"}
-"""Fields of a job that tell the time."""
 Outcome = tuple[str, str] | type[Exception]
 
 
@@ -69,9 +68,9 @@ async def outcome(store: Store, a: Admission) -> Outcome:
 
 async def test_a_turns_posts_leave_redis_as_the_same_posts_one_by_one(redis_server: EmbeddedRedis, queue: str) -> None:
     asked = requests()
-    async with open_store(redis_server.url, f"{queue}-together") as store:
+    async with open_timed(redis_server.url, f"{queue}-together") as store:
         together = await asyncio.gather(*(outcome(store, a) for a in asked))
-    async with open_store(redis_server.url, f"{queue}-alone") as store:
+    async with open_timed(redis_server.url, f"{queue}-alone") as store:
         alone = [await outcome(store, a) for a in asked]
     assert together == alone
     assert together[0] == ("created", asked[0].id)
@@ -92,10 +91,10 @@ async def test_plain_posts_leave_redis_as_admit_lua_would(
 ) -> None:
     asked = plain_ones()
     assert all(is_plain(one) for one in asked)
-    async with open_store(redis_server.url, f"{queue}-plain") as store:
+    async with open_timed(redis_server.url, f"{queue}-plain") as store:
         plain = await asyncio.gather(*(outcome(store, a) for a in asked))
     monkeypatch.setattr(_admissions, "is_plain", never)
-    async with open_store(redis_server.url, f"{queue}-common") as store:
+    async with open_timed(redis_server.url, f"{queue}-common") as store:
         common = await asyncio.gather(*(outcome(store, a) for a in asked))
     assert plain == common == [("created", one.id) for one in asked]
     left = await everything(redis_server.url, f"{queue}-plain")
@@ -128,19 +127,14 @@ async def test_a_turn_wakes_as_many_workers_as_it_has_jobs_to_start(redis_server
 
 
 async def everything(url: str, queue: str) -> dict[str, object]:
-    """All keys of a queue with what they hold, without what tells the time."""
+    """All keys of a queue with what they hold."""
     redis = cast("Any", connect(url, connections=1))  # untyped arguments
     root = f"onceq:{{{queue}}}:"
     names = await redis.execute_command("KEYS", root.replace("{", "[{]") + "*")
     try:
-        return {timeless(n.decode().removeprefix(root)): await value(redis, n) for n in sorted(names)}
+        return {n.decode().removeprefix(root): await value(redis, n) for n in sorted(names)}
     finally:
         await redis.aclose()
-
-
-def timeless(name: str) -> str:
-    """The name of a key without its hour or day."""
-    return re.sub(r"^(rolls?:[hd]:)\d+", r"\1", name)
 
 
 async def value(redis: Any, name: bytes) -> object:
@@ -148,10 +142,9 @@ async def value(redis: Any, name: bytes) -> object:
     match kind:
         case b"hash":
             flat = await redis.execute_command("HGETALL", name)
-            fields = {flat[n]: flat[n + 1] for n in range(0, len(flat), 2)}
-            return {field: told for field, told in fields.items() if field not in CLOCK}
+            return {flat[n]: flat[n + 1] for n in range(0, len(flat), 2)}
         case b"zset":
-            return sorted(await redis.execute_command("ZRANGE", name, 0, -1))
+            return await redis.execute_command("ZRANGE", name, 0, -1, "WITHSCORES")
         case b"stream":
             return await redis.execute_command("XRANGE", name, "-", "+")
         case b"list":
@@ -187,10 +180,10 @@ async def test_an_error_is_the_answer_of_the_posts_that_met_it_and_leaves_nothin
     changes: dict[str, Any] = {"tenant": "h", "band": "batch", "lane": "openai/n", "model": "openai/n"}
     harmed = admission("b", **(changes | dict(HARMED[key])))
     spoilt = f"events:{harmed.id}" if key == "events" else key
-    async with open_store(redis_server.url, f"{queue}-alone") as store:
+    async with open_timed(redis_server.url, f"{queue}-alone") as store:
         for a in asked:
             assert await outcome(store, a) == ("created", a.id)
-    async with open_store(redis_server.url, f"{queue}-together") as store:
+    async with open_timed(redis_server.url, f"{queue}-together") as store:
         await spoil(redis_server.url, f"onceq:{{{queue}-together}}:{spoilt}")
         met = await asyncio.gather(*(outcome(store, a) for a in (asked[0], harmed, asked[1])))
     assert met == [("created", asked[0].id), StoreError, ("created", asked[1].id)]

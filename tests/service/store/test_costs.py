@@ -16,6 +16,12 @@ from tests.service.store.driver import PAID, admission, claim_one, dispatch, suc
 BROKEN = Receipt("stream_broken", billed=True, estimated=True, input_tokens=3, output_tokens=1, spent_nano_usd=4_000)
 
 
+@pytest.fixture
+def store(timed: Store) -> Store:
+    """The hour in which its work is done lasts until that is summed up."""
+    return timed
+
+
 async def answer(store: Store, **changes: Any) -> str:
     """A job that broke once and then got its answer: 4,000 wasted, 11,000 spent."""
     job_id = (await store.jobs.admit(admission(**changes))).id

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import Store, events
+from onceq_service.store import Store, events, open_store
 from onceq_service.store._pipe import Arg, Pipe, connect
 from onceq_service.store.events import EventLog
 from tests.service.store.driver import admission, claim_one, dispatch, names, success, text_frame
+from tests.waiting import until
 
 
 class SlowReader(Pipe):
@@ -93,17 +94,27 @@ async def test_a_log_of_whole_pages_is_read_to_its_end_at_once(store: Store) -> 
 
 @pytest.mark.usefixtures("trusting")
 async def test_what_was_published_while_the_subscription_was_cut_is_read_from_the_log(
-    store: Store, redis_server: EmbeddedRedis
+    redis_server: EmbeddedRedis, queue: str
 ) -> None:
-    await store.jobs.admit(admission())
-    claim = await claim_one(store)
-    sent = await dispatch(store, claim)
     other = Pipe(connect(redis_server.url, connections=1))
     try:
-        async with following(store, claim.id) as read_to:
-            assert await read_to(sent.seq) == sent.seq
-            await other.command("CLIENT", "KILL", "TYPE", "pubsub")
-            await store.engine.append([text_frame(claim, sent.seq + 1, "missed")])
-            assert await read_to(sent.seq + 1) == sent.seq + 1
+        async with open_store(f"{redis_server.url}?client_name={queue}", queue) as store:
+            await store.jobs.admit(admission())
+            claim = await claim_one(store)
+            sent = await dispatch(store, claim)
+            async with following(store, claim.id) as read_to:
+                assert await read_to(sent.seq) == sent.seq
+                mine = await until(lambda: subscriber(other, queue), "the reader to be subscribed")
+                await store.engine.append([text_frame(claim, sent.seq + 1, "heard")])
+                assert await read_to(sent.seq + 1) == sent.seq + 1, "what it looked for as it subscribed is behind it"
+                assert await other.command("CLIENT", "KILL", "ID", mine) == 1
+                await store.engine.append([text_frame(claim, sent.seq + 2, "missed")])
+                assert await read_to(sent.seq + 2) == sent.seq + 2
     finally:
         await other.close()
+
+
+async def subscriber(admin: Pipe, name: str) -> str | None:
+    """The id of the connection of that name that listens to a channel; the others are of a stack that goes on."""
+    listed = cast("bytes", await admin.command("CLIENT", "LIST", "TYPE", "pubsub")).decode().splitlines()
+    return next((line.split()[0].removeprefix("id=") for line in listed if f" name={name} " in line), None)

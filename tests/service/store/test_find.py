@@ -16,6 +16,7 @@ from onceq_service.store import Filter, Store, open_store
 from onceq_service.store.engine import End, Receipt
 from onceq_service.store.find import LOOK, MOST_LOOKED
 from tests.service.store.driver import admission, claim_one, dispatch, success
+from tests.service.store.timed import later
 
 LABELS = b'{"prompt":"memo","version":"v2"}'
 
@@ -46,10 +47,11 @@ async def _ids(store: Store, where: Filter) -> list[str]:
     return [job.id for page in await _pages(store, where) for job in page.jobs]
 
 
-async def test_each_filter_finds_the_jobs_that_fit_and_no_others(store: Store) -> None:
-    plain = await _ended(store)
+async def test_each_filter_finds_the_jobs_that_fit_and_no_others(timed: Store) -> None:
+    plain = await _ended(timed)
+    await later(timed, 0.001)
     other = await _ended(
-        store, failed=True, team="blue", user="ada", band="batch", labels=LABELS, key_id="key_2", model="openai/n",
+        timed, failed=True, team="blue", user="ada", band="batch", labels=LABELS, key_id="key_2", model="openai/n",
         lane="openai/n",
     )  # fmt: skip
     ended = Filter(status="failed", replayed=False)
@@ -60,15 +62,15 @@ async def test_each_filter_finds_the_jobs_that_fit_and_no_others(store: Store) -
         replace(ended, team="blue", user="ada"),
     )  # fmt: skip
     for where in fits:
-        assert await _ids(store, where) == [other], where
+        assert await _ids(timed, where) == [other], where
     nothing = (
         Filter(team="blu"), Filter(labels={"version": "v2", "prompt": "x"}), Filter(labels={"absent": "v2"}),
         Filter(user="ada", status="succeeded"), replace(ended, replayed=True), Filter(verdict="queue"),
         Filter(error="provider"),
     )  # fmt: skip
     for where in nothing:
-        assert await _ids(store, where) == [], where
-    assert await _ids(store, Filter()) == [other, plain]
+        assert await _ids(timed, where) == [], where
+    assert await _ids(timed, Filter()) == [other, plain]
 
 
 async def test_since_and_until_are_both_included(store: Store) -> None:

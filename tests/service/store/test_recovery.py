@@ -12,6 +12,7 @@ from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import Retention, Store, open_store
 from onceq_service.store.engine import Claim
 from tests.service.store.driver import admission, claim_one, dispatch, names, read_log, success, text_frame
+from tests.service.store.timed import lived_long
 from tests.waiting import until
 
 
@@ -137,19 +138,19 @@ async def test_a_reader_follows_live_through_a_recovery(brief: Store) -> None:
     assert names(frames)[-1] == "succeeded"
 
 
-async def test_however_many_jobs_died_together_one_look_brings_them_all_back(brief: Store) -> None:
-    made = [(await brief.jobs.admit(admission(prompt=str(n), deadline_s=1.0))).id for n in range(40)]
-    held = [(await brief.jobs.admit(admission(prompt=f"held {n}", band="interactive"))).id for n in range(40)]
+async def test_however_many_jobs_died_together_one_look_brings_them_all_back(timed: Store) -> None:
+    made = [(await timed.jobs.admit(admission(prompt=str(n), deadline_s=1.0))).id for n in range(40)]
+    held = [(await timed.jobs.admit(admission(prompt=f"held {n}", band="interactive"))).id for n in range(40)]
     for _ in range(3):
-        await brief.engine.claim("dead", 16, ["openai"])
-    now, pipe = await brief.sums.now_ms(), brief._pipe  # pyright: ignore[reportPrivateUsage]
-    await pipe.command("HSET", brief.names("pulse"), "since", now - 600_000, "last", now)
+        await timed.engine.claim("dead", 16, ["openai"])
+    await lived_long(timed)
+    now, pipe = await timed.sums.now_ms(), timed._pipe  # pyright: ignore[reportPrivateUsage]
     for name in ("leases", "deadlines"):
-        ids = await pipe.command("ZRANGE", brief.names(name), 0, -1)
+        ids = await pipe.command("ZRANGE", timed.names(name), 0, -1)
         for job_id in ids:
-            await pipe.command("ZADD", brief.names(name), now - 1, job_id)
-    await brief.engine.tend()
-    depth = await brief.sums.depth("t")
+            await pipe.command("ZADD", timed.names(name), now - 1, job_id)
+    await timed.engine.tend()
+    depth = await timed.sums.depth("t")
     assert depth.running == 0
     assert depth.expired + depth.queued == len(made) + len(held)
-    assert await pipe.command("ZCOUNT", brief.names("deadlines"), "-inf", now) == 0
+    assert await pipe.command("ZCOUNT", timed.names("deadlines"), "-inf", now) == 0

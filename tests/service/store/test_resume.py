@@ -12,6 +12,7 @@ from onceq_service.store import LeaseLost, Retention, Store, open_store
 from onceq_service.store.engine import Claim, Receipt
 from tests.service.store.driver import PRICES, admission, claim_one, dispatch, names, read_log, success, text_frame
 from tests.service.store.test_recovery import ended, reclaimed
+from tests.service.store.timed import later
 
 LOST = Receipt("stream_broken", billed=True, estimated=True, spent_nano_usd=5)
 
@@ -114,10 +115,11 @@ async def test_a_new_call_forgets_the_one_before(brief: Store) -> None:
     assert (sent.word, sent.call) == ("ok", 2)
 
 
-async def test_a_deadline_that_passes_between_two_workers_books_the_call(brief: Store) -> None:
-    claim = await under_way(brief, "one ", deadline_s=1.5)
-    await brief.engine.hand_over(claim, delay_s=60, reason="provider_unreachable")
-    job = await ended(brief, claim.id)
+async def test_a_deadline_that_passes_between_two_workers_books_the_call(timed: Store) -> None:
+    claim = await under_way(timed, "one ", deadline_s=1.5)
+    await timed.engine.hand_over(claim, delay_s=60, reason="provider_unreachable")
+    await later(timed, 1.5)
+    job = await ended(timed, claim.id)
     assert (job.status, job.calls) == ("expired", 1)
     assert job.cost.wasted_nano_usd == job.cost.nano_usd == 34 * 1_000 + 2 * 2_000
 

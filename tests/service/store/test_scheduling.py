@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from onceq_service.store import Store, open_store
 from onceq_service.store.engine import Claim, Receipt
 from onceq_service.store.views import fields_of
 from tests.service.store.driver import PAID, admission, claim_one, dispatch, names, read_log, success
+from tests.service.store.timed import later, lived_long
 from tests.waiting import until
 
 REFUSED = Receipt("provider_overloaded", billed=False)
@@ -43,17 +43,18 @@ async def age(store: Store, job_id: str, by_ms: int, band: str = "standard") -> 
     await store._pipe.command("ZINCRBY", waiting, -by_ms, job_id)  # pyright: ignore[reportPrivateUsage]
 
 
-async def test_a_delayed_job_starts_when_its_time_has_come_and_not_before(store: Store) -> None:
-    not_before_ms = round(time.time() * 1000) + 400
-    job_id = await admit(store, not_before_ms=not_before_ms)
-    assert await claims(store) == []
-    job = await store.jobs.get(job_id, "t")
+async def test_a_delayed_job_starts_when_its_time_has_come_and_not_before(timed: Store) -> None:
+    not_before_ms = await timed.sums.now_ms() + 400
+    job_id = await admit(timed, not_before_ms=not_before_ms)
+    await later(timed, 0.399)
+    assert await claims(timed) == []
+    job = await timed.jobs.get(job_id, "t")
     assert job is not None
     assert job.waiting is not None
     assert job.waiting.reason == "not_before"
-    await until(lambda: claims(store), "the delayed job to be claimed")
-    fields = await state(store, job_id)
-    assert int(fields["claimed_ms"]) >= not_before_ms
+    await later(timed, 0.001)
+    assert [claim.id for claim in await claims(timed)] == [job_id]
+    assert int((await state(timed, job_id))["claimed_ms"]) == not_before_ms
 
 
 async def test_lanes_that_can_not_start_here_or_now_stand_in_no_others_way(store: Store) -> None:
@@ -94,24 +95,27 @@ async def test_a_time_that_has_passed_delays_nothing(store: Store) -> None:
     assert (await claim_one(store)).id == job_id
 
 
-async def test_a_job_that_waits_too_long_for_its_first_start_expires_and_says_so(store: Store) -> None:
-    job_id = await admit(store, queue_s=0.2)
-    await asyncio.sleep(0.25)
-    await store.engine.tend()
-    job = await store.jobs.get(job_id, "t")
+async def test_a_job_that_waits_too_long_for_its_first_start_expires_and_says_so(timed: Store) -> None:
+    job_id = await admit(timed, queue_s=0.2)
+    await later(timed, 0.199)
+    await timed.engine.tend()
+    assert (await state(timed, job_id))["state"] == "queued"
+    await later(timed, 0.001)
+    await timed.engine.tend()
+    job = await timed.jobs.get(job_id, "t")
     assert job is not None
     assert job.error is not None
     assert (job.status, job.error.code) == ("expired", "queue_timeout")
 
 
-async def test_after_its_first_start_only_the_deadline_counts(store: Store) -> None:
-    job_id = await admit(store, queue_s=0.2)
-    claim = await claim_one(store)
-    await dispatch(store, claim)
-    await store.engine.requeue(claim, REFUSED, delay_s=0.3, reason="provider_overloaded")
-    await asyncio.sleep(0.35)
-    await store.engine.tend()
-    assert (await claim_one(store)).id == job_id
+async def test_after_its_first_start_only_the_deadline_counts(timed: Store) -> None:
+    job_id = await admit(timed, queue_s=0.2)
+    claim = await claim_one(timed)
+    await dispatch(timed, claim)
+    await timed.engine.requeue(claim, REFUSED, delay_s=0.3, reason="provider_overloaded")
+    await later(timed, 0.6)
+    await timed.engine.tend()
+    assert (await claim_one(timed)).id == job_id
 
 
 async def test_tenants_start_jobs_in_proportion_to_their_weights(store: Store) -> None:
@@ -144,47 +148,47 @@ async def test_batch_work_is_not_starved_by_interactive_work(store: Store) -> No
     assert len(started) == 16
 
 
-async def crash(store: Store, claim: Claim) -> None:
+async def crash(timed: Store, claim: Claim) -> None:
     """The worker is lost: its lease is taken to have run out long ago, in a Redis that has lived long enough."""
-    pipe = store._pipe  # pyright: ignore[reportPrivateUsage]
-    now = await store.sums.now_ms()
-    await pipe.command("HSET", store.names("pulse"), "since", now - 600_000, "last", now)
-    await pipe.command("ZADD", store.names("leases"), now - 1, claim.id)
-    await store.engine.tend()
+    await lived_long(timed)
+    await timed._pipe.command("ZADD", timed.names("leases"), await later(timed, 0) - 1, claim.id)  # pyright: ignore[reportPrivateUsage]
+    await timed.engine.tend()
 
 
-async def test_a_job_whose_workers_died_twice_runs_alone(store: Store) -> None:
-    suspect = await admit(store, prompt="poison")
+async def test_a_job_whose_workers_died_twice_runs_alone(timed: Store) -> None:
+    suspect = await admit(timed, prompt="poison")
     for _ in range(2):
-        await crash(store, await claim_one(store))
-    neighbour = await admit(store, prompt="neighbour")
-    assert [c.id for c in await claims(store, worker="busy", running=3)] == [], "a busy worker empties itself first"
-    assert [c.id for c in await claims(store, worker="other", running=3)] == [neighbour], "the others go on"
-    alone = await claims(store, worker="busy")
+        await crash(timed, await claim_one(timed))
+    neighbour = await admit(timed, prompt="neighbour")
+    assert [c.id for c in await claims(timed, worker="busy", running=3)] == [], "a busy worker empties itself first"
+    assert [c.id for c in await claims(timed, worker="other", running=3)] == [neighbour], "the others go on"
+    alone = await claims(timed, worker="busy")
     assert [c.id for c in alone] == [suspect]
     assert alone[0].alone
-    assert (await state(store, suspect))["crashes"] == "2"
+    assert (await state(timed, suspect))["crashes"] == "2"
 
 
-async def test_a_waiting_suspect_can_be_cancelled_and_leaves_nothing_behind(store: Store) -> None:
-    suspect = await admit(store)
+async def test_a_waiting_suspect_can_be_cancelled_and_leaves_nothing_behind(timed: Store) -> None:
+    suspect = await admit(timed)
     for _ in range(2):
-        await crash(store, await claim_one(store))
-    assert await store.jobs.cancel(suspect, "t") == "cancelled"
-    assert await claims(store) == []
+        await crash(timed, await claim_one(timed))
+    assert await timed.jobs.cancel(suspect, "t") == "cancelled"
+    assert await claims(timed) == []
 
 
-async def test_of_those_that_run_alone_one_that_is_only_stopped_is_the_first(store: Store) -> None:
-    older, to_stop = await admit(store), await admit(store, prompt="goes on", on_crash="resume")
+async def test_of_those_that_run_alone_one_that_is_only_stopped_is_the_first(timed: Store) -> None:
+    older = await admit(timed)
+    await later(timed, 0.001)
+    to_stop = await admit(timed, prompt="goes on", on_crash="resume")
     for lost in (0, 1):
-        for claim in await claims(store):
+        for claim in await claims(timed):
             if claim.id == to_stop and not lost:
-                await dispatch(store, claim)
-                await store.engine.attach(claim, "resp_1")
-            await crash(store, claim)
-    assert await store.jobs.cancel(to_stop, "t") == "requested"
-    assert [claim.id for claim in await claims(store)] == [to_stop]
-    assert [claim.id for claim in await claims(store)] == [older]
+                await dispatch(timed, claim)
+                await timed.engine.attach(claim, "resp_1")
+            await crash(timed, claim)
+    assert await timed.jobs.cancel(to_stop, "t") == "requested"
+    assert [claim.id for claim in await claims(timed)] == [to_stop]
+    assert [claim.id for claim in await claims(timed)] == [older]
 
 
 async def test_an_id_without_a_job_hides_no_other_one_that_is_to_be_stopped(store: Store) -> None:
@@ -216,38 +220,40 @@ async def test_what_nobody_here_can_stop_hides_nothing_that_can_be_stopped(store
 LANES_OF_SUSPECTS = (("other/x", "batch"), ("openai/p", "batch"), ("openai/q", "interactive"), ("openai/m", "batch"))
 
 
-async def test_a_suspect_that_may_not_start_holds_up_none_behind_it(store: Store) -> None:
+async def test_a_suspect_that_may_not_start_holds_up_none_behind_it(timed: Store) -> None:
     """Nobody serves the first one's provider, the second one's lane is paused, the third one's band."""
     made: list[str] = []
     for model, band in LANES_OF_SUSPECTS:
         provider = model.partition("/")[0]
-        made.append(await admit(store, model=model, lane=model, provider=provider, band=band))
+        await later(timed, 0.001)  # younger than those before it
+        made.append(await admit(timed, model=model, lane=model, provider=provider, band=band))
         for _ in range(2):
-            [claim] = (await store.engine.claim("w1", 1, [provider]))[0]
+            [claim] = (await timed.engine.claim("w1", 1, [provider]))[0]
             assert claim.id == made[-1]
-            await crash(store, claim)
+            await crash(timed, claim)
         if model == "openai/p":
-            await store.lanes.switch_lane(model, "pause")
+            await timed.lanes.switch_lane(model, "pause")
         elif band == "interactive":
-            await store.lanes.switch_band("interactive", "pause")
-    assert [claim.id for claim in await claims(store, worker="w2")] == [made[3]]
-    await store.lanes.switch_band("interactive", "resume")
-    assert [claim.id for claim in await claims(store, worker="w2")] == [made[2]]
+            await timed.lanes.switch_band("interactive", "pause")
+    assert [claim.id for claim in await claims(timed, worker="w2")] == [made[3]]
+    await timed.lanes.switch_band("interactive", "resume")
+    assert [claim.id for claim in await claims(timed, worker="w2")] == [made[2]]
 
 
-async def test_suspects_that_nobody_here_serves_hold_up_none_however_many_they_are(store: Store) -> None:
+async def test_suspects_that_nobody_here_serves_hold_up_none_however_many_they_are(timed: Store) -> None:
     for n in range(16):
-        await admit(store, prompt=f"{n}", provider="gone", lane="gone/m", model="gone/m")
-    await asyncio.sleep(0.005)  # younger than all of them
-    last = await admit(store)
+        await admit(timed, prompt=f"{n}", provider="gone", lane="gone/m", model="gone/m")
+    await later(timed, 0.001)  # younger than all of them
+    last = await admit(timed)
     for _ in range(2):
-        going_on, _ = await store.engine.claim("w0", 17, ["gone", "openai"])
+        going_on, _ = await timed.engine.claim("w0", 17, ["gone", "openai"])
         assert len(going_on) == 17
         for claim in going_on:
-            await crash(store, claim)
-    assert [claim.id for _ in range(2) for claim in await claims(store)] == [last]
+            await crash(timed, claim)
+    await later(timed, 0.001)  # what is put behind it now is younger
+    assert [claim.id for _ in range(2) for claim in await claims(timed)] == [last]
     for _ in range(16):
-        assert len((await store.engine.claim("w0", 1, ["gone"]))[0]) == 1
+        assert len((await timed.engine.claim("w0", 1, ["gone"]))[0]) == 1
 
 
 async def test_an_id_without_a_job_stops_no_worker_from_claiming(store: Store) -> None:
@@ -258,12 +264,12 @@ async def test_an_id_without_a_job_stops_no_worker_from_claiming(store: Store) -
     assert await store._pipe.command("EXISTS", suspects) == 0  # pyright: ignore[reportPrivateUsage]
 
 
-async def test_a_suspect_leaves_a_lane_that_is_held_back(store: Store) -> None:
-    suspect = await admit(store, chain=[("anthropic/c", "")])
+async def test_a_suspect_leaves_a_lane_that_is_held_back(timed: Store) -> None:
+    suspect = await admit(timed, chain=[("anthropic/c", "")])
     for _ in range(2):
-        await crash(store, await claim_one(store))
-    await store.lanes.switch_lane("openai/m", "pause")
-    assert [(claim.id, claim.text("model")) for claim in await claims(store)] == [(suspect, "anthropic/c")]
+        await crash(timed, await claim_one(timed))
+    await timed.lanes.switch_lane("openai/m", "pause")
+    assert [(claim.id, claim.text("model")) for claim in await claims(timed)] == [(suspect, "anthropic/c")]
 
 
 async def test_a_job_goes_on_with_its_next_model_and_its_reader_is_told(store: Store) -> None:
@@ -376,35 +382,35 @@ async def test_the_lanes_of_all_models_have_their_limits(store: Store) -> None:
     assert (await store.lanes.get("openai/m")).limits == {}
 
 
-async def tend_for(store: Store, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        await store.engine.tend()
-        await asyncio.sleep(0.1)
+async def tend_for(timed: Store, seconds: float) -> None:
+    for _ in range(round(seconds * 10)):
+        await timed.engine.tend()
+        await later(timed, 0.1)
 
 
-async def test_a_job_that_nobody_follows_is_cancelled_after_its_grace_and_says_why(store: Store) -> None:
-    followed, left = await admit(store, grace_s=1.0), await admit(store, prompt="left", grace_s=1.0)
-    running = await claim_one(store)
-    for _ in range(4):
-        await store.jobs.watch(followed)
-        await tend_for(store, 0.5)
-    assert {running.id} == {followed}
-    gone = await store.jobs.get(left, "t")
+async def test_a_job_that_nobody_follows_is_cancelled_after_its_grace_and_says_why(timed: Store) -> None:
+    followed = await admit(timed, grace_s=1.0)
+    assert (await claim_one(timed)).id == followed
+    left = await admit(timed, prompt="left", grace_s=1.0)
+    for half in range(4):
+        await timed.jobs.watch(followed)
+        await tend_for(timed, 0.5)
+        assert ((await state(timed, left))["state"] == "queued") == (half < 2)
+    gone = await timed.jobs.get(left, "t")
     assert gone is not None
     assert gone.error is not None
     assert (gone.status, gone.error.code) == ("cancelled", "disconnected")
-    assert "cancel" not in await state(store, followed)
-    await tend_for(store, 1.5)
-    assert (await state(store, followed))["cancel"] == "disconnected", "its worker is told to stop"
+    assert "cancel" not in await state(timed, followed)
+    await tend_for(timed, 1.5)
+    assert (await state(timed, followed))["cancel"] == "disconnected", "its worker is told to stop"
 
 
-async def test_readers_that_could_not_be_heard_are_not_taken_for_gone(store: Store) -> None:
+async def test_readers_that_could_not_be_heard_are_not_taken_for_gone(timed: Store) -> None:
     """Nobody tended for longer than the grace: no API process was there for a reader to be at."""
-    job_id = await admit(store, grace_s=1.0)
-    await asyncio.sleep(1.2)
-    await store.engine.tend()
-    assert (await state(store, job_id))["state"] == "queued"
+    job_id = await admit(timed, grace_s=1.0)
+    await later(timed, 1.2)
+    await timed.engine.tend()
+    assert (await state(timed, job_id))["state"] == "queued"
 
 
 async def test_a_cancel_of_a_waiting_job_has_a_receipt_of_nothing(store: Store) -> None:
@@ -447,17 +453,16 @@ async def test_scheduling_leaves_no_key_behind(store: Store) -> None:
     assert fields_of(await pipe.command("HGETALL", store.names("job", job_id)))["state"] == b"succeeded"
 
 
-async def test_a_delayed_job_has_its_time_to_wait_from_when_it_may_start(store: Store) -> None:
-    now_ms = await store.sums.now_ms()
-    job_id = await admit(store, not_before_ms=now_ms + 600, queue_s=0.5)
-
-    async def started() -> list[Claim]:
-        return (await store.engine.claim("w1", 1, ["openai"]))[0]
-
-    [claim] = await until(started, "its time to come, or its end")
+async def test_a_delayed_job_has_its_time_to_wait_from_when_it_may_start(timed: Store) -> None:
+    now_ms = await timed.sums.now_ms()
+    job_id = await admit(timed, not_before_ms=now_ms + 600, queue_s=0.5)
+    await later(timed, 0.6)
+    await timed.engine.tend()
+    await later(timed, 0.499)
+    claim = await claim_one(timed)
     assert claim.id == job_id
-    await store.engine.release(claim)
-    await store.jobs.cancel(job_id, "t")
+    await timed.engine.release(claim)
+    await timed.jobs.cancel(job_id, "t")
 
 
 async def test_waiting_for_work_ends_in_time_also_where_redis_looks_at_its_clock_once_a_second(queue: str) -> None:
@@ -484,24 +489,24 @@ async def goes_on(store: Store) -> Claim:
     return claim
 
 
-async def test_a_worker_that_was_just_given_something_to_stop_runs_no_suspect_beside_it(store: Store) -> None:
-    going_on = await goes_on(store)
-    suspect = await admit(store)
+async def test_a_worker_that_was_just_given_something_to_stop_runs_no_suspect_beside_it(timed: Store) -> None:
+    going_on = await goes_on(timed)
+    suspect = await admit(timed)
     for _ in range(2):
-        await crash(store, await claim_one(store))
-    assert await store.engine.hand_over(going_on, delay_s=0, reason="worker_lost")
-    assert await store.jobs.cancel(going_on.id, "t") == "requested"
-    assert [claim.id for claim in await claims(store)] == [going_on.id]
-    assert [claim.id for claim in await claims(store)] == [suspect]
+        await crash(timed, await claim_one(timed))
+    assert await timed.engine.hand_over(going_on, delay_s=0, reason="worker_lost")
+    assert await timed.jobs.cancel(going_on.id, "t") == "requested"
+    assert [claim.id for claim in await claims(timed)] == [going_on.id]
+    assert [claim.id for claim in await claims(timed)] == [suspect]
 
 
-async def test_a_suspect_that_is_to_be_stopped_waits_while_its_provider_is_down(store: Store) -> None:
+async def test_a_suspect_that_is_to_be_stopped_waits_while_its_provider_is_down(timed: Store) -> None:
     """It would not hear of it."""
-    going_on = await goes_on(store)
-    await crash(store, going_on)
-    await crash(store, await claim_one(store))
-    await store._pipe.command("HSET", store.names("lane", "openai/m"), "brake_ms", 2**52, "reason", "provider_error")  # pyright: ignore[reportPrivateUsage]
-    assert await store.jobs.cancel(going_on.id, "t") == "requested"
-    assert await claims(store) == []
-    await store._pipe.command("HDEL", store.names("lane", "openai/m"), "brake_ms", "reason")  # pyright: ignore[reportPrivateUsage]
-    assert [claim.id for claim in await claims(store)] == [going_on.id]
+    going_on = await goes_on(timed)
+    await crash(timed, going_on)
+    await crash(timed, await claim_one(timed))
+    await timed._pipe.command("HSET", timed.names("lane", "openai/m"), "brake_ms", 2**52, "reason", "provider_error")  # pyright: ignore[reportPrivateUsage]
+    assert await timed.jobs.cancel(going_on.id, "t") == "requested"
+    assert await claims(timed) == []
+    await timed._pipe.command("HDEL", timed.names("lane", "openai/m"), "brake_ms", "reason")  # pyright: ignore[reportPrivateUsage]
+    assert [claim.id for claim in await claims(timed)] == [going_on.id]

@@ -167,15 +167,13 @@ async def test_a_refused_try_is_no_call_and_a_broken_one_is_waste(store: Store) 
     ]  # fmt: skip
 
 
-async def test_a_delayed_job_waits_and_says_until_when(store: Store) -> None:
-    await store.jobs.admit(admission())
-    claim = await claim_one(store)
-    await dispatch(store, claim)
-    await store.engine.requeue(claim, REFUSED, delay_s=0.3, reason="provider_rate_limited")
-    claims, wait_s = await store.engine.claim("w1", 1, ["openai"])
-    assert not claims
-    assert 0 < wait_s <= 0.3
-    assert await store.sums.delayed() == 1
+async def test_a_delayed_job_waits_and_says_until_when(timed: Store) -> None:
+    await timed.jobs.admit(admission())
+    claim = await claim_one(timed)
+    await dispatch(timed, claim)
+    await timed.engine.requeue(claim, REFUSED, delay_s=0.3, reason="provider_rate_limited")
+    assert await timed.engine.claim("w1", 1, ["openai"]) == ([], 0.3)
+    assert await timed.sums.delayed() == 1
 
 
 async def test_a_braked_lane_gives_nothing_and_another_lane_goes_on(store: Store) -> None:
@@ -257,19 +255,19 @@ async def test_pages_of_jobs_are_newest_first_and_whole(store: Store) -> None:
     assert {job.id for job in only.jobs} == set(made[::3])
 
 
-async def test_a_post_whose_answer_was_lost_joins_once(store: Store) -> None:
-    made = await store.jobs.admit(admission(idem="i"))
+async def test_a_post_whose_answer_was_lost_joins_once(timed: Store) -> None:
+    made = await timed.jobs.admit(admission(idem="i"))
     late, other = admission(idem="i"), admission(idem="i")
     for post in (late, late, other, late, other):
-        assert (await store.jobs.admit(post)).id == made.id
-    claim = await claim_one(store)
-    await dispatch(store, claim)
-    await store.engine.finish(claim, success(3))
+        assert (await timed.jobs.admit(post)).id == made.id
+    claim = await claim_one(timed)
+    await dispatch(timed, claim)
+    await timed.engine.finish(claim, success(3))
     replay = admission(idem="i")
     for post in (replay, late, replay):
-        assert (await store.jobs.admit(post)).disposition == "replayed"
-    now = await store.sums.now_ms()
-    [one] = await store.sums.hours("t", now - 1000, now)
+        assert (await timed.jobs.admit(post)).disposition == "replayed"
+    now = await timed.sums.now_ms()
+    [one] = await timed.sums.hours("t", now - 1000, now)
     t = one.point().totals
     assert (t.jobs, t.joined, t.replayed, t.avoided_nano_usd) == (1, 2, 1, 3 * 7_000)
 
@@ -296,14 +294,14 @@ async def test_a_cancelled_job_that_a_worker_hands_back_has_ended(store: Store) 
     assert (depth.cancelled, depth.queued, depth.running) == (1, 0, 0)
 
 
-async def test_sums_count_jobs_calls_and_money(store: Store) -> None:
-    await store.jobs.admit(admission(fp="f"))
-    await store.jobs.admit(admission(fp="f"))
-    claim = await claim_one(store)
-    await dispatch(store, claim)
-    await store.engine.finish(claim, success(3))
-    now = await store.sums.now_ms()
-    [one] = await store.sums.hours("t", now - 1000, now)
+async def test_sums_count_jobs_calls_and_money(timed: Store) -> None:
+    await timed.jobs.admit(admission(fp="f"))
+    await timed.jobs.admit(admission(fp="f"))
+    claim = await claim_one(timed)
+    await dispatch(timed, claim)
+    await timed.engine.finish(claim, success(3))
+    now = await timed.sums.now_ms()
+    [one] = await timed.sums.hours("t", now - 1000, now)
     t = one.point().totals
     assert (t.jobs, t.joined, t.succeeded, t.calls, t.spent_nano_usd) == (1, 1, 1, 1, 7_000)
     assert (t.bill_amplification, t.total.count, t.input_tokens) == (1.0, 1, 3)

@@ -22,6 +22,7 @@ from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import AlertsConfig
 from onceq_service.store import BudgetRefused, Store
 from onceq_service.store.budgets import Budget, budget_of, line
+from onceq_service.worker import alerts
 from onceq_service.worker.alerts import Herald, retry_after_s, signed
 from tests.service.store.driver import admission, claim_one, dispatch, success
 from tests.service.store.test_budgets import paid
@@ -129,8 +130,9 @@ async def test_a_budget_that_refuses_says_so_once(store: Store, hook: Hook) -> N
 
 
 async def test_one_that_does_not_arrive_is_sent_again_with_the_same_id_and_a_redirect_is_not_followed(
-    store: Store, hook: Hook, caplog: pytest.LogCaptureFixture
+    store: Store, hook: Hook, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(alerts, "FIRST_RETRY_S", 3_600.0)  # it is not due again however slow this process is
     hook.answers = [500, 302]
     await spend(store, await told(store), 6_000)
     by = herald(store, hook)

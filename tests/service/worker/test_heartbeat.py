@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
+from redis import Redis
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import Retention, Store, open_store
+from onceq_service.store import Retention, Store, open_store, scripts
 from onceq_service.store.engine import Claim
 from onceq_service.store.heart import Heart
 from onceq_service.worker import heartbeat
 from onceq_service.worker.heartbeat import Heartbeat
 from onceq_service.worker.held import Held, Holding
+from tests.faults.clock import clocked
 from tests.service.store.driver import admission, claim_one, dispatch, success
-from tests.waiting import until
+from tests.service.store.timed import lived_long, open_timed
+from tests.waiting import until, wait_until
 
 LEASE_S = 1.0
+LEASE_MS = round(LEASE_S * 1000)
 
 
 @pytest.fixture
@@ -29,12 +33,20 @@ async def brief(redis_server: EmbeddedRedis, queue: str) -> AsyncGenerator[Store
         yield store
 
 
+@pytest.fixture
+async def timed(redis_server: EmbeddedRedis, queue: str, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Store]:
+    """The same in a time that passes only where the test says so, heartbeats included."""
+    monkeypatch.setattr(scripts, "BEAT", clocked(scripts.BEAT))
+    async with open_timed(redis_server.url, queue, Retention(lease_s=LEASE_S)) as store:
+        yield store
+
+
 @asynccontextmanager
 async def beating(redis: EmbeddedRedis, queue: str, claim: Claim) -> AsyncGenerator[Held]:
     """A heartbeat that holds one job."""
     holding = Holding(1)
     held = holding.add(claim)
-    beat = Heartbeat(Heart(redis.url, queue, round(LEASE_S * 1000)), "w1", holding, ["openai"], LEASE_S)
+    beat = Heartbeat(Heart(redis.url, queue, LEASE_MS), "w1", holding, ["openai"], LEASE_S)
     beat.start()
     try:
         yield held
@@ -60,16 +72,23 @@ async def running(store: Store) -> Claim:
     return claim
 
 
-async def test_a_blocked_event_loop_keeps_its_jobs(redis_server: EmbeddedRedis, queue: str, brief: Store) -> None:
+def two_leases_pass(redis: EmbeddedRedis, store: Store, claim: Claim) -> None:
+    """Blocks whoever calls it. Each half of a lease begins when the thread has renewed it within the one before."""
+    with cast("Any", Redis).from_url(redis.url) as client:  # untyped arguments
+        for _ in range(4):
+            ends = client.incrby(store.names("clock"), LEASE_MS // 2) + LEASE_MS
+            wait_until(lambda ends=ends: client.zscore(store.names("leases"), claim.id) == ends, "the next beat")
+
+
+async def test_a_blocked_event_loop_keeps_its_jobs(redis_server: EmbeddedRedis, queue: str, timed: Store) -> None:
     """The loop stands still for longer than a lease; the thread goes on renewing it."""
-    claim = await running(brief)
+    claim = await running(timed)
     async with beating(redis_server, queue, claim) as held:
-        time.sleep(2.5 * LEASE_S)  # noqa: ASYNC251 - the fault itself
-        for _ in range(3):
-            await brief.engine.tend()
-            await asyncio.sleep(0.3)
-        assert await brief.engine.finish(claim, success(3)) == ("ok", 3)
+        two_leases_pass(redis_server, timed, claim)
+        await lived_long(timed)
+        await timed.engine.tend()
         assert held.reason is None
+        assert await timed.engine.finish(claim, success(3)) == ("ok", 3)
 
 
 async def test_a_loop_that_is_dead_for_too_long_loses_its_jobs(

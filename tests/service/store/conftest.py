@@ -1,0 +1,21 @@
+"""What tests of the store stand on beside the common fixtures."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.store import Store
+from tests.conftest import check_lifetimes
+from tests.service.store.timed import open_timed
+
+
+@pytest.fixture
+async def timed(redis_server: EmbeddedRedis, queue: str) -> AsyncGenerator[Store]:
+    """As `store`, in a time that passes only where the test says so (`later`): what is to happen before a delay ends
+    happens before it, however long processes stand still."""
+    async with open_timed(redis_server.url, queue) as opened:
+        yield opened
+        await check_lifetimes(opened)
