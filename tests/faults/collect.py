@@ -44,6 +44,7 @@ async def collect(
     return Run(
         history=history, listed=frozenset(listed), jobs=jobs, logs=logs, ledger=ledger, meter=meter,
         depth=depth, totals=sums, expect=expect, budgets=await budgets_of(store, tenant), watched=watched,
+        pauses=house.watch.pauses(since=history[0].t if history else 0.0),
     )  # fmt: skip
 
 

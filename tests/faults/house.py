@@ -23,6 +23,7 @@ import httpx2
 from onceq.wire import SCOPES
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import open_store
+from tests.faults.pauses import Watch
 from tests.faults.proxy import Proxy
 from tests.stack import API, WORKER, Process, start, url_printed_by
 from tests.waiting import until, wait_until
@@ -114,6 +115,7 @@ class House:
     urls: list[str]
     folder: Path
     seed: int
+    watch: Watch
     lease_s: float = LEASE_S
     _keys: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -213,6 +215,7 @@ def running_house(folder: Path, seed: int, **settings: str) -> Generator[House]:
         for node in (*house.apis, *house.workers):
             stack.callback(node.stop)
         house.mend()
+        stack.callback(house.watch.start().communicate)
         yield house
 
 
@@ -233,7 +236,8 @@ def _furnish(
         refuse_taken(port)
     apis, workers = _nodes(env, (redis.url, proxies[1].url), (redis.url, proxies[0].url), ports, folder)
     urls = [f"http://127.0.0.1:{port}" for port in ports]
-    return House(redis, proxies[0], proxies[1], simulator, queue, apis, workers, urls, folder, seed)
+    watch = Watch(folder)
+    return House(redis, proxies[0], proxies[1], simulator, queue, apis, workers, urls, folder, seed, watch)
 
 
 def _nodes(

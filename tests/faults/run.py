@@ -11,6 +11,7 @@ import msgspec
 
 from onceq.wire import TERMINAL, BudgetStatus, Depth, Job, LedgerEntry, Totals
 from tests.faults.history import Record
+from tests.faults.pauses import Pause, lost_s
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -62,6 +63,7 @@ class Expect:
     recovers: bool = True
     """Whether recovery is promised in lease + 2 s: with uninterrupted life of Redis, and a worker that is left."""
     cancel_s: float = 0.25
+    """From the client's cancel until the provider sees its call closed, while all processes can run."""
     abandoned: frozenset[str] = frozenset()
     """Readers that go away on purpose: what they got must be right, but need not be all."""
     calls_made: bool = True
@@ -86,6 +88,12 @@ class Run:
     watched: Sequence[BudgetStatus] = ()
     """The same, as they were seen again and again meanwhile."""
     expect: Expect = field(default_factory=Expect)
+    pauses: Sequence[Pause] = ()
+    """When the machine kept one of its processes waiting."""
+
+    def worked_s(self, since: float, until: float, least_s: float = 0.0) -> float:
+        """How much of the time between all processes could run, when pauses of that length are looked at."""
+        return until - since - lost_s(self.pauses, since, until, least_s)
 
     def records(self, op: str, *kinds: str) -> list[Record]:
         """The history of one kind of thing."""

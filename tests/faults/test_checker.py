@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -11,9 +15,11 @@ import pytest
 
 from onceq.wire import LedgerEntry
 from tests.faults.checker import RULES, extra_calls, judge, recoveries
-from tests.faults.good_run import LOGS, LOST, PLAIN, STOPPED, T, budget, delta, entry, event, good_run, row
+from tests.faults.good_run import LOGS, LOST, PLAIN, STOPPED, T, at, budget, delta, entry, event, good_run, row
 from tests.faults.history import Record
+from tests.faults.pauses import TICK_S, Pause, Watch, lost_s
 from tests.faults.run import LogEvent, Run
+from tests.waiting import wait_until
 
 V = TypeVar("V")
 Tamper = Callable[[Run], Run]
@@ -233,6 +239,50 @@ def test_a_tampered_run_is_found(defect: str) -> None:
         assert late is not None
         run = job(run, LOST, finished_at=late.replace(second=late.second + 30))
     assert list(RULES[rule](run)), f"{rule} did not see that {defect}"
+
+
+PAUSES = [Pause(T + 2.1, T + 2.4), Pause(T + 2.2, T + 2.5), Pause(T + 2.9, T + 5.4)]
+"""The first two are of two processes at once. STOPPED is cancelled, and the worker of LOST dies, at T + 2."""
+
+
+def test_what_two_wait_at_once_is_lost_once_and_only_within_the_times_asked_for() -> None:
+    assert lost_s(PAUSES, T + 2.3, T + 3) == pytest.approx(0.2 + 0.1)
+    assert lost_s(PAUSES[::-1], T, T + 9) == pytest.approx(0.4 + 2.5)
+    assert lost_s(PAUSES, T, T + 9, least_s=0.35) == pytest.approx(0.4 + 2.5)
+    assert lost_s(PAUSES, T, T + 9, least_s=0.45) == pytest.approx(2.5)
+    assert lost_s(PAUSES, T + 2.6, T + 2.8) == lost_s([], T, T + 9) == 0
+
+
+@pytest.mark.parametrize(("ended_s", "found"), [(2.6, False), (2.7, True), (None, True)])
+def test_a_cancel_is_judged_by_the_time_in_which_all_could_run(ended_s: float | None, *, found: bool) -> None:
+    run = meter(good_run(), STOPPED, 1, ended_at=None if ended_s is None else T + ended_s)
+    assert list(RULES["no_call_after_cancel"](run))
+    assert bool(list(RULES["no_call_after_cancel"](replace(run, pauses=PAUSES)))) == found
+
+
+@pytest.mark.parametrize(("back_s", "found"), [(10.8, False), (11.0, True)])
+def test_a_recovery_is_judged_by_the_time_in_which_all_could_run(back_s: float, *, found: bool) -> None:
+    run = job(meter(good_run(), LOST, 2, started_at=T + back_s, ended_at=T + 12), LOST, finished_at=at(12))
+    assert list(RULES["recovered_in_time"](run))
+    assert bool(list(RULES["recovered_in_time"](replace(run, pauses=PAUSES)))) == found
+
+
+def test_a_machine_that_stands_still_is_seen(tmp_path: Path) -> None:
+    watch = Watch(tmp_path)
+    looking = watch.start()
+    wait_until(lambda: stood_still_s(watch, looking.pid) >= 0.2 - 2 * TICK_S, "the watch to say that it was late")
+    looking.communicate()
+    assert looking.returncode == 0
+
+
+def stood_still_s(watch: Watch, pid: int) -> float:
+    """Stops whoever looks for a while; what it says of that."""
+    began = time.time()
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(0.2)
+    os.kill(pid, signal.SIGCONT)
+    time.sleep(2 * TICK_S)
+    return lost_s(watch.pauses(began), began, time.time())
 
 
 def test_every_rule_has_a_run_that_breaks_it() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -20,6 +20,9 @@ from tests.stack import API, WORKER, start, url_printed_by
 
 MODELS = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-haiku-4-5"}
 WORD = "not-a-real-key"
+STALL = "a stall in mid-stream"
+PATIENCE = {"between_bytes_s": 5.0}
+"""Of the job that meets the stall, and of no other: the mock lives in this process, whose pauses are stalls too."""
 
 FAULTS: dict[str, Callable[[LLMock], object]] = {
     "a 429 with Retry-After, twice": lambda mock: mock.rate_limit(times=2, retry_after=0.5),
@@ -28,7 +31,7 @@ FAULTS: dict[str, Callable[[LLMock], object]] = {
     "a dropped connection": lambda mock: mock.disconnect(after_chunks=3),
     "a stream that ends early and cleanly": lambda mock: mock.truncate(after_chunks=3),
     "a chunk that is no JSON": lambda mock: mock.corrupt(after_chunks=3),
-    "a stall in mid-stream": lambda mock: mock.stall(after_chunks=3, seconds=20),
+    STALL: lambda mock: mock.stall(after_chunks=3, seconds=20),
 }
 
 
@@ -40,9 +43,9 @@ class Product:
     llmock: LLMock
     model: str
 
-    def answer(self, prompt: str) -> str:
+    def answer(self, prompt: str, timeouts: Mapping[str, float] | None = None) -> str:
         """Posts a job and waits for its end; its status."""
-        return self.client.submit(f"{prompt} {uuid4()}", model=self.model).wait(60).status
+        return self.client.submit(f"{prompt} {uuid4()}", model=self.model, timeouts=timeouts).wait(60).status
 
 
 def new_key(redis: EmbeddedRedis, queue: str) -> str:
@@ -56,7 +59,6 @@ def new_key(redis: EmbeddedRedis, queue: str) -> str:
 def config(llmock: LLMock) -> str:
     return "".join(
         f'[providers.{name}]\nkind = "{name}"\nbase_url = "{llmock.base_url(name)}"\nkey_env = "WORD"\n'
-        "between_bytes_s = 2\n"
         for name in MODELS
     )
 
@@ -85,7 +87,7 @@ def test_every_fault_is_handled_as_the_judge_wants_it(product: Product) -> None:
     product.llmock.pace(30)  # so that a reader who leaves is seen to leave
     for name, fault in FAULTS.items():
         fault(product.llmock)
-        assert (name, product.answer(name)) == (name, "succeeded")
+        assert (name, product.answer(name, PATIENCE if name == STALL else None)) == (name, "succeeded")
     verdict = product.llmock.verdict()
     verdict.assert_ok(strict=True)
     assert len(verdict.calls) == len(FAULTS), "one call a job, and its retries"

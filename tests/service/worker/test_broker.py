@@ -24,7 +24,8 @@ from tests.waiting import wait_until
 
 SLOTS = 2
 ALL = Filter()
-SLOW = "[[sim tokens=120 tps=40 ttft_ms=10]]"
+SLOW = "[[sim tokens=240 tps=40 ttft_ms=10]]"
+QUICK = "[[sim tokens=20 tps=40 ttft_ms=10]]"
 ENDLESS = "[[sim tokens=4000 tps=40 ttft_ms=10]]"
 
 
@@ -242,7 +243,8 @@ def calls(stack: Stack, job_id: str) -> list[str]:
 
 def test_sigterm_lets_what_runs_finish_and_leaves_the_rest_in_the_queue(one: Stack) -> None:
     with Client(base_url=one.url, api_key=one.api_key, model="openai/gpt-4o-mini") as client:
-        handles = [client.submit(f"{n} {SLOW}") for n in range(SLOTS + 2)]
+        speeds = [SLOW] * SLOTS + [QUICK] * 2  # the oldest are called first; only they have to outlast what comes next
+        handles = [client.submit(f"{n} {speed}") for n, speed in enumerate(speeds)]
         wait_until(lambda: sum(bool(calls(one, h.id)) for h in handles) == SLOTS, "both slots to be in a call")
         assert one.worker.stop(signal.SIGTERM) == 0
         jobs = [client.get(handle.id) for handle in handles]
