@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from onceq_service.embedded.ports import claim_port
 from tests.stack import Process, start
 from tests.waiting import wait_until
 
@@ -81,9 +81,8 @@ def running_dashboard(
     api: str, key: str, folder: Path, host: str = "127.0.0.1", secrets: Callable[[str], str] | None = None
 ) -> Generator[Dashboard]:
     """`onceq dashboard` on a free port of `host`, until the end of the block; `secrets` makes its file for its URL."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
+    claimed = claim_port(host, 0, "dashboard", "--dashboard-port")  # or another process is given it before it listens
+    port = claimed.number
     env = {"ONCEQ_BASE_URL": api, "ONCEQ_API_KEY": key, "ONCEQ_HOST": host}
     command = [sys.executable, "-m", "onceq_service", "dashboard", "--dashboard-port", str(port)]
     if secrets:
@@ -96,6 +95,7 @@ def running_dashboard(
         yield Dashboard(url, process)
     finally:
         process.stop()
+        claimed.release()
 
 
 def _healthy(process: Process, url: str) -> bool:

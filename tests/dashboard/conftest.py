@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
+from datetime import UTC, datetime, tzinfo
 from typing import Literal
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from onceq_dashboard.views import budgets, cost, failures, job, jobs, keys, latency, overview
 from tests.dashboard import worlds
 from tests.dashboard.fake_api import KEY, FakeApi, serving
 
 Page = Literal["overview", "jobs", "failures", "latency", "cost", "budgets", "keys"]
 Open = Callable[..., AppTest]
+
+
+PAGES = (budgets, cost, failures, job, jobs, keys, latency, overview)
+
+
+def stop_clocks(at: datetime, put: Callable[[dict[str, object], type[datetime]], None]) -> None:
+    """Of the pages, which are all imported, and of what they are shown; `put` sets the name in a module."""
+
+    class Still(datetime):
+        """A clock that stands."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return at.astimezone(tz)
+
+    assert all(page.__name__ in sys.modules for page in PAGES)
+    told = [vars(module) for name, module in list(sys.modules.items())
+            if name.startswith(("onceq_dashboard", "tests.dashboard"))]  # fmt: skip
+    for names in [names for names in told if names.get("datetime") is datetime]:
+        put(names, Still)
+
+
+@pytest.fixture(autouse=True)
+def _clocks_stand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour that ends between the making of a world and its reading changes the sums. A browser's time goes on."""
+    if request.node.get_closest_marker("browser") is None:
+        stop_clocks(datetime.now(UTC), lambda names, still: monkeypatch.setitem(names, "datetime", still))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.browser
 
 TENANT = "browser"
 FAST = "[[sim tokens=20 tps=0 ttft_ms=5]]"
-SLOW = "[[sim tokens=400 tps=40 ttft_ms=50]]"
+SLOW = "[[sim tokens=4000 tps=40 ttft_ms=50]]"
 EVIL = "evil.example"
 
 
@@ -160,7 +160,8 @@ def test_a_running_job_s_page_shows_its_text_as_it_grows_and_then_its_end(
 
         expect(page.get_by_text("Answer so far")).to_be_visible()
         wait_until(grown, "the text to grow twice", timeout_s=60)
-        ended = job.cancel()
+        job.cancel()
+        ended = job.wait()
         expect(page.locator(".stMarkdownBadge").first).to_contain_text("cancelled")
         expect(page.locator(".st-key-job_answer")).to_contain_text(ended.text[-40:].strip())
         assert tile(page, "Cost") == usd(ended.cost.nano_usd)
@@ -173,9 +174,7 @@ def test_clicks_lead_from_a_row_to_its_job_to_its_replay_and_back(browser: Brows
         table = page.get_by_test_id("stDataFrame")
         expect(table.locator("canvas").first).to_be_visible()
         page.wait_for_timeout(700)  # clicks just after rows have moved are not meant for them (SETTLE_S)
-        box = table.bounding_box()
-        assert box is not None
-        page.mouse.click(box["x"] + 300, box["y"] + 55)
+        pick_row(page, 0, touch=False)
         page.wait_for_url("**/jobs?job=job_*")
         expect(page.get_by_text("Cost lines")).to_be_visible()
         first = page.url

@@ -8,39 +8,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1 import element_tree as tree
 
 from onceq.wire import SCOPES
-from onceq_dashboard.views import budgets, cost, failures, job, jobs, keys, latency, overview
 from tests.dashboard import worlds
-from tests.dashboard.conftest import run_page
+from tests.dashboard.conftest import run_page, stop_clocks
 from tests.dashboard.fake_api import KEY, World, serving
 from tests.dashboard.golden import as_text
 
 AT = datetime(2026, 11, 24, 14, 35, 12, tzinfo=UTC)
-
-
-class Still(datetime):
-    """A clock that stands, for a process that does nothing but tell."""
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-        return AT.astimezone(tz)
-
-
-PAGES = (budgets, cost, failures, job, jobs, keys, latency, overview)
-
-
-def stop_clocks() -> None:
-    """Of the pages, which are all imported, and of what they are shown."""
-    assert all(page.__name__ in sys.modules for page in PAGES)
-    for name, module in list(sys.modules.items()):
-        if name.startswith(("onceq_dashboard", "tests.dashboard")) and hasattr(module, "datetime"):
-            vars(module)["datetime"] = Still
 
 
 VIEWS: dict[str, tuple[str, Callable[[], World], dict[str, str]]] = {
@@ -126,5 +106,5 @@ def view(name: str) -> str:
 
 
 if __name__ == "__main__":
-    stop_clocks()
+    stop_clocks(AT, lambda names, still: names.update(datetime=still))
     json.dump({name: view(name) for name in VIEWS}, sys.stdout)

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,16 @@ def wait_for(client: Client, job_id: str, status: str) -> Job:
     return wait_until(find, f"{job_id} to be {status}")
 
 
+def aborted(own: Stack, job_id: str) -> dict[str, Any]:
+    """The meter's row of a job's one call, once the simulator has noticed that nobody listens to it any more."""
+
+    def find() -> dict[str, Any] | None:
+        [call] = own.meter(job_id)
+        return call if call["status"] == "aborted" else None
+
+    return wait_until(find, f"the call of {job_id} to be aborted")
+
+
 @pytest.mark.parametrize("fault", ["429 retry_after=30", "503", "401", "404"])
 def test_w20_when_a_provider_turns_a_job_away_another_model_answers(client: Client, own: Stack, fault: str) -> None:
     prompt = f"Somebody answer {fault}. [[sim fault={fault} times=1 tokens=5 tps=0]]"
@@ -91,7 +102,7 @@ def test_w13_a_call_that_takes_longer_than_its_own_clock_is_called_again_and_cou
     client: Client, own: Stack
 ) -> None:
     prompt = "Slow first. [[sim fault=stall after=2 times=1 tokens=5 tps=0]]"
-    handle = client.submit(prompt, timeouts={"call_s": 0.5})
+    handle = client.submit(prompt, timeouts={"call_s": 3.5})  # the second call has as long, on a busy machine too
     job = handle.result(30)
     assert (job.calls, len(own.meter(job.id))) == (2, 2)
     assert [row.outcome for row in client.ledger(job.id)] == ["provider_timeout", "ok"]
@@ -109,12 +120,13 @@ def test_w13_a_job_that_is_not_started_in_time_expires_without_a_call(client: Cl
 
 
 def test_a_job_with_not_before_waits_for_its_time(client: Client) -> None:
-    at = datetime.now(UTC) + timedelta(seconds=1)
-    handle = client.submit("Later. [[sim tokens=3 tps=0]]", not_before=at)
-    waiting = client.get(handle.id).waiting
+    much_later = client.submit("Much later.", not_before=datetime.now(UTC) + timedelta(hours=1))
+    waiting = client.get(much_later.id).waiting
     assert waiting is not None
     assert waiting.reason == "not_before"
-    job = handle.result(30)
+    much_later.cancel()
+    at = datetime.now(UTC) + timedelta(seconds=1)
+    job = client.submit("Later. [[sim tokens=3 tps=0]]", not_before=at).result(30)
     assert job.started_at is not None
     assert job.started_at >= at - timedelta(milliseconds=2)
 
@@ -190,8 +202,7 @@ def test_w9_n7_a_cancel_closes_the_call_and_its_receipt_says_what_it_cost(client
         handle.result(30)
     receipt = cancelled.value.job.receipt
     assert receipt is not None
-    [call] = own.meter(handle.id)
-    assert call["status"] == "aborted"
+    assert aborted(own, handle.id)["output_tokens"] < 400
     assert 0 < receipt.output_tokens < 200
     assert receipt.spent_nano_usd == cancelled.value.job.cost.nano_usd
     assert receipt.may_still_bill
@@ -201,14 +212,14 @@ def test_w9_n7_a_cancel_closes_the_call_and_its_receipt_says_what_it_cost(client
 
 
 def test_w9_a_job_that_nobody_follows_any_more_is_cancelled_if_it_wants_to_be(client: Client, own: Stack) -> None:
-    kept = client.submit("Kept. [[sim tokens=200 tps=40 ttft_ms=10]]", on_disconnect="cancel", disconnect_grace_s=1)
+    kept = client.submit("Kept. [[sim tokens=280 tps=40 ttft_ms=10]]", on_disconnect="cancel", disconnect_grace_s=5)
     left = client.submit("Left. [[sim tokens=900 tps=40 ttft_ms=10]]", on_disconnect="cancel", disconnect_grace_s=1)
-    assert len("".join(kept.stream())) > 0, "it ran for five seconds, and was followed"
+    assert len("".join(kept.stream())) > 0, "it ran for seven seconds, and was followed"
     job = wait_for(client, left.id, "cancelled")
     assert job.error is not None
     assert job.error.code == "disconnected"
     assert client.get(kept.id).status == "succeeded"
-    assert own.meter(left.id)[0]["status"] == "aborted"
+    assert aborted(own, left.id)["output_tokens"] < 900
 
 
 def test_r13_a_failed_job_keeps_its_cause_and_text_and_can_be_asked_again(client: Client, own: Stack) -> None:
@@ -244,7 +255,7 @@ def test_r13_dead_letters_of_one_cause_are_replayed_at_once_and_only_once(client
 
 
 def test_a_job_that_still_runs_is_not_replayed_and_another_tenants_is_not_there(client: Client, own: Stack) -> None:
-    handle = client.submit("Running. [[sim tokens=100 tps=40]]")
+    handle = client.submit("Running. [[sim tokens=1000 tps=40]]")
     with pytest.raises(ConflictError, match="cancel it"):
         client.replay(handle.id)
     handle.cancel()
@@ -266,7 +277,7 @@ def test_a_worker_that_is_killed_is_not_taken_for_a_reader_that_left(own: Stack)
     """The grace goes on counting for the reader, over the death of the API process that it read from."""
     with Client(base_url=own.url, api_key=own.api_key, model=OPENAI) as client:
         prompt = "Hop. [[sim tokens=120 tps=40 ttft_ms=10]]"
-        stream = client.stream(prompt, on_disconnect="cancel", disconnect_grace_s=3)
+        stream = client.stream(prompt, on_disconnect="cancel", disconnect_grace_s=6)
         pieces = iter(stream)
         next(pieces)
     own.restart_api(signal.SIGKILL)

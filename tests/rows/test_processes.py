@@ -20,13 +20,13 @@ MODEL = "openai/gpt-4o-mini"
 @pytest.fixture(scope="module")
 def own(redis_server: EmbeddedRedis) -> Generator[Stack]:
     """A stack of one's own to break; keep-alives come often."""
-    with running_stack(redis_server, keep_alive_s="0.2", lease_s="3", drain_s="20") as stack:
+    with running_stack(redis_server, keep_alive_s="0.2", lease_s="6", drain_s="20") as stack:
         yield stack
 
 
 def test_r28_a_slow_answer_survives_a_proxy_that_cuts_idle_connections(own: Stack) -> None:
-    with idle_proxy(own.url, idle_s=0.8) as proxy, Client(base_url=proxy.url, api_key=own.api_key) as client:
-        stream = client.stream("Slow. [[sim ttft_ms=2500 tokens=10 tps=100]]", model=MODEL)
+    with idle_proxy(own.url, idle_s=4) as proxy, Client(base_url=proxy.url, api_key=own.api_key) as client:
+        stream = client.stream("Slow. [[sim ttft_ms=6000 tokens=10 tps=100]]", model=MODEL)
         assert "".join(stream) == own.meter(stream.job_id or "")[0]["text"]
         assert proxy.cuts == 0, "keep-alive comments keep the connection moving"
 

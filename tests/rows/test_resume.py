@@ -21,8 +21,8 @@ MODEL = "openai/gpt-4o-mini"
 
 @pytest.fixture(scope="module")
 def own(redis_server: EmbeddedRedis) -> Generator[Stack]:
-    """A stack whose workers may be killed; they are found dead after three seconds."""
-    with running_stack(redis_server, workers=1, lease_s="3", drain_s="0.2") as stack:
+    """A stack whose workers may be killed; they are found dead after five seconds."""
+    with running_stack(redis_server, workers=1, lease_s="5", drain_s="0.2") as stack:
         yield stack
 
 
@@ -49,8 +49,7 @@ def read(handle: JobHandle, pieces: int) -> str:
 
 def test_a_killed_workers_call_is_taken_up_and_paid_once(client: Client, own: Stack) -> None:
     handles = [
-        client.submit(f"Taken up {n}. [[sim tokens={100 + 10 * n} tps=25 ttft_ms=10]]", on_crash="resume")
-        for n in range(8)
+        client.submit(f"Taken up {n}. [[sim tokens={100 + n} tps=12 ttft_ms=10]]", on_crash="resume") for n in range(8)
     ]
     begun = [read(handle, n + 1) for n, handle in enumerate(handles)]
     kill_worker(own)
@@ -122,7 +121,7 @@ def test_a_connection_that_breaks_is_taken_up_without_a_second_call(client: Clie
 
 def test_a_response_that_is_not_streamed_any_more_is_polled_to_its_end(client: Client, own: Stack) -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
-    plain = client.submit("Polled. [[sim tokens=90 tps=30 ttft_ms=10 resumable=0]]", on_crash="resume")
+    plain = client.submit("Polled. [[sim tokens=200 tps=30 ttft_ms=10 resumable=0]]", on_crash="resume")
     called = client.submit(
         "Polled too. [[sim tool=weather tps=4 ttft_ms=10 resumable=0]]",
         tools=[{"name": "weather", "parameters": schema}], on_crash="resume",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 import onceq
+from onceq_service.embedded.ports import claim_port
 from tests.sdk.twins import twin
 from tests.stack import API, Process, Stack, start, url_printed_by
 
@@ -35,9 +35,12 @@ def connect(request: pytest.FixtureRequest) -> Generator[Callable[..., Any]]:
             client.close()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+@pytest.fixture
+def port() -> Generator[int]:
+    """A port that nobody else is given by chance, not even while the API that listens on it is dead."""
+    claimed = claim_port("127.0.0.1", 0, "API", "--port")
+    yield claimed.number
+    claimed.release()
 
 
 def an_api(stack: Stack, port: int, folder: Path, name: str) -> Process:
@@ -46,13 +49,12 @@ def an_api(stack: Stack, port: int, folder: Path, name: str) -> Process:
 
 
 def test_a_killed_api_costs_a_stream_a_pause_and_nothing_else(
-    stack: Stack, connect: Callable[..., Any], tmp_path: Path
+    stack: Stack, connect: Callable[..., Any], tmp_path: Path, port: int
 ) -> None:
-    port = free_port()
     processes = [an_api(stack, port, tmp_path, "first")]
     try:
         client = connect(url_printed_by(processes[0]), stack.api_key)
-        stream = client.stream("A long one. [[sim tokens=150 tps=40 ttft_ms=10]]", fresh=True)
+        stream = client.stream("A long one. [[sim tokens=300 tps=40 ttft_ms=10]]", fresh=True)
         pieces: list[str] = []
         for piece in stream:
             pieces.append(piece)

@@ -160,7 +160,7 @@ def test_an_output_becomes_typed_columns(client: Client, output: Any) -> None:
 
 
 def test_rows_come_one_by_one_as_they_are_done(either: Any) -> None:
-    rows = texts(1, ttft_ms=1500) + texts(3)
+    rows = texts(1, ttft_ms=4000) + texts(3)
     walk = either.imap if hasattr(either, "imap") else either.amap
     seen: list[MapRow] = list(walk(iter(rows), progress=False))
     assert sorted(row.position for row in seen) == [0, 1, 2, 3]

@@ -10,12 +10,14 @@ import struct
 import subprocess
 import sys
 import termios
+from functools import partialmethod
 from html import unescape
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from tqdm import tqdm
 
 from onceq import Client
 from tests.sdk.map.kit import mapped, texts
@@ -25,6 +27,14 @@ from tests.stack import Stack
 MONEY = r"\$0\.\d+"
 UNDER_WAY = rf"(\d+)/60, (\d) failed, {MONEY} of {MONEY}–0\.\d+, simulated \[00:\d\d<00:\d\d, +\d+\.\d\drow/s\]"
 ENDED = rf"60/60, 3 failed, ({MONEY}), simulated \[00:\d\d<00:00, +\d+\.\d\drow/s\]"
+
+
+@pytest.fixture
+def each_row_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here, and in what is started: left alone, tqdm draws as often as a machine lets it, at most each 0.1 s."""
+    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    bar: Any = tqdm
+    monkeypatch.setattr(bar, "__init__", partialmethod(bar.__init__, mininterval=0))
 
 
 def rows(failing: int = 3) -> list[str]:
@@ -38,6 +48,7 @@ def under_way(shown: str) -> list[re.Match[str]]:
     return [found for found in re.finditer(UNDER_WAY, shown) if 0 < int(found[1]) < 60]
 
 
+@pytest.mark.usefixtures("each_row_drawn")
 def test_the_bar_tells_done_failed_cost_forecast_time_left_and_rate(
     client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +60,7 @@ def test_the_bar_tells_done_failed_cost_forecast_time_left_and_rate(
     assert float(bill[1:]) == pytest.approx(frame["cost_usd"].sum(), rel=0.1)
 
 
+@pytest.mark.usefixtures("each_row_drawn")
 def test_the_forecast_holds_the_bill(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     bill = mapped(client, rows(failing=0), progress=True, max_tokens=20)["cost_usd"].sum()
     ranges = re.findall(r"of \$(0\.\d+)–(0\.\d+)", capsys.readouterr().err)
@@ -98,6 +110,7 @@ onceq.Client(model="openai/gpt-4o-mini").map(rows, cache=False, max_tokens=20)
 """
 
 
+@pytest.mark.usefixtures("each_row_drawn")
 def test_a_narrow_terminal_shows_all_but_the_bar(stack: Stack, key: str) -> None:
     reader, writer = pty.openpty()
     fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -122,6 +135,7 @@ def _read(reader: int) -> bytes:
         return b""
 
 
+@pytest.mark.usefixtures("each_row_drawn")
 def test_a_cell_has_a_widget_that_tells_the_same(stack: Stack, folder: Path) -> None:
     home = reader_folder(stack, folder, f"reader-{uuid4().hex[:8]}")
     with running_kernel(home) as kernel:

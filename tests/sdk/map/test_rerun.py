@@ -22,7 +22,7 @@ from onceq import AsyncClient, Client
 from onceq.map.cache import FILE
 from tests.sdk.map.kit import billed, mapped, texts
 from tests.stack import Stack
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 MODEL = "openai/gpt-4o-mini"
 
@@ -98,22 +98,33 @@ def test_an_interrupt_can_cancel_and_the_next_run_asks_again(
 def test_a_cell_that_awaits_detaches_when_its_task_is_cancelled(
     stack: Stack, key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [*texts(2), *texts(3, ttft_ms=1500)]
+    rows = [*texts(2), *texts(3, ttft_ms=4000)]
 
     async def run() -> pd.DataFrame:
         async with AsyncClient(stack.url, key, model=MODEL) as client:
             cell = asyncio.create_task(client.map(rows, progress=False))
-            await asyncio.sleep(1.0)
+            await until(all_accepted, "the five rows to be jobs")
             cell.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await cell
             return await client.map(rows, progress=False)
+
+    async def all_accepted() -> bool:
+        return jobs_of_rows(FILE) == 5
 
     frame = asyncio.run(run())
     assert (frame["status"] == "succeeded").all()
     assert "await client.cancel_batch(" in capsys.readouterr().out
     with Client(stack.url, key) as client:
         assert billed(stack, client) == Counter(list(frame["job_id"]))
+
+
+def jobs_of_rows(file: str) -> int:
+    """How many rows the cache has with the jobs that they have become; none before there is a cache."""
+    if not Path(file).exists():
+        return 0
+    with closing(sqlite3.connect(file)) as db:
+        return int(db.execute("select count(*) from rows where job_id is not null").fetchone()[0])
 
 
 def test_another_machine_takes_up_what_is_in_flight_without_the_cache(stack: Stack, client: Client) -> None:

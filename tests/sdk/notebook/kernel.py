@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import tempfile
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from queue import Empty
 from typing import Any
 
 import nbformat
+from traitlets.config import Config
 
 from tests.stack import Stack
 
@@ -48,12 +51,29 @@ def environment(home: Path) -> dict[str, str]:
     return {**kept, "IPYTHONDIR": str(home / "ipython")}
 
 
-def executed(notebook: Any, home: Path, **options: Any) -> Any:
+@contextmanager
+def sockets() -> Generator[dict[str, str]]:
+    """Where a kernel listens: on files. Of ports it would be told five that were free a moment ago, and may not be now.
+
+    The folder's name is absolute, or the kernel looks elsewhere, and short, as the path of a unix socket has to be.
+    """
+    with tempfile.TemporaryDirectory(prefix="oq-") as folder:
+        yield {"transport": "ipc", "ip": f"{folder}/k"}
+
+
+async def executing(notebook: Any, home: Path, **options: Any) -> Any:
     """The notebook, run from top to bottom in a kernel whose working directory is `home`."""
-    NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(home)}}, **options
-    ).execute(env=environment(home))
+    path = {"metadata": {"path": str(home)}}
+    with sockets() as where:
+        config = Config({"KernelManager": where})
+        runner = NotebookClient(notebook, timeout=120, kernel_name="python3", resources=path, config=config, **options)
+        await runner.async_execute(env=environment(home))
     return notebook
+
+
+def executed(notebook: Any, home: Path, **options: Any) -> Any:
+    """The same for who does nothing else meanwhile."""
+    return asyncio.run(executing(notebook, home, **options))
 
 
 def run(home: Path, *sources: str, **options: Any) -> list[list[Output]]:
@@ -73,18 +93,25 @@ class Kernel:
 
     def __init__(self, manager: Any, client: Any) -> None:
         self.manager, self.client = manager, client
+        self._asked = ""
 
     def start(self, source: str) -> str:
         """Begins a cell."""
-        return str(self.client.execute(source))
+        self._asked = str(self.client.execute(source))
+        return self._asked
 
     def messages(self, timeout_s: float = 60.0) -> Generator[tuple[str, dict[str, Any]]]:
-        """What the kernel publishes, until it is idle: type and content."""
+        """What the kernel publishes of the cell that was begun last, until it is idle: type and content.
+
+        What it says of others may still come: whether it is ready was asked each second until it answered.
+        """
         while True:
             try:
                 message = self.client.get_iopub_msg(timeout=timeout_s)
             except Empty:
                 raise AssertionError(f"the kernel said nothing for {timeout_s} s") from None
+            if message["parent_header"].get("msg_id") != self._asked:
+                continue
             kind, content = str(message["msg_type"]), dict(message["content"])
             yield kind, content
             if kind == "status" and content["execution_state"] == "idle":
@@ -94,16 +121,17 @@ class Kernel:
 @contextmanager
 def running_kernel(home: Path) -> Generator[Kernel]:
     """A kernel in `home`, stopped at the end."""
-    manager: Any = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(home), env=environment(home))
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=60)
-        kernel = Kernel(manager, client)
-        kernel.start(SETUP)
-        list(kernel.messages())
-        yield kernel
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    with sockets() as where:
+        manager: Any = KernelManager(kernel_name="python3", **where)
+        manager.start_kernel(cwd=str(home), env=environment(home))
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=60)
+            kernel = Kernel(manager, client)
+            kernel.start(SETUP)
+            list(kernel.messages())
+            yield kernel
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)

@@ -45,13 +45,15 @@ def test_a_stream_is_shown_in_a_running_loop_awaited_and_in_the_background(home:
     assert [output["text"] for output in later] == ["ended\n"]
 
 
-def test_a_cell_is_updated_while_the_text_is_written(home: Path) -> None:
+def test_a_cell_is_updated_while_the_text_is_written(home: Path, stack: Stack) -> None:
     with running_kernel(home) as kernel:
-        kernel.start("plain.stream('Four. [[sim tokens=60 tps=40 ttft_ms=0]]')")
-        shown = [content["data"]["text/plain"] for kind, content in kernel.messages() if "display_data" in kind]
-    texts = [text.rpartition("\n")[0] for text in shown]
-    assert len({text for text in texts if text}) > 3
+        shown = interrupted(kernel, f"plain.stream('Four. {SLOW}')", 4)
+    texts = above(shown)
+    assert len(set(texts)) > 3
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+    [job_id] = set(re.findall(r"job_[0-9a-f]{32}", shown[-1]))
+    with reader(home, stack) as client:
+        client.cancel(job_id)
 
 
 @pytest.mark.parametrize(
@@ -66,30 +68,40 @@ def test_an_interrupted_cell_says_how_to_come_back_and_its_job_goes_on(
     home: Path, stack: Stack, source: str, back: str
 ) -> None:
     with running_kernel(home) as kernel:
-        shown = interrupted(kernel, source)
+        shown = interrupted(kernel, source)[-1]
     [job_id] = set(re.findall(r"job_[0-9a-f]{32}", shown))
     assert f"{back}('{job_id}').show()" in shown
     assert f"client.cancel('{job_id}')" in shown
-    with Client(stack.url, (home / ".onceq" / "api-key").read_text()) as client:
+    with reader(home, stack) as client:
         assert client.get(job_id).status == "running"
         client.cancel(job_id)
         client.wait(job_id)
 
 
-def interrupted(kernel: Kernel, source: str) -> str:
-    """Starts the cell, interrupts it when text has come; the last thing that it shows."""
+def interrupted(kernel: Kernel, source: str, texts: int = 1) -> list[str]:
+    """Starts the cell, interrupts it when so many different texts have come; all that it shows."""
     kernel.start(source)
-    asked, shown, errors = False, "", list[dict[str, Any]]()
+    asked, shown, errors = False, list[str](), list[dict[str, Any]]()
     for kind, content in kernel.messages():
         if "display_data" in kind:
-            shown = content["data"]["text/plain"]
-            if "\n" in shown and not asked:
+            shown.append(content["data"]["text/plain"])
+            if len(set(above(shown))) >= texts and not asked:
                 kernel.manager.interrupt_kernel()
                 asked = True
         elif kind == "error":
             errors.append(content)
     assert [error["ename"] in ("KeyboardInterrupt", "CancelledError") for error in errors] == [True]
     return shown
+
+
+def above(shown: list[str]) -> list[str]:
+    """The texts above the quiet footers, where there was one."""
+    return [text for text in (one.rpartition("\n")[0] for one in shown) if text]
+
+
+def reader(home: Path, stack: Stack) -> Client:
+    """A client of the tenant whose folder it is."""
+    return Client(stack.url, (home / ".onceq" / "api-key").read_text())
 
 
 def test_a_job_that_failed_says_why_below_what_had_come(home: Path) -> None:
