@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Final
@@ -76,7 +77,8 @@ class Fleet:
 
     def _start(self) -> SpawnProcess:
         child = self._spawn.Process(target=self.serve, args=(self.listener, self._lifeline, self._word), daemon=True)
-        child.start()
+        with _deaf_to_ctrl_c():
+            child.start()
         return child
 
     def _stop(self) -> None:
@@ -90,6 +92,20 @@ class Fleet:
                 child.join()
         for pipe in (self._lifeline, self._parent_lives, self._words, self._word):
             pipe.close()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Generator[None]:
+    """What is started here never hears Ctrl-C, which reaches the whole group: the parent has the word.
+
+    Heard behind the parent's SIGTERM it would be the second signal, by which uvicorn leaves without closing anything.
+    """
+    resource_tracker.ensure_running()  # it is started with the first child, and would end the block
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextmanager

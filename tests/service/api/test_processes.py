@@ -132,6 +132,38 @@ def test_a_process_that_is_killed_is_replaced_and_nobody_is_refused_meanwhile(
     assert "died and is replaced" in fleet.parent.text()
 
 
+def test_ctrl_c_is_the_parents_to_hear(shared: Stack, fleet: Fleet, tenant: str) -> None:
+    """A child that heard it behind the parent's SIGTERM would take it for the wish to leave all as it is."""
+    key, children = shared.key(tenant), fleet.servers()
+    for child in children:
+        os.kill(child, signal.SIGINT)
+    wait_until(lambda: serving_pids(fleet, key) == children, "both processes to answer")
+    fleet.parent.popen.send_signal(signal.SIGTERM)
+    assert fleet.parent.popen.wait(20) == 0
+    assert "died and is replaced" not in fleet.parent.text()
+
+
+def test_ctrl_c_is_the_parents_to_hear_while_they_start(shared: Stack) -> None:
+    process = start_api(shared, PATIENT_FLEET, f"fleet-{uuid4().hex}.log", api_processes="2")
+
+    def children() -> set[int]:
+        found = {pid for pid in group_of(process) if b"spawn_main" in command(pid)}
+        return found if len(found) == 2 else set()
+
+    try:
+        begun = wait_until(children, "two children")
+        for child in begun:
+            os.kill(child, signal.SIGINT)
+        assert url_printed_by(process)
+        assert children() == begun
+        os.killpg(process.popen.pid, signal.SIGINT)
+        assert process.popen.wait(20) == 0
+        assert "Traceback" not in process.text()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.popen.pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("whom", ["parent", "group"])
 def test_a_signal_ends_all_of_them_and_a_stream_ends_so_that_its_reader_comes_back(
