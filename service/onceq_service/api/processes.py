@@ -101,11 +101,11 @@ def _deaf_to_ctrl_c() -> Generator[None]:
     Heard behind the parent's SIGTERM it would be the second signal, by which uvicorn leaves without closing anything.
     """
     resource_tracker.ensure_running()  # it is started with the first child, and would end the block
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import redis
 from onceq.errors import ConfigurationError
 from onceq_service.embedded import redis_server
 from onceq_service.embedded.memory import LEAST, MIB, MOST, redis_maxmemory
-from onceq_service.embedded.ping import ask_redis
+from onceq_service.embedded.ping import ask_redis, listens
 from onceq_service.embedded.redis_binary import bundled_redis, find_redis
 from onceq_service.embedded.redis_server import LONGEST_SOCKET, EmbeddedRedis, socket_path
 from tests.service.embedded.processes import alive, children
@@ -139,6 +139,13 @@ def test_beside_a_server_that_does_not_answer_no_other_is_started(
     monkeypatch.undo()
     with heir:  # the folder is free for whoever tries again
         assert heir.pid == orphan
+
+
+def test_nobody_listens_where_no_server_can(tmp_path: Path) -> None:
+    """Or a start would wait a minute for an answer."""
+    (tmp_path / "file").touch()
+    for nowhere in ("missing", "file", "file/below", "too-long-for-a-socket" * 10):
+        assert not listens(tmp_path / nowhere), nowhere
 
 
 def test_a_killed_server_leaves_no_socket_in_the_way(server: EmbeddedRedis) -> None:
