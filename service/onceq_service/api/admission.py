@@ -57,6 +57,16 @@ class Wanted(NamedTuple):
         limit = self.request.max_cost_usd
         return None if limit is None else int((Decimal(repr(limit)) * NANO).to_integral_value(rounding=ROUND_FLOOR))
 
+    @property
+    def upper(self) -> int | None:
+        """Nano-USD that all calls together will cost at most, by bounds and by what was said; None without a bound."""
+        return upper(self.bounds.nano_usd, self.max_cost)
+
+
+def upper(bound: int | None, max_cost: int | None) -> int | None:
+    """The lower of what all calls of a job can cost and of what they may."""
+    return bound if bound is None or max_cost is None else min(bound, max_cost)
+
 
 def idempotency_key(sent: bytes | None) -> str | None:
     """The header's value; raises Refused (400) unless it is 1 to 255 visible ASCII characters."""
@@ -108,7 +118,7 @@ def admission(
         simulated=model.simulated,
         user=request.user or "",
         team=request.team or "",
-        labels=_ENCODE(request.labels) if request.labels else b"{}",
+        labels=labels_of(request),
         limits=_limits(model, defaults),
         in_est=likely_input_tokens(body),
         out_est=request.max_tokens or OUTPUT_TOKENS,
@@ -117,7 +127,7 @@ def admission(
         queue_s=request.timeouts.queue_s if request.timeouts else None,
         retry_of=retry_of,
         traceparent=TRACEPARENT.get(),
-        group=_group(request, defaults.label_keys),
+        group=group_of(request, defaults.label_keys),
         grace_s=request.disconnect_grace_s if request.on_disconnect == "cancel" else None,
     )
 
@@ -137,7 +147,12 @@ def not_before_ms(request: JobRequest, deadline_s: float) -> int | None:
     return round(at * 1000)
 
 
-def _group(request: JobRequest, keys: Sequence[str]) -> bytes:
+def labels_of(request: JobRequest) -> bytes:
+    """All labels, as JSON."""
+    return _ENCODE(request.labels) if request.labels else b"{}"
+
+
+def group_of(request: JobRequest, keys: Sequence[str]) -> bytes:
     """The labels that costs are summed by, as JSON; empty without one."""
     labels = request.labels or {}
     chosen = {key: labels[key] for key in keys if key in labels}

@@ -71,13 +71,8 @@ def _start_ms(wanted: Wanted, pace: Pace, free: int) -> int | None:
     return max(start_ms, round(request.not_before.timestamp() * 1000))
 
 
-def _upper(wanted: Wanted) -> int | None:
-    upper, limit = wanted.bounds.nano_usd, wanted.max_cost
-    return upper if upper is None or limit is None else min(upper, limit)
-
-
 def _cost(wanted: Wanted, expected: int | None) -> CostQuote:
-    upper = _upper(wanted)
+    upper = wanted.upper
     return CostQuote(
         expected_nano_usd=expected if upper is None or expected is None else min(expected, upper),
         call_upper_nano_usd=wanted.bounds.call.nano_usd,
@@ -95,25 +90,29 @@ def _refused(wanted: Wanted) -> str | None:
 
 
 def in_a_receipt(wanted: Wanted, pace: Pace, free: int) -> str:
-    """The quote of an admitted request as JSON, from a template: a model would cost a post a tenth of its time."""
+    """The quote of admitted requests like this one as JSON, from a template: a model would cost a post a tenth of its
+    time. What its words cost is left to receipt.fill.
+    """
     start_ms, ahead = _start_ms(wanted, pace, free), pace.ahead[wanted.request.band]
-    upper, call = _upper(wanted), wanted.bounds.call
-    return TEMPLATE % (
-        _number(call.nano_usd), _number(upper), "null" if upper is None else f'"{usd(upper)}"',
-        _ENCODE(call.detail).decode() if call.detail else "null", _number(ahead),
-        "null" if start_ms is None else f'"{rfc3339(start_ms)}"',
-    )  # fmt: skip
+    detail = wanted.bounds.call.detail
+    return TEMPLATE % {
+        **_COST,
+        "unbounded": _ENCODE(detail).decode().replace("%", "%%") if detail else "null",
+        "jobs_ahead": "null" if ahead is None else ahead,
+        "expected_start_at": "null" if start_ms is None else f'"{rfc3339(start_ms)}"',
+    }
 
 
-def _number(value: int | None) -> str:
-    return "null" if value is None else str(value)
+_COST: Final = {name: f"%({name})s" for name in ("call_upper", "upper", "upper_usd")}
 
 
 def _template() -> str:
-    """Quote's own JSON with a `%s` for what differs, so that it grows with the model."""
+    """Quote's own JSON with a `%(name)s` for what differs, so that it grows with the model."""
     text = Quote(cost=CostQuote()).model_dump_json()
-    for name in ("call_upper_nano_usd", "upper_nano_usd", "upper_usd", "unbounded", "jobs_ahead", "expected_start_at"):
-        text = text.replace(f'"{name}":null', f'"{name}":%s')
+    for name in ("unbounded", "jobs_ahead", "expected_start_at", "upper_usd"):
+        text = text.replace(f'"{name}":null', f'"{name}":%({name})s')
+    for name in ("call_upper", "upper"):
+        text = text.replace(f'"{name}_nano_usd":null', f'"{name}_nano_usd":%({name})s')
     return text
 
 

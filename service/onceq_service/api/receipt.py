@@ -1,4 +1,7 @@
-"""The body of a 202 for a job that was just created, from a template: its other fields are the model's defaults."""
+"""The body of a 202 for a job that was just created, from a template: its other fields are the model's defaults.
+
+It is filled in twice: `form` says what jobs share that are asked for in the same way, `fill` what is a job's own.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from typing import Final
 import msgspec
 
 from onceq.wire import SubmittedJob, Urls
-from onceq_service.store import Admission
+from onceq_service.store import Admission, Own
+from onceq_service.store.views import usd
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,14 +21,14 @@ _ID, *_TEXTS = (f"<{word}>" for word in ("id", "model", "provider", "team", "use
 
 
 def _template() -> str:
-    """SubmittedJob's own JSON with a `%s` for what differs, so that it grows with the model."""
+    """SubmittedJob's own JSON with a `%(name)s` for what differs, so that it grows with the model."""
     model, provider, team, user, retry_of = _TEXTS
     job = SubmittedJob(
         id=_ID, status="queued", disposition="created", model=model, provider=provider, team=team, user=user,
         labels={"<": "labels"}, created_at=_EPOCH, retry_of=retry_of, fallbacks=["<fallbacks>"],
         urls=Urls(self=f"/v1/jobs/{_ID}", events=f"/v1/jobs/{_ID}/events", cancel=f"/v1/jobs/{_ID}/cancel"),
     ).model_dump_json()  # fmt: skip
-    text = job.replace("%", "%%").replace(_ID, "%(id)s")
+    text = _plain(_plain(job)).replace(_ID, "%(id)s")
     for name in _TEXTS:
         text = text.replace(f'"{name}"', f"%({name[1:-1]})s")
     text = text.replace('"reserved_nano_usd":0', '"reserved_nano_usd":%(reserved)d')
@@ -36,28 +40,46 @@ def _template() -> str:
     return text.replace('"durability":"strict"', '"durability":"%(durability)s"')
 
 
+def _plain(value: str) -> str:
+    """So that it comes out of `%` as it is."""
+    return value.replace("%", "%%")
+
+
 TEMPLATE: Final = _template()
+_OWN: Final = {name: f"%({name})s" for name in ("id", "user", "labels", "created_at")}
 
 
-def created(a: Admission, created_ms: int, durability: str, quote: str) -> bytes:
-    """The 202's body; `quote` as JSON."""
+def form(a: Admission, durability: str, quote: str) -> str:
+    """The 202's body for jobs like this one, with a `%(name)s` for what is left to `fill`; `quote`: its JSON, which may
+    leave some too.
+    """
+    return TEMPLATE % {
+        **_OWN,
+        "model": _plain(_text(a.model)),
+        "provider": _plain(_text(a.provider)),
+        "team": _plain(_text(a.team)),
+        "retry_of": _plain(_text(a.retry_of)),
+        "fallbacks": _plain(_ENCODE([model for model, _ in a.chain]).decode()) if a.chain else "[]",
+        "band": a.band,
+        "reserved": a.reserved,
+        "simulated": "true" if a.simulated else "false",
+        "durability": durability,
+        "quote": quote,
+    }
+
+
+def fill(form: str, own: Own, created_ms: int, upper: int | None) -> bytes:
+    """The 202's body; `upper`: nano-USD that all calls together may cost, None without a bound."""
     return (
-        TEMPLATE
+        form
         % {
-            "id": a.id,
-            "model": _text(a.model),
-            "provider": _text(a.provider),
-            "team": _text(a.team),
-            "user": _text(a.user),
-            "retry_of": _text(a.retry_of),
-            "fallbacks": _ENCODE([model for model, _ in a.chain]).decode() if a.chain else "[]",
-            "labels": a.labels.decode(),
+            "id": own.id,
+            "user": _text(own.user),
+            "labels": own.labels.decode(),
             "created_at": rfc3339(created_ms),
-            "band": a.band,
-            "reserved": a.reserved,
-            "simulated": "true" if a.simulated else "false",
-            "durability": durability,
-            "quote": quote,
+            "call_upper": "null" if own.call_bound is None else own.call_bound,
+            "upper": "null" if upper is None else upper,
+            "upper_usd": "null" if upper is None else f'"{usd(upper)}"',
         }
     ).encode()
 

@@ -3,7 +3,8 @@
 Why: of 100 us of CPU that a post cost the API, half went into uvicorn's cycle, the task, the door's coroutines and
 pydantic (benchmarks/README.md). It decides nothing of its own and refuses nothing: a post that `_asked` does not know
 everything about (an unusual header or body, a tenant with budgets, a key or lane not looked at just now, something to
-refuse) is left to the common way of door.py and submit.py, whose parts it is made of.
+refuse) is left to the common way of door.py and submit.py, whose parts it is made of. What many posts have in common is
+found out once for all of them (prepared.py).
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from functools import partial
+from typing import Final, NamedTuple, Protocol, cast
 
+from onceq.wire import JobRequest
 from onceq_service.api import bounds, plain
-from onceq_service.api.admission import Wanted, admission, idempotency_key
+from onceq_service.api.admission import Wanted, idempotency_key
 from onceq_service.api.body import Heads
+from onceq_service.api.prepared import Preparations, Prepared
 from onceq_service.api.problems import answer_to
 from onceq_service.api.replies import Reply
 from onceq_service.api.service import Service
-from onceq_service.api.submit import accepted, created, reply_of
-from onceq_service.store import Admission, Admitted, ApiKey, CostTooHigh, Pace
+from onceq_service.api.submit import Accepted, reply_of
+from onceq_service.store import Admitted, ApiKey, CostTooHigh, Own
 
 PATH: Final = b"/v1/jobs"
 MOST_BYTES: Final = 65_536
@@ -42,9 +46,9 @@ class Connection(Protocol):
 
 
 class _Asked(NamedTuple):
-    wanted: Wanted
-    admission: Admission
-    pace: Pace
+    request: JobRequest
+    prepared: Prepared
+    own: Own
 
 
 class Straight:
@@ -52,6 +56,7 @@ class Straight:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._preparations = Preparations(service)
         self._others: set[asyncio.Task[None]] = set()
 
     def take(self, heads: Heads, body: bytes, connection: Connection) -> bool:
@@ -63,54 +68,57 @@ class Straight:
             return False
         if asked is None:
             return False
-        made = self._service.store.jobs.admission(asked.admission, read_at)
-        made.add_done_callback(lambda _: self._answer(asked, made, connection))
+        pattern, own = asked.prepared.pattern, asked.own
+        self._service.store.jobs.admit_alike(pattern, own, read_at, partial(self._answer, asked, connection))
         return True
 
     def _asked(self, heads: Heads, body: bytes) -> _Asked | None:
         service, key = self._service, self._key(heads)
         seal = service.seal_at_hand()
         request = plain.read(body) if key is not None and seal is not None else None
-        if key is None or seal is None or request is None:
+        if key is None or seal is None or request is None or service.book.of(key.tenant):
             return None
-        if service.book.of(key.tenant):
-            return None
-        models = service.catalog.chain(request.models())
-        pace = service.known_pace(models[0].model)
-        if pace is None or not all(service.served(model.provider) for model in models):
-            return None
-        wanted = bounds.wanted(service.tariff, request, models, service.defaults.max_calls)
         idem_key = idempotency_key(heads.get(b"idempotency-key"))
-        return _Asked(wanted, admission(wanted, key, idem_key, models, seal, service.defaults), pace)
+        prepared = self._preparations.of(request, key, idem_key, seal)
+        return _Asked(request, prepared, prepared.own(request, idem_key)) if prepared else None
 
     def _key(self, heads: Heads) -> ApiKey | None:
         scheme, _, secret = heads.get(b"authorization", b"").partition(b" ")
         key = self._service.doorkeeper.remembered(secret) if scheme == b"Bearer" else None
         return key if key is not None and key.may("submit") else None
 
-    def _answer(self, asked: _Asked, made: asyncio.Future[Admitted], connection: Connection) -> None:
+    def _answer(self, asked: _Asked, connection: Connection, said: object) -> None:
+        """Raises nothing: others wait behind it for what became of theirs."""
         try:
-            job = made.result()
-            if job.disposition == "created":
-                body = created(self._service, asked.wanted, asked.admission, asked.pace, job.created_ms)
-                connection.accept(b"%b\r\ncontent-length: %d\r\n\r\n%b" % (_HEAD % job.id.encode(), len(body), body))
+            if isinstance(said, Admitted) and said.disposition == "created":
+                body = asked.prepared.told(asked.own, said.created_ms)
+                head = _HEAD % said.id.encode()
+                connection.accept(b"%b\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body))
                 return
-        except BaseException:  # noqa: BLE001, S110 - told below
-            pass
-        other = asyncio.get_running_loop().create_task(self._otherwise(asked, made, connection))
+        except BaseException as exc:  # noqa: BLE001 - told below
+            said = exc
+        other = asyncio.get_running_loop().create_task(self._otherwise(asked, connection, said))
         self._others.add(other)
         other.add_done_callback(self._others.discard)
 
-    async def _otherwise(self, asked: _Asked, made: asyncio.Future[Admitted], connection: Connection) -> None:
+    async def _otherwise(self, asked: _Asked, connection: Connection, said: object) -> None:
         """A job that was there before, or trouble: as on the common way."""
         try:
-            job = await made
-            reply = reply_of(await accepted(self._service, asked.wanted, asked.admission, asked.pace, job))
+            reply = await self._known(said)
         except CostTooHigh:
-            reply = bounds.too_dear(asked.wanted).reply("/v1/jobs")
+            reply = bounds.too_dear(self._wanted(asked)).reply("/v1/jobs")
         except Exception as exc:  # noqa: BLE001 - whatever it is, the client is told
             reply = answer_to(exc, "POST /v1/jobs").reply("/v1/jobs")
         connection.reply(reply)
+
+    async def _known(self, said: object) -> Reply:
+        if not isinstance(said, Admitted):
+            raise cast("BaseException", said)
+        known = await self._service.store.jobs.submitted(said)
+        return reply_of(Accepted(known.id, known.disposition, known.model_dump_json().encode()))
+
+    def _wanted(self, asked: _Asked) -> Wanted:
+        return bounds.wanted(self._service.tariff, asked.request, asked.prepared.models, asked.prepared.max_calls)
 
 
 def may_take(heads: Mapping[bytes, bytes], sent: Sequence[tuple[bytes, bytes]]) -> bool:

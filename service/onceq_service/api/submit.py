@@ -20,7 +20,7 @@ from onceq_service.api.quote import in_a_receipt
 from onceq_service.api.replies import JSON, Reply
 from onceq_service.api.service import Service
 from onceq_service.store import Admission, ApiKey, CostTooHigh, Pace, Seal
-from onceq_service.store.admission import Admitted
+from onceq_service.store.admission import Admitted, own
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,5 +84,10 @@ async def accepted(service: Service, wanted: Wanted, asked: Admission, pace: Pac
 
 def created(service: Service, wanted: Wanted, asked: Admission, pace: Pace, created_ms: int) -> bytes:
     """The 202's body for a new job."""
+    return receipt.fill(receipt_form(service, wanted, asked, pace), own(asked), created_ms, wanted.upper)
+
+
+def receipt_form(service: Service, wanted: Wanted, asked: Admission, pace: Pace) -> str:
+    """The 202's body for new jobs like this one, for receipt.fill."""
     told = in_a_receipt(wanted, pace, service.free_slots(asked.provider))
-    return receipt.created(asked, created_ms, service.store.jobs.durability, told)
+    return receipt.form(asked, service.store.jobs.durability, told)

@@ -5,13 +5,22 @@ what a killed worker spent, `call_bound` and `cost_bounds` for what a request ma
 do not know has no price (None), never the price 0.
 """
 
-from onceq_service.pricing.bounds import CallBound, CostBounds, call_bound, cost_bounds
+from onceq_service.pricing.bounds import (
+    CallBound,
+    CallRule,
+    CostBounds,
+    call_bound,
+    call_rule,
+    cost_bounds,
+    input_tokens,
+)
 from onceq_service.pricing.price import Priced, Tokens, estimate, estimated_tokens, price
 from onceq_service.pricing.tables import Priceable, UnitPrices, load_tables, price_version, unit_prices
 from onceq_service.pricing.tariff import Tariff, cost_at, local_units
 
 __all__ = [
     "CallBound",
+    "CallRule",
     "CostBounds",
     "Priceable",
     "Priced",
@@ -19,10 +28,12 @@ __all__ = [
     "Tokens",
     "UnitPrices",
     "call_bound",
+    "call_rule",
     "cost_at",
     "cost_bounds",
     "estimate",
     "estimated_tokens",
+    "input_tokens",
     "load_tables",
     "local_units",
     "price",

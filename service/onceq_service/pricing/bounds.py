@@ -82,6 +82,32 @@ class CostBounds(NamedTuple):
         return None if self.call.nano_usd is None else self.call.nano_usd * self.max_calls
 
 
+class CallRule(NamedTuple):
+    """What bounds a call but for the length of its input; `why` and `detail` as in CallBound."""
+
+    model: str
+    kind: ProviderKind
+    prices: Ceilings | None
+    output_tokens: int | None
+    why: Why | None = None
+    detail: str = ""
+
+    def bound(self, input_tokens: int) -> CallBound:
+        """The bound of a call with at most so many input tokens."""
+        nano = self.nano_usd(input_tokens)
+        if nano is None or self.prices is None:
+            return CallBound(self.model, input_tokens, self.output_tokens, None, self.why, self.detail)
+        return CallBound(self.model, input_tokens, self.output_tokens, nano, prices=self.prices.at(input_tokens))
+
+    def nano_usd(self, input_tokens: int) -> int | None:
+        """The most that it may cost; None without a bound."""
+        prices, output = self.prices, self.output_tokens
+        if self.why or prices is None or output is None:
+            return None
+        step = prices.at(input_tokens)
+        return -(-(input_tokens * step.input + output * step.output) // MTOK)
+
+
 def cost_bounds(tariff: Tariff, models: Sequence[str], request: JobRequest, body: bytes, max_calls: int) -> CostBounds:
     """Bounds of a job that may be answered by any of `models` (`<provider>/<model id>`, at least one).
 
@@ -92,19 +118,22 @@ def cost_bounds(tariff: Tariff, models: Sequence[str], request: JobRequest, body
 
 def call_bound(tariff: Tariff, model: str, request: JobRequest, body: bytes) -> CallBound:
     """The bound of one call. The first look at a model imports the price tables, which takes a second."""
-    kind = tariff.kind(model) or "openai"
-    prices, given = tariff.ceilings(model), input_tokens(request, body, kind)
+    rule = call_rule(tariff, model, request)
+    return rule.bound(input_tokens(request, body, rule.kind))
+
+
+def call_rule(tariff: Tariff, model: str, request: JobRequest) -> CallRule:
+    """What bounds each call of a model for requests that ask for as long an answer, in the same way."""
+    kind, prices = tariff.kind(model) or "openai", tariff.ceilings(model)
     wanted = _output_tokens(request, kind, prices)
     if prices is None:
-        return CallBound(model, given, wanted, None, "unpriced_model", _unpriced(model))
+        return CallRule(model, kind, None, wanted, "unpriced_model", _unpriced(model))
     strange = sorted(set(request.params) - HARMLESS_PARAMS) if request.params else ()
     if strange:
-        return CallBound(model, given, wanted, None, "unbounded_cost", _strange(strange))
+        return CallRule(model, kind, prices, wanted, "unbounded_cost", _strange(strange))
     if wanted is None:
-        return CallBound(model, given, None, None, "unbounded_cost", _endless(model))
-    step = prices.at(given)
-    nano = -(-(given * step.input + wanted * step.output) // MTOK)
-    return CallBound(model, given, wanted, nano, prices=step)
+        return CallRule(model, kind, prices, None, "unbounded_cost", _endless(model))
+    return CallRule(model, kind, prices, wanted)
 
 
 def input_tokens(request: JobRequest, body: bytes, kind: ProviderKind) -> int:

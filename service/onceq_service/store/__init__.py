@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from onceq_service.store import control, lifetimes, server
 from onceq_service.store._pipe import Pipe, connect
-from onceq_service.store.admission import Admission, Admitted, new_job_id
+from onceq_service.store.admission import Admission, Admitted, Own, Pattern, new_job_id
 from onceq_service.store.alerts import Alerts
 from onceq_service.store.apikeys import ApiKey, ApiKeys
 from onceq_service.store.batches import Batches, BatchState
@@ -42,8 +42,8 @@ from onceq_service.store.stats import Sums
 __all__ = [
     "Admission", "Admitted", "Alerts", "ApiKey", "ApiKeys", "BatchState", "Batches", "BudgetRefused", "Budgets",
     "CostTooHigh", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger",
-    "NotThere", "Pace", "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull", "StoreUnavailable",
-    "Sums", "new_job_id", "open_store",
+    "NotThere", "Own", "Pace", "Pattern", "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull",
+    "StoreUnavailable", "Sums", "new_job_id", "open_store",
 ]  # fmt: skip
 
 

@@ -16,21 +16,24 @@ from typing import Final, cast
 from onceq_service.store import scripts
 from onceq_service.store._lua import Script
 from onceq_service.store._pipe import Arg, Pipe, settle
-from onceq_service.store.admission import Admission, Admitted, admitted, any_kind, is_plain, plain
+from onceq_service.store.admission import Admission, Admitted, Own, Pattern, admitted, any_kind, own, pattern, plain
 from onceq_service.store.retention import Retention
 
 MOST: Final = 32
 """Admissions of one run: about a millisecond in which Redis does nothing else."""
 Outcome = asyncio.Future[Admitted]
+Tell = Callable[[object], None]
+"""Takes what became of a request, an exception or Admitted, and raises nothing."""
 
 
 class _Asked:
     """A request that has no outcome yet, and how the script that it goes to takes it."""
 
-    __slots__ = ("accept_ms", "argv", "asked", "outcome")
+    __slots__ = ("accept_ms", "argv", "own", "pattern", "tell")
 
-    def __init__(self, asked: Admission, accept_ms: int, argv: Sequence[Arg], outcome: Outcome) -> None:
-        self.asked, self.accept_ms, self.argv, self.outcome = asked, accept_ms, argv, outcome
+    def __init__(self, pattern: Pattern, own: Own, accept_ms: int, tell: Tell) -> None:
+        self.pattern, self.own, self.accept_ms, self.tell = pattern, own, accept_ms, tell
+        self.argv: Sequence[Arg] = ()
 
 
 Read = Callable[[_Asked, object], object]
@@ -44,30 +47,37 @@ class Admissions:
         self._pipe, self._root, self._retention = pipe, root, retention
         self._kinds: defaultdict[tuple[Arg, ...], list[_Asked]] = defaultdict(list)
         self._others: list[_Asked] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._due = False
 
     def put(self, a: Admission, accept_ms: int) -> Outcome:
         """Raises nothing; what it gives raises KeyReused, CostTooHigh, NotThere, BudgetRefused, StoreError."""
-        loop = self._loop = self._loop or asyncio.get_running_loop()  # which asks the system for the process each time
-        outcome: Outcome = loop.create_future()
-        if is_plain(a):
-            kind, own = plain(a, accept_ms, self._retention.result_s)
-            self._kinds[kind].append(_Asked(a, accept_ms, own, outcome))
-        else:
-            self._leave(_Asked(a, accept_ms, (), outcome))
-        self._soon(loop)
+        outcome: Outcome = asyncio.get_running_loop().create_future()
+        self.put_alike(self.pattern(a), own(a), accept_ms, partial(settle, outcome))
         return outcome
+
+    def pattern(self, a: Admission) -> Pattern:
+        """For requests like this one."""
+        return pattern(a, self._retention.result_s)
+
+    def put_alike(self, pattern: Pattern, own: Own, accept_ms: int, tell: Tell) -> None:
+        """The same for one of a pattern; whoever asks is told in the turn of the answer."""
+        asked = _Asked(pattern, own, accept_ms, tell)
+        if pattern.kind is None:
+            self._leave(asked)
+        else:
+            asked.argv = plain(pattern.asked, own, accept_ms)
+            self._kinds[pattern.kind].append(asked)
+        self._soon()
 
     def _leave(self, one: _Asked) -> None:
         """To admit.lua."""
-        one.argv = any_kind(one.asked, one.accept_ms, self._retention.result_s)
+        one.argv = any_kind(one.pattern.whole(one.own), one.accept_ms, self._retention.result_s)
         self._others.append(one)
 
-    def _soon(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _soon(self) -> None:
         if not self._due:
             self._due = True
-            loop.call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         self._due = False
@@ -91,9 +101,9 @@ class Admissions:
     def _of_plain(self, one: _Asked, created_ms: object) -> object:
         """What admit_plain.lua leaves, since something of it is known or has failed, is for admit.lua to answer."""
         if created_ms:
-            return Admitted(one.asked.id, "created", int(cast("bytes", created_ms)), {})
+            return Admitted(one.own.id, "created", int(cast("bytes", created_ms)), {})
         self._leave(one)
-        self._soon(one.outcome.get_loop())
+        self._soon()
         return None
 
 
@@ -110,9 +120,9 @@ def _share(batch: Sequence[_Asked], read: Read, made: asyncio.Future[list[object
         answers = made.result()
     except BaseException as exc:  # noqa: BLE001 - every waiter must hear of it, whatever it is
         for one in batch:
-            settle(one.outcome, exc)
+            one.tell(exc)
         return
     for one, answer in zip(batch, answers, strict=True):
         said = read(one, answer)
         if said is not None:
-            settle(one.outcome, said)
+            one.tell(said)

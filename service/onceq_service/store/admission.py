@@ -106,12 +106,31 @@ class Admitted(NamedTuple):
     fields: Fields
 
 
-class Plain(NamedTuple):
-    """A plain request as admit_plain.lua takes it."""
+class Own(NamedTuple):
+    """What a request has not in common with others that ask in the same way: fields of its Admission."""
 
-    kind: tuple[Arg, ...]
-    """What it shares with others: only requests of one kind go together."""
-    own: tuple[Arg, ...]
+    id: str
+    idem: str
+    body_hash: str
+    fp: str
+    request: bytes
+    user: str
+    labels: bytes
+    in_est: int
+    call_bound: int | None
+
+
+class Pattern(NamedTuple):
+    """Requests that differ in what is their own."""
+
+    asked: Admission
+    """Any one of them."""
+    kind: tuple[Arg, ...] | None
+    """What they share for admit_plain.lua, which takes requests of one kind at a time; None: it takes none of them."""
+
+    def whole(self, own: Own) -> Admission:
+        """The one of them that has these."""
+        return msgspec.structs.replace(self.asked, **own._asdict())
 
 
 def is_plain(a: Admission) -> bool:
@@ -123,18 +142,29 @@ def is_plain(a: Admission) -> bool:
     )
 
 
-def plain(a: Admission, accept_ms: int, result_ttl_s: int) -> Plain:
-    """A request for admit_plain.lua."""
+def pattern(a: Admission, result_ttl_s: int) -> Pattern:
+    """Requests like this one."""
+    if not is_plain(a):
+        return Pattern(a, None)
     shared = _shared(a, result_ttl_s)
-    kind = (a.tenant, a.lane, a.limits, _ms(a.deadline_s), len(shared), *shared)
-    return Plain(kind, (a.id, a.idem, a.body_hash, a.fp, accept_ms, *_own(a)))
+    return Pattern(a, (a.tenant, a.lane, a.limits, _ms(a.deadline_s), len(shared), *shared))
+
+
+def own(a: Admission) -> Own:
+    """What is this request's own."""
+    return Own(a.id, a.idem, a.body_hash, a.fp, a.request, a.user, a.labels, a.in_est, a.call_bound)
+
+
+def plain(a: Admission, own: Own, accept_ms: int) -> Sequence[Arg]:
+    """A request of the pattern of `a` for admit_plain.lua, without its size."""
+    return (own.id, own.idem, own.body_hash, own.fp, accept_ms, *_own(a, own))
 
 
 def any_kind(a: Admission, accept_ms: int, result_ttl_s: int) -> Sequence[Arg]:
     """A request for admit.lua, without its size."""
     return [
         a.id, a.tenant, a.idem, a.body_hash, a.fp, int(a.fresh), _ms(a.deadline_s), accept_ms, _limits(a),
-        a.batch, int(a.create), *_shared(a, result_ttl_s), *_own(a), *_special(a),
+        a.batch, int(a.create), *_shared(a, result_ttl_s), *_own(a, own(a)), *_special(a),
     ]  # fmt: skip
 
 
@@ -186,21 +216,21 @@ def _shared(a: Admission, result_ttl_s: int) -> list[Arg]:
     return fields
 
 
-def _own(a: Admission) -> list[Arg]:
-    """Those that are a request's own."""
-    fields: list[Arg] = ["request", a.request]
-    if a.fp:
-        fields += ("fp", a.fp)
-    if a.user:
-        fields += ("user", a.user)
-    if a.labels != b"{}":
-        fields += ("labels", a.labels)
-    if a.in_est:
-        fields += ("in_est", a.in_est)
+def _own(a: Admission, own: Own) -> list[Arg]:
+    """Those that are a request's own; `a` is one of its pattern."""
+    fields: list[Arg] = ["request", own.request]
+    if own.fp:
+        fields += ("fp", own.fp)
+    if own.user:
+        fields += ("user", own.user)
+    if own.labels != b"{}":
+        fields += ("labels", own.labels)
+    if own.in_est:
+        fields += ("in_est", own.in_est)
     if a.out_est:
         fields += ("out_est", a.out_est)
-    if a.call_bound is not None:
-        fields += ("call_bound", a.call_bound)
+    if own.call_bound is not None:
+        fields += ("call_bound", own.call_bound)
     if a.traceparent:
         fields += ("traceparent", a.traceparent)
     return fields

@@ -8,9 +8,9 @@ from typing import Literal, cast
 
 from onceq.wire import TERMINAL, Durability, Job, JobPage, SubmittedJob, Waiting
 from onceq_service.store import scripts
-from onceq_service.store._admissions import Admissions, Outcome
+from onceq_service.store._admissions import Admissions, Tell
 from onceq_service.store._pipe import Pipe
-from onceq_service.store.admission import Admission, Admitted
+from onceq_service.store.admission import Admission, Admitted, Own, Pattern
 from onceq_service.store.find import Filter, find, read_cursor, write_cursor
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
@@ -39,13 +39,17 @@ class Jobs:
         `read_at`: when the request had been read (time.monotonic); the job's life begins there. `accept_ms`: how long
         before now that was, for a caller whose clock is not this machine's.
         """
-        return await self.admission(a, read_at, accept_ms)
+        return await self._admissions.put(a, accept_ms if read_at is None else _ms_since(read_at))
 
-    def admission(self, a: Admission, read_at: float | None, accept_ms: int = 0) -> Outcome:
-        """The same for a caller that waits by itself."""
-        if read_at is not None:
-            accept_ms = max(0, round((time.monotonic() - read_at) * 1000))
-        return self._admissions.put(a, accept_ms)
+    def pattern(self, a: Admission) -> Pattern:
+        """For requests like this one."""
+        return self._admissions.pattern(a)
+
+    def admit_alike(self, pattern: Pattern, own: Own, read_at: float, tell: Tell) -> None:
+        """The same for one of a pattern, and for a caller that waits for nothing: `tell` is called with Admitted or
+        with what `admit` raises.
+        """
+        self._admissions.put_alike(pattern, own, _ms_since(read_at), tell)
 
     async def submitted(self, admitted: Admitted) -> SubmittedJob:
         """The 202's body. A job that was there before is shown with the text that it has so far."""
@@ -115,6 +119,10 @@ class Jobs:
     async def _frames(self, job_id: str) -> list[bytes]:
         entries = await self._pipe.command("XRANGE", self._keys("events", job_id), "-", "+")
         return [entry[1][1] for entry in cast("list[tuple[bytes, list[bytes]]]", entries)]
+
+
+def _ms_since(read_at: float) -> int:
+    return max(0, round((time.monotonic() - read_at) * 1000))
 
 
 def lane_waiting(

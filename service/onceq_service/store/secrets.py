@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
+from copy import copy
 from typing import Literal, cast
 
 from onceq_service.store._pipe import Pipe
@@ -27,8 +29,19 @@ class Seal:
     def __call__(self, *parts: bytes) -> str:
         """Hex HMAC-SHA256 (first 160 bits) over the parts, each with its length before it."""
         mac = self._mac.copy()
-        mac.update(b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)]))
+        mac.update(_joined(parts))
         return mac.hexdigest()[:40]
+
+    def after(self, *parts: bytes) -> Seal:
+        """One that takes these parts as given: `seal.after(a)(b)` is `seal(a, b)`."""
+        begun = copy(self)
+        begun._mac = self._mac.copy()
+        begun._mac.update(_joined(parts))
+        return begun
+
+
+def _joined(parts: Sequence[bytes]) -> bytes:
+    return b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
 
 
 async def open_seal(pipe: Pipe, keys: Keys, purpose: Purpose) -> Seal:

@@ -10,10 +10,11 @@ from typing import Any, cast
 import pytest
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import Admission, KeyReused, Store, StoreError, _admissions, open_store, scripts
+from onceq_service.store import Admission, KeyReused, Store, StoreError, open_store, scripts
+from onceq_service.store import admission as admissions
 from onceq_service.store._lua import Script
 from onceq_service.store._pipe import Arg, Pipe, connect
-from onceq_service.store.admission import is_plain, plain
+from onceq_service.store.admission import is_plain, own, pattern, plain
 from tests.service.store.driver import admission
 from tests.service.store.timed import open_timed
 
@@ -93,7 +94,7 @@ async def test_plain_posts_leave_redis_as_admit_lua_would(
     assert all(is_plain(one) for one in asked)
     async with open_timed(redis_server.url, f"{queue}-plain") as store:
         plain = await asyncio.gather(*(outcome(store, a) for a in asked))
-    monkeypatch.setattr(_admissions, "is_plain", never)
+    monkeypatch.setattr(admissions, "is_plain", never)
     async with open_timed(redis_server.url, f"{queue}-common") as store:
         common = await asyncio.gather(*(outcome(store, a) for a in asked))
     assert plain == common == [("created", one.id) for one in asked]
@@ -215,11 +216,13 @@ async def test_where_all_posts_of_a_turn_meet_an_error_they_can_be_sent_again_wh
 async def test_a_run_of_plain_posts_that_fails_leaves_them_all_to_the_common_script(
     redis_server: EmbeddedRedis, queue: str, key: str
 ) -> None:
-    asked = [plain(admission(word, idem=f"i{word}", fp=f"f{word}"), 0, 60) for word in "ab"]
-    spoilt = f"events:{asked[1].own[0]}" if key == "events" else key
+    asked = [admission(word, idem=f"i{word}", fp=f"f{word}") for word in "ab"]
+    spoilt = f"events:{asked[1].id}" if key == "events" else key
     pipe, root = Pipe(connect(redis_server.url, connections=1)), f"onceq:{{{queue}}}:"
     await spoil(redis_server.url, root + spoilt)
-    argv = [60, *asked[0].kind, *(part for one in asked for part in (len(one.own), *one.own))]
+    kinds, owns = {pattern(a, 60).kind for a in asked}, [plain(a, own(a), 0) for a in asked]
+    (kind,) = kinds
+    argv = [60, *(kind or ()), *(part for one in owns for part in (len(one), *one))]
     assert await pipe.script(scripts.ADMIT_PLAIN, root, argv) == [b"", b""]
     await pipe.close()
     left = await everything(redis_server.url, queue)
