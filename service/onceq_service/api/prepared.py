@@ -90,13 +90,17 @@ class Preparations:
         self._service = service
         self._made: dict[tuple[object, ...], Prepared] = {}
 
+    def __len__(self) -> int:
+        """How many are kept."""
+        return len(self._made)
+
     def of(self, request: JobRequest, key: ApiKey, idem_key: str | None, seal: Seal) -> Prepared | None:
         """For posts like this one, which is one of plain.py; None where Redis has to be asked something first.
 
         Raises Refused for what the common way refuses.
         """
         alike = (
-            key.tenant, key.id, idem_key is None, request.model, request.max_tokens, request.band, request.deadline_s,
+            key.id, idem_key is None, request.model, request.max_tokens, request.band, request.deadline_s,
             request.max_calls, request.max_cost_usd, request.on_crash, request.on_break, request.dedupe_window_s,
             request.fresh, request.team, group_of(request, self._service.defaults.label_keys),
         )  # fmt: skip

@@ -1,0 +1,192 @@
+"""What is prepared for posts that ask alike says of each of them what the common way says of it alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from onceq.wire import JobRequest
+from onceq_service import heap
+from onceq_service.api import auth, bounds, plain, prepared
+from onceq_service.api import service as service_module
+from onceq_service.api.admission import admission
+from onceq_service.api.plain import Plain
+from onceq_service.api.prepared import Preparations
+from onceq_service.api.replies import Reply
+from onceq_service.api.service import Service
+from onceq_service.api.straight import Straight
+from onceq_service.api.submit import created
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.settings import LaneLimits, Settings
+from onceq_service.store import Admission, ApiKey, Seal
+
+MODEL: Final = "openai/gpt-4o-mini"
+BASE: Final[dict[str, Any]] = {"model": MODEL, "prompt": "a question"}
+SAYS: Final[dict[str, Sequence[Any]]] = {
+    "model": ["openai/gpt-4.1", "openai/unpriced%s", "either", "anthropic/claude-haiku-4-5"],
+    "prompt": ["another question, which is longer", "é" * 4_000],
+    "messages": [[{"role": "user", "content": "a question"}], [{"role": "user", "content": "b"}] * 3],
+    "system": ["Be brief.", "Be 100% brief."],
+    "max_tokens": [7, 8],
+    "temperature": [0.0, 1.0],
+    "band": ["batch", "interactive"],
+    "deadline_s": [60.0, 61.5],
+    "max_calls": [1, 2],
+    "max_cost_usd": [0.5, 0.000001],
+    "on_crash": ["fail", "retry"],
+    "on_break": ["fail", "retry"],
+    "disconnect_grace_s": [1.0, 2.0],
+    "dedupe_window_s": [0, 5],
+    "fresh": [True],
+    "user": ["u", "50%"],
+    "team": ["t", "50%"],
+    "labels": [{"p": "q"}, {"p": "r"}, {"p": "r", "other": "100%"}, {"other": "100%"}, {}],
+}
+BODIES: Final = [BASE] + [
+    {k: v for k, v in BASE.items() if (name, k) != ("messages", "prompt")} | {name: value}
+    for name, values in SAYS.items()
+    for value in values
+]
+ALIASES: Final = f'[aliases]\neither = ["{MODEL}", "anthropic/claude-haiku-4-5"]\n'
+
+
+@asynccontextmanager
+async def running(redis: EmbeddedRedis, queue: str, folder: Path) -> AsyncGenerator[tuple[Service, Seal]]:
+    """An API's own parts on a real Redis; one model has limits, one name stands for two models."""
+    config = folder / "onceq.toml"
+    config.write_text(ALIASES, "utf-8")
+    limits = {"openai/gpt-4.1": LaneLimits(concurrency=5)}
+    service = Service(Settings(redis_url=redis.url, queue=queue, config=config, label_keys=["p"], lanes=limits))
+    async with service.running():
+        await service.prices()
+        seal = await service.seal()
+        for body in BODIES:
+            await service.pace(service.catalog.chain([body["model"]])[0].model)
+        yield service, seal
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was looked at stays known, however slow the machine is; the heap of all tests is left alone."""
+    monkeypatch.setattr(service_module, "PACE_S", 600.0)
+    monkeypatch.setattr(auth, "CACHE_S", 600.0)
+    monkeypatch.setattr(prepared, "FRESH_S", 600.0)
+    monkeypatch.setattr(heap, "set_aside", lambda: None)
+
+
+def read(body: dict[str, Any]) -> JobRequest:
+    request = plain.read(json.dumps(body).encode())
+    assert request is not None, body
+    return request
+
+
+def alone(
+    service: Service, seal: Seal, request: JobRequest, key: ApiKey, idem_key: str | None
+) -> tuple[Admission, bytes]:
+    """What the common way makes of a request: for the store, and for the client; without its id."""
+    models = service.catalog.chain(request.models())
+    pace = service.known_pace(models[0].model)
+    wanted = bounds.wanted(service.tariff, request, models, service.defaults.max_calls)
+    asked = msgspec.structs.replace(admission(wanted, key, idem_key, models, seal, service.defaults), id="job")
+    assert pace is not None
+    return asked, created(service, wanted, asked, pace, 1_764_000_000_123)
+
+
+def test_every_field_of_a_plain_request_is_tried_here() -> None:
+    assert set(SAYS) == {*Plain.__struct_fields__}
+
+
+async def test_each_post_is_what_it_would_be_alone_whatever_was_asked_before(
+    redis_server: EmbeddedRedis, queue: str, tmp_path: Path
+) -> None:
+    """In a cache that all share: whatever decides something has to tell its posts apart."""
+    async with running(redis_server, queue, tmp_path) as (service, seal):
+        made = [await service.store.keys.create(tenant=tenant, name="n", scopes=["submit"]) for tenant in "ttu"]
+        preparations = Preparations(service)
+        for key, _ in made:
+            for idem_key in (None, "k", "another"):
+                for request in map(read, BODIES):
+                    found = preparations.of(request, key, idem_key, seal)
+                    assert found is not None
+                    own = found.own(request, idem_key)._replace(id="job")
+                    told = found.told(own, 1_764_000_000_123)
+                    assert (found.pattern.whole(own), told) == alone(service, seal, request, key, idem_key)
+
+
+async def test_a_preparation_is_used_again_for_other_words_and_for_no_longer_than_it_is_fresh(
+    redis_server: EmbeddedRedis, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(redis_server, queue, tmp_path) as (service, seal):
+        key, _ = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
+        preparations, first = Preparations(service), read(BASE)
+        other = read(BASE | {"prompt": "other", "user": "other", "labels": {"x": "y"}, "temperature": 0.5})
+        found = preparations.of(first, key, "k", seal)
+        assert found is not None
+        assert preparations.of(other, key, "l", seal) is found
+        monkeypatch.setattr(prepared, "FRESH_S", 0.0)
+        kind = read(BASE | {"max_tokens": 5})
+        assert preparations.of(kind, key, "k", seal) is not preparations.of(kind, key, "k", seal)
+
+
+async def test_a_preparation_of_a_seal_that_was_replaced_is_not_used(
+    redis_server: EmbeddedRedis, queue: str, tmp_path: Path
+) -> None:
+    async with running(redis_server, queue, tmp_path) as (service, seal):
+        key, _ = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
+        preparations, asked, new = Preparations(service), read(BASE), Seal(b"new")
+        assert preparations.of(asked, key, "k", seal) is not None
+        found = preparations.of(asked, key, "k", new)
+        assert found is not None
+        assert found.own(asked, "k").idem == new(b"idem", b"t", b"k")
+
+
+async def test_preparations_do_not_pile_up(
+    redis_server: EmbeddedRedis, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared, "MOST", 10)
+    async with running(redis_server, queue, tmp_path) as (service, seal):
+        key, _ = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
+        preparations = Preparations(service)
+        for n in range(1, 36):
+            assert preparations.of(read(BASE | {"max_tokens": n}), key, None, seal) is not None
+        assert len(preparations) <= 10
+
+
+class Client:
+    """A connection that notes what it is sent; one that is `gone` takes no 202."""
+
+    def __init__(self, *, gone: bool = False) -> None:
+        self.gone, self.answered = gone, asyncio.Event()
+        self.reply_ = Reply(0, b"")
+
+    def accept(self, rest: bytes) -> None:
+        """A 202."""
+        if self.gone:
+            raise RuntimeError("the connection broke")
+        self.reply(Reply(202, rest))
+
+    def reply(self, reply: Reply) -> None:
+        """Any other reply."""
+        self.reply_ = reply
+        self.answered.set()
+
+
+async def test_a_client_that_is_gone_keeps_nobody_else_from_an_answer(
+    redis_server: EmbeddedRedis, queue: str, tmp_path: Path
+) -> None:
+    async with running(redis_server, queue, tmp_path) as (service, _):
+        _, secret = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
+        heads = {b"authorization": f"Bearer {secret}".encode()}
+        await service.doorkeeper.identify(heads)
+        straight, clients = Straight(service), [Client(), Client(gone=True), Client()]
+        for n, client in enumerate(clients):
+            assert straight.take(heads, json.dumps(BASE | {"prompt": f"question {n}"}).encode(), client)
+        await asyncio.wait_for(asyncio.gather(*(client.answered.wait() for client in clients)), 30)
+    assert [client.reply_.status for client in clients] == [202, 500, 202]
