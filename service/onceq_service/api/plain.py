@@ -7,7 +7,8 @@ those of the contract, read from it; tests/service/api/test_plain.py holds the t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Annotated, Any, Final, Literal, cast, get_args
 
 import msgspec
@@ -71,7 +72,7 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """A JobRequest without tools, formats, params, images, fallbacks, a time of its own. Null is not taken.
 
     Fields are in the contract's order, so that its JSON is the contract's. What has a default there is made by a
-    function, since msgspec would leave out a value that is the default itself.
+    function, since msgspec would leave out a value that is the default itself (one of C's: a lambda costs a frame).
     """
 
     model: Annotated[str, _named(ModelName)]
@@ -80,13 +81,15 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     system: str = NONE
     max_tokens: Annotated[int, _of("max_tokens")] = NONE
     temperature: Annotated[float, _of("temperature")] = NONE
-    band: Band = msgspec.field(default_factory=lambda: "standard")
+    band: Band = msgspec.field(default_factory=cast("Callable[[], Band]", partial(str, "standard")))
     deadline_s: Annotated[float, _of("deadline_s")] = NONE
     max_calls: Annotated[int, _of("max_calls")] = NONE
     max_cost_usd: Annotated[float, _of("max_cost_usd")] = NONE
     on_crash: Literal["retry", "fail"] = NONE
     on_break: Literal["retry", "fail"] = NONE
-    disconnect_grace_s: Annotated[float, _of("disconnect_grace_s")] = msgspec.field(default_factory=lambda: GRACE_S)
+    disconnect_grace_s: Annotated[float, _of("disconnect_grace_s")] = msgspec.field(
+        default_factory=partial(float, GRACE_S)
+    )
     dedupe_window_s: Annotated[int, _of("dedupe_window_s")] = NONE
     fresh: bool = msgspec.field(default_factory=bool)
     user: Annotated[str, _named(Name)] = NONE

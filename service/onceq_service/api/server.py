@@ -47,12 +47,14 @@ class ApiProtocol(HttpToolsProtocol):
 
     __slots__ = (
         "_kept",
+        "_straight",
         "ending",
         "on_end",
     )  # beside uvicorn's dict: one name more in it costs each connection 1.5 KiB
 
     on_end: Callable[[], object] | None
     ending: bool
+    _straight: Straight | None
     _kept: tuple[Heads, list[bytes]] | None
     """A post that may go the short way: its headers, and what has come of its body."""
 
@@ -60,6 +62,7 @@ class ApiProtocol(HttpToolsProtocol):
         super().__init__(*given, **named)
         self.on_end = self._kept = None
         self.ending = False
+        self._straight = cast("Api", self.app).straight
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn has it
         """asyncio's word for a new client."""
@@ -95,7 +98,7 @@ class ApiProtocol(HttpToolsProtocol):
             return
         (heads, parts), post = kept, Post(self)
         body = b"".join(parts)
-        if cast("Straight", self._straight).take(heads, body, post):
+        if self._straight is not None and self._straight.take(heads, body, post):
             self.cycle = cast("RequestResponseCycle", post)
         else:
             super().on_headers_complete()
@@ -116,10 +119,6 @@ class ApiProtocol(HttpToolsProtocol):
             and may_take(heads, self.headers)
         )
         return heads if may else None
-
-    @property
-    def _straight(self) -> Straight | None:
-        return cast("Api", self.app).straight
 
     def shutdown(self) -> None:
         """The server begins to stop."""

@@ -10,7 +10,6 @@ found out once for all of them (prepared.py).
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol, cast
@@ -61,15 +60,14 @@ class Straight:
 
     def take(self, heads: Heads, body: bytes, connection: Connection) -> bool:
         """Begins to answer a post; False where it has to go the common way, and nothing was done."""
-        read_at = time.monotonic()
         try:
             asked = self._asked(heads, body)
         except Exception:  # noqa: BLE001 - nothing was done: the common way meets it again and says so
             return False
         if asked is None:
             return False
-        pattern, own = asked.prepared.pattern, asked.own
-        self._service.store.jobs.admit_alike(pattern, own, read_at, partial(self._answer, asked, connection))
+        tell = partial(self._answer, asked, connection)
+        self._service.store.jobs.admit_alike(asked.prepared.pattern, asked.own, tell)
         return True
 
     def _asked(self, heads: Heads, body: bytes) -> _Asked | None:

@@ -20,7 +20,7 @@ _NO_BUDGET = ("over_budget", "unbounded", "stale")
 
 def new_job_id() -> str:
     """`job_` and 32 hex digits that begin with the time (ms), so that ids sort by age; the last 80 bits are random."""
-    return f"job_{int(time.time() * 1000):012x}{_random()}"
+    return f"job_{time.time_ns() // 1_000_000:012x}{_random()}"
 
 
 _RANDOM: Final[list[str]] = []

@@ -39,17 +39,19 @@ class Jobs:
         `read_at`: when the request had been read (time.monotonic); the job's life begins there. `accept_ms`: how long
         before now that was, for a caller whose clock is not this machine's.
         """
-        return await self._admissions.put(a, accept_ms if read_at is None else _ms_since(read_at))
+        if read_at is not None:
+            accept_ms = max(0, round((time.monotonic() - read_at) * 1000))
+        return await self._admissions.put(a, accept_ms)
 
     def pattern(self, a: Admission) -> Pattern:
         """For requests like this one."""
         return self._admissions.pattern(a)
 
-    def admit_alike(self, pattern: Pattern, own: Own, read_at: float, tell: Tell) -> None:
-        """The same for one of a pattern, and for a caller that waits for nothing: `tell` is called with Admitted or
-        with what `admit` raises.
+    def admit_alike(self, pattern: Pattern, own: Own, tell: Tell) -> None:
+        """The same for one of a pattern that was read in this turn of the event loop, and for a caller that waits for
+        nothing: `tell` is called with Admitted or with what `admit` raises.
         """
-        self._admissions.put_alike(pattern, own, _ms_since(read_at), tell)
+        self._admissions.put_alike(pattern, own, 0, tell)
 
     async def submitted(self, admitted: Admitted) -> SubmittedJob:
         """The 202's body. A job that was there before is shown with the text that it has so far."""
@@ -119,10 +121,6 @@ class Jobs:
     async def _frames(self, job_id: str) -> list[bytes]:
         entries = await self._pipe.command("XRANGE", self._keys("events", job_id), "-", "+")
         return [entry[1][1] for entry in cast("list[tuple[bytes, list[bytes]]]", entries)]
-
-
-def _ms_since(read_at: float) -> int:
-    return max(0, round((time.monotonic() - read_at) * 1000))
 
 
 def lane_waiting(
