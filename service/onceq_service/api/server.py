@@ -70,9 +70,17 @@ class ApiProtocol(HttpToolsProtocol):
         self.flow._is_writable_event = cast("asyncio.Event", Signal(on=True))  # pyright: ignore[reportPrivateUsage]
 
     def on_message_begin(self) -> None:
-        """uvicorn's hook for a new request."""
+        """uvicorn's hook for a new request: its scope is made in `_begin`, for those that need one."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
+    def _begin(self) -> None:
+        """uvicorn's beginning of a request whose head is there already."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
         cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: self}
+        super().on_headers_complete()
 
     def on_headers_complete(self) -> None:
         """uvicorn's hook for a whole head."""
@@ -80,7 +88,7 @@ class ApiProtocol(HttpToolsProtocol):
         if heads is not None:
             self._kept = (heads, [])
         else:
-            super().on_headers_complete()
+            self._begin()
             self.cycle.message_event = cast("asyncio.Event", Signal())
 
     def on_body(self, body: bytes) -> None:
@@ -101,7 +109,7 @@ class ApiProtocol(HttpToolsProtocol):
         if self._straight is not None and self._straight.take(heads, body, post):
             self.cycle = cast("RequestResponseCycle", post)
         else:
-            super().on_headers_complete()
+            self._begin()
             super().on_body(body)
             super().on_message_complete()
 
