@@ -38,8 +38,8 @@ class Prepared(NamedTuple):
     """All that is known of a post before its words, its key, its user and its labels are."""
 
     pattern: Pattern
-    receipt: str
-    """For receipt.fill."""
+    form: receipt.Form
+    """Of the 202's body."""
     until: float
     """On the monotonic clock."""
     seal: Seal
@@ -69,7 +69,7 @@ class Prepared(NamedTuple):
     def told(self, own: Own, created_ms: int) -> bytes:
         """The 202's body."""
         bound = None if own.call_bound is None else own.call_bound * self.max_calls
-        return receipt.fill(self.receipt, own, created_ms, upper(bound, self.max_cost))
+        return receipt.fill(self.form, own, created_ms, upper(bound, self.max_cost))
 
 
 def dearest(rules: Sequence[CallRule], given: int) -> int | None:
@@ -125,7 +125,7 @@ class Preparations:
         tenant = key.tenant.encode()
         return Prepared(
             pattern=service.store.jobs.pattern(asked),
-            receipt=receipt_form(service, wanted, asked, pace),
+            form=receipt_form(service, wanted, asked, pace),
             until=time.monotonic() + FRESH_S,
             seal=seal,
             idem=seal.after(b"idem", tenant),

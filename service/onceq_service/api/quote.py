@@ -21,7 +21,7 @@ from onceq_service.api.auth import Submitter
 from onceq_service.api.body import parse, read_json
 from onceq_service.api.catalog import Resolved
 from onceq_service.api.door import HEADS
-from onceq_service.api.receipt import rfc3339
+from onceq_service.api.receipt import left, rfc3339
 from onceq_service.api.service import In, Service
 from onceq_service.pricing import Tariff, cost_at
 from onceq_service.store import Pace
@@ -97,13 +97,13 @@ def in_a_receipt(wanted: Wanted, pace: Pace, free: int) -> str:
     detail = wanted.bounds.call.detail
     return TEMPLATE % {
         **_COST,
-        "unbounded": _ENCODE(detail).decode().replace("%", "%%") if detail else "null",
+        "unbounded": _ENCODE(detail).decode() if detail else "null",
         "jobs_ahead": "null" if ahead is None else ahead,
         "expected_start_at": "null" if start_ms is None else f'"{rfc3339(start_ms)}"',
     }
 
 
-_COST: Final = {name: f"%({name})s" for name in ("call_upper", "upper", "upper_usd")}
+_COST: Final = left("call_upper", "upper", "upper_usd")
 
 
 def _template() -> str:

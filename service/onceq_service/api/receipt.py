@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -28,7 +29,7 @@ def _template() -> str:
         labels={"<": "labels"}, created_at=_EPOCH, retry_of=retry_of, fallbacks=["<fallbacks>"],
         urls=Urls(self=f"/v1/jobs/{_ID}", events=f"/v1/jobs/{_ID}/events", cancel=f"/v1/jobs/{_ID}/cancel"),
     ).model_dump_json()  # fmt: skip
-    text = _plain(_plain(job)).replace(_ID, "%(id)s")
+    text = job.replace("%", "%%").replace(_ID, "%(id)s")
     for name in _TEXTS:
         text = text.replace(f'"{name}"', f"%({name[1:-1]})s")
     text = text.replace('"reserved_nano_usd":0', '"reserved_nano_usd":%(reserved)d')
@@ -40,48 +41,55 @@ def _template() -> str:
     return text.replace('"durability":"strict"', '"durability":"%(durability)s"')
 
 
-def _plain(value: str) -> str:
-    """So that it comes out of `%` as it is."""
-    return value.replace("%", "%%")
+def left(*names: str) -> dict[str, str]:
+    """Values that are left to `fill`: each a mark that no JSON has, as its NULs are escaped."""
+    return {name: f"\0{name}\0" for name in names}
 
 
 TEMPLATE: Final = _template()
-_OWN: Final = {name: f"%({name})s" for name in ("id", "user", "labels", "created_at")}
+_OWN: Final = left("id", "user", "labels", "created_at")
 
 
-def form(a: Admission, durability: str, quote: str) -> str:
-    """The 202's body for jobs like this one, with a `%(name)s` for what is left to `fill`; `quote`: its JSON, which may
-    leave some too.
-    """
-    return TEMPLATE % {
+class Form(NamedTuple):
+    """The 202's body for jobs that are asked for in the same way."""
+
+    text: str
+    """With a `%s` for each value that is a job's own: half the time that names would take."""
+    values: itemgetter[object]
+    """Those values in the text's order, of all by name."""
+
+
+def form(a: Admission, durability: str, quote: str) -> Form:
+    """For jobs like this one; `quote`: its JSON, some of it `left` too."""
+    marked = TEMPLATE % {
         **_OWN,
-        "model": _plain(_text(a.model)),
-        "provider": _plain(_text(a.provider)),
-        "team": _plain(_text(a.team)),
-        "retry_of": _plain(_text(a.retry_of)),
-        "fallbacks": _plain(_ENCODE([model for model, _ in a.chain]).decode()) if a.chain else "[]",
+        "model": _text(a.model),
+        "provider": _text(a.provider),
+        "team": _text(a.team),
+        "retry_of": _text(a.retry_of),
+        "fallbacks": _ENCODE([model for model, _ in a.chain]).decode() if a.chain else "[]",
         "band": a.band,
         "reserved": a.reserved,
         "simulated": "true" if a.simulated else "false",
         "durability": durability,
         "quote": quote,
     }
+    pieces = marked.split("\0")
+    return Form("%s".join(piece.replace("%", "%%") for piece in pieces[::2]), itemgetter(*pieces[1::2]))
 
 
-def fill(form: str, own: Own, created_ms: int, upper: int | None) -> bytes:
+def fill(form: Form, own: Own, created_ms: int, upper: int | None) -> bytes:
     """The 202's body; `upper`: nano-USD that all calls together may cost, None without a bound."""
-    return (
-        form
-        % {
-            "id": own.id,
-            "user": _text(own.user),
-            "labels": own.labels.decode(),
-            "created_at": rfc3339(created_ms),
-            "call_upper": "null" if own.call_bound is None else own.call_bound,
-            "upper": "null" if upper is None else upper,
-            "upper_usd": "null" if upper is None else f'"{usd(upper)}"',
-        }
-    ).encode()
+    values = {
+        "id": own.id,
+        "user": _text(own.user),
+        "labels": own.labels.decode(),
+        "created_at": rfc3339(created_ms),
+        "call_upper": "null" if own.call_bound is None else own.call_bound,
+        "upper": "null" if upper is None else upper,
+        "upper_usd": "null" if upper is None else f'"{usd(upper)}"',
+    }
+    return (form.text % form.values(values)).encode()
 
 
 @lru_cache(maxsize=256)

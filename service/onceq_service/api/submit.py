@@ -87,7 +87,7 @@ def created(service: Service, wanted: Wanted, asked: Admission, pace: Pace, crea
     return receipt.fill(receipt_form(service, wanted, asked, pace), own(asked), created_ms, wanted.upper)
 
 
-def receipt_form(service: Service, wanted: Wanted, asked: Admission, pace: Pace) -> str:
-    """The 202's body for new jobs like this one, for receipt.fill."""
+def receipt_form(service: Service, wanted: Wanted, asked: Admission, pace: Pace) -> receipt.Form:
+    """The 202's body for new jobs like this one."""
     told = in_a_receipt(wanted, pace, service.free_slots(asked.provider))
     return receipt.form(asked, service.store.jobs.durability, told)

@@ -41,7 +41,7 @@ class Seal:
 
 
 def _joined(parts: Sequence[bytes]) -> bytes:
-    return b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
+    return b"".join([len(part).to_bytes(8, "big") + part for part in parts])
 
 
 async def open_seal(pipe: Pipe, keys: Keys, purpose: Purpose) -> Seal:
