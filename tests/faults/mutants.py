@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LUA, WORKER, PROVIDERS, STORE = (
-    f"service/onceq_service/{room}" for room in ("store/lua", "worker", "providers", "store")
+LUA, WORKER, PROVIDERS, STORE, API = (
+    f"service/onceq_service/{room}" for room in ("store/lua", "worker", "providers", "store", "api")
 )
 MODEL = "tests/faults/test_model.py"
 SCHEDULING = "tests/faults/test_scheduling_model.py"
@@ -25,6 +25,7 @@ RELAY = "tests/service/worker/test_relay.py"
 BEAT = "tests/service/worker/test_heartbeat.py"
 BROKER = "tests/service/worker/test_broker.py"
 PIPE = "tests/service/store/test_pipe.py"
+PREPARED = "tests/service/api/test_prepared.py"
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,22 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "G5 sums count every plain post of a turn", f"{LUA}/admit_plain.lua",
         "{'jobs', #ids}", "{'jobs', 1}", ("tests/service/store/test_admissions.py",),
+    ),
+    Mutant(
+        "G2 what is prepared for posts of one API key is no other's", f"{API}/prepared.py",
+        "key.id, idem_key is None,", "idem_key is None,", (PREPARED,),
+    ),
+    Mutant(
+        "G2 a prepared post is found by its own question", f"{API}/prepared.py",
+        "fp=self.question(*question(request, self.models, b\"\"))", "fp=self.question(b\"\")", (PREPARED,),
+    ),
+    Mutant(
+        "G2 a prepared post that is left to the common script is the same job there", f"{STORE}/admission.py",
+        "msgspec.structs.replace(self.asked, **own._asdict())", "self.asked", (PREPARED,),
+    ),
+    Mutant(
+        "G5 what a prepared post may cost is bound by its own words", f"{API}/prepared.py",
+        "input_tokens(request, body, self.rules[0].kind)", "1_000", (PREPARED,),
     ),
     Mutant(
         "G2 the same key with another body is refused", f"{LUA}/admit.lua",
