@@ -8,12 +8,15 @@ FRESH_S; tests/service/api/test_prepared.py holds it to them.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import inf
 from typing import Final, NamedTuple
 
 from onceq.wire import JobRequest
 from onceq_service.api import bounds, plain, receipt
 from onceq_service.api.admission import (
+    Wanted,
     admission,
     group_of,
     labels_of,
@@ -23,15 +26,19 @@ from onceq_service.api.admission import (
     whole,
 )
 from onceq_service.api.catalog import Resolved
+from onceq_service.api.quote import in_a_receipt
 from onceq_service.api.service import Service
-from onceq_service.api.submit import receipt_form
+from onceq_service.api.submit import created
 from onceq_service.pricing import CallRule, call_rule, input_tokens
-from onceq_service.store import ApiKey, Own, Pattern, Seal, new_job_id
+from onceq_service.store import Admission, ApiKey, Own, Pace, Pattern, Seal, new_job_id
+from onceq_service.store.admission import own as own_of
 
 FRESH_S: Final = 0.25
 """How old a preparation may be: it knows the lane's queue, the workers and the prices as they were then."""
 MOST: Final = 1_000
-"""Preparations that are kept."""
+"""Ways of asking that are remembered."""
+Alike = tuple[object, ...]
+"""All that a post says that decides anything but its words, its key, its user and its other labels."""
 
 
 class Prepared(NamedTuple):
@@ -83,19 +90,32 @@ def dearest(rules: Sequence[CallRule], given: int) -> int | None:
     return None if None in found else max([nano for nano in found if nano is not None])
 
 
+class Ready(NamedTuple):
+    """A post that the store can take."""
+
+    pattern: Pattern
+    own: Own
+    told: Callable[[int], bytes]
+    """What its client is told when its job was created at a time (ms): the 202's body."""
+
+
 class Preparations:
-    """Those of one API process."""
+    """Those of one API process. The first post of its way is answered as if alone, the second within FRESH_S too, and
+    is prepared from; so posts that have little in common cost no more than on their own.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._made: dict[tuple[object, ...], Prepared] = {}
+        self._made: dict[Alike, Prepared] = {}
+        self._seen: dict[Alike, float] = {}
+        """When it was last asked in ways that are not prepared, on the monotonic clock."""
 
     def __len__(self) -> int:
-        """How many are kept."""
-        return len(self._made)
+        """How many ways of asking are remembered."""
+        return len(self._seen)
 
-    def of(self, request: JobRequest, key: ApiKey, idem_key: str | None, seal: Seal) -> Prepared | None:
-        """For posts like this one, which is one of plain.py; None where Redis has to be asked something first.
+    def ready(self, request: JobRequest, key: ApiKey, idem_key: str | None, seal: Seal) -> Ready | None:
+        """The request, one of plain.py's, as the common way would have it; None where Redis must be asked first.
 
         Raises Refused for what the common way refuses.
         """
@@ -105,16 +125,12 @@ class Preparations:
             request.fresh, request.team, group_of(request, self._service.defaults.label_keys),
         )  # fmt: skip
         known = self._made.get(alike)
-        if known is not None and known.seal is seal and time.monotonic() < known.until:
-            return known
-        made = self._prepare(request, key, idem_key, seal)
-        if made is not None:
-            if len(self._made) >= MOST:
-                self._made.clear()
-            self._made[alike] = made
-        return made
+        if known is None or known.seal is not seal or time.monotonic() >= known.until:
+            return self._alone(alike, request, key, idem_key, seal)
+        own = known.own(request, idem_key)
+        return Ready(known.pattern, own, partial(known.told, own))
 
-    def _prepare(self, request: JobRequest, key: ApiKey, idem_key: str | None, seal: Seal) -> Prepared | None:
+    def _alone(self, alike: Alike, request: JobRequest, key: ApiKey, idem_key: str | None, seal: Seal) -> Ready | None:
         service = self._service
         models = service.catalog.chain(request.models())
         pace = service.known_pace(models[0].model)
@@ -122,17 +138,35 @@ class Preparations:
             return None
         wanted = bounds.wanted(service.tariff, request, models, service.defaults.max_calls)
         asked = admission(wanted, key, idem_key, models, seal, service.defaults)
-        tenant = key.tenant.encode()
-        return Prepared(
-            pattern=service.store.jobs.pattern(asked),
-            form=receipt_form(service, wanted, asked, pace),
-            until=time.monotonic() + FRESH_S,
-            seal=seal,
-            idem=seal.after(b"idem", tenant),
-            body=seal.after(b"body", tenant),
-            question=seal.after(b"fp", tenant),
-            models=models,
-            rules=[call_rule(service.tariff, model.model, request) for model in models],
-            max_calls=wanted.bounds.max_calls,
-            max_cost=wanted.max_cost,
-        )
+        if self._again(alike):
+            self._made[alike] = prepared(service, wanted, asked, models, seal, pace)
+        return Ready(service.store.jobs.pattern(asked), own_of(asked), partial(created, service, wanted, asked, pace))
+
+    def _again(self, alike: Alike) -> bool:
+        """Whether somebody asked in this way within FRESH_S."""
+        now, before = time.monotonic(), self._seen.get(alike, -inf)
+        if len(self._seen) >= MOST:
+            self._seen.clear()
+            self._made.clear()
+        self._seen[alike] = now
+        return now - before < FRESH_S
+
+
+def prepared(
+    service: Service, wanted: Wanted, asked: Admission, models: Sequence[Resolved], seal: Seal, pace: Pace
+) -> Prepared:
+    """What posts share that ask like this one."""
+    tenant, quote = asked.tenant.encode(), in_a_receipt(wanted, pace, service.free_slots(asked.provider))
+    return Prepared(
+        pattern=service.store.jobs.pattern(asked),
+        form=receipt.form(asked, service.store.jobs.durability, quote),
+        until=time.monotonic() + FRESH_S,
+        seal=seal,
+        idem=seal.after(b"idem", tenant),
+        body=seal.after(b"body", tenant),
+        question=seal.after(b"fp", tenant),
+        models=models,
+        rules=[call_rule(service.tariff, model.model, wanted.request) for model in models],
+        max_calls=wanted.bounds.max_calls,
+        max_cost=wanted.max_cost,
+    )

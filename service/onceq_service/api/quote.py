@@ -21,7 +21,7 @@ from onceq_service.api.auth import Submitter
 from onceq_service.api.body import parse, read_json
 from onceq_service.api.catalog import Resolved
 from onceq_service.api.door import HEADS
-from onceq_service.api.receipt import left, rfc3339
+from onceq_service.api.receipt import Values, rfc3339
 from onceq_service.api.service import In, Service
 from onceq_service.pricing import Tariff, cost_at
 from onceq_service.store import Pace
@@ -89,34 +89,17 @@ def _refused(wanted: Wanted) -> str | None:
     return bounds.too_dear(wanted).code
 
 
-def in_a_receipt(wanted: Wanted, pace: Pace, free: int) -> str:
-    """The quote of admitted requests like this one as JSON, from a template: a model would cost a post a tenth of its
-    time. What its words cost is left to receipt.fill.
+def in_a_receipt(wanted: Wanted, pace: Pace, free: int) -> Values:
+    """The quote of admitted requests like this one for their 202s, but for what their words cost: a model would take a
+    tenth of a post's time.
     """
     start_ms, ahead = _start_ms(wanted, pace, free), pace.ahead[wanted.request.band]
     detail = wanted.bounds.call.detail
-    return TEMPLATE % {
-        **_COST,
+    return {
         "unbounded": _ENCODE(detail).decode() if detail else "null",
         "jobs_ahead": "null" if ahead is None else ahead,
         "expected_start_at": "null" if start_ms is None else f'"{rfc3339(start_ms)}"',
     }
-
-
-_COST: Final = left("call_upper", "upper", "upper_usd")
-
-
-def _template() -> str:
-    """Quote's own JSON with a `%(name)s` for what differs, so that it grows with the model."""
-    text = Quote(cost=CostQuote()).model_dump_json()
-    for name in ("unbounded", "jobs_ahead", "expected_start_at", "upper_usd"):
-        text = text.replace(f'"{name}":null', f'"{name}":%({name})s')
-    for name in ("call_upper", "upper"):
-        text = text.replace(f'"{name}_nano_usd":null', f'"{name}_nano_usd":%({name})s')
-    return text
-
-
-TEMPLATE: Final = _template()
 
 
 async def _expected(service: Service, tenant: str, model: Resolved, wanted: Wanted) -> int | None:

@@ -1,6 +1,6 @@
 """The body of a 202 for a job that was just created, from a template: its other fields are the model's defaults.
 
-It is filled in twice: `form` says what jobs share that are asked for in the same way, `fill` what is a job's own.
+What jobs share that are asked for in the same way can be filled in once for all of them (`form`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from onceq.wire import SubmittedJob, Urls
+from onceq.wire import CostQuote, Quote, SubmittedJob, Urls
 from onceq_service.store import Admission, Own
 from onceq_service.store.views import usd
 
+Values = dict[str, object]
+"""By their names in the template."""
 _ENCODE: Final = msgspec.json.Encoder().encode
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ID, *_TEXTS = (f"<{word}>" for word in ("id", "model", "provider", "team", "user", "retry_of"))
@@ -33,21 +35,34 @@ def _template() -> str:
     for name in _TEXTS:
         text = text.replace(f'"{name}"', f"%({name[1:-1]})s")
     text = text.replace('"reserved_nano_usd":0', '"reserved_nano_usd":%(reserved)d')
-    text = text.replace('"quote":null', '"quote":%(quote)s').replace('["<fallbacks>"]', "%(fallbacks)s")
+    text = text.replace('["<fallbacks>"]', "%(fallbacks)s")
     text = text.replace('{"<":"labels"}', "%(labels)s").replace('"1970-01-01T00:00:00Z"', '"%(created_at)s"')
     text = text.replace('"band":"standard"', '"band":"%(band)s"').replace(
         '"simulated":false', '"simulated":%(simulated)s'
     )
-    return text.replace('"durability":"strict"', '"durability":"%(durability)s"')
+    text = text.replace('"durability":"strict"', '"durability":"%(durability)s"')
+    return text.replace('"quote":null', f'"quote":{_quote_template()}')
 
 
-def left(*names: str) -> dict[str, str]:
-    """Values that are left to `fill`: each a mark that no JSON has, as its NULs are escaped."""
-    return {name: f"\0{name}\0" for name in names}
+def _quote_template() -> str:
+    text = Quote(cost=CostQuote()).model_dump_json().replace("%", "%%")
+    for name in ("unbounded", "jobs_ahead", "expected_start_at", "upper_usd"):
+        text = text.replace(f'"{name}":null', f'"{name}":%({name})s')
+    for name in ("call_upper", "upper"):
+        text = text.replace(f'"{name}_nano_usd":null', f'"{name}_nano_usd":%({name})s')
+    return text
 
 
 TEMPLATE: Final = _template()
-_OWN: Final = left("id", "user", "labels", "created_at")
+_MARKS: Final = {
+    name: f"\0{name}\0" for name in ("id", "user", "labels", "created_at", "call_upper", "upper", "upper_usd")
+}
+"""Stand for what `form` leaves to `fill`. No JSON has them: its NULs are escaped."""
+
+
+def created(a: Admission, durability: str, quote: Values, own: Own, created_ms: int, upper: int | None) -> bytes:
+    """The 202's body; `upper`: nano-USD that all calls together may cost, None without a bound."""
+    return (TEMPLATE % (_shared(a, durability, quote) | _own(own, created_ms, upper))).encode()
 
 
 class Form(NamedTuple):
@@ -59,10 +74,19 @@ class Form(NamedTuple):
     """Those values in the text's order, of all by name."""
 
 
-def form(a: Admission, durability: str, quote: str) -> Form:
-    """For jobs like this one; `quote`: its JSON, some of it `left` too."""
-    marked = TEMPLATE % {
-        **_OWN,
+def form(a: Admission, durability: str, quote: Values) -> Form:
+    """For jobs like this one."""
+    pieces = (TEMPLATE % (_shared(a, durability, quote) | _MARKS)).split("\0")
+    return Form("%s".join(piece.replace("%", "%%") for piece in pieces[::2]), itemgetter(*pieces[1::2]))
+
+
+def fill(form: Form, own: Own, created_ms: int, upper: int | None) -> bytes:
+    """As `created`, for a job like that of the form."""
+    return (form.text % form.values(_own(own, created_ms, upper))).encode()
+
+
+def _shared(a: Admission, durability: str, quote: Values) -> Values:
+    return {
         "model": _text(a.model),
         "provider": _text(a.provider),
         "team": _text(a.team),
@@ -72,15 +96,12 @@ def form(a: Admission, durability: str, quote: str) -> Form:
         "reserved": a.reserved,
         "simulated": "true" if a.simulated else "false",
         "durability": durability,
-        "quote": quote,
+        **quote,
     }
-    pieces = marked.split("\0")
-    return Form("%s".join(piece.replace("%", "%%") for piece in pieces[::2]), itemgetter(*pieces[1::2]))
 
 
-def fill(form: Form, own: Own, created_ms: int, upper: int | None) -> bytes:
-    """The 202's body; `upper`: nano-USD that all calls together may cost, None without a bound."""
-    values = {
+def _own(own: Own, created_ms: int, upper: int | None) -> Values:
+    return {
         "id": own.id,
         "user": _text(own.user),
         "labels": own.labels.decode(),
@@ -89,7 +110,6 @@ def fill(form: Form, own: Own, created_ms: int, upper: int | None) -> bytes:
         "upper": "null" if upper is None else upper,
         "upper_usd": "null" if upper is None else f'"{usd(upper)}"',
     }
-    return (form.text % form.values(values)).encode()
 
 
 @lru_cache(maxsize=256)

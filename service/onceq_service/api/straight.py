@@ -1,7 +1,7 @@
 """POST /v1/jobs for most clients: from the HTTP parser to the store and back, without a task and ASGI's messages.
 
 Why: of 100 us of CPU that a post cost the API, half went into uvicorn's cycle, the task, the door's coroutines and
-pydantic (benchmarks/README.md). It decides nothing of its own and refuses nothing: a post that `_asked` does not know
+pydantic (benchmarks/README.md). It decides nothing of its own and refuses nothing: a post that `_ready` does not know
 everything about (an unusual header or body, a tenant with budgets, a key or lane not looked at just now, something to
 refuse) is left to the common way of door.py and submit.py, whose parts it is made of. What many posts have in common is
 found out once for all of them (prepared.py).
@@ -12,18 +12,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, Protocol, cast
 
 from onceq.wire import JobRequest
 from onceq_service.api import bounds, plain
 from onceq_service.api.admission import Wanted, idempotency_key
-from onceq_service.api.body import Heads
-from onceq_service.api.prepared import Preparations, Prepared
+from onceq_service.api.body import Heads, parse
+from onceq_service.api.prepared import Preparations, Ready
 from onceq_service.api.problems import answer_to
 from onceq_service.api.replies import Reply
 from onceq_service.api.service import Service
 from onceq_service.api.submit import Accepted, reply_of
-from onceq_service.store import Admitted, ApiKey, CostTooHigh, Own
+from onceq_service.store import Admitted, ApiKey, CostTooHigh
 
 PATH: Final = b"/v1/jobs"
 MOST_BYTES: Final = 65_536
@@ -44,12 +44,6 @@ class Connection(Protocol):
         ...
 
 
-class _Asked(NamedTuple):
-    request: JobRequest
-    prepared: Prepared
-    own: Own
-
-
 class Straight:
     """Posts under way on this short way."""
 
@@ -61,50 +55,49 @@ class Straight:
     def take(self, heads: Heads, body: bytes, connection: Connection) -> bool:
         """Begins to answer a post; False where it has to go the common way, and nothing was done."""
         try:
-            asked = self._asked(heads, body)
+            ready = self._ready(heads, body)
         except Exception:  # noqa: BLE001 - nothing was done: the common way meets it again and says so
             return False
-        if asked is None:
+        if ready is None:
             return False
-        tell = partial(self._answer, asked, connection)
-        self._service.store.jobs.admit_alike(asked.prepared.pattern, asked.own, tell)
+        tell = partial(self._answer, ready, connection)
+        self._service.store.jobs.admit_alike(ready.pattern, ready.own, tell)
         return True
 
-    def _asked(self, heads: Heads, body: bytes) -> _Asked | None:
+    def _ready(self, heads: Heads, body: bytes) -> Ready | None:
         service, key = self._service, self._key(heads)
         seal = service.seal_at_hand()
         request = plain.read(body) if key is not None and seal is not None else None
         if key is None or seal is None or request is None or service.book.of(key.tenant):
             return None
         idem_key = idempotency_key(heads.get(b"idempotency-key"))
-        prepared = self._preparations.of(request, key, idem_key, seal)
-        return _Asked(request, prepared, prepared.own(request, idem_key)) if prepared else None
+        return self._preparations.ready(request, key, idem_key, seal)
 
     def _key(self, heads: Heads) -> ApiKey | None:
         scheme, _, secret = heads.get(b"authorization", b"").partition(b" ")
         key = self._service.doorkeeper.remembered(secret) if scheme == b"Bearer" else None
         return key if key is not None and key.may("submit") else None
 
-    def _answer(self, asked: _Asked, connection: Connection, said: object) -> None:
+    def _answer(self, ready: Ready, connection: Connection, said: object) -> None:
         """Raises nothing: others wait behind it for what became of theirs."""
         try:
             if isinstance(said, Admitted) and said.disposition == "created":
-                body = asked.prepared.told(asked.own, said.created_ms)
+                body = ready.told(said.created_ms)
                 head = _HEAD % said.id.encode()
                 connection.accept(b"%b\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body))
                 return
         except BaseException as exc:  # noqa: BLE001 - told below
             said = exc
-        other = asyncio.get_running_loop().create_task(self._otherwise(asked, connection, said))
+        other = asyncio.get_running_loop().create_task(self._otherwise(ready, connection, said))
         self._others.add(other)
         other.add_done_callback(self._others.discard)
 
-    async def _otherwise(self, asked: _Asked, connection: Connection, said: object) -> None:
+    async def _otherwise(self, ready: Ready, connection: Connection, said: object) -> None:
         """A job that was there before, or trouble: as on the common way."""
         try:
             reply = await self._known(said)
         except CostTooHigh:
-            reply = bounds.too_dear(self._wanted(asked)).reply("/v1/jobs")
+            reply = bounds.too_dear(self._wanted(ready.own.request)).reply("/v1/jobs")
         except Exception as exc:  # noqa: BLE001 - whatever it is, the client is told
             reply = answer_to(exc, "POST /v1/jobs").reply("/v1/jobs")
         connection.reply(reply)
@@ -115,8 +108,11 @@ class Straight:
         known = await self._service.store.jobs.submitted(said)
         return reply_of(Accepted(known.id, known.disposition, known.model_dump_json().encode()))
 
-    def _wanted(self, asked: _Asked) -> Wanted:
-        return bounds.wanted(self._service.tariff, asked.request, asked.prepared.models, asked.prepared.max_calls)
+    def _wanted(self, body: bytes) -> Wanted:
+        service, request = self._service, parse(JobRequest, body)
+        return bounds.wanted(
+            service.tariff, request, service.catalog.chain(request.models()), service.defaults.max_calls
+        )
 
 
 def may_take(heads: Mapping[bytes, bytes], sent: Sequence[tuple[bytes, bytes]]) -> bool:

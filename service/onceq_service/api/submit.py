@@ -84,10 +84,5 @@ async def accepted(service: Service, wanted: Wanted, asked: Admission, pace: Pac
 
 def created(service: Service, wanted: Wanted, asked: Admission, pace: Pace, created_ms: int) -> bytes:
     """The 202's body for a new job."""
-    return receipt.fill(receipt_form(service, wanted, asked, pace), own(asked), created_ms, wanted.upper)
-
-
-def receipt_form(service: Service, wanted: Wanted, asked: Admission, pace: Pace) -> receipt.Form:
-    """The 202's body for new jobs like this one."""
     told = in_a_receipt(wanted, pace, service.free_slots(asked.provider))
-    return receipt.form(asked, service.store.jobs.durability, told)
+    return receipt.created(asked, service.store.jobs.durability, told, own(asked), created_ms, wanted.upper)

@@ -6,7 +6,10 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from itertools import pairwise, product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +28,7 @@ from onceq_service.api.straight import Straight
 from onceq_service.api.submit import created
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import LaneLimits, Settings
-from onceq_service.store import Admission, ApiKey, Seal
+from onceq_service.store import Admission, ApiKey, Pattern, Seal
 
 MODEL: Final = "openai/gpt-4o-mini"
 BASE: Final[dict[str, Any]] = {"model": MODEL, "prompt": "a question"}
@@ -94,7 +97,7 @@ def alone(
     models = service.catalog.chain(request.models())
     pace = service.known_pace(models[0].model)
     wanted = bounds.wanted(service.tariff, request, models, service.defaults.max_calls)
-    asked = msgspec.structs.replace(admission(wanted, key, idem_key, models, seal, service.defaults), id="job")
+    asked = msgspec.structs.replace(admission(wanted, key, idem_key, models, seal, service.defaults), id="job_alone")
     assert pace is not None
     return asked, created(service, wanted, asked, pace, 1_764_000_000_123)
 
@@ -106,33 +109,40 @@ def test_every_field_of_a_plain_request_is_tried_here() -> None:
 async def test_each_post_is_what_it_would_be_alone_whatever_was_asked_before(
     redis_server: EmbeddedRedis, queue: str, tmp_path: Path
 ) -> None:
-    """In a cache that all share: whatever decides something has to tell its posts apart."""
+    """In a memory that all share, and three times: as the first of its way, as the one that is prepared from, and as
+    one that is prepared.
+    """
     async with running(redis_server, queue, tmp_path) as (service, seal):
         made = [await service.store.keys.create(tenant=tenant, name="n", scopes=["submit"]) for tenant in "ttu"]
         preparations = Preparations(service)
-        for key, _ in made:
-            for idem_key in (None, "k", "another"):
-                for request in map(read, BODIES):
-                    found = preparations.of(request, key, idem_key, seal)
-                    assert found is not None
-                    own = found.own(request, idem_key)._replace(id="job")
-                    told = found.told(own, 1_764_000_000_123)
-                    assert (found.pattern.whole(own), told) == alone(service, seal, request, key, idem_key)
+        for _, (key, _), idem_key, request in product(range(3), made, (None, "k", "other"), map(read, BODIES)):
+            ready = preparations.ready(request, key, idem_key, seal)
+            assert ready is not None
+            own = ready.own._replace(id="job_alone")
+            asked, told = alone(service, seal, request, key, idem_key)
+            assert ready.pattern.whole(own) == asked
+            assert ready.told(1_764_000_000_123) == told.replace(b"job_alone", ready.own.id.encode())
 
 
-async def test_a_preparation_is_used_again_for_other_words_and_for_no_longer_than_it_is_fresh(
+async def pattern_of(preparations: Preparations, key: ApiKey, seal: Seal, *, times: int, **says: Any) -> Pattern:
+    """What the store is told of such a post when it comes for the last of so many times."""
+    found = [preparations.ready(read(BASE | says), key, "k", seal) for _ in range(times)]
+    assert found[-1] is not None
+    return found[-1].pattern
+
+
+async def test_what_comes_again_is_prepared_for_other_words_and_for_no_longer_than_it_is_fresh(
     redis_server: EmbeddedRedis, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(redis_server, queue, tmp_path) as (service, seal):
         key, _ = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
-        preparations, first = Preparations(service), read(BASE)
-        other = read(BASE | {"prompt": "other", "user": "other", "labels": {"x": "y"}, "temperature": 0.5})
-        found = preparations.of(first, key, "k", seal)
-        assert found is not None
-        assert preparations.of(other, key, "l", seal) is found
+        of = partial(pattern_of, Preparations(service), key)
+        assert await of(seal, times=1) is not (first := await of(seal, times=2))
+        other = {"prompt": "other", "user": "other", "labels": {"x": "y"}, "temperature": 0.5}
+        assert await of(seal, times=1, **other) is first
+        assert await of(Seal(b"replaced"), times=1) is not first
         monkeypatch.setattr(prepared, "FRESH_S", 0.0)
-        kind = read(BASE | {"max_tokens": 5})
-        assert preparations.of(kind, key, "k", seal) is not preparations.of(kind, key, "k", seal)
+        assert await of(seal, times=3, max_tokens=5) is not await of(seal, times=1, max_tokens=5)
 
 
 async def test_a_preparation_of_a_seal_that_was_replaced_is_not_used(
@@ -140,14 +150,28 @@ async def test_a_preparation_of_a_seal_that_was_replaced_is_not_used(
 ) -> None:
     async with running(redis_server, queue, tmp_path) as (service, seal):
         key, _ = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
-        preparations, asked, new = Preparations(service), read(BASE), Seal(b"new")
-        assert preparations.of(asked, key, "k", seal) is not None
-        found = preparations.of(asked, key, "k", new)
+        preparations, new = Preparations(service), Seal(b"new")
+        await pattern_of(preparations, key, seal, times=3)
+        found = preparations.ready(read(BASE), key, "k", new)
         assert found is not None
-        assert found.own(asked, "k").idem == new(b"idem", b"t", b"k")
+        assert found.own.idem == new(b"idem", b"t", b"k")
 
 
-async def test_preparations_do_not_pile_up(
+async def test_a_preparation_is_as_old_as_its_prices(
+    redis_server: EmbeddedRedis, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends by the clock, not by the last post that used it."""
+    monkeypatch.setattr(prepared, "time", clock := SimpleNamespace(monotonic=lambda: 0))
+    async with running(redis_server, queue, tmp_path) as (service, seal):
+        key, _ = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
+        preparations, found = Preparations(service), list[Pattern]()
+        for now in (0, 100, 400, 699, 701, 702, 703, 704):
+            clock.monotonic = partial(int, now)
+            found.append(await pattern_of(preparations, key, seal, times=1))
+        assert [one is next_ for one, next_ in pairwise(found)] == [False, False, True, False, False, False, True]
+
+
+async def test_ways_of_asking_do_not_pile_up(
     redis_server: EmbeddedRedis, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepared, "MOST", 10)
@@ -155,8 +179,8 @@ async def test_preparations_do_not_pile_up(
         key, _ = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
         preparations = Preparations(service)
         for n in range(1, 36):
-            assert preparations.of(read(BASE | {"max_tokens": n}), key, None, seal) is not None
-        assert len(preparations) <= 10
+            await pattern_of(preparations, key, seal, times=2, max_tokens=n)
+            assert len(preparations) <= 10
 
 
 class Client:
