@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -20,7 +20,7 @@ from onceq_service.api.service import Service
 from onceq_service.pricing import Tariff, cost_at, estimated_tokens
 from onceq_service.store import Admission, ApiKey, BudgetRefused
 from onceq_service.store.admission import Admitted
-from onceq_service.store.budgets import MOST_OF_A_JOB, Budget, line
+from onceq_service.store.budgets import MOST_OF_A_JOB, Budget, amount_in, line_around
 from onceq_service.store.views import at, usd
 
 _LOOKS: Final = 4
@@ -44,7 +44,7 @@ async def put(service: Service, asked: Admission, wanted: Wanted, read_at: float
             return told, await jobs.admit(told, read_at=read_at)
         except BudgetRefused as exc:
             if exc.word != "stale" or look == _LOOKS - 1:
-                raise _refused(exc, under, wanted) from exc
+                raise refused(exc, under, wanted) from exc
             await service.see_budgets()
     raise AssertionError("the last look returns or raises")
 
@@ -83,22 +83,41 @@ def told_of(
     tariff: Tariff, under: Sequence[Budget], asked: Admission, wanted: Wanted, now_ms: int
 ) -> Admission:  # fmt: skip
     """The admission with what the store has to know of the budgets that it falls under, at `now_ms`."""
-    most = wanted.bounds.call.nano_usd
-    soft = any(budget.mode == "soft" for budget in under)
-    likely = estimate(tariff, asked.model, wanted) if soft else None
-    amounts = [most if budget.mode == "hard" else likely for budget in under]
-    lines = (line(budget, amount, now_ms) for budget, amount in zip(under, amounts, strict=True))
-    return replace(asked, budgets="\n".join(lines), reserved=max(amount or 0 for amount in amounts))
+    told = allowance(under, now_ms)
+    likely = estimate(tariff, asked.model, len(wanted.body), wanted.request.max_tokens) if told.soft else None
+    lines, reserved = told.of_post(wanted.bounds.call.nano_usd, likely)
+    return replace(asked, budgets=lines, reserved=reserved)
 
 
-def estimate(tariff: Tariff, model: str, wanted: Wanted) -> int | None:
+class Allowance(NamedTuple):
+    """Budgets, and what the store is told of each for a post but for the amount."""
+
+    under: Sequence[Budget]
+    around: Sequence[tuple[str, str]]
+    soft: bool
+    """Whether one of them holds what a call will likely cost, instead of the most that it may."""
+
+    def of_post(self, most: int | None, likely: int | None) -> tuple[str, int]:
+        """Their lines for a post, and the most that one of them will hold; amounts are a call's, nano-USD."""
+        amounts = [most if budget.mode == "hard" else likely for budget in self.under]
+        lines = [amount_in(around, amount) for around, amount in zip(self.around, amounts, strict=True)]
+        return "\n".join(lines), max([amount or 0 for amount in amounts], default=0)
+
+
+def allowance(under: Sequence[Budget], now_ms: int) -> Allowance:
+    """These budgets in the periods around a time."""
+    return Allowance(under, [line_around(one, now_ms) for one in under], any(one.mode == "soft" for one in under))
+
+
+def estimate(tariff: Tariff, model: str, in_bytes: int, max_tokens: int | None) -> int | None:
     """What a soft budget holds for a call, nano-USD: its bytes / 3 and `max_tokens`; None without a price."""
-    given, answer = estimated_tokens(len(wanted.body)), wanted.request.max_tokens or OUTPUT_TOKENS
+    given, answer = estimated_tokens(in_bytes), max_tokens or OUTPUT_TOKENS
     units = tariff.unit_prices(model, input_tokens=given)
     return cost_at(units, input_tokens=given, cached_tokens=0, output_tokens=answer)
 
 
-def _refused(exc: BudgetRefused, under: Sequence[Budget], wanted: Wanted) -> Refused:
+def refused(exc: BudgetRefused, under: Sequence[Budget], wanted: Wanted) -> Refused:
+    """402 for a post that has no room in one of the budgets that it was told of."""
     account = exc.facts["account"].decode()
     budget = next(b for b in under if b.account == account)
     if exc.word == "over_budget":

@@ -25,13 +25,15 @@ from onceq_service.api.admission import (
     upper,
     whole,
 )
+from onceq_service.api.allowance import Allowance, allowance, estimate, falls_under, told_of
 from onceq_service.api.catalog import Resolved
 from onceq_service.api.quote import in_a_receipt
 from onceq_service.api.service import Service
 from onceq_service.api.submit import created
-from onceq_service.pricing import CallRule, call_rule, input_tokens
+from onceq_service.pricing import CallRule, Tariff, call_rule, input_tokens
 from onceq_service.store import Admission, ApiKey, Own, Pace, Pattern, Seal, new_job_id
 from onceq_service.store.admission import own as own_of
+from onceq_service.store.budgets import Budget
 
 FRESH_S: Final = 0.25
 """How old a preparation may be: it knows the lane's queue, the workers and the prices as they were then."""
@@ -54,13 +56,20 @@ class Prepared(NamedTuple):
     body: Seal
     question: Seal
     models: Sequence[Resolved]
+    max_tokens: int | None
     rules: Sequence[CallRule]
     max_calls: int
     max_cost: int | None
+    tariff: Tariff
+    budgets: Sequence[Budget]
+    """Its tenant's."""
+    allowance: Allowance
 
     def own(self, request: JobRequest, idem_key: str | None) -> Own:
         """What this post has beside it; the request is one of plain.py."""
         body = plain.dump(request)
+        call_bound = dearest(self.rules, input_tokens(request, body, self.rules[0].kind))
+        budgets, reserved = self._held(call_bound, body) if self.allowance.under else ("", 0)
         return Own(
             id=new_job_id(),
             idem=self.idem(idem_key.encode()) if idem_key else "",
@@ -70,8 +79,16 @@ class Prepared(NamedTuple):
             user=request.user or "",
             labels=labels_of(request),
             in_est=likely_input_tokens(body),
-            call_bound=dearest(self.rules, input_tokens(request, body, self.rules[0].kind)),
+            call_bound=call_bound,
+            budgets=budgets,
+            reserved=reserved,
         )
+
+    def _held(self, call_bound: int | None, body: bytes) -> tuple[str, int]:
+        likely, asked = None, self.pattern.asked
+        if self.allowance.soft:
+            likely = estimate(self.tariff, asked.model, len(body), self.max_tokens)
+        return self.allowance.of_post(call_bound, likely)
 
     def told(self, own: Own, created_ms: int) -> bytes:
         """The 202's body."""
@@ -97,6 +114,8 @@ class Ready(NamedTuple):
     own: Own
     told: Callable[[int], bytes]
     """What its client is told when its job was created at a time (ms): the 202's body."""
+    under: Sequence[Budget]
+    """The budgets that it falls under."""
 
 
 class Preparations:
@@ -119,16 +138,18 @@ class Preparations:
 
         Raises Refused for what the common way refuses.
         """
+        service, budgets = self._service, self._service.book.of(key.tenant)
         alike = (
             key.id, idem_key is None, request.model, request.max_tokens, request.band, request.deadline_s,
             request.max_calls, request.max_cost_usd, request.on_crash, request.on_break, request.dedupe_window_s,
-            request.fresh, request.team, group_of(request, self._service.defaults.label_keys),
+            request.fresh, request.team,
+            labels_of(request) if budgets else group_of(request, service.defaults.label_keys),
         )  # fmt: skip
         known = self._made.get(alike)
-        if known is None or known.seal is not seal or time.monotonic() >= known.until:
+        if known is None or known.seal is not seal or known.budgets is not budgets or time.monotonic() >= known.until:
             return self._alone(alike, request, key, idem_key, seal)
         own = known.own(request, idem_key)
-        return Ready(known.pattern, own, partial(known.told, own))
+        return Ready(known.pattern, own, partial(known.told, own), known.allowance.under)
 
     def _alone(self, alike: Alike, request: JobRequest, key: ApiKey, idem_key: str | None, seal: Seal) -> Ready | None:
         service = self._service
@@ -138,9 +159,13 @@ class Preparations:
             return None
         wanted = bounds.wanted(service.tariff, request, models, service.defaults.max_calls)
         asked = admission(wanted, key, idem_key, models, seal, service.defaults)
+        under = falls_under(service.book.of(key.tenant), key.id, [model.model for model in models], wanted)
+        if under:
+            asked = told_of(service.tariff, under, asked, wanted, round(time.time() * 1000))
         if self._again(alike):
-            self._made[alike] = prepared(service, wanted, asked, models, seal, pace)
-        return Ready(service.store.jobs.pattern(asked), own_of(asked), partial(created, service, wanted, asked, pace))
+            self._made[alike] = prepared(service, wanted, asked, models, under, seal, pace)
+        told = partial(created, service, wanted, asked, pace)
+        return Ready(service.store.jobs.pattern(asked), own_of(asked), told, under)
 
     def _again(self, alike: Alike) -> bool:
         """Whether somebody asked in this way within FRESH_S."""
@@ -153,8 +178,9 @@ class Preparations:
 
 
 def prepared(
-    service: Service, wanted: Wanted, asked: Admission, models: Sequence[Resolved], seal: Seal, pace: Pace
-) -> Prepared:
+    service: Service, wanted: Wanted, asked: Admission, models: Sequence[Resolved], under: Sequence[Budget],
+    seal: Seal, pace: Pace,
+) -> Prepared:  # fmt: skip
     """What posts share that ask like this one."""
     tenant, quote = asked.tenant.encode(), in_a_receipt(wanted, pace, service.free_slots(asked.provider))
     return Prepared(
@@ -166,7 +192,11 @@ def prepared(
         body=seal.after(b"body", tenant),
         question=seal.after(b"fp", tenant),
         models=models,
+        max_tokens=wanted.request.max_tokens,
         rules=[call_rule(service.tariff, model.model, wanted.request) for model in models],
         max_calls=wanted.bounds.max_calls,
         max_cost=wanted.max_cost,
+        tariff=service.tariff,
+        budgets=service.book.of(asked.tenant),
+        allowance=allowance(under, round(time.time() * 1000)),
     )

@@ -34,7 +34,7 @@ def _template() -> str:
     text = job.replace("%", "%%").replace(_ID, "%(id)s")
     for name in _TEXTS:
         text = text.replace(f'"{name}"', f"%({name[1:-1]})s")
-    text = text.replace('"reserved_nano_usd":0', '"reserved_nano_usd":%(reserved)d')
+    text = text.replace('"reserved_nano_usd":0', '"reserved_nano_usd":%(reserved)s')
     text = text.replace('["<fallbacks>"]', "%(fallbacks)s")
     text = text.replace('{"<":"labels"}', "%(labels)s").replace('"1970-01-01T00:00:00Z"', '"%(created_at)s"')
     text = text.replace('"band":"standard"', '"band":"%(band)s"').replace(
@@ -55,7 +55,8 @@ def _quote_template() -> str:
 
 TEMPLATE: Final = _template()
 _MARKS: Final = {
-    name: f"\0{name}\0" for name in ("id", "user", "labels", "created_at", "call_upper", "upper", "upper_usd")
+    name: f"\0{name}\0"
+    for name in ("id", "reserved", "user", "labels", "created_at", "call_upper", "upper", "upper_usd")
 }
 """Stand for what `form` leaves to `fill`. No JSON has them: its NULs are escaped."""
 
@@ -93,7 +94,6 @@ def _shared(a: Admission, durability: str, quote: Values) -> Values:
         "retry_of": _text(a.retry_of),
         "fallbacks": _ENCODE([model for model, _ in a.chain]).decode() if a.chain else "[]",
         "band": a.band,
-        "reserved": a.reserved,
         "simulated": "true" if a.simulated else "false",
         "durability": durability,
         **quote,
@@ -103,6 +103,7 @@ def _shared(a: Admission, durability: str, quote: Values) -> Values:
 def _own(own: Own, created_ms: int, upper: int | None) -> Values:
     return {
         "id": own.id,
+        "reserved": own.reserved,
         "user": _text(own.user),
         "labels": own.labels.decode(),
         "created_at": rfc3339(created_ms),

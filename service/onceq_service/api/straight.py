@@ -1,29 +1,32 @@
 """POST /v1/jobs for most clients: from the HTTP parser to the store and back, without a task and ASGI's messages.
 
 Why: of 100 us of CPU that a post cost the API, half went into uvicorn's cycle, the task, the door's coroutines and
-pydantic (benchmarks/README.md). It decides nothing of its own and refuses nothing: a post that `_ready` does not know
-everything about (an unusual header or body, a tenant with budgets, a key or lane not looked at just now, something to
-refuse) is left to the common way of door.py and submit.py, whose parts it is made of. What many posts have in common is
-found out once for all of them (prepared.py).
+pydantic (benchmarks/README.md). It decides nothing of its own: a post that `_ready` does not know everything about (an
+unusual header or body, a key or lane not looked at just now, something to refuse) is left to the common way of door.py
+and submit.py, whose parts it is made of. What many posts have in common is found out once for all (prepared.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol, cast
 
+from msgspec.structs import replace
+
 from onceq.wire import JobRequest
 from onceq_service.api import bounds, plain
 from onceq_service.api.admission import Wanted, idempotency_key
+from onceq_service.api.allowance import put, refused
 from onceq_service.api.body import Heads, parse
 from onceq_service.api.prepared import Preparations, Ready
 from onceq_service.api.problems import answer_to
 from onceq_service.api.replies import Reply
 from onceq_service.api.service import Service
-from onceq_service.api.submit import Accepted, reply_of
-from onceq_service.store import Admitted, ApiKey, CostTooHigh
+from onceq_service.api.submit import Accepted, accepted, reply_of
+from onceq_service.store import Admitted, ApiKey, BudgetRefused, CostTooHigh
 
 PATH: Final = b"/v1/jobs"
 MOST_BYTES: Final = 65_536
@@ -68,7 +71,7 @@ class Straight:
         service, key = self._service, self._key(heads)
         seal = service.seal_at_hand()
         request = plain.read(body) if key is not None and seal is not None else None
-        if key is None or seal is None or request is None or service.book.of(key.tenant):
+        if key is None or seal is None or request is None:
             return None
         idem_key = idempotency_key(heads.get(b"idempotency-key"))
         return self._preparations.ready(request, key, idem_key, seal)
@@ -95,18 +98,29 @@ class Straight:
     async def _otherwise(self, ready: Ready, connection: Connection, said: object) -> None:
         """A job that was there before, or trouble: as on the common way."""
         try:
-            reply = await self._known(said)
+            reply = await self._known(ready, said)
         except CostTooHigh:
             reply = bounds.too_dear(self._wanted(ready.own.request)).reply("/v1/jobs")
         except Exception as exc:  # noqa: BLE001 - whatever it is, the client is told
             reply = answer_to(exc, "POST /v1/jobs").reply("/v1/jobs")
         connection.reply(reply)
 
-    async def _known(self, said: object) -> Reply:
+    async def _known(self, ready: Ready, said: object) -> Reply:
+        if isinstance(said, BudgetRefused):
+            return await self._over_budget(ready, said)
         if not isinstance(said, Admitted):
             raise cast("BaseException", said)
         known = await self._service.store.jobs.submitted(said)
         return reply_of(Accepted(known.id, known.disposition, known.model_dump_json().encode()))
+
+    async def _over_budget(self, ready: Ready, said: BudgetRefused) -> Reply:
+        """Put once more where a budget has changed since it was looked at; raises Refused for all others."""
+        service, wanted = self._service, self._wanted(ready.own.request)
+        if said.word != "stale":
+            raise refused(said, ready.under, wanted)
+        asked, pace = ready.pattern.whole(ready.own), await service.pace(ready.pattern.asked.model)
+        told, made = await put(service, replace(asked, budgets="", reserved=0), wanted, time.monotonic())
+        return reply_of(await accepted(service, wanted, told, pace, made))
 
     def _wanted(self, body: bytes) -> Wanted:
         service, request = self._service, parse(JobRequest, body)

@@ -118,6 +118,8 @@ class Own(NamedTuple):
     labels: bytes
     in_est: int
     call_bound: int | None
+    budgets: str = ""
+    reserved: int = 0
 
 
 class Pattern(NamedTuple):
@@ -152,7 +154,9 @@ def pattern(a: Admission, result_ttl_s: int) -> Pattern:
 
 def own(a: Admission) -> Own:
     """What is this request's own."""
-    return Own(a.id, a.idem, a.body_hash, a.fp, a.request, a.user, a.labels, a.in_est, a.call_bound)
+    return Own(
+        a.id, a.idem, a.body_hash, a.fp, a.request, a.user, a.labels, a.in_est, a.call_bound, a.budgets, a.reserved
+    )
 
 
 def plain(a: Admission, own: Own, accept_ms: int) -> Sequence[Arg]:

@@ -119,12 +119,24 @@ def line(budget: Budget, amount: int | None, now_ms: int) -> str:
 
     `amount` is what a call of the job may cost (nano-USD): at most where the budget is hard, None where nobody knows.
     """
-    return ",".join((
+    return amount_in(line_around(budget, now_ms), amount)
+
+
+def line_around(budget: Budget, now_ms: int) -> tuple[str, str]:
+    """What stands before and behind the amount in a line of this budget, for `amount_in`."""
+    before = (
         budget.account, budget.period, budget.time_zone, budget.mode, str(budget.limit),
-        "-" if budget.source == "file" else str(budget.rev), "-" if amount is None else str(amount),
-        ";".join(map(repr, budget.alerts)), _written(starts(budget.period, budget.time_zone, now_ms)),
-        budget.model or "",
-    ))  # fmt: skip
+        "-" if budget.source == "file" else str(budget.rev),
+    )  # fmt: skip
+    begins = _written(starts(budget.period, budget.time_zone, now_ms))
+    behind = (";".join(map(repr, budget.alerts)), begins, budget.model or "")
+    return f"{','.join(before)},", f",{','.join(behind)}"
+
+
+def amount_in(around: tuple[str, str], amount: int | None) -> str:
+    """The line."""
+    before, behind = around
+    return f"{before}{'-' if amount is None else amount}{behind}"
 
 
 def periods_of(lines: str, now_ms: int) -> str:

@@ -10,16 +10,17 @@ from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import pytest
 
-from onceq.wire import JobRequest
+from onceq.wire import BudgetChange, BudgetRequest, JobRequest
 from onceq_service import heap
 from onceq_service.api import auth, bounds, plain, prepared
 from onceq_service.api import service as service_module
 from onceq_service.api.admission import admission
+from onceq_service.api.allowance import falls_under, told_of
 from onceq_service.api.plain import Plain
 from onceq_service.api.prepared import Preparations
 from onceq_service.api.replies import Reply
@@ -29,8 +30,10 @@ from onceq_service.api.submit import created
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import LaneLimits, Settings
 from onceq_service.store import Admission, ApiKey, Pattern, Seal
+from onceq_service.store.budgets import budget_of
 
 MODEL: Final = "openai/gpt-4o-mini"
+NOW_MS: Final = 1_764_000_000_123
 BASE: Final[dict[str, Any]] = {"model": MODEL, "prompt": "a question"}
 SAYS: Final[dict[str, Sequence[Any]]] = {
     "model": ["openai/gpt-4.1", "openai/unpriced%s", "either", "anthropic/claude-haiku-4-5"],
@@ -57,14 +60,26 @@ BODIES: Final = [BASE] + [
     for name, values in SAYS.items()
     for value in values
 ]
-ALIASES: Final = f'[aliases]\neither = ["{MODEL}", "anthropic/claude-haiku-4-5"]\n'
+CONFIG: Final = f"""
+[aliases]
+either = ["{MODEL}", "anthropic/claude-haiku-4-5"]
+""" + "".join(
+    f'[[budgets]]\ntenant = "u"\nlimit_usd = 100\n{said}\n'
+    for said in (
+        'name = "hard"\nperiod = "day"\ntime_zone = "Europe/Berlin"',
+        'name = "soft"\nmode = "soft"\nalerts = [0.5]',
+        'name = "of a team"\nteam = "t"\nperiod = "total"',
+        'name = "of a label"\nlabels = {other = "100%"}\nperiod = "hour"',
+        'name = "of a model"\nmodel = "anthropic/*"',
+    )
+)
 
 
 @asynccontextmanager
 async def running(redis: EmbeddedRedis, queue: str, folder: Path) -> AsyncGenerator[tuple[Service, Seal]]:
-    """An API's own parts on a real Redis; one model has limits, one name stands for two models."""
+    """An API's own parts on a real Redis; one model has limits, one name stands for two, the tenant `u` has budgets."""
     config = folder / "onceq.toml"
-    config.write_text(ALIASES, "utf-8")
+    config.write_text(CONFIG, "utf-8")
     limits = {"openai/gpt-4.1": LaneLimits(concurrency=5)}
     service = Service(Settings(redis_url=redis.url, queue=queue, config=config, label_keys=["p"], lanes=limits))
     async with service.running():
@@ -82,6 +97,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "CACHE_S", 600.0)
     monkeypatch.setattr(prepared, "FRESH_S", 600.0)
     monkeypatch.setattr(heap, "set_aside", lambda: None)
+    monkeypatch.setattr(prepared, "time", SimpleNamespace(monotonic=lambda: 0.0, time=lambda: NOW_MS / 1000))
 
 
 def read(body: dict[str, Any]) -> JobRequest:
@@ -98,8 +114,11 @@ def alone(
     pace = service.known_pace(models[0].model)
     wanted = bounds.wanted(service.tariff, request, models, service.defaults.max_calls)
     asked = msgspec.structs.replace(admission(wanted, key, idem_key, models, seal, service.defaults), id="job_alone")
+    under = falls_under(service.book.of(key.tenant), key.id, [model.model for model in models], wanted)
+    if under:
+        asked = told_of(service.tariff, under, asked, wanted, NOW_MS)
     assert pace is not None
-    return asked, created(service, wanted, asked, pace, 1_764_000_000_123)
+    return asked, created(service, wanted, asked, pace, NOW_MS)
 
 
 def test_every_field_of_a_plain_request_is_tried_here() -> None:
@@ -121,7 +140,8 @@ async def test_each_post_is_what_it_would_be_alone_whatever_was_asked_before(
             own = ready.own._replace(id="job_alone")
             asked, told = alone(service, seal, request, key, idem_key)
             assert ready.pattern.whole(own) == asked
-            assert ready.told(1_764_000_000_123) == told.replace(b"job_alone", ready.own.id.encode())
+            assert len(ready.under) == len(asked.budgets.splitlines())
+            assert ready.told(NOW_MS) == told.replace(b"job_alone", ready.own.id.encode())
 
 
 async def pattern_of(preparations: Preparations, key: ApiKey, seal: Seal, *, times: int, **says: Any) -> Pattern:
@@ -157,11 +177,29 @@ async def test_a_preparation_of_a_seal_that_was_replaced_is_not_used(
         assert found.own.idem == new(b"idem", b"t", b"k")
 
 
+async def test_a_preparation_ends_where_the_tenants_budgets_change(
+    redis_server: EmbeddedRedis, queue: str, tmp_path: Path
+) -> None:
+    async with running(redis_server, queue, tmp_path) as (service, seal):
+        key, _ = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
+        preparations = Preparations(service)
+        for name, posts in (("old", 3), ("new", 0)):
+            asked = BudgetRequest(name=name, limit_usd=1)
+            assert await service.store.budgets.put(budget_of(asked, "t", "api"), None)
+            await service.see_budgets()
+            for _ in range(posts):
+                preparations.ready(read(BASE), key, "k", seal)
+        found = preparations.ready(read(BASE), key, "k", seal)
+        assert found is not None
+        assert [budget.name for budget in found.under] == ["new", "old"]
+        assert len(found.own.budgets.splitlines()) == 2
+
+
 async def test_a_preparation_is_as_old_as_its_prices(
     redis_server: EmbeddedRedis, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends by the clock, not by the last post that used it."""
-    monkeypatch.setattr(prepared, "time", clock := SimpleNamespace(monotonic=lambda: 0))
+    clock = cast("SimpleNamespace", prepared.time)
     async with running(redis_server, queue, tmp_path) as (service, seal):
         key, _ = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
         preparations, found = Preparations(service), list[Pattern]()
@@ -202,15 +240,54 @@ class Client:
         self.answered.set()
 
 
+async def answers(service: Service, clients: Sequence[Client], body: dict[str, Any]) -> Sequence[Client]:
+    """What clients are told who post in one turn, each a question of its own."""
+    _, secret = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
+    heads, straight = {b"authorization": f"Bearer {secret}".encode()}, Straight(service)
+    await service.doorkeeper.identify(heads)
+    for n, client in enumerate(clients):
+        assert straight.take(heads, json.dumps(body | {"user": f"user {n}"}).encode(), client)
+    await asyncio.wait_for(asyncio.gather(*(client.answered.wait() for client in clients)), 30)
+    return clients
+
+
 async def test_a_client_that_is_gone_keeps_nobody_else_from_an_answer(
     redis_server: EmbeddedRedis, queue: str, tmp_path: Path
 ) -> None:
     async with running(redis_server, queue, tmp_path) as (service, _):
-        _, secret = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
-        heads = {b"authorization": f"Bearer {secret}".encode()}
-        await service.doorkeeper.identify(heads)
-        straight, clients = Straight(service), [Client(), Client(gone=True), Client()]
-        for n, client in enumerate(clients):
-            assert straight.take(heads, json.dumps(BASE | {"prompt": f"question {n}"}).encode(), client)
-        await asyncio.wait_for(asyncio.gather(*(client.answered.wait() for client in clients)), 30)
-    assert [client.reply_.status for client in clients] == [202, 500, 202]
+        told = await answers(service, [Client(), Client(gone=True), Client()], BASE)
+    assert [client.reply_.status for client in told] == [202, 500, 202]
+
+
+@pytest.mark.parametrize("left", ["changed", "removed"])
+async def test_a_post_that_was_told_of_an_older_budget_is_put_again(
+    redis_server: EmbeddedRedis, queue: str, tmp_path: Path, left: str
+) -> None:
+    """Another API process has changed it, or taken it away, since this one looked."""
+    async with running(redis_server, queue, tmp_path) as (service, _):
+        budgets, budget = service.store.budgets, budget_of(BudgetRequest(name="b", limit_usd=1e-9), "t", "api")
+        changed = budget.changed(BudgetChange(limit_usd=50))
+        assert await budgets.put(budget, None)
+        await service.see_budgets()
+        assert await (budgets.put(changed, budget) if left == "changed" else budgets.remove(budget))
+        told = await answers(service, [Client() for _ in range(5)], BASE)
+        (status,) = await budgets.status([changed], NOW_MS)
+    bodies = [json.loads(client.reply_.body.rpartition(b"\r\n\r\n")[2]) for client in told]
+    held = sum(body["cost"]["reserved_nano_usd"] for body in bodies)
+    assert [client.reply_.status for client in told] == [202] * 5
+    assert (status.use.refused_posts, held > 0) == (0, left == "changed")
+
+
+async def test_a_post_that_has_no_room_in_a_budget_is_refused_and_counted_once(
+    redis_server: EmbeddedRedis, queue: str, tmp_path: Path
+) -> None:
+    async with running(redis_server, queue, tmp_path) as (service, _):
+        budget = budget_of(BudgetRequest(name="b", limit_usd=1e-9, period="total"), "t", "api")
+        assert await service.store.budgets.put(budget, None)
+        await service.see_budgets()
+        told = await answers(service, [Client() for _ in range(5)], BASE)
+        (status,) = await service.store.budgets.status([budget], NOW_MS)
+    problems = [json.loads(client.reply_.body) for client in told]
+    assert [client.reply_.status for client in told] == [402] * 5
+    assert {(problem["code"], problem["budget"]["name"]) for problem in problems} == {("budget_exceeded", "b")}
+    assert status.use.refused_posts == 5
