@@ -11,12 +11,11 @@ from hypothesis.stateful import initialize, rule
 
 from onceq_service.store import BudgetRefused, KeyReused, LeaseLost, scripts
 from onceq_service.store._pipe import Arg
-from onceq_service.store.budgets import line
 from onceq_service.store.engine import Claim, End, EndState, Receipt
 from tests.faults.model import BOUND, ModelJob
 from tests.faults.model_compare import BUDGET, LEASE_S, WORKERS, Beside
 from tests.faults.walk import Steps
-from tests.service.store.driver import PRICES, admission, text_frame
+from tests.service.store.driver import PRICES, admission, budget_line, text_frame
 
 MOST_JOBS = 12
 OF_A_CLAIM = ("dispatch", "append", "finish", "requeue", "release", "beat")
@@ -82,7 +81,7 @@ class Scripts(Beside):
         })  # fmt: skip
         job_id = f"job_{len(self.model.jobs):032x}"
         wish: dict[str, Any] = {"idem": idem, "fp": fp, "max_calls": max_calls, "on_crash": on_crash, "band": band}
-        lines = line(BUDGET, BOUND, self.model.now) if budget else ""
+        lines = budget_line(BUDGET, BOUND, self.model.now) if budget else ""
         a = admission(id=job_id, body_hash=body, deadline_s=deadline_s, budgets=lines, **wish)
         now = self.model.now
         new = ModelJob(

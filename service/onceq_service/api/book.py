@@ -18,7 +18,7 @@ class Book:
     def __init__(self, of_file: Sequence[Budget]) -> None:
         self._file = {budget.id: budget for budget in of_file}
         self._made: Mapping[str, bytes] = {}
-        self._of: dict[str, list[Budget]] = _by_tenant(self._file.values())
+        self._hold(self._file.values())
 
     async def read(self, store: Store) -> None:
         """Looks at Redis again, and says there what the file says; raises StoreUnavailable."""
@@ -26,11 +26,20 @@ class Book:
         await store.budgets.tell(self._file, made)
         if made != self._made:
             found = {name: budget for name, value in made.items() if (budget := unpacked(value)).source == "api"}
-            self._of, self._made = _by_tenant((found | self._file).values()), made
+            self._hold((found | self._file).values())
+            self._made = made
+
+    def _hold(self, budgets: Iterable[Budget]) -> None:
+        self._of = _by_tenant(budgets)
+        self._labels = {name: sorted({key for one in of for key in one.labels}) for name, of in self._of.items()}
 
     def of(self, tenant: str) -> Sequence[Budget]:
         """A tenant's budgets by name."""
         return self._of.get(tenant, ())
+
+    def labels(self, tenant: str) -> Sequence[str]:
+        """The labels that one of its budgets asks for."""
+        return self._labels.get(tenant, ())
 
     def all(self) -> Sequence[Budget]:
         """Those of all tenants, by tenant and name."""

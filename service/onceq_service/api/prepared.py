@@ -13,6 +13,8 @@ from functools import partial
 from math import inf
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from onceq.wire import JobRequest
 from onceq_service.api import bounds, plain, receipt
 from onceq_service.api.admission import (
@@ -32,19 +34,19 @@ from onceq_service.api.service import Service
 from onceq_service.api.submit import created
 from onceq_service.pricing import CallRule, Tariff, call_rule, input_tokens
 from onceq_service.store import Admission, ApiKey, Own, Pace, Pattern, Seal, new_job_id
-from onceq_service.store.admission import own as own_of
+from onceq_service.store.admission import own_of
 from onceq_service.store.budgets import Budget
 
 FRESH_S: Final = 0.25
-"""How old a preparation may be: it knows the lane's queue, the workers and the prices as they were then."""
+"""How old a preparation may be: it knows the lane's queue, workers, prices, how durable a 202 is as they were then."""
 MOST: Final = 1_000
 """Ways of asking that are remembered."""
 Alike = tuple[object, ...]
-"""All that a post says that decides anything but its words, its key, its user and its other labels."""
+"""All that a post says but what is its own: words, Idempotency-Key, user, and labels that nothing is counted by."""
 
 
 class Prepared(NamedTuple):
-    """All that is known of a post before its words, its key, its user and its labels are."""
+    """All that is known of a post before what is its own."""
 
     pattern: Pattern
     form: receipt.Form
@@ -138,12 +140,12 @@ class Preparations:
 
         Raises Refused for what the common way refuses.
         """
-        service, budgets = self._service, self._service.book.of(key.tenant)
+        book, keys = self._service.book, self._service.defaults.label_keys
+        budgets = book.of(key.tenant)
         alike = (
             key.id, idem_key is None, request.model, request.max_tokens, request.band, request.deadline_s,
             request.max_calls, request.max_cost_usd, request.on_crash, request.on_break, request.dedupe_window_s,
-            request.fresh, request.team,
-            labels_of(request) if budgets else group_of(request, service.defaults.label_keys),
+            request.fresh, request.team, group_of(request, (*keys, *book.labels(key.tenant)) if budgets else keys),
         )  # fmt: skip
         known = self._made.get(alike)
         if known is None or known.seal is not seal or known.budgets is not budgets or time.monotonic() >= known.until:
@@ -183,8 +185,9 @@ def prepared(
 ) -> Prepared:  # fmt: skip
     """What posts share that ask like this one."""
     tenant, quote = asked.tenant.encode(), in_a_receipt(wanted, pace, service.free_slots(asked.provider))
+    wordless = replace(asked, request=b"", user="", labels=b"{}")  # which are not kept for longer than their post is
     return Prepared(
-        pattern=service.store.jobs.pattern(asked),
+        pattern=service.store.jobs.pattern(wordless),
         form=receipt.form(asked, service.store.jobs.durability, quote),
         until=time.monotonic() + FRESH_S,
         seal=seal,

@@ -2,7 +2,7 @@
 
 Why: of 100 us of CPU that a post cost the API, half went into uvicorn's cycle, the task, the door's coroutines and
 pydantic (benchmarks/README.md). It decides nothing of its own: a post that `_ready` does not know everything about (an
-unusual header or body, a key or lane not looked at just now, something to refuse) is left to the common way of door.py
+unusual header or body, a key or lane not looked at just now, something wrong) is left to the common way of door.py
 and submit.py, whose parts it is made of. What many posts have in common is found out once for all (prepared.py).
 """
 
@@ -99,15 +99,16 @@ class Straight:
         """A job that was there before, or trouble: as on the common way."""
         try:
             reply = await self._known(ready, said)
-        except CostTooHigh:
-            reply = bounds.too_dear(self._wanted(ready.own.request)).reply("/v1/jobs")
         except Exception as exc:  # noqa: BLE001 - whatever it is, the client is told
             reply = answer_to(exc, "POST /v1/jobs").reply("/v1/jobs")
         connection.reply(reply)
 
     async def _known(self, ready: Ready, said: object) -> Reply:
+        """Raises what it comes to where no job was there."""
         if isinstance(said, BudgetRefused):
             return await self._over_budget(ready, said)
+        if isinstance(said, CostTooHigh):
+            raise bounds.too_dear(self._wanted(ready.own.request))
         if not isinstance(said, Admitted):
             raise cast("BaseException", said)
         known = await self._service.store.jobs.submitted(said)
@@ -118,6 +119,7 @@ class Straight:
         service, wanted = self._service, self._wanted(ready.own.request)
         if said.word != "stale":
             raise refused(said, ready.under, wanted)
+        await service.see_budgets()
         asked, pace = ready.pattern.whole(ready.own), await service.pace(ready.pattern.asked.model)
         told, made = await put(service, replace(asked, budgets="", reserved=0), wanted, time.monotonic())
         return reply_of(await accepted(service, wanted, told, pace, made))

@@ -20,7 +20,7 @@ from onceq_service.api.quote import in_a_receipt
 from onceq_service.api.replies import JSON, Reply
 from onceq_service.api.service import Service
 from onceq_service.store import Admission, ApiKey, CostTooHigh, Pace, Seal
-from onceq_service.store.admission import Admitted, own
+from onceq_service.store.admission import Admitted, own_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,4 +85,4 @@ async def accepted(service: Service, wanted: Wanted, asked: Admission, pace: Pac
 def created(service: Service, wanted: Wanted, asked: Admission, pace: Pace, created_ms: int) -> bytes:
     """The 202's body for a new job."""
     told = in_a_receipt(wanted, pace, service.free_slots(asked.provider))
-    return receipt.created(asked, service.store.jobs.durability, told, own(asked), created_ms, wanted.upper)
+    return receipt.created(asked, service.store.jobs.durability, told, own_of(asked), created_ms, wanted.upper)

@@ -16,7 +16,7 @@ from typing import Final, cast
 from onceq_service.store import scripts
 from onceq_service.store._lua import Script
 from onceq_service.store._pipe import Arg, Pipe, settle
-from onceq_service.store.admission import Admission, Admitted, Own, Pattern, admitted, any_kind, own, pattern, plain
+from onceq_service.store.admission import Admission, Admitted, Own, Pattern, admitted, any_kind, own_of, pattern, plain
 from onceq_service.store.retention import Retention
 
 MOST: Final = 32
@@ -52,7 +52,7 @@ class Admissions:
     def put(self, a: Admission, accept_ms: int) -> Outcome:
         """Raises nothing; what it gives raises KeyReused, CostTooHigh, NotThere, BudgetRefused, StoreError."""
         outcome: Outcome = asyncio.get_running_loop().create_future()
-        self.put_alike(self.pattern(a), own(a), accept_ms, partial(settle, outcome))
+        self.put_alike(self.pattern(a), own_of(a), accept_ms, partial(settle, outcome))
         return outcome
 
     def pattern(self, a: Admission) -> Pattern:

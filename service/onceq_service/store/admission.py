@@ -89,7 +89,7 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     create: bool = True
     """Whether a job may be made where none is there."""
     budgets: str = ""
-    """The budgets that it falls under, as `budgets.line` writes each, a line a budget."""
+    """The budgets that it falls under, a line a budget: `amount_in` of budgets.py."""
     reserved: int = 0
     """The most that one of them will hold for it, nano-USD; the scripts work it out on their own."""
     in_est: int = 0
@@ -152,7 +152,7 @@ def pattern(a: Admission, result_ttl_s: int) -> Pattern:
     return Pattern(a, (a.tenant, a.lane, a.limits, _ms(a.deadline_s), len(shared), *shared))
 
 
-def own(a: Admission) -> Own:
+def own_of(a: Admission) -> Own:
     """What is this request's own."""
     return Own(
         a.id, a.idem, a.body_hash, a.fp, a.request, a.user, a.labels, a.in_est, a.call_bound, a.budgets, a.reserved
@@ -168,7 +168,7 @@ def any_kind(a: Admission, accept_ms: int, result_ttl_s: int) -> Sequence[Arg]:
     """A request for admit.lua, without its size."""
     return [
         a.id, a.tenant, a.idem, a.body_hash, a.fp, int(a.fresh), _ms(a.deadline_s), accept_ms, _limits(a),
-        a.batch, int(a.create), *_shared(a, result_ttl_s), *_own(a, own(a)), *_special(a),
+        a.batch, int(a.create), *_shared(a, result_ttl_s), *_own(a, own_of(a)), *_special(a),
     ]  # fmt: skip
 
 

@@ -114,16 +114,10 @@ def unpacked(value: bytes) -> Budget:
     return _decode(value.split(b" ", 4)[4])
 
 
-def line(budget: Budget, amount: int | None, now_ms: int) -> str:
-    """What the scripts are told of a budget that a job falls under, as LINE in lua/_budget.lua reads it.
-
-    `amount` is what a call of the job may cost (nano-USD): at most where the budget is hard, None where nobody knows.
-    """
-    return amount_in(line_around(budget, now_ms), amount)
-
-
 def line_around(budget: Budget, now_ms: int) -> tuple[str, str]:
-    """What stands before and behind the amount in a line of this budget, for `amount_in`."""
+    """What the scripts are told of a budget that a job falls under, as LINE in lua/_budget.lua reads it: what stands
+    before and behind the amount.
+    """
     before = (
         budget.account, budget.period, budget.time_zone, budget.mode, str(budget.limit),
         "-" if budget.source == "file" else str(budget.rev),
@@ -134,7 +128,9 @@ def line_around(budget: Budget, now_ms: int) -> tuple[str, str]:
 
 
 def amount_in(around: tuple[str, str], amount: int | None) -> str:
-    """The line."""
+    """The line. `amount` is what a call of the job may cost (nano-USD): at most where the budget is hard, None where
+    nobody knows.
+    """
     before, behind = around
     return f"{before}{'-' if amount is None else amount}{behind}"
 

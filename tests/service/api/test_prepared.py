@@ -53,7 +53,7 @@ SAYS: Final[dict[str, Sequence[Any]]] = {
     "fresh": [True],
     "user": ["u", "50%"],
     "team": ["t", "50%"],
-    "labels": [{"p": "q"}, {"p": "r"}, {"p": "r", "other": "100%"}, {"other": "100%"}, {}],
+    "labels": [{"nobody": "asks"}, {"p": "q"}, {"p": "r"}, {"p": "r", "other": "100%"}, {"other": "100%"}, {}],
 }
 BODIES: Final = [BASE] + [
     {k: v for k, v in BASE.items() if (name, k) != ("messages", "prompt")} | {name: value}
@@ -165,6 +165,14 @@ async def test_what_comes_again_is_prepared_for_other_words_and_for_no_longer_th
         assert await of(seal, times=3, max_tokens=5) is not await of(seal, times=1, max_tokens=5)
 
 
+async def test_nothing_of_a_posts_words_is_kept(redis_server: EmbeddedRedis, queue: str, tmp_path: Path) -> None:
+    async with running(redis_server, queue, tmp_path) as (service, seal):
+        key, _ = await service.store.keys.create(tenant="t", name="n", scopes=["submit"])
+        words = {"prompt": "secret words", "system": "secret words", "user": "secret", "labels": {"x": "secret"}}
+        found = await pattern_of(Preparations(service), key, seal, times=3, **words)
+    assert "secret" not in repr(found)
+
+
 async def test_a_preparation_of_a_seal_that_was_replaced_is_not_used(
     redis_server: EmbeddedRedis, queue: str, tmp_path: Path
 ) -> None:
@@ -175,6 +183,17 @@ async def test_a_preparation_of_a_seal_that_was_replaced_is_not_used(
         found = preparations.ready(read(BASE), key, "k", new)
         assert found is not None
         assert found.own.idem == new(b"idem", b"t", b"k")
+
+
+async def test_labels_that_no_budget_asks_for_are_a_posts_own(
+    redis_server: EmbeddedRedis, queue: str, tmp_path: Path
+) -> None:
+    async with running(redis_server, queue, tmp_path) as (service, seal):
+        key, _ = await service.store.keys.create(tenant="u", name="n", scopes=["submit"])
+        of = partial(pattern_of, Preparations(service), key, seal)
+        first = await of(times=3, labels={"row": "1"})
+        assert await of(times=1, labels={"row": "2"}) is first
+        assert await of(times=1, labels={"row": "2", "other": "100%"}) is not first
 
 
 async def test_a_preparation_ends_where_the_tenants_budgets_change(

@@ -7,6 +7,7 @@ from typing import Any
 from onceq.wire import JobRequest
 from onceq_service.providers.base import Delta
 from onceq_service.store import Admission, Store, new_job_id
+from onceq_service.store.budgets import Budget, amount_in, line_around
 from onceq_service.store.engine import Claim, Dispatched, End, Frame, Receipt, UnitPrices
 from onceq_service.worker.frames import delta_frame
 
@@ -25,6 +26,11 @@ def admission(prompt: str = "hello", **changes: Any) -> Admission:
         "on_break": "retry", "simulated": False,
     }  # fmt: skip
     return Admission(**(fields | changes))
+
+
+def budget_line(budget: Budget, amount: int | None, now_ms: int) -> str:
+    """What the store is told of a budget for a job whose call may cost that much."""
+    return amount_in(line_around(budget, now_ms), amount)
 
 
 async def claim_one(store: Store, worker: str = "w1") -> Claim:

@@ -10,9 +10,9 @@ import pytest
 from onceq.wire import BudgetChange, BudgetRequest, BudgetStatus, BudgetUse
 from onceq_service.store import BudgetRefused, Store
 from onceq_service.store.admission import Admitted
-from onceq_service.store.budgets import Budget, budget_of, line
+from onceq_service.store.budgets import Budget, budget_of
 from onceq_service.store.engine import Claim, End, Receipt, UnitPrices
-from tests.service.store.driver import admission, claim_one, dispatch, success
+from tests.service.store.driver import admission, budget_line, claim_one, dispatch, success
 from tests.service.store.timed import later
 
 LOST = Receipt("stream_broken", billed=True, estimated=True, spent_nano_usd=300)
@@ -45,7 +45,7 @@ async def now_ms(store: Store) -> int:
 
 async def admit(store: Store, *budgets: Budget, amount: int | None = 1_000, **fields: Any) -> Admitted:
     at = await now_ms(store)
-    return await store.jobs.admit(admission(budgets="\n".join(line(b, amount, at) for b in budgets), **fields))
+    return await store.jobs.admit(admission(budgets="\n".join(budget_line(b, amount, at) for b in budgets), **fields))
 
 
 async def status(store: Store, of: Budget) -> BudgetStatus:

@@ -21,10 +21,10 @@ from onceq.wire import BudgetRequest
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import AlertsConfig
 from onceq_service.store import BudgetRefused, Store
-from onceq_service.store.budgets import Budget, budget_of, line
+from onceq_service.store.budgets import Budget, budget_of
 from onceq_service.worker import alerts
 from onceq_service.worker.alerts import Herald, retry_after_s, signed
-from tests.service.store.driver import admission, claim_one, dispatch, success
+from tests.service.store.driver import admission, budget_line, claim_one, dispatch, success
 from tests.service.store.test_budgets import paid
 from tests.stack import running_stack
 from tests.waiting import wait_until
@@ -79,7 +79,7 @@ async def told(store: Store, limit: int = 10_000, **fields: Any) -> Budget:
 
 async def spend(store: Store, b: Budget, nano: int, bound: int | None = None) -> None:
     now_ms = await store.sums.now_ms()
-    await store.jobs.admit(admission(budgets=line(b, bound or nano, now_ms)))
+    await store.jobs.admit(admission(budgets=budget_line(b, bound or nano, now_ms)))
     claim = await claim_one(store)
     await dispatch(store, claim)
     await store.engine.finish(claim, success(receipt=paid(nano)))

@@ -2,7 +2,7 @@
 -- from `dispatch` on, until what the call did cost is booked; a job that ends without a call gives it back. Each budget
 -- has an account a period, and a call is settled in the period in which it was reserved.
 --
--- `job.budgets` are lines that the API wrote (`line` in store/budgets.py), `job.holds` says which of them hold the
+-- `job.budgets` are lines that the API wrote (`line_around` in store/budgets.py), `job.holds` says which of them hold the
 -- job's money now: `<line>:<start of the period>`, with a space between.
 
 local LINE = '^([^,]*),([^,]*),([^,]*),([^,]*),([^,]*),([^,]*),([^,]*),([^,]*),([^,]*),(.*)$'

@@ -2,7 +2,8 @@
 -- Admits requests: each one replays, joins, or creates a job with its first event and its place in the queue, all in one
 -- step. Posts of one moment come together, and what they share is done once for all of them: the time, their lanes'
 -- limits and turns, sums, one ZADD an index. A request sees the jobs that those before it made.
--- A second run with the same job id (its reply was lost) changes nothing and answers the same.
+-- A second run with the same job id (its reply was lost) changes nothing and answers the same; only a budget without room
+-- counts it as refused once more.
 -- An error (a key that holds something else) is the answer of those requests alone that met it: what they had made is
 -- undone, and the others are as if they had come without them.
 -- KEYS: root
