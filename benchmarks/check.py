@@ -33,7 +33,7 @@ BOUNDS: Final = (
     Bound(
         Ratio("API CPU a post, of bare uvicorn's with one SET",
               Part(POSTS, _each("api", "us_per_post")), Part(BARE, _each("api", "us_per_post"))),
-        2.2, "0.8 on a full machine, where posts share what they do, up to 1.5 on a quiet one",
+        1.0, "0.47 on a quiet machine; twice that before what posts share was prepared",
     ),
     Bound(
         Ratio("Redis CPU a post, of one SET's",
