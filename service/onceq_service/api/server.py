@@ -215,7 +215,7 @@ class Post:
 
     def _send(self, status: int, rest: bytes) -> None:
         protocol, self.response_complete = self._protocol, True
-        if self.disconnected or protocol.transport.is_closing():
+        if self.disconnected:
             return
         always = protocol.server_state.default_headers
         if not self.keep_alive:
