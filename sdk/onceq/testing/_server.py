@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -65,11 +64,10 @@ def private_onceq(*, workers: int = 1) -> Generator[PrivateOnceq]:
     """
     _need_service()
     folder = Path(tempfile.mkdtemp(prefix="onceq-"))
-    simulator_url = f"http://127.0.0.1:{_free_port()}"
     log = folder / "up.log"
-    process = _start(folder, workers, simulator_url, log)
+    process = _start(folder, workers, log)
     try:
-        yield _ready(process, folder, workers, simulator_url, log)
+        yield _ready(process, folder, workers, log)
     finally:
         _stop(process)
         shutil.rmtree(folder, ignore_errors=True)
@@ -83,11 +81,10 @@ def _need_service() -> None:
         )
 
 
-def _start(folder: Path, workers: int, simulator_url: str, log: Path) -> subprocess.Popen[bytes]:
+def _start(folder: Path, workers: int, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "onceq_service", "up", "--simulate", "--no-dashboard"]
     options = ["--port", "0", "--data-dir", str(folder / "data"), "--workers", str(workers)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("ONCEQ_")}
-    env["ONCEQ_SIMULATOR_URL"] = simulator_url
     with log.open("wb") as out:
         # a group of its own: Ctrl-C on the tests is ours to pass on; a folder of its own: no onceq.toml is found
         return subprocess.Popen(  # noqa: S603 - our own module
@@ -101,20 +98,22 @@ def _start(folder: Path, workers: int, simulator_url: str, log: Path) -> subproc
         )
 
 
-def _ready(process: subprocess.Popen[bytes], folder: Path, workers: int, simulator_url: str, log: Path) -> PrivateOnceq:
+def _ready(process: subprocess.Popen[bytes], folder: Path, workers: int, log: Path) -> PrivateOnceq:
     deadline = time.monotonic() + START_S
     while process.poll() is None and time.monotonic() < deadline:
-        found = _found(folder / "data", simulator_url)
+        found = _found(folder / "data")
         if found is not None and _serves(found, workers):
             return found
         time.sleep(PAUSE_S)
     raise ConfigurationError(f"the private onceq did not start:\n{log.read_text('utf-8', 'replace')[-2000:]}")
 
 
-def _found(data: Path, simulator_url: str) -> PrivateOnceq | None:
-    """What `onceq up` has told in its folder; the URL is told last."""
+def _found(data: Path) -> PrivateOnceq | None:
+    """What `onceq up` has told in its folder; the API's URL is told last."""
     try:
-        url, key = ((data / name).read_text("utf-8").strip() for name in ("url", "api-key"))
+        url, key, simulator_url = (
+            (data / name).read_text("utf-8").strip() for name in ("url", "api-key", "simulator-url")
+        )
     except FileNotFoundError:
         return None
     return PrivateOnceq(url, key, simulator_url)
@@ -136,9 +135,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

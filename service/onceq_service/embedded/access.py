@@ -1,4 +1,7 @@
-"""`url` and `api-key` in the data folder: how clients on this machine find the service and are let in."""
+"""`url` and `api-key` in the data folder: how clients on this machine find the service and are let in.
+
+`simulator-url` beside them tells a test whom to ask what was billed.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from onceq_service.settings import Settings
 
 KEY_FILE: Final = "api-key"
 URL_FILE: Final = "url"
+SIMULATOR_FILE: Final = "simulator-url"
 TENANT: Final = "default"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from onceq.errors import ConfigurationError, OnceqError
-from onceq_service.embedded.access import KEY_FILE, URL_FILE, ensure_key, write_private
+from onceq_service.embedded.access import KEY_FILE, SIMULATOR_FILE, URL_FILE, ensure_key, write_private
 from onceq_service.embedded.child import Child, Recipe
 from onceq_service.embedded.lock import FolderLock, make_folder
 from onceq_service.embedded.mode import Mode
@@ -79,8 +79,7 @@ class Stack:
         if self._dashboard:
             self._begin(kitchen.dashboard(self.base_url, self.api_key))
         self._await(api)
-        self._told = True
-        write_private(self.settings.data_dir / URL_FILE, self.base_url + "\n")
+        self._tell()
         for child in self._children:
             self._await(child)
         self._release_ports()
@@ -104,11 +103,21 @@ class Stack:
         self._terminate("simulator")
         self._end("simulator")
         if self._told:
-            (self.settings.data_dir / URL_FILE).unlink(missing_ok=True)
+            for name in (URL_FILE, SIMULATOR_FILE):
+                (self.settings.data_dir / name).unlink(missing_ok=True)
         if self.redis is not None:
             self.redis.stop()
         if self._lock is not None:
             self._lock.release()
+
+    def _tell(self) -> None:
+        """Where it is, to clients on this machine; the API's URL last, since whoever looks for it wants all of it."""
+        self._told = True
+        simulator = self.settings.data_dir / SIMULATOR_FILE
+        simulator.unlink(missing_ok=True)  # of one that was killed here
+        if self.mode.simulated:
+            write_private(simulator, f"{self.settings.simulator_url}\n")
+        write_private(self.settings.data_dir / URL_FILE, self.base_url + "\n")
 
     def _begin_redis(self) -> None:
         """Ours, unless ONCEQ_REDIS_URL names one; the folder is locked either way."""

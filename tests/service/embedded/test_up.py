@@ -75,12 +75,13 @@ def test_up_answers_and_ctrl_c_leaves_nothing_behind_but_the_jobs(folder: Path) 
     with up.client() as client:
         job = client.submit("hello", model="openai/gpt-4o-mini").result(30)
     assert job.simulated
+    assert httpx2.get(up.read("simulator-url") + "/meter", params={"job": job.id}).json()["totals"]["calls"] == 1
     assert len(up.family) >= 7  # redis, simulator, API, manager and two workers, dashboard
 
     assert up.signal(signal.SIGINT) == 0
     assert [pid for pid in up.family if alive(pid)] == []
     assert [path for path in up.data.rglob("*") if path.is_socket()] == []
-    assert not (up.data / "url").exists()
+    assert not [name for name in ("url", "simulator-url") if (up.data / name).exists()]
     assert "Stopped." in up.process.text()
 
     again, key = Up(folder, "--no-dashboard"), up.read("api-key")
@@ -143,7 +144,11 @@ def test_one_key_makes_everything_real_and_a_model_without_a_key_is_a_clear_erro
     config.write_text(
         f'[providers.openai]\nkind = "openai"\nkey_env = "MY_KEY"\nbase_url = "{url_printed_by(simulator)}/openai/v1"\n'
     )
+    left_over = folder / ".onceq" / "simulator-url"
+    left_over.parent.mkdir(0o700)
+    left_over.write_text("http://127.0.0.1:9\n")  # as one leaves it that is killed
     up = Up(folder, "--no-dashboard", ONCEQ_CONFIG=str(config), MY_KEY="sk-secret")
+    assert not left_over.exists()
     text = up.process.text()
     assert "REAL: calls go to the providers" in text
     assert "real (MY_KEY)" in text
