@@ -29,7 +29,7 @@ class BudgetRequest(Request):
     """
 
     name: Name
-    limit_usd: Annotated[float, Field(gt=0, le=MAX_BUDGET_USD)]
+    limit_usd: Annotated[float, Field(ge=1e-9, le=MAX_BUDGET_USD)]
     period: BudgetPeriod = "month"
     mode: BudgetMode = "hard"
     time_zone: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+/-]{1,64}$")] = "UTC"
@@ -44,7 +44,7 @@ class BudgetRequest(Request):
 class BudgetChange(Request):
     """`PATCH /v1/budgets/{id}` (admin): what is given becomes so; what was spent and reserved stays counted."""
 
-    limit_usd: Annotated[float, Field(gt=0, le=MAX_BUDGET_USD)] | None = None
+    limit_usd: Annotated[float, Field(ge=1e-9, le=MAX_BUDGET_USD)] | None = None
     mode: BudgetMode | None = None
     alerts: Annotated[list[AlertAt], Field(max_length=8)] | None = None
 

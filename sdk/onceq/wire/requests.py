@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AwareDatetime, Field, JsonValue, StringConstraints, model_validator
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from onceq.wire.words import (
     IDEMPOTENCY_KEY_PATTERN,
@@ -13,6 +13,7 @@ from onceq.wire.words import (
     BatchId,
     LabelKey,
     ModelName,
+    Moment,
     Name,
     Request,
     Scope,
@@ -157,10 +158,10 @@ class JobRequest(Request):
 
     band: Band = "standard"
     deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
-    not_before: AwareDatetime | None = None
+    not_before: Moment | None = None
     timeouts: Timeouts | None = None
     max_calls: Annotated[int, Field(ge=1, le=20)] | None = None
-    max_cost_usd: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    max_cost_usd: Annotated[float, Field(ge=1e-9, le=1_000_000)] | None = None
     on_crash: Literal["retry", "fail", "resume"] | None = None
     on_break: Literal["retry", "fail"] | None = None
     on_disconnect: Literal["continue", "cancel"] | None = None
@@ -222,7 +223,7 @@ class ReplayRequest(Request):
     error: Name | None = None
     team: Name | None = None
     model: ModelName | None = None
-    since: AwareDatetime | None = None
+    since: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 100
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
 Disposition = Literal["created", "joined", "replayed"]
@@ -59,7 +61,26 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"
 BatchId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """A client's own name for jobs that it follows together."""
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$")]
-ModelName = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00-\x20\x7f]+$")]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\s\x00-\x20\x7f]+$")]
+FIRST_MOMENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MOMENT: Final = datetime(9999, 1, 1, tzinfo=UTC)
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+
+
+def _written_out(value: object) -> object:
+    if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.match(value)):
+        return value
+    raise ValueError("give a time with its offset as RFC 3339 writes it: 2026-11-30T16:20:00Z")
+
+
+def _in_utc(value: datetime) -> datetime:
+    if not FIRST_MOMENT <= value < LAST_MOMENT:
+        raise ValueError("give a time between the years 1970 and 9998")
+    return value.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_utc), BeforeValidator(_written_out)]
+"""A time that a client names, in UTC from here on. A bare number is none: whether of seconds or ms would be a guess."""
 
 
 class Request(BaseModel):

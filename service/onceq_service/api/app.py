@@ -9,7 +9,6 @@ from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -35,6 +34,7 @@ from onceq_service.api import (
 )
 from onceq_service.api.batch import submit_batch
 from onceq_service.api.batches import batch_events_route
+from onceq_service.api.document import document_of
 from onceq_service.api.door import Door, Handler
 from onceq_service.api.events import events_route
 from onceq_service.api.problems import Refused, answer_to, invalid_fields
@@ -47,7 +47,6 @@ from onceq_service.settings import Settings
 from onceq_service.tracing import Tracing, open_tracing
 
 HOT: dict[tuple[str, str], Handler] = {("POST", "/v1/jobs"): submit, ("POST", "/v1/jobs/batch"): submit_batch}
-PUBLIC = ("/livez", "/readyz")
 NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own would write down exceptions with their words; traced.py has our spans."""
 PARTS = tuple(
@@ -92,7 +91,6 @@ def build_app(settings: Settings) -> FastAPI:
     app = Api(
         service, tracing,
         title="onceq", version=health.VERSION, lifespan=lifespan, redirect_slashes=False, redoc_url=None,
-        description="LLM calls behind a queue: each one is paid for once, and survives every disconnect.",
     )  # fmt: skip
     for part in PARTS:
         app.include_router(part)
@@ -168,11 +166,8 @@ def _methods(request: Request) -> set[str]:
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, made once: FastAPI's, the plain routes', the security scheme."""
+    """The OpenAPI document, made once."""
     if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description,
-            routes=[*documented.routes.routes, *(route for part in PARTS for route in part.routes)],
-        )  # fmt: skip
-        app.openapi_schema = documented.complete(document, PUBLIC)
+        routes = [*documented.routes.routes, *(route for part in PARTS for route in part.routes)]
+        app.openapi_schema = document_of(app, routes)
     return app.openapi_schema

@@ -19,7 +19,7 @@ process that revokes it forgets it at once; a new key works at once everywhere."
 CACHE_MAX: Final = 10_000
 KEY: Final = "onceq.key"
 """Where the caller's key is in an ASGI scope."""
-_CHALLENGE: Final = ((b"www-authenticate", b"Bearer"),)
+CHALLENGE: Final = ((b"www-authenticate", b"Bearer"),)
 
 
 class Doorkeeper:
@@ -71,7 +71,7 @@ def secret_of(heads: Heads) -> bytes:
 
 def _unauthorized(what: str) -> Refused:
     detail = f"{what}: send `Authorization: Bearer oq_...` with a key of `onceq keys create`."
-    return Refused("unauthorized", detail, headers=_CHALLENGE)
+    return Refused("unauthorized", detail, headers=CHALLENGE)
 
 
 def require(key: ApiKey, scope: Scope) -> None:
@@ -79,6 +79,10 @@ def require(key: ApiKey, scope: Scope) -> None:
     if not key.may(scope):
         detail = f"API key {key.id} lacks the scope {scope}: use another key, or have an admin make one with it."
         raise Refused("forbidden", detail)
+
+
+SCOPE_OF: Final[dict[object, Scope]] = {}
+"""Which scope a dependency asks for, for the document."""
 
 
 def needs(scope: Scope) -> Callable[[Request], Awaitable[ApiKey]]:
@@ -89,6 +93,7 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[ApiKey]]:
         require(key, scope)
         return key
 
+    SCOPE_OF[caller] = scope
     return caller
 
 

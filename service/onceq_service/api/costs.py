@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from onceq.wire import CostDimension, Costs
+from onceq.wire.words import Moment
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Reader
 from onceq_service.api.problems import invalid_field
@@ -36,11 +37,11 @@ class CostQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     interval: Literal["hour", "day", "total"] = "day"
     group_by: Annotated[list[CostDimension], Field(max_length=6)] = []
-    restated_at: AwareDatetime | None = None
+    restated_at: Moment | None = None
 
 
 @router.get("/v1/costs", responses=doc.problems(401, 403, 422, 503))

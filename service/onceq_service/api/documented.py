@@ -1,4 +1,5 @@
-"""What the OpenAPI document says that the code can't: problems, SSE, headers, and the routes that are plain ASGI.
+"""What routes say of themselves in the OpenAPI document (document.py): problems, SSE, headers; and those that are plain
+ASGI.
 
 The functions of `routes` are never called; they stand for what submit.py, batch.py, events.py and batches.py answer.
 """
@@ -7,10 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, get_args
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel
 
-from onceq.wire import BatchAnswer, BatchRequest, Event, EventName, Job, JobRequest, Problem, SubmittedJob
+from onceq.wire import IDEMPOTENCY_KEY_PATTERN, BatchAnswer, BatchRequest, EventName, Job, JobRequest, SubmittedJob
+from onceq_service.api.auth import needs
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -28,15 +30,26 @@ _WHY: Final[dict[int, str]] = {
     501: "This process has no pyarrow: `parquet_unavailable`.",
     503: "Redis is away or full; nothing was stored. Try again after Retry-After seconds.",
 }
-_RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
-NOT_MODIFIED: Final[Responses] = {304: {"description": "Nothing has changed since If-None-Match."}}
+RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
+_CHALLENGE: Final = {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to send a key."}}
+_HEADERS: Final = {401: _CHALLENGE, 503: RETRY_AFTER}
+_ETAG: Final = {"ETag": {"schema": {"type": "string"}, "description": "Changes with whatever is shown of the job."}}
+TAGGED: Final[Responses] = {
+    200: {
+        "description": "The job. Retry-After says when to ask again, while it has not ended.",
+        "headers": _ETAG | RETRY_AFTER,
+    },
+    304: {"description": "Nothing has changed since If-None-Match.", "headers": _ETAG},
+}
 CANCEL_TOLD: Final[Responses] = {202: {"model": Job, "description": "Its worker has been told and is letting go."}}
 REQUEST_HEADERS: Final = (
     "Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID", "If-None-Match",
     "Traceparent", "Tracestate",
 )  # fmt: skip
 """What a page of another origin may send."""
-ANSWER_HEADERS: Final = ("Location", "Idempotent-Replayed", "Retry-After", "ETag")
+ANSWER_HEADERS: Final = (
+    "Location", "Idempotent-Replayed", "Retry-After", "ETag", "Link", "Allow", "WWW-Authenticate",
+)  # fmt: skip
 """What it may read."""
 
 
@@ -47,13 +60,14 @@ def problems(*statuses: int) -> Responses:
 
 def _problem(status: int) -> dict[str, Any]:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    headers = {"headers": _RETRY_AFTER} if status == 503 else {}
+    headers = {"headers": _HEADERS[status]} if status in _HEADERS else {}
     return {"description": _WHY[status], "content": content, **headers}
 
 
 routes = APIRouter(tags=["jobs"])
-_ACCEPTED: Final[Responses] = {
+ACCEPTED: Final[Responses] = {
     202: {
+        "model": SubmittedJob,
         "description": "The job is durable.",
         "headers": {
             "Location": {"schema": {"type": "string"}, "description": "The job's URL."},
@@ -76,27 +90,35 @@ _EXAMPLES: Final = {
         }
     },
 }
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]{1,255}$",
-        description="Any number of posts with the same key make one job, for 24 h after its end.",
-    ),
-]  # fmt: skip
+_KEY: Final = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": IDEMPOTENCY_KEY_PATTERN}
+IDEMPOTENT: Final = {
+    "parameters": [
+        {
+            "name": "Idempotency-Key", "in": "header", "schema": _KEY,
+            "description": "Any number of posts with the same key make one job, for 24 h after its end.",
+        }
+    ]
+}  # fmt: skip
+"""`openapi_extra` for a route that reads the key itself."""
 
 
 @routes.post(
     "/v1/jobs",
     status_code=202,
-    responses=_ACCEPTED | problems(400, 401, 402, 403, 413, 415, 422, 503),
-    openapi_extra={"requestBody": {"content": {"application/json": {"examples": _EXAMPLES}}}},
+    dependencies=[Depends(needs("submit"))],
+    responses=ACCEPTED | problems(400, 401, 402, 403, 413, 415, 422, 503),
+    openapi_extra=IDEMPOTENT | {"requestBody": {"content": {"application/json": {"examples": _EXAMPLES}}}},
 )
-async def submit_job(job: JobRequest, idempotency_key: IdempotencyKey = None) -> SubmittedJob:
+async def submit_job(job: JobRequest) -> SubmittedJob:
     """Takes a job: creates it, joins one that asks the same and still runs, or replays one that has ended."""
     raise NotImplementedError
 
 
-@routes.post("/v1/jobs/batch", responses=problems(400, 401, 403, 413, 415, 422, 503))
+@routes.post(
+    "/v1/jobs/batch",
+    dependencies=[Depends(needs("submit"))],
+    responses=problems(400, 401, 403, 413, 415, 422, 503),
+)
 async def submit_jobs(batch: BatchRequest) -> BatchAnswer:
     """Takes up to 1,000 jobs; each has an outcome of its own, a job or a problem, in the order of the request."""
     raise NotImplementedError
@@ -121,7 +143,8 @@ _EVENT: Final = {
 
 @routes.get(
     "/v1/jobs/{job_id}/events",
-    response_model=None,
+    response_class=Response,
+    dependencies=[Depends(needs("read"))],
     responses={
         200: {
             "description": "Events `queued started delta reset retrying snapshot succeeded failed cancelled expired`, "
@@ -147,7 +170,8 @@ async def follow_job(
 
 @routes.get(
     "/v1/events",
-    response_model=None,
+    response_class=Response,
+    dependencies=[Depends(needs("read"))],
     responses={
         200: {
             "description": "The terminal event of each job of the batch, once, with its output, in the order in which "
@@ -171,28 +195,7 @@ async def follow_batch(
     raise NotImplementedError
 
 
-EXTRA_MODELS: Final = (Problem, Event)
-"""Models that the document names by reference only."""
-
-
-def complete(document: dict[str, Any], public: tuple[str, ...]) -> dict[str, Any]:
-    """Adds what FastAPI does not know: the key, and the models that are only referred to."""
-    parts = document.setdefault("components", {})
-    parts["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `oq_...`."},
-        "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-    }
-    for model in EXTRA_MODELS:
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
-        parts["schemas"].update(schema.pop("$defs", {}) | {model.__name__: schema})
-    document["security"] = [{"bearer": []}, {"api_key": []}]
-    for path in public:
-        for operation in document["paths"][path].values():
-            operation["security"] = []
-    return document
-
-
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """`openapi_extra` for a route that reads its body itself."""
-    schema = model.model_json_schema()
+    """`openapi_extra` for a route that reads its body itself; the document has to hold the model's schema."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

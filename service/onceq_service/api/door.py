@@ -72,7 +72,7 @@ class Door:
             path = scope["path"]
             heads = heads_of(scope["headers"])
             if path.startswith("/v1/") or path == "/metrics":
-                key = await holder(self._service, scope) or await self._service.doorkeeper.identify(heads)
+                key = await holder(self._service, scope, heads) or await self._service.doorkeeper.identify(heads)
                 hot = self._hot.get((scope["method"], path))
                 if hot is not None:
                     await send_reply(send, await hot(self._service, key, heads, receive))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from onceq.wire import Band, Job, JobPage, JobRequest, LedgerEntry, Status, StreamToken, Verdict
-from onceq.wire.words import ModelName, Name
+from onceq.wire.words import ModelName, Moment, Name
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Canceller, Reader
-from onceq_service.api.door import HEADS
 from onceq_service.api.problems import invalid_field, job_not_found
 from onceq_service.api.service import In, Service
 from onceq_service.api.stream_token import make_token
@@ -48,8 +47,8 @@ class ListQuery(BaseModel):
     key: Name | None = None
     user: Name | None = None
     label: Annotated[list[LabelFilter], Field(max_length=4)] = []
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     error: Name | None = None
     replayed: bool | None = None
     cursor: str | None = None
@@ -88,9 +87,14 @@ async def list_jobs(service: In, key: Reader, where: Annotated[ListQuery, Query(
         raise invalid_field("query.cursor", "not a next_cursor of a page before") from exc
 
 
-@router.get("/v1/jobs/{job_id}", response_model=Job, responses=doc.NOT_MODIFIED | doc.problems(401, 403, 404, 422, 503))
+@router.get("/v1/jobs/{job_id}", response_model=Job, responses=doc.TAGGED | doc.problems(401, 403, 404, 422, 503))
 async def get_job(
-    request: Request, service: In, key: Reader, job_id: str, query: Annotated[WaitQuery, Query()]
+    request: Request,
+    service: In,
+    key: Reader,
+    job_id: str,
+    query: Annotated[WaitQuery, Query()],
+    if_none_match: Annotated[str, Header(alias="If-None-Match", description="An ETag of before.")] = "",
 ) -> Response:
     """The job as it stands. With `wait` it is answered at the job's end, or after that many seconds."""
     fields = _found(await wait_for_end(service, key, job_id, query.wait, request), service, job_id)
@@ -99,7 +103,7 @@ async def get_job(
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if not has_ended(fields):
         headers["Retry-After"] = str(POLL_AGAIN_S)
-    if not _tags(request.scope[HEADS].get(b"if-none-match", b"")).isdisjoint((tag, "*")):
+    if not _tags(if_none_match).isdisjoint((tag, "*")):
         return Response(status_code=304, headers=headers)
     return Response(body, 200, headers, media_type=JSON)
 
@@ -162,5 +166,5 @@ def etag(body: bytes) -> str:
     return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
 
 
-def _tags(header: bytes) -> set[str]:
-    return {tag.strip().removeprefix("W/") for tag in header.decode("latin-1").split(",")}
+def _tags(header: str) -> set[str]:
+    return {tag.strip().removeprefix("W/") for tag in header.split(",")}

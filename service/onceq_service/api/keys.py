@@ -22,13 +22,14 @@ router = APIRouter(tags=["keys"])
     responses=doc.problems(400, 401, 403, 413, 415, 422, 503),
     openapi_extra=doc.body_of(ApiKeyRequest),
 )
-async def create_key(request: Request, service: In, caller: Admin) -> NewApiKey:
+async def create_key(request: Request, response: Response, service: In, caller: Admin) -> NewApiKey:
     """Makes a key; its secret is in this answer and nowhere else."""
     wanted = parse(ApiKeyRequest, await read_json(request.scope[HEADS], request.receive))
     _check(caller, wanted)
     made, secret = await service.store.keys.create(
         tenant=wanted.tenant or caller.tenant, name=wanted.name, scopes=list(dict.fromkeys(wanted.scopes))
     )
+    response.headers["Cache-Control"] = "no-store"
     return NewApiKey(**_info(made).model_dump(), secret=secret)
 
 

@@ -11,11 +11,12 @@ from typing import Annotated, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from onceq.errors import ConfigurationError
 from onceq.export import csv_text, parquet_bytes
 from onceq.wire import LedgerEntry, LedgerPage
+from onceq.wire.words import Moment
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Reader
 from onceq_service.api.problems import Refused, invalid_field
@@ -39,11 +40,11 @@ class LedgerQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     cursor: Annotated[str | None, Field(max_length=40)] = None
     limit: Annotated[int, Field(ge=1, le=MOST)] = MOST
-    restated_at: AwareDatetime | None = None
+    restated_at: Moment | None = None
 
 
 Asked = Annotated[LedgerQuery, Query()]

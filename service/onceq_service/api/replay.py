@@ -23,14 +23,14 @@ from onceq_service.store.views import Fields
 router = APIRouter(tags=["jobs"])
 
 PAGE = 200
-_ACCEPTED: doc.Responses = {202: {"model": SubmittedJob, "description": "The new job is durable."}}
 
 
 @router.post(
     "/v1/jobs/{job_id}/replay",
     response_model=SubmittedJob,
     status_code=202,
-    responses=_ACCEPTED | doc.problems(400, 401, 402, 403, 404, 409, 422, 503),
+    responses=doc.ACCEPTED | doc.problems(400, 401, 402, 403, 404, 409, 422, 503),
+    openapi_extra=doc.IDEMPOTENT,
 )
 async def replay_job(request: Request, service: In, key: Submitter, job_id: str) -> Response:
     """Asks an ended job's question again: a new job with `retry_of`, a new sample, a new bill."""

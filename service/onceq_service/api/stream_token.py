@@ -16,11 +16,15 @@ from urllib.parse import parse_qs
 from starlette.types import Scope
 
 from onceq.wire import StreamToken
+from onceq_service.api.auth import CHALLENGE
+from onceq_service.api.body import Heads
 from onceq_service.api.problems import Refused
 from onceq_service.api.service import Service
 from onceq_service.store import ApiKey, Seal
 
 TOKEN_S: Final = 60
+PATH: Final = "/v1/jobs/{job_id}/events"
+"""The route that takes one."""
 _ROUTE: Final = re.compile(r"/v1/jobs/(job_[0-9a-f]{32})/events")
 _TOKEN: Final = re.compile(r"(\d{10,12})\.([A-Za-z0-9_-]{1,64})\.([0-9a-f]{40})", re.ASCII)
 
@@ -34,17 +38,26 @@ async def make_token(service: Service, key: ApiKey, job_id: str) -> StreamToken:
     )
 
 
-async def holder(service: Service, scope: Scope) -> ApiKey | None:
-    """Who holds the token in the URL of an events request; None without one. Raises Refused (401), StoreError."""
+async def holder(service: Service, scope: Scope, heads: Heads) -> ApiKey | None:
+    """Who holds the token in the URL of an events request; None without one, and where an API key is sent.
+
+    Raises Refused (401), StoreError.
+    """
     route = _ROUTE.fullmatch(scope["path"])
-    if route is None or b"token=" not in scope["query_string"]:
+    sent = _sent(scope["query_string"], heads) if route else ""
+    if route is None or not sent:
         return None
-    sent = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[-1]
     tenant = _tenant(await service.stream_seal(), route[1], sent)
     if tenant is None:
         detail = f"This stream token is not one of job {route[1]}, or is older than {TOKEN_S} s: make another one."
-        raise Refused("unauthorized", detail)
+        raise Refused("unauthorized", detail, headers=CHALLENGE)
     return ApiKey(id="stream-token", tenant=tenant, name="stream token", scopes=("read",), created_at=datetime.now(UTC))
+
+
+def _sent(query: bytes, heads: Heads) -> str:
+    if b"token=" not in query or b"authorization" in heads or b"x-api-key" in heads:
+        return ""
+    return parse_qs(query.decode("latin-1")).get("token", [""])[-1]
 
 
 def _write(seal: Seal, job_id: str, tenant: str, expires: int) -> str:

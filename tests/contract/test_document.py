@@ -1,0 +1,61 @@
+"""The OpenAPI document holds together: what it refers to is there, each route says which scope it needs."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from onceq.wire import SCOPES
+from onceq_service.api.app import build_app
+from onceq_service.settings import Settings
+
+document: dict[str, Any] = build_app(Settings()).openapi()
+OPERATIONS = {
+    f"{method.upper()} {path}": operation
+    for path, operations in document["paths"].items()
+    for method, operation in operations.items()
+}
+
+
+def test_all_that_it_refers_to_is_there() -> None:
+    found = set(re.findall(r'"\$ref": "#/([^"]*)"', json.dumps(document)))
+    assert "components/schemas/JobRequest" in found
+    for pointer in found:
+        part = document
+        for name in pointer.split("/"):
+            assert name in part, pointer
+            part = part[name]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_problem_has_another_shape_than_ours(name: str) -> None:
+    for status, response in OPERATIONS[name]["responses"].items():
+        if int(status) >= 400 and name != "GET /readyz":
+            assert list(response["content"]) == ["application/problem+json"], status
+
+
+def test_each_route_says_which_scope_it_needs() -> None:
+    needed = {name: [way[next(iter(way))] for way in one["security"]] for name, one in OPERATIONS.items()}
+    assert [name for name, ways in needed.items() if not ways] == ["GET /livez", "GET /readyz"]
+    assert [name for name, ways in needed.items() if ways and not ways[0]] == ["GET /v1/keys/self"]
+    assert {scope for ways in needed.values() for scopes in ways for scope in scopes} == set(SCOPES)
+    assert needed["POST /v1/jobs"][0] == ["submit"]
+
+
+def test_headers_that_make_posts_and_polls_safe_are_in_it() -> None:
+    for name in ("POST /v1/jobs", "POST /v1/jobs/{job_id}/replay"):
+        assert "Idempotency-Key" in [one["name"] for one in OPERATIONS[name]["parameters"]]
+        assert {"Location", "Idempotent-Replayed"} <= set(OPERATIONS[name]["responses"]["202"]["headers"])
+    poll = OPERATIONS["GET /v1/jobs/{job_id}"]
+    assert "If-None-Match" in [one["name"] for one in poll["parameters"]]
+    assert "ETag" in poll["responses"]["200"]["headers"]
+    assert "Retry-After" in poll["responses"]["200"]["headers"]
+
+
+def test_a_stream_is_nothing_but_events() -> None:
+    for name in ("GET /v1/jobs/{job_id}/events", "GET /v1/events"):
+        assert list(OPERATIONS[name]["responses"]["200"]["content"]) == ["text/event-stream"]
+    assert {"stream_token": ["read"]} in OPERATIONS["GET /v1/jobs/{job_id}/events"]["security"]
