@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import maxsize
 from typing import TYPE_CHECKING, Final
 
 from onceq_service.pricing import tables
@@ -71,17 +72,18 @@ def estimate(
     *,
     in_bytes: int,
     out_bytes: int,
+    max_tokens: int | None = None,
     early_usage: Mapping[str, object] | None = None,
     local: PriceConfig | None = None,
 ) -> Priced:
-    """What a call may have cost by the UTF-8 bytes of its text, both ways.
+    """What a call may have cost by the UTF-8 bytes of its text, both ways; its answer had at most `max_tokens`.
 
     `early_usage` (CallStream.early_usage) replaces our count of the input where the provider had told its own.
     """
     early = _tokens(extracted) if (extracted := _extract(provider, early_usage)) else Tokens()
     tokens = Tokens(
         input=early.input or estimated_tokens(in_bytes),
-        output=max(early.output, estimated_tokens(out_bytes)),
+        output=max(early.output, min(estimated_tokens(out_bytes), max_tokens or maxsize)),
         cached=early.cached,
     )
     money = _money(provider, model_id, _usage(tokens), None, local)

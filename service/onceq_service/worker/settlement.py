@@ -40,16 +40,28 @@ def settle(
     call: LiveCall,
     reason: StopReason | None,
     local: PriceConfig | None = None,
+    *,
+    max_tokens: int | None = None,
+    call_bound: int | None = None,
 ) -> Receipt:
-    """The receipt of a try that has ended, however it did. `local`: onceq.toml's price when it was sent."""
+    """The receipt of a try that has ended, however it did. `local`: onceq.toml's price when it was sent.
+
+    An estimate goes no further than what the call may have answered (tokens) and cost (nano-USD) at most.
+    """
     outcome = _outcome(heard, reason)
     if not _billable(heard):
         return Receipt(outcome, billed=False)
     priceable = _Priceable(provider.price_provider, provider.price_url, heard.api_flavor or provider.api_flavor)
     priced = price(priceable, model_id, heard.usage, context=heard.price_context, local=local) or estimate(
-        priceable, model_id, in_bytes=in_bytes, out_bytes=call.out_bytes, early_usage=heard.early_usage, local=local
+        priceable,
+        model_id,
+        in_bytes=in_bytes,
+        out_bytes=call.out_bytes,
+        early_usage=heard.early_usage,
+        local=local,
+        max_tokens=max_tokens,
     )
-    return _receipt(outcome, priced)
+    return _receipt(outcome, priced, call_bound)
 
 
 def usage_of(receipt: Receipt) -> Usage:
@@ -92,10 +104,12 @@ def _billable(heard: Heard) -> bool:
     return heard.error is None or heard.usage is not None or heard.error.may_be_billed
 
 
-def _receipt(outcome: str, p: Priced) -> Receipt:
-    t = p.tokens
+def _receipt(outcome: str, p: Priced, call_bound: int | None) -> Receipt:
+    t, spent = p.tokens, p.nano_usd
+    if spent is not None and p.estimated and call_bound is not None:
+        spent = min(spent, call_bound)
     return Receipt(
         outcome, billed=True, estimated=p.estimated, input_tokens=t.input, output_tokens=t.output,
-        cached_tokens=t.cached, reasoning_tokens=t.reasoning, spent_nano_usd=p.nano_usd,
+        cached_tokens=t.cached, reasoning_tokens=t.reasoning, spent_nano_usd=spent,
         cache_write_tokens=t.cache_write,
     )  # fmt: skip

@@ -47,7 +47,15 @@ class Try:
     def receipt(self) -> Receipt:
         """What it came to."""
         return settlement.settle(
-            self.provider, self.model_id, self.in_bytes, self.heard, self.call, self.held.reason, self.local
+            self.provider,
+            self.model_id,
+            self.in_bytes,
+            self.heard,
+            self.call,
+            self.held.reason,
+            self.local,
+            max_tokens=self.request.max_tokens,
+            call_bound=self.claim.number("call_bound") if "call_bound" in self.claim.fields else None,
         )
 
     @property

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from onceq.wire import BudgetChange, BudgetRequest, BudgetStatus, BudgetUse
+from onceq.wire import TERMINAL, BudgetChange, BudgetRequest, BudgetStatus, BudgetUse
 from onceq_service.store import BudgetRefused, Store
 from onceq_service.store.admission import Admitted
 from onceq_service.store.budgets import Budget, budget_of
 from onceq_service.store.engine import Claim, End, Receipt, UnitPrices
 from tests.service.store.driver import admission, budget_line, claim_one, dispatch, success
-from tests.service.store.timed import later
+from tests.service.store.timed import later, lived_long
 
 LOST = Receipt("stream_broken", billed=True, estimated=True, spent_nano_usd=300)
 REFUSED = Receipt("provider_rate_limited", billed=False)
@@ -154,6 +154,74 @@ async def test_a_hard_budget_needs_a_bound_and_a_soft_one_refuses_nothing(store:
         await admit(store, soft, amount=amount)
     found = await use(store, soft)
     assert (found.reserved_nano_usd, found.left_nano_usd) == (2_000, -500)
+
+
+@pytest.mark.parametrize(("mode", "amount"), [("soft", None), ("soft", 0), ("hard", 0)])
+@pytest.mark.parametrize("end", ["finish", "cancel", "requeue", "expire", "lose"])
+async def test_a_job_that_holds_nothing_ends_as_others_do(
+    store: Store, mode: str, amount: int | None, end: str
+) -> None:
+    """Its model has no price, or costs nothing; and nobody waits behind it."""
+    b = budget(1_000, mode=mode)
+    made = await admit(store, b, amount=amount, deadline_s=3_600.0)
+    match end:
+        case "finish":
+            await store.engine.finish(await running(store), ended(0))
+        case "cancel":
+            await store.jobs.cancel(made.id, "t")
+        case "requeue":
+            await store.engine.requeue(await running(store), REFUSED, delay_s=0, reason="provider_rate_limited")
+            await store.engine.finish(await running(store, 2), ended(0))
+        case "expire":
+            await later(store, 3_601)
+            await store.engine.tend()
+        case _:
+            await running(store)
+            await later(store, 3_601)
+            await lived_long(store)
+            await store.engine.tend()
+    job = await store.jobs.get(made.id, "t")
+    assert job is not None
+    assert job.status in TERMINAL
+    assert (await use(store, b)).reserved_nano_usd == 0
+
+
+@pytest.mark.parametrize("due", ["lease", "deadline", "start"])
+async def test_a_job_that_can_not_be_ended_is_put_off_and_holds_up_no_other(store: Store, due: str) -> None:
+    """However a job may come to it: a queue that one of them can stop is lost for all."""
+    b = budget(10_000, period="total")
+    odd = await admit(store, b, deadline_s=60.0, queue_s=10.0 if due == "start" else None)
+    if due == "lease":
+        await running(store)
+    pipe, account = store._pipe, store.names("spend_total", b.account, "0")  # pyright: ignore[reportPrivateUsage]
+    await pipe.command("SET", account, "not what the scripts expect")
+    await later(store, 11 if due == "start" else 61)
+    await lived_long(store)
+    other = await store.jobs.admit(admission("another"))
+    if due != "start":
+        await store.engine.tend()
+    assert (await claim_one(store, "w2")).id == other.id
+    assert (await store.engine.claim("w2", 1, ["openai"]))[0] == []
+    await pipe.command("DEL", account)
+    await later(store, 61)
+    await lived_long(store)
+    await store.engine.tend()
+    job = await store.jobs.get(odd.id, "t")
+    assert job is not None
+    assert job.status == "expired"
+    assert len(await pipe.command("XRANGE", store.names("ledger", "t"), "-", "+")) == (due == "lease")
+
+
+async def test_an_estimate_is_never_above_what_its_call_may_cost(store: Store) -> None:
+    b = budget(1_000)
+    made = await admit(store, b, amount=1_000, call_bound=1_000, max_calls=1)
+    claim = await running(store)
+    await store.engine.finish(claim, success(receipt=Receipt("ok", billed=True, estimated=True, spent_nano_usd=1_300)))
+    found = await use(store, b)
+    assert (found.spent_nano_usd, found.unsure_nano_usd, found.left_nano_usd) == (1_000, 0, 0)
+    job = await store.jobs.get(made.id, "t")
+    assert job is not None
+    assert job.cost.nano_usd == 1_000
 
 
 async def test_a_refused_try_keeps_what_is_held_for_the_next(store: Store) -> None:

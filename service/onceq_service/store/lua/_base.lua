@@ -6,7 +6,8 @@ local function time_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
-local function int(n) return string.format('%.0f', n) end
+-- As Redis takes it; `+ 0`, since it does not know the number -0.
+local function int(n) return string.format('%.0f', n + 0) end
 
 local function shard(id) return tonumber(string.sub(id, -2), 16) % 64 end
 

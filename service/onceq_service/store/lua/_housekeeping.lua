@@ -133,6 +133,16 @@ local function pulse(now, lease_ms)
   return since + math.floor(lease_ms * 2 / 3)
 end
 
+-- Does with one job what is due, whatever state it is in: the whole queue waits behind it. What fails is said in Redis's
+-- log, and tried again in a minute.
+local PUT_OFF = 60000
+local function by_itself(place, id, now, step, ...)
+  local done, why = pcall(step, ...)
+  if done then return end
+  redis.log(redis.LOG_WARNING, 'onceq: job ' .. id .. ' is put off: ' .. tostring(type(why) == 'table' and why.err or why))
+  redis.call('ZADD', place, int(now + PUT_OFF), id)
+end
+
 -- Returns whether there may be more to reap.
 local function reap(now, lease_ms, ttl)
   local from = pulse(now, lease_ms)
@@ -141,7 +151,7 @@ local function reap(now, lease_ms, ttl)
     local job = job_of(id)
     if job.state ~= 'running' then redis.call('ZREM', k_leases(), id)
     elseif now < from then redis.call('ZADD', k_leases(), int(from), id)
-    else recover(id, job, now, ttl) end
+    else by_itself(k_leases(), id, now, recover, id, job, now, ttl) end
   end
   return #late == 16
 end
@@ -150,7 +160,8 @@ local function expire_due(now, ttl)
   local late = redis.call('ZRANGEBYSCORE', k_deadlines(), '-inf', now, 'LIMIT', 0, 16)
   for _, id in ipairs(late) do
     local job = job_of(id)
-    if job.state == 'queued' then expire(id, job, now, ttl) else redis.call('ZREM', k_deadlines(), id) end
+    if job.state == 'queued' then by_itself(k_deadlines(), id, now, expire, id, job, now, ttl)
+    else redis.call('ZREM', k_deadlines(), id) end
   end
   return #late == 16
 end

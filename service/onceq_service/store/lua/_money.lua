@@ -61,20 +61,23 @@ local function bucket(number)
   return math.min(95, math.max(0, math.floor(4 * math.log(math.max(number, 0) + 1) / math.log(2))))
 end
 
--- Books one try: its ledger row, the job's sums, the rollups. `t` has outcome, billed, estimated (0 or 1), input,
+-- Books one try (an estimate never above what its call can cost at most): its ledger row, the job's sums, the rollups. `t` has outcome, billed, estimated (0 or 1), input,
 -- output, cached, cache_write (or nil), reasoning, spent (nano-USD, or nil when unpriced), kept (1 when its output is
 -- the answer), reason.
 local function book(id, job, now, t)
   local priced = t.spent ~= nil or t.billed == 0
+  if t.spent and t.estimated == 1 and job.call_bound then t.spent = math.min(t.spent, tonumber(job.call_bound)) end
   local spent = t.spent or 0
   local wasted = (t.billed == 1 and t.kept ~= 1) and spent or 0
+  local reserved = job.reserved or '0'
+  if t.billed == 1 and job.holds then let_go(id, job, now, {spent = t.spent, estimated = t.estimated}) end -- may fail
   local row = {
     at = int(now), job = id, tenant = job.tenant, key_id = job.key_id or '', team = job.team or '',
     user = job.user or '', labels = job.labels or '{}', model = job.model, provider = job.provider, lane = job.lane,
     band = job.band, try_no = job.tries or '0', call = job.call or '0', outcome = t.outcome,
     billed = int(t.billed), estimated = int(t.estimated), input = int(t.input), output = int(t.output),
     cached = int(t.cached), cache_write = int(t.cache_write or 0), reasoning = int(t.reasoning), spent = priced and int(spent) or '',
-    wasted = int(wasted), reason = (t.billed == 1 and t.kept ~= 1) and t.reason or '', reserved = job.reserved or '0',
+    wasted = int(wasted), reason = (t.billed == 1 and t.kept ~= 1) and t.reason or '', reserved = reserved,
     price_version = job.price_version or '', simulated = job.simulated or '0',
   }
   row.id = keep_row(row, now)
@@ -88,7 +91,6 @@ local function book(id, job, now, t)
     job.unsure = (tonumber(job.unsure) or 0) + math.max(0, tonumber(job.call_bound) - spent)
     redis.call('HSET', k_job(id), 'unsure', int(job.unsure))
   end
-  if t.billed == 1 and job.holds then let_go(id, job, now, {spent = t.spent, estimated = t.estimated}) end
   roll(now, job, {'tries', 1, 'calls', t.billed, 'in', t.billed * t.input, 'out', t.billed * t.output,
     'cached', t.billed * t.cached, 'reasoning', t.billed * t.reasoning, 'spent', spent, 'wasted', wasted,
     'unpriced', priced and 0 or 1, 'cwrite', t.billed * (t.cache_write or 0), 'w:' .. row.reason, wasted})

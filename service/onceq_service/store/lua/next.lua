@@ -218,7 +218,7 @@ while not alone and #taken < want and tries < want + 32 do
   local id = pick(turn)
   if not id then break end
   local flat, job = whole(id)
-  if job.state == 'queued' and now >= start_by(job) then expire(id, job, now, ttl)
+  if job.state == 'queued' and now >= start_by(job) then by_itself(k_deadlines(), id, now, expire, id, job, now, ttl)
   elseif job.state == 'queued' then taken[#taken + 1] = claim(id, turn, flat, job) end
 end
 
