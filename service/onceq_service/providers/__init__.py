@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, assert_never
 
-from onceq_service.providers._sent import ON_SENT
+from onceq_service.providers._sent import DEPARTURE, Departure
 from onceq_service.providers.base import CallSpec, CallStream, Cause, Clocks, Delta, Provider, ProviderError
 from onceq_service.settings import ProviderConfig, ProviderKind
 
 __all__ = [
-    "ON_SENT",
+    "DEPARTURE",
     "CallSpec",
     "CallStream",
     "Cause",
     "Clocks",
     "Delta",
+    "Departure",
     "Provider",
     "ProviderError",
     "missing_keys",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.awsrequest import (
     AWSHTTPConnection,
@@ -18,6 +18,9 @@ from botocore.awsrequest import (
     AWSHTTPSConnection,
     AWSHTTPSConnectionPool,
 )
+
+if TYPE_CHECKING:
+    from onceq_service.providers._sent import Departure
 
 
 class LetGoError(Exception):
@@ -31,9 +34,10 @@ _owning: Final = threading.Lock()
 class Hold:
     """The grip on one call's connection. `let_go` may be called from any thread, any number of times."""
 
-    def __init__(self, client_request_id: str) -> None:
+    def __init__(self, client_request_id: str, departure: Departure | None = None) -> None:
         self.client_request_id = client_request_id
         self.connected = False
+        self._departure = departure
         self._let_go = False
         self._connection: _Held | None = None
 
@@ -41,6 +45,13 @@ class Hold:
         """The calling thread is about to use this connection; raises LetGoError when the call was left."""
         with _owning:
             connection.hold, self._connection = self, connection
+        self.check()
+
+    def stands(self) -> None:
+        """The calling thread's connection stands: from here on the request may leave."""
+        self.connected = True
+        if self._departure is not None:
+            self._departure.left = True
         self.check()
 
     def check(self) -> None:
@@ -86,14 +97,14 @@ class _Held:
     def request(self, *args: Any, **kwargs: Any) -> Any:
         if _holds.hold is not None:
             _holds.hold.take(self)
-            _holds.hold.connected = self.sock is not None
+            if self.sock is not None:
+                _holds.hold.stands()
         return super().request(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] # botocore's connection stands behind this mixin
 
     def connect(self) -> None:
         super().connect()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # as above
         if _holds.hold is not None:
-            _holds.hold.connected = True
-            _holds.hold.check()
+            _holds.hold.stands()
 
 
 class HeldConnection(_Held, AWSHTTPConnection):

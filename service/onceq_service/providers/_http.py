@@ -18,7 +18,7 @@ import httpx2
 
 from onceq_service.providers import _errors as errors
 from onceq_service.providers._calls import note_made
-from onceq_service.providers._sent import trace_sent
+from onceq_service.providers._sent import is_here, trace_sent
 from onceq_service.providers._stream import AnswerStream, CutError, Decoder, Look
 from onceq_service.providers._transport import CONNECT_S, StreamTransport, answer_of
 from onceq_service.providers.base import CallSpec, ProviderError
@@ -73,7 +73,7 @@ async def open_stream(
         async with asyncio.timeout_at(first_by):
             response = await open_call()
     except TimeoutError as exc:
-        raise errors.error(spec, provider, errors.TIMED_OUT) from exc
+        raise errors.error(spec, provider, errors.UNREACHABLE if is_here() else errors.TIMED_OUT) from exc
     except Exception as exc:
         raise translate(spec, exc) from exc
     source, headers = _HttpSource(response), response.headers

@@ -116,6 +116,11 @@ class PolledAnswer:
         return self._decoder.answer.finish_reason
 
     @property
+    def answered(self) -> bool:
+        """Whether it has ended."""
+        return self._decoder.answer.answered
+
+    @property
     def usage(self) -> Mapping[str, object] | None:
         """None until it has ended."""
         return self._decoder.answer.usage

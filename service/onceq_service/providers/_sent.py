@@ -1,4 +1,4 @@
-"""Tells whoever makes a call when its request has left, from inside the HTTP client."""
+"""Tells whoever makes a call how far its request has come, from inside the HTTP client."""
 
 from __future__ import annotations
 
@@ -10,23 +10,51 @@ import httpx2
 
 OnSent = Callable[[bool], None]
 """`heeded`: the answer's first words wake this process at once (wakeups.py)."""
-ON_SENT: Final[ContextVar[OnSent | None]] = ContextVar("onceq_on_sent", default=None)
-"""Called in the task that makes the call, once its request has been written to the connection."""
+WRITING: Final = frozenset({"http11.send_request_headers.started", "http2.send_request_headers.started"})
 WRITTEN: Final = frozenset({"http11.send_request_body.complete", "http2.send_request_body.complete"})
 
 
+class Departure:
+    """How far the request of one call has come. `on_sent` is called once all of it has been written."""
+
+    __slots__ = ("left", "sent")
+
+    def __init__(self, on_sent: OnSent) -> None:
+        self.left = False
+        """Whether it may have left this machine; until then the call is free. Any thread may write it."""
+        self.sent = on_sent
+
+
+DEPARTURE: Final[ContextVar[Departure | None]] = ContextVar("onceq_departure", default=None)
+"""Of the call that this task makes."""
+
+
+def leaving() -> None:
+    """The request's first byte may leave from here on; nothing happens when nobody wants to know."""
+    if (departure := DEPARTURE.get()) is not None:
+        departure.left = True
+
+
+def is_here() -> bool:
+    """Whether nothing of the request can have left; where nobody looks it is not known."""
+    departure = DEPARTURE.get()
+    return departure is not None and not departure.left
+
+
 def sent() -> None:
-    """The request has left; nothing happens when nobody wants to know."""
-    if (told := ON_SENT.get()) is not None:
-        told(False)
+    """All of the request has left."""
+    if (departure := DEPARTURE.get()) is not None:
+        departure.sent(False)
 
 
 async def trace_sent(request: httpx2.Request) -> None:
-    """An event hook of the client: looks for the end of the request's body."""
-    if ON_SENT.get() is not None:
+    """An event hook of the client: looks for the beginning of the request and the end of its body."""
+    if DEPARTURE.get() is not None:
         request.extensions = {**request.extensions, "trace": _trace}
 
 
 async def _trace(event: str, info: object) -> None:
-    if event in WRITTEN:
+    if event in WRITING:
+        leaving()
+    elif event in WRITTEN:
         sent()

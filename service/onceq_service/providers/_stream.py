@@ -123,6 +123,11 @@ class AnswerStream:
         return self._answer.finish_reason
 
     @property
+    def answered(self) -> bool:
+        """Whether the end marker was seen."""
+        return self._answer.answered
+
+    @property
     def usage(self) -> Mapping[str, object] | None:
         """The provider's usage object; None until its final state was reported."""
         return self._answer.usage if self._answer.usage_final else None

@@ -130,6 +130,11 @@ class CallStream(Protocol):
         ...
 
     @property
+    def answered(self) -> bool:
+        """Whether the end marker was seen: the answer is whole, though its usage or the stream's end may yet come."""
+        ...
+
+    @property
     def usage(self) -> Mapping[str, object] | None:
         """See above."""
         ...

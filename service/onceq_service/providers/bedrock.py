@@ -19,7 +19,7 @@ from onceq_service.providers._bedrock_connection import Hold, hold_connections, 
 from onceq_service.providers._bedrock_mailbox import Mailbox
 from onceq_service.providers._bedrock_request import answers_by_tool, to_converse
 from onceq_service.providers._bedrock_wire import BedrockDecoder
-from onceq_service.providers._sent import sent
+from onceq_service.providers._sent import DEPARTURE, sent
 from onceq_service.providers._stream import AnswerStream
 from onceq_service.providers.base import CallSpec, ProviderError
 from onceq_service.settings import ProviderKind
@@ -77,7 +77,7 @@ class BedrockProvider:
     @contextlib.contextmanager
     def _held(self, spec: CallSpec) -> Generator[Hold]:
         """Lets go of the connection on leaving, also when the thread is still waiting for the answer's headers."""
-        hold = Hold(spec.client_request_id)
+        hold = Hold(spec.client_request_id, DEPARTURE.get())
         self._holds.add(hold)
         try:
             yield hold

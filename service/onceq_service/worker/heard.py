@@ -31,6 +31,8 @@ class Heard:
         return self.finish_reason is not None and self.error is None
 
     def note(self, stream: CallStream) -> None:
-        """Takes over what the stream knows of its usage by now."""
+        """Takes over what the stream knows of its end and usage by now."""
         self.usage, self.early_usage, self.price_context = stream.usage, stream.early_usage, stream.price_context
         self.api_flavor = stream.api_flavor
+        if stream.answered:
+            self.finish_reason = stream.finish_reason

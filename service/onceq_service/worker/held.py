@@ -50,6 +50,7 @@ class Holding:
         """Takes a claimed job in."""
         before = self._jobs.get(claim.id)
         if before is not None:
+            before.stop("lost")  # no heartbeat asks for it any more
             self.drop(before)
         held = self._jobs[claim.id] = Held(claim)
         self._alone += claim.alone

@@ -195,7 +195,7 @@ class Relay:
 
     async def _stored(self, calls: list[LiveCall], sent: Sequence[Sent], then: Callable[[], None]) -> None:
         """What was not stored is tried again with the next flush."""
-        owners, failed = {call.held.claim.id: call for call in calls}, None
+        owners, failed = {(call.held.claim.id, call.held.claim.fence): call for call in calls}, None
         for group, answer in sent:
             try:
                 self._learn(owners, group, await answer)
@@ -208,9 +208,11 @@ class Relay:
         else:
             then()
 
-    def _learn(self, owners: dict[str, LiveCall], group: Sequence[Frame], answer: list[tuple[str, int]]) -> None:
+    def _learn(
+        self, owners: dict[tuple[str, str], LiveCall], group: Sequence[Frame], answer: list[tuple[str, int]]
+    ) -> None:
         for frame, (word, last) in zip(group, answer, strict=True):
-            call = owners[frame.id]
+            call = owners[frame.id, frame.fence]
             if word == "lost" or not call.confirm(last):
                 call.held.stop("lost")
             elif word == "cancel":

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from onceq.wire import CancelReceipt, JobError, JobRequest, Output, Timeouts
 from onceq_service.pricing import Tariff
-from onceq_service.providers import ON_SENT
+from onceq_service.providers import DEPARTURE, Departure
 from onceq_service.providers.base import CallSpec, Clocks, Delta, Provider, ProviderError
 from onceq_service.settings import ProviderConfig
 from onceq_service.store import Engine, LeaseLost
@@ -133,7 +133,7 @@ class Runner:
 
     async def _consume(self, t: Try, spec: CallSpec) -> None:
         loop, heard = asyncio.get_running_loop(), t.heard
-        start, heard.begun = loop.time(), True
+        start = loop.time()
 
         def sent(heeded: bool) -> None:
             t.watch.sent()
@@ -151,7 +151,8 @@ class Runner:
             t.watch.heard()
             return self.relay.add(t.call, deltas)
 
-        ON_SENT.set(sent)
+        departure = Departure(sent)
+        DEPARTURE.set(departure)
         try:
             async with t.provider.call(spec) as stream:
                 self.learning.note(t.claim.text("lane"), stream.rate_limits)
@@ -169,6 +170,7 @@ class Runner:
         except ProviderError as exc:
             heard.error = exc
         finally:
+            heard.begun = heard.begun or departure.left
             over()
 
     async def _named(self, t: Try, response: str | None) -> None:

@@ -1,0 +1,173 @@
+"""How a job goes on when something else happens than an answer and its end, against real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import Generator
+from typing import Any, Literal
+
+import pytest
+
+from onceq.wire import Job, JobRequest
+from onceq_service.providers import bedrock, open_providers
+from onceq_service.providers.base import Delta, Provider
+from onceq_service.settings import ProviderConfig, ProviderKind
+from onceq_service.store import Store
+from onceq_service.store.engine import Receipt
+from onceq_service.worker.call import LiveCall
+from onceq_service.worker.held import Held, Holding
+from onceq_service.worker.learning import Learning
+from onceq_service.worker.relay import Relay
+from onceq_service.worker.run import Runner
+from tests.service.providers.raw_server import chunked, raw_provider, sse
+from tests.service.store.driver import admission, claim_one, dispatch, success
+from tests.waiting import until
+
+MODELS: dict[ProviderKind, str] = {
+    "openai": "openai/gpt-4o-mini",
+    "anthropic": "anthropic/claude-haiku-4-5",
+    "bedrock": "bedrock/amazon.nova-lite-v1:0",
+}  # fmt: skip
+
+
+class Worker:
+    """A worker's runner with one provider, without its loop of claims."""
+
+    def __init__(self, store: Store, kind: ProviderKind, provider: Provider) -> None:
+        self.store, self.kind = store, kind
+        self.holding = Holding(4)
+        config = ProviderConfig(kind=kind, base_url="http://127.0.0.1:9", simulated=True)
+        self.runner = Runner(
+            20, store.engine, Relay(store.engine, 0.0), Learning(store.lanes), self.holding, {kind: provider},
+            {kind: config}, random.Random(7),
+        )  # fmt: skip
+
+    async def post(self, **asked: Any) -> str:
+        request = JobRequest(model=MODELS[self.kind], prompt="Say it.", **asked)
+        body = request.model_dump_json(exclude_none=True).encode()
+        names = {"model": MODELS[self.kind], "lane": MODELS[self.kind], "provider": self.kind}
+        return (await self.store.jobs.admit(admission(request=body, **names))).id
+
+    async def begin(self) -> tuple[Held, asyncio.Task[None]]:
+        [claim], _ = await self.store.engine.claim("w1", 1, [self.kind])
+        held = self.holding.add(claim)
+        return held, asyncio.create_task(self.runner.run(held))
+
+    async def job(self, job_id: str) -> Job:
+        found = await self.store.jobs.get(job_id, "t")
+        assert found is not None
+        return found
+
+
+@pytest.mark.parametrize("reason", ["drain", "timeout", "deadline", "cancel"])
+async def test_an_answer_that_is_whole_is_kept_whatever_ends_the_wait_for_its_connection(
+    store: Store, reason: Literal["drain", "timeout", "deadline", "cancel"]
+) -> None:
+    """It was paid for; another call would be paid for too."""
+    told: tuple[object, ...] = (
+        {"choices": [{"delta": {"content": "All of it."}}]},
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+    )
+    async with raw_provider("openai", chunked(sse(*told), end=False), "hang") as provider:
+        worker = Worker(store, "openai", provider)
+        job_id = await worker.post()
+        held, running = await worker.begin()
+
+        async def said() -> bool:
+            return (await worker.job(job_id)).text == "All of it."
+
+        await until(said, "the words to be there")
+        held.stop(reason)
+        await running
+    job = await worker.job(job_id)
+    assert (job.status, job.text, job.calls) == ("succeeded", "All of it.", 1)
+    assert job.output is not None
+    assert job.output.finish_reason == "stop"
+    assert job.cost.wasted_nano_usd == 0
+
+
+@contextlib.contextmanager
+def deaf_port() -> Generator[int]:
+    """A port at which the kernel answers no knock: its queue of connections is full."""
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            knock = opened.enter_context(socket.socket())
+            knock.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                knock.connect(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("why", ["cancel", "first_byte"])
+@pytest.mark.parametrize("kind", list(MODELS))
+async def test_a_call_that_never_left_is_not_billed(
+    store: Store, kind: ProviderKind, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bedrock, "CONNECT_S", 2)  # its thread can't be woken from a connect
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    with deaf_port() as port:
+        config = ProviderConfig(kind=kind, base_url=f"http://127.0.0.1:{port}", simulated=True)
+        provider = open_providers({kind: config}, {})[kind]
+        worker = Worker(store, kind, provider)
+        job_id = await worker.post(timeouts={"first_byte_s": 0.2} if why == "first_byte" else None, max_calls=1)
+        held, running = await worker.begin()
+
+        async def begun() -> bool:
+            return (await worker.job(job_id)).calls == 1
+
+        await until(begun, "the call to be on record")
+        if why == "cancel":
+            held.stop("cancel")
+        await running
+        await provider.close()
+    [row] = (await store.ledger.page("t", 0, 2**45, None, 10)).entries
+    assert (row.outcome, row.billed, row.spent_nano_usd) == (
+        "cancelled" if why == "cancel" else "provider_unreachable", False, 0,
+    )  # fmt: skip
+
+
+async def test_a_worker_that_gets_its_own_lost_job_again_ends_the_call_that_it_had(store: Store) -> None:
+    async with raw_provider("openai", b"", "hang") as provider:
+        worker = Worker(store, "openai", provider)
+        await worker.post()
+        before, running = await worker.begin()
+
+        async def sent() -> bool:
+            return before.call is not None
+
+        await until(sent, "the call to begin")
+        lost = Receipt("worker_lost", billed=False)
+        assert await store.engine.requeue(before.claim, lost, delay_s=0, reason="worker_lost")
+        after, again = await worker.begin()
+        await running
+        assert (before.reason, after.reason) == ("lost", None)
+        after.stop("cancel")
+        await again
+
+
+async def test_words_of_a_lost_call_do_not_stop_the_one_that_took_its_place(store: Store) -> None:
+    await store.jobs.admit(admission())
+    claim = await claim_one(store)
+    sent = await dispatch(store, claim)
+    assert await store.engine.requeue(claim, Receipt("lost", billed=False), delay_s=0, reason="worker_lost")
+    again = await claim_one(store)
+    sent_again = await dispatch(store, again, 2)
+    relay, old, new = Relay(store.engine, 0.0), Held(claim), Held(again)
+    calls = LiveCall(old, sent.call, sent.seq), LiveCall(new, sent_again.call, sent_again.seq)
+    for call in calls:
+        relay.add(call, [Delta("text", "word ")])
+
+    async def heard() -> bool:
+        return old.reason is not None or new.reason is not None
+
+    await until(heard, "the flush to be answered")
+    assert (old.reason, new.reason) == ("lost", None)
+    await relay.settle(calls[1])
+    await store.engine.finish(again, success(sent_again.seq + 2))
