@@ -384,6 +384,11 @@ MUTANTS: Sequence[Mutant] = (
         "if redis.call('EXISTS', k_fair(band, lane)) == 1 then\n      local _ = (k_ready(band)", (SCHEDULING,),
     ),
     Mutant(
+        "A worker finds its lanes behind any number of others'", f"{LUA}/next.lua",
+        "until #lanes < SCAN or tried >= SCAN or passed[band] >= till", "until true",
+        ("tests/service/store/test_scheduling.py",),
+    ),
+    Mutant(
         "A job that leaves a lane that is held back is queued in another one", f"{LUA}/next.lua",
         "      enqueue(id, job)\n", "", (SCHEDULING,),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,36 @@ async def test_lanes_that_can_not_start_here_or_now_stand_in_no_others_way(store
     assert [claim.text("lane") for claim in started] == [f"openai/full{n}" for n in range(3)] + ["openai/last"]
     assert started[-1].id == last
     assert await claims(store) == []
+
+
+async def admit_each(store: Store, lanes: list[str], jobs: int = 1) -> None:
+    for n, lane in product(range(jobs), lanes):
+        await admit(store, prompt=f"{lane} {n}", provider=lane.split("/")[0], model=lane, lane=lane)
+
+
+def of_lanes(found: tuple[list[Claim], float]) -> list[str]:
+    return [claim.text("lane") for claim in found[0]]
+
+
+async def test_lanes_that_nobody_here_serves_hide_none_and_keep_their_turns(store: Store) -> None:
+    """Lanes that came in the same moment have their turns by name: 70 of others stand before each of ours."""
+    before, between = [f"gone/{n:02}" for n in range(70)], [f"others/{n:02}" for n in range(70)]
+    await admit_each(store, [*between, *before])
+    await admit_each(store, ["openai/a", "xai/b"], jobs=2)
+    ours = of_lanes(await store.engine.claim("w1", 3, ["openai", "xai"]))
+    assert ours == ["openai/a", "xai/b", "openai/a"]
+    assert of_lanes(await store.engine.claim("w1", 3, ["openai", "xai"])) == ["xai/b"]
+    assert of_lanes(await store.engine.claim("w2", 200, ["gone", "others"])) == before + between
+
+
+async def test_no_lane_is_out_of_sight_however_many_of_others_stand_before_it(store: Store) -> None:
+    """Of thousands a claim reads a part that is left to chance: one of two here, so sixty claims find what is there."""
+    lanes = [word for n in range(2_100) for word in (0, f"gone/{n}")]
+    await store._pipe.command("ZADD", store.names("ready", "standard"), *lanes)  # pyright: ignore[reportPrivateUsage]
+    for n in range(2):
+        await admit(store, prompt=f"{n}")
+    found = [claim for _ in range(60) for claim in await claims(store, want=1)]
+    assert len(found) == 2
 
 
 async def test_lanes_start_jobs_in_turn(store: Store) -> None:

@@ -29,7 +29,8 @@ promote(now)
 reap(now, lease_ms, ttl)
 expire_due(now, ttl)
 
-local SCAN = 64 -- lanes looked at for one job; those of providers that this worker does not serve are passed over
+local SCAN = 64 -- lanes read at once; and when so many could not start their jobs, no more are tried for this one
+local FAR = 1000 -- lanes of others that a claim passes over in turn; it costs some 0.3 us each
 
 -- A job's hash as the worker gets it, and by name. One read of all of it is cheaper than one of many fields.
 local function whole(id)
@@ -118,12 +119,34 @@ local function from_lane(band, lane, turn)
   return id
 end
 
-local function from_band(band, turn)
-  for _, lane in ipairs(redis.call('ZRANGE', k_ready(band), 0, SCAN - 1)) do
-    local id = serves[string.match(lane, '^[^/]+')] and from_lane(band, lane, turn)
-    if id then return id end
-  end
+-- Lanes of providers that this worker does not serve stay in front: it is their turn at workers that do. How many of them a
+-- claim has passed over is where it looks for the next job; the others before that place have started one or are blocked.
+local passed = {interactive = 0, standard = 0, batch = 0}
+
+local function from_pages(band, turn, till)
+  local tried = 0
+  repeat
+    local lanes = redis.call('ZRANGE', k_ready(band), passed[band], passed[band] + SCAN - 1)
+    for _, lane in ipairs(lanes) do
+      local served = serves[string.match(lane, '^[^/]+')]
+      local id = served and from_lane(band, lane, turn)
+      if id then return id end
+      if served then tried = tried + 1 else passed[band] = passed[band] + 1 end
+    end
+  until #lanes < SCAN or tried >= SCAN or passed[band] >= till
   return nil
+end
+
+-- Behind the first FAR lanes a claim goes on, once, from a place left to chance: what it does has a bound, and no lane is
+-- out of sight for ever.
+local leapt = {}
+local function from_band(band, turn)
+  local id = from_pages(band, turn, FAR)
+  if id or passed[band] < FAR or leapt[band] then return id end
+  leapt[band] = true
+  local places = math.ceil(redis.call('ZCARD', k_ready(band)) / FAR) - 1
+  if places > 1 then passed[band] = FAR * (1 + tonumber(string.sub(random, 1, 4), 16) % places) end
+  return from_pages(band, turn, passed[band] + FAR)
 end
 
 -- Whether the oldest job of the lane whose turn it is has waited longer than its band may.
