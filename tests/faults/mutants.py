@@ -338,6 +338,11 @@ MUTANTS: Sequence[Mutant] = (
         "self._dirty |= dict.fromkeys(call for call in calls if not call.settled)", "pass", (RELAY,),
     ),
     Mutant(
+        "G6 the numbers of a batch go on while one of its jobs lives", f"{LUA}/_batches.lua",
+        "if redis.call('EXISTS', k_batchlive(tenant, batch)) == 1 then", "if false then",
+        ("tests/service/store/test_batches.py",),
+    ),
+    Mutant(
         "G8 a job whose worker died runs again", f"{LUA}/_housekeeping.lua",
         "else recover(id, job, now, ttl) end", "else redis.call('ZREM', k_leases(), id) end",
     ),

@@ -69,7 +69,7 @@ async def _known(service: Service, tenant: str, batch: str) -> BatchState:
     if state is None:
         detail = (
             f"There is no batch {batch} for this API key: a job posted to /v1/jobs/batch with it begins one, and it is "
-            f"kept for {service.settings.result_ttl_s} s after the last end."
+            f"kept for {service.settings.result_ttl_s} s after all its jobs have ended."
         )
         raise Refused("batch_not_found", detail)
     return state

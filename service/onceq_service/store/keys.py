@@ -102,7 +102,7 @@ KEYS: Final[dict[str, Key]] = {
     ),
     "apis": Key("apis", "hash", "API processes: open event streams, and when each said so", "1 min after the last"),
     "batch": Key(
-        "batch:%s:%s", "stream", "ends of the jobs of a tenant's batch, entry ids 0-<n>", "last end + result_ttl_s"
+        "batch:%s:%s", "stream", "ends of the jobs of a tenant's batch, entry ids 0-<n>", "all ended + result_ttl_s"
     ),
     "batchlive": Key(
         "batchlive:%s:%s",

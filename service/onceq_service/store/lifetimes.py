@@ -25,7 +25,11 @@ async def overdue(pipe: Pipe, keys: Keys) -> list[str]:
 
 
 async def _live(pipe: Pipe, keys: Keys, key: str) -> bool:
-    """Whether the key belongs to a job that has not ended."""
+    """Whether the key belongs to a job that has not ended, or to a batch with one."""
+    family, _, words = key.removeprefix(keys.root).partition(":")
+    if family == "batch":
+        tenant, _, batch = words.rpartition(":")
+        return bool(await pipe.command("EXISTS", keys("batchlive", tenant, batch)))
     job_id = key.rsplit(":", 1)[1]
     state = cast("bytes | None", await pipe.command("HGET", keys("job", job_id), "state"))
     return state is not None and state.decode() not in TERMINAL

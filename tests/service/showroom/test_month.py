@@ -258,3 +258,19 @@ async def test_a_queue_is_told_the_time_no_longer_when_its_past_is_written(redis
     with pytest.raises(ConfigurationError, match="has been used"):
         async with open_told_store(redis_server.url, queue, 1_700_000_000_000):
             raise AssertionError("it was opened again")
+
+
+async def test_a_key_whose_lifetime_was_taken_back_is_there_for_as_long_as_it_is_told(
+    redis_server: EmbeddedRedis,
+) -> None:
+    """A batch's log lapses when all jobs have ended, and stays when another one comes."""
+    begin_ms = 1_700_000_000_000
+    async with open_told_store(redis_server.url, f"m{uuid4().hex[:10]}", begin_ms) as past:
+        for days in (0, 2):
+            made = await past.jobs.admit(admission(f"{days}", batch="b"))
+            past.tell(begin_ms + days * 86_400_000)
+            await past.jobs.cancel(made.id, "t")
+        log = past.names("batch", "t", "b")
+        entries = await past._pipe.command("XRANGE", log, "-", "+")  # pyright: ignore[reportPrivateUsage]
+        assert [number for number, _ in entries] == [b"0-1", b"0-2"]
+        await past.close()

@@ -20,6 +20,7 @@ local OWN = {
   TIME = function() return {math.floor(told / 1000), told % 1000 * 1000} end,
   EXPIRE = function(key, s) return lapse(key, tonumber(s) * 1000) end,
   PEXPIRE = lapse,
+  PERSIST = function(key) return real.call('ZREM', k_lapses(), key) end,
   SET = function(key, value, ...)
     local rest, ms = {...}, nil
     for n, word in ipairs(rest) do
@@ -36,4 +37,5 @@ function redis.call(name, ...)
   return real.call(name, ...)
 end
 function redis.pcall(...) return real.pcall(...) end
+redis.sha1hex = real.sha1hex
 

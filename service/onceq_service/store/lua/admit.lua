@@ -207,7 +207,7 @@ local function undo(made)
   if job.holds then pcall(let_go, id, job, now) end
   for key in pairs(indexes) do redis.pcall('ZREM', key, id) end
   for _, key in ipairs({k_movable(job.lane), k_due()}) do redis.pcall('ZREM', key, id) end
-  if made.batch ~= '' then redis.pcall('SREM', k_batchlive(job.tenant, made.batch), id) end
+  if made.batch ~= '' then pcall(leave_batch, id, job.tenant, made.batch, job.result_ttl_s) end
   if made.idem ~= '' and string.match(text_at(k_idem(made.idem)), '^%S*') == id then
     redis.call('DEL', k_idem(made.idem))
   end
