@@ -67,10 +67,8 @@ async def test_an_answer_that_is_whole_is_kept_whatever_ends_the_wait_for_its_co
     store: Store, reason: Literal["drain", "timeout", "deadline", "cancel"]
 ) -> None:
     """It was paid for; another call would be paid for too."""
-    told: tuple[object, ...] = (
-        {"choices": [{"delta": {"content": "All of it."}}]},
-        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
-    )
+    words: list[dict[str, object]] = [{"delta": {"content": "All of it."}}, {"delta": {}, "finish_reason": "stop"}]
+    told = [{"choices": [word]} for word in words]
     async with raw_provider("openai", chunked(sse(*told), end=False), "hang") as provider:
         worker = Worker(store, "openai", provider)
         job_id = await worker.post()

@@ -37,5 +37,5 @@ function redis.call(name, ...)
   return real.call(name, ...)
 end
 function redis.pcall(...) return real.pcall(...) end
-redis.sha1hex = real.sha1hex
+redis.sha1hex, redis.log, redis.LOG_WARNING = real.sha1hex, real.log, real.LOG_WARNING
 
