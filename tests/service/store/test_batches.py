@@ -11,6 +11,7 @@ import pytest
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import Retention, Store, StoreError, open_store
 from onceq_service.store.batches import BatchState
+from onceq_service.store.engine import Claim
 from tests.conftest import check_lifetimes
 from tests.service.store.driver import admission, claim_one, dispatch, success
 from tests.service.store.timed import later, lived_long
@@ -37,8 +38,8 @@ async def lapses(store: Store, batch: str = "b") -> bool:
     return DAY_S - 60 < await lifetime(store, batch) <= DAY_S
 
 
-async def finish(store: Store, _: str = "") -> None:
-    claim = await claim_one(store)
+async def finish(store: Store, _: str = "", claim: Claim | None = None) -> None:
+    claim = claim or await claim_one(store)
     await dispatch(store, claim)
     await store.engine.finish(claim, success(3))
 
@@ -72,8 +73,10 @@ WAYS: list[Callable[[Store, str], Awaitable[None]]] = [finish, cancel, stop, exp
 
 async def test_numbers_go_on_however_long_the_next_end_takes(redis_server: EmbeddedRedis, queue: str) -> None:
     async with open_store(redis_server.url, queue, Retention(result_s=1)) as store:
-        second = [await admit(store, f"{n}") for n in range(2)][1]
-        await finish(store)
+        await admit(store, "first")
+        first = await claim_one(store)
+        second = await admit(store, "second")
+        await finish(store, claim=first)
         await asyncio.sleep(1.2)
         assert await store.batches.state("t", "b") == BatchState(ended=1, live=1)
         await check_lifetimes(store)
@@ -88,8 +91,9 @@ async def test_the_log_lapses_after_the_last_end_in_whatever_way_it_comes(
     timed: Store, end: Callable[[Store, str], Awaitable[None]]
 ) -> None:
     await admit(timed, "first")
+    first = await claim_one(timed)
     last = await admit(timed, "last", on_crash="fail")
-    await finish(timed)
+    await finish(timed, claim=first)
     assert await lifetime(timed) == STAYS
     await end(timed, last)
     assert await timed.batches.state("t", "b") == BatchState(ended=2, live=0)
@@ -123,8 +127,9 @@ async def test_the_log_of_a_version_that_let_it_lapse_stays_from_the_next_end_on
 async def test_a_batch_whose_last_live_job_leaves_it_lapses(store: Store) -> None:
     """It leaves its oldest batch for the 33rd."""
     await admit(store, "first")
+    first = await claim_one(store)
     await admit(store, "last", fp="f")
-    await finish(store)
+    await finish(store, claim=first)
     for n in range(31):
         await admit(store, "last", fp="f", batch=f"b{n}")
     assert await lifetime(store) == STAYS

@@ -37,7 +37,8 @@ class Worker:
     """A worker's runner with one provider, without its loop of claims."""
 
     def __init__(self, store: Store, kind: ProviderKind, provider: Provider) -> None:
-        self.store, self.kind = store, kind
+        self.store = store
+        self.kind: ProviderKind = kind
         self.holding = Holding(4)
         config = ProviderConfig(kind=kind, base_url="http://127.0.0.1:9", simulated=True)
         self.runner = Runner(
