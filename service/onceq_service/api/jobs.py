@@ -30,7 +30,8 @@ router = APIRouter(tags=["jobs"])
 
 
 class ListQuery(BaseModel):
-    """`GET /v1/jobs`: which jobs; `since` and `until` are times of creation, `cursor` a `next_cursor` of a page before.
+    """`GET /v1/jobs`: which jobs; `since` and `until` are times of creation, both included, `cursor` a `next_cursor` of
+    a page before.
 
     Dead letters are `status=failed&replayed=false`, those of one cause have its code as `error`. `key` is the id of an
     API key; `label` is `name=value`, and where it is repeated each of them must fit. A page looks at 5,000 jobs at
@@ -79,7 +80,7 @@ async def list_jobs(service: In, key: Reader, where: Annotated[ListQuery, Query(
         verdict=where.verdict,
         key=where.key,
         user=where.user,
-        labels=dict(label.split("=", 1) for label in where.label),
+        labels=[(name, value) for name, _, value in (label.partition("=") for label in where.label)],
     )
     try:
         return await service.store.jobs.list(key.tenant, wanted, cursor=where.cursor, limit=where.limit)

@@ -6,7 +6,7 @@ The same range gives the same bytes again. pyarrow is imported by a process that
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
@@ -24,6 +24,7 @@ from onceq_service.api.service import In, Service
 from onceq_service.api.stats import time_of
 from onceq_service.pricing import Tariff, cost_at
 from onceq_service.store import ApiKey
+from onceq_service.store.periods import ms_from
 
 MOST: Final = 1_000
 """Rows of one page."""
@@ -109,7 +110,7 @@ async def _page(service: Service, key: ApiKey, query: LedgerQuery) -> LedgerPage
         raise invalid_field("query.since", "lies behind until: nothing was asked for")
     try:
         found = await service.store.ledger.page(
-            key.tenant, _ms(since) if since else 0, _ms(until), query.cursor, query.limit
+            key.tenant, ms_from(since) if since else 0, ms_from(until), query.cursor, query.limit
         )
     except ValueError as exc:
         raise invalid_field("query.cursor", "not a next_cursor of a page before, nor the id of a row") from exc
@@ -140,8 +141,3 @@ def _restated(entry: LedgerEntry, tariff: Tariff, at: datetime) -> LedgerEntry:
     )
     version = None if nano is None else units.version
     return entry.model_copy(update={"restated_nano_usd": nano, "restated_price_version": version})
-
-
-def _ms(at: datetime) -> int:
-    """Milliseconds, rounded up: a row is booked at a whole one, and none before 1970."""
-    return max(0, -(-int((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000) // 1000))

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request
 from onceq.wire import CostQuote, JobRequest, Quote
 from onceq_service.api import bounds
 from onceq_service.api import documented as doc
-from onceq_service.api.admission import Wanted, likely_input_tokens
+from onceq_service.api.admission import Wanted, admission, likely_input_tokens
 from onceq_service.api.allowance import refused_by_a_budget
 from onceq_service.api.auth import Submitter
 from onceq_service.api.body import parse, read_json
@@ -46,6 +46,7 @@ async def get_quote(request: Request, service: In, key: Submitter) -> Quote:
     models = await service.models_of(asked)
     await service.prices()
     wanted = bounds.wanted(service.tariff, asked, models, service.defaults.max_calls)
+    admission(wanted, key, None, models, await service.seal(), service.defaults)  # raises what a post would
     pace = await service.pace(models[0].model)
     expected = await _expected(service, key.tenant, models[0], wanted)
     told = quote(wanted, pace, service.free_slots(models[0].provider), expected=expected)

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from onceq.wire import CostQuote, Quote, SubmittedJob, Urls
+from onceq.wire import CostQuote, Quote, SubmittedJob, Urls, Waiting
 from onceq_service.store import Admission, Own
-from onceq_service.store.views import usd
+from onceq_service.store.views import at, usd
 
 Values = dict[str, object]
 """By their names in the template."""
@@ -41,6 +41,7 @@ def _template() -> str:
         '"simulated":false', '"simulated":%(simulated)s'
     )
     text = text.replace('"durability":"strict"', '"durability":"%(durability)s"')
+    text = text.replace('"waiting":null', '"waiting":%(waiting)s')
     return text.replace('"quote":null', f'"quote":{_quote_template()}')
 
 
@@ -96,8 +97,13 @@ def _shared(a: Admission, durability: str, quote: Values) -> Values:
         "band": a.band,
         "simulated": "true" if a.simulated else "false",
         "durability": durability,
+        "waiting": _delayed(a.not_before_ms) if a.not_before_ms else "null",
         **quote,
     }
+
+
+def _delayed(until_ms: int) -> str:
+    return Waiting(reason="not_before", until=at(until_ms)).model_dump_json()
 
 
 def _own(own: Own, created_ms: int, upper: int | None) -> Values:

@@ -55,7 +55,7 @@ class KeyReused(OnceqError):  # noqa: N818 - the field's word
     code = "idempotency_key_reused"
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"this Idempotency-Key made job {job_id} from another body; use a new key for a new request")
+        super().__init__(f"This Idempotency-Key made job {job_id} from another body; use a new key for a new request")
         self.job_id = job_id
 
 

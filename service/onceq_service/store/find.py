@@ -6,15 +6,17 @@ No index is kept for it but the one by state and time: `find.lua` looks at a bou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, cast
 
-from onceq.wire import Band, Status, Verdict
+from onceq.wire import JOB_ID_PATTERN, Band, Status, Verdict
 from onceq_service.store import scripts
 from onceq_service.store._pipe import Arg, Pipe
 from onceq_service.store.keys import Keys
+from onceq_service.store.periods import ms_from, ms_till
 
 STATUSES: tuple[Status, ...] = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
 LOOK: Final = 500
@@ -24,6 +26,7 @@ MOST_LOOKED: Final = 5_000
 SPARE: Final = 64
 """Looked at beyond what is wanted, where there is nothing to filter by: some may have lapsed."""
 
+_JOB_ID: Final = re.compile(JOB_ID_PATTERN.removesuffix("$"))
 Position = tuple[int, str]
 """A job's time of creation (ms) and id: the order of lists."""
 
@@ -45,7 +48,8 @@ class Filter:
     key: str | None = None
     """The id of the API key that posted it."""
     user: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    labels: Sequence[tuple[str, str]] = ()
+    """All of them."""
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Names and values as `find.lua` takes them."""
@@ -55,7 +59,7 @@ class Filter:
         }  # fmt: skip
         yield from ((name, value) for name, value in given.items() if value is not None)
         yield from (("model", model) for model in self.models or ())
-        yield from (("label", f"{key}={value}") for key, value in self.labels.items())
+        yield from (("label", f"{key}={value}") for key, value in self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def read_cursor(cursor: str | None) -> Position | None:
     if cursor is None:
         return None
     score, _, job_id = cursor.partition("-")
-    if not (score.isascii() and score.isdigit() and job_id) or len(score) > 15:
+    if not (score.isascii() and score.isdigit()) or len(score) > 15 or not _JOB_ID.fullmatch(job_id):
         raise ValueError("cursor is not one that a page gave")
     return int(score), job_id
 
@@ -101,8 +105,8 @@ def write_cursor(position: Position | None) -> str | None:
 
 def _between(where: Filter) -> tuple[Arg, Arg]:
     return (
-        "-inf" if where.since is None else round(where.since.timestamp() * 1000),
-        "+inf" if where.until is None else round(where.until.timestamp() * 1000),
+        "-inf" if where.since is None else ms_from(where.since),
+        "+inf" if where.until is None else ms_till(where.until),
     )
 
 

@@ -116,6 +116,8 @@ class Jobs:
             "HMGET", self._keys("lane", lane), "paused", "brake_ms", "reason"
         ))  # fmt: skip
         blocked = cast("bytes | None", await self._pipe.command("ZSCORE", self._keys("blocked"), f"{band}|{lane}"))
+        if paused is None and await self._pipe.command("HEXISTS", self._keys("turns"), f"paused:{band}"):
+            return Waiting(reason="band_paused")
         return lane_waiting(paused, brake_ms, reason, blocked)
 
     async def _frames(self, job_id: str) -> list[bytes]:

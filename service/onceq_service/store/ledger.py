@@ -34,14 +34,15 @@ class Ledger:
         self._pipe, self._keys = pipe, keys
 
     async def page(self, tenant: str, since_ms: int, until_ms: int, after: str | None, limit: int) -> Rows:
-        """Rows booked in [since, until) behind the row `after`. Raises ValueError when that is no id of a row.
+        """Rows booked in [since, until), of them those behind the row `after`; raises ValueError when that is no id.
 
         Times are milliseconds since 1970, not negative.
         """
         if after is not None and not _CURSOR.fullmatch(after):
             raise ValueError("not an id of a ledger row")
         key = self._keys("ledger", tenant)
-        start = str(since_ms) if after is None else f"({after}"
+        behind = after is not None and int(after.partition("-")[0]) >= since_ms
+        start = f"({after}" if behind else str(since_ms)
         reply, first = await asyncio.gather(
             self._pipe.command("XRANGE", key, start, f"({max(until_ms, 1)}-0", "COUNT", limit + 1),
             self._pipe.command("XRANGE", key, "-", "+", "COUNT", 1),

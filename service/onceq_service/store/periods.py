@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, assert_never
 
@@ -10,6 +10,17 @@ from onceq.wire import BudgetPeriod
 from onceq_service.settings import zone
 
 HOUR_MS: Final = 3_600_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def ms_from(at: datetime) -> int:
+    """The first whole ms since 1970 that is not before a time; what is stored has whole ones."""
+    return max(0, -((_EPOCH - at) // timedelta(milliseconds=1)))
+
+
+def ms_till(at: datetime) -> int:
+    """The last whole ms since 1970 that is not behind a time."""
+    return (at - _EPOCH) // timedelta(milliseconds=1)
 
 
 def starts(period: BudgetPeriod, time_zone: str, now_ms: int) -> tuple[int, ...]:

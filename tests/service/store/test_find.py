@@ -58,13 +58,13 @@ async def test_each_filter_finds_the_jobs_that_fit_and_no_others(timed: Store) -
     fits = (
         Filter(team="blue"), Filter(user="ada"), Filter(band="batch"), Filter(key="key_2"),
         Filter(models=["x/y", "openai/n"]), Filter(error="provider_error"), Filter(verdict="provider_slow"),
-        Filter(labels={"version": "v2"}), Filter(labels={"version": "v2", "prompt": "memo"}), ended,
+        Filter(labels=[("version", "v2")]), Filter(labels=[("version", "v2"), ("prompt", "memo")]), ended,
         replace(ended, team="blue", user="ada"),
     )  # fmt: skip
     for where in fits:
         assert await _ids(timed, where) == [other], where
     nothing = (
-        Filter(team="blu"), Filter(labels={"version": "v2", "prompt": "x"}), Filter(labels={"absent": "v2"}),
+        Filter(team="blu"), Filter(labels=[("version", "v2"), ("prompt", "x")]), Filter(labels=[("absent", "v2")]),
         Filter(user="ada", status="succeeded"), replace(ended, replayed=True), Filter(verdict="queue"),
         Filter(error="provider"),
     )  # fmt: skip
