@@ -140,8 +140,9 @@ class JobRequest(Request):
     `model` may be a list: when the provider of the first is down, braked or fails, the job goes on with the next,
     never after the request itself or its content was refused. `max_cost_usd` is what all calls of the job may cost
     together, and hard: no call is made that could pass it; it needs a model with a price and an answer of known length.
-    `not_before` delays the start. With `on_disconnect: cancel` the job is cancelled once nobody has followed, polled or
-    posted it for `disconnect_grace_s` seconds.
+    `not_before` delays the start. With `on_disconnect: cancel` the job is cancelled once nobody has followed (it or its
+    batch), polled or posted it for `disconnect_grace_s` seconds. Of several posts the longest grace holds; one without
+    that wish ends it, since its sender wants the answer whoever follows it.
     """
 
     model: ModelName | Annotated[list[ModelName], Field(min_length=1, max_length=8)]

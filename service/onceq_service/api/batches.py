@@ -18,6 +18,7 @@ from onceq_service.api import documented as doc
 from onceq_service.api.auth import KEY, Canceller, require
 from onceq_service.api.door import HEADS
 from onceq_service.api.events import Stream, cursor
+from onceq_service.api.presence import batch_watched
 from onceq_service.api.problems import Refused, invalid_field
 from onceq_service.api.replies import Reply, send_reply
 from onceq_service.api.service import In, Service
@@ -44,7 +45,8 @@ class BatchEvents:
             await send_reply(send, Reply(204))
             return
         follow = partial(service.store.batches.follow, key.tenant, batch)
-        await Stream(follow, after, scope, send).run(service.readers, service.settings.keep_alive_s)
+        async with batch_watched(service, key.tenant, batch):
+            await Stream(follow, after, scope, send).run(service.readers, service.settings.keep_alive_s)
 
 
 def batch_events_route(service: Service) -> Route:

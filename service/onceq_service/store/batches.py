@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final, cast
 
+from onceq_service.store import scripts
 from onceq_service.store._pipe import Pipe
 from onceq_service.store.events import EventLog, Take
 from onceq_service.store.keys import Keys
@@ -61,6 +62,11 @@ class Batches:
                 if live and len(page) < PAGE:
                     await box.wait()
                     await asyncio.sleep(GATHER_S)
+
+    async def watch(self, tenant: str, batch: str) -> bool:
+        """Says that somebody follows the batch now: `on_disconnect: cancel` of its jobs is put off. Always true."""
+        await self._pipe.script(scripts.WATCH_BATCH, self._keys.root, [tenant, batch])
+        return True
 
     async def live_ids(self, tenant: str, batch: str) -> AsyncGenerator[list[str]]:
         """The jobs that have not ended, some at a time; one that ends meanwhile may be told or not."""

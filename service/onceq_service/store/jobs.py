@@ -81,9 +81,12 @@ class Jobs:
         reply = cast("bytes", await self._pipe.script(scripts.CANCEL, self._keys.root, argv))
         return cast("CancelOutcome", reply.decode())
 
-    async def watch(self, job_id: str) -> None:
-        """Says that somebody follows the job now: `on_disconnect: cancel` waits for its grace from here."""
-        await self._pipe.script(scripts.WATCH, self._keys.root, [job_id])
+    async def watch(self, job_id: str) -> bool:
+        """Says that somebody follows the job now: `on_disconnect: cancel` waits for its grace from here.
+
+        False where it has none, or none any more.
+        """
+        return await self._pipe.script(scripts.WATCH, self._keys.root, [job_id]) != b"0"
 
     async def stuck(self, job_id: str, blocked_s: float) -> None:
         """Says how long a reader of the job has kept its stream waiting; a job that has ended takes no notice."""

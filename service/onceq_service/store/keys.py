@@ -111,6 +111,9 @@ KEYS: Final[dict[str, Key]] = {
         "while not empty",
         permanent=True,
     ),
+    "batchseen": Key(
+        "batchseen:%s:%s", "string", "when somebody was last seen to follow a tenant's batch (ms)", "25 h after that"
+    ),
     "pulse": Key("pulse", "hash", "since when Redis has lived without a gap", "permanent", permanent=True),
     "turns": Key(
         "turns",

@@ -44,6 +44,7 @@ CANCEL: Final = load("cancel", "id, tenant, result_ttl_s, events_ttl_s")
 FOLD: Final = load("fold", "id, output, events_ttl_s")
 TEND: Final = load("tend", "lease_ms, result_ttl_s, events_ttl_s")
 WATCH: Final = load("watch", "id")
+WATCH_BATCH: Final = load("watch_batch", "tenant, batch")
 STUCK: Final = load("stuck", "id, ms")
 LEARN: Final = load("learn", "lane, limits, requests_used, brake_ms")
 PAUSE: Final = load("pause", "kind (lane | band), name, word (pause | resume)")
@@ -54,5 +55,5 @@ FIND: Final = load("find", "tenant, most, look, low, high, score, id, statuses, 
 
 ALL: Final[tuple[Script, ...]] = (
     ADMIT, ADMIT_PLAIN, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, DEFER, RELEASE, BEAT, CANCEL, FOLD,
-    TEND, WATCH, STUCK, LEARN, PAUSE, BUDGET, ALERT,
+    TEND, WATCH, WATCH_BATCH, STUCK, LEARN, PAUSE, BUDGET, ALERT,
 )  # fmt: skip

@@ -75,16 +75,28 @@ local function listening_since(now)
   return since
 end
 
--- Jobs with on_disconnect cancel whose readers have been away for their grace.
+-- When somebody was last seen to follow one of a job's batches (ms).
+local function batches_followed(job)
+  local last = 0
+  for batch in string.gmatch(job.batches or '', '%S+') do
+    last = math.max(last, redis.call('GET', k_batchseen(job.tenant, batch)) or 0)
+  end
+  return last
+end
+
+-- Jobs with on_disconnect cancel whose readers have been away for their grace. Readers of a batch don't put off each of its
+-- jobs: that is found out here, of those whose time has come, so that of these more are looked at than cancelled.
 local function cancel_unwatched(now, ttl)
-  local since = listening_since(now)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k_watched(), '-inf', now, 'LIMIT', 0, 16)) do
+  local since, left = listening_since(now), 16
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k_watched(), '-inf', now, 'LIMIT', 0, 256)) do
     local job = job_of(id)
-    local from = since + (tonumber(job.grace_ms) or 0)
-    if job.state and not terminal(job.state) and now < from then redis.call('ZADD', k_watched(), int(from), id)
-    else
+    local lives = job.state and not terminal(job.state) and job.grace_ms
+    local from = lives and math.max(since, batches_followed(job)) + job.grace_ms
+    if lives and now < from then redis.call('ZADD', k_watched(), int(from), id)
+    elseif left > 0 then
+      left = left - 1
       redis.call('ZREM', k_watched(), id)
-      if job.state and not terminal(job.state) then cancel_job(id, job, now, ttl, 'disconnected') end
+      if lives then cancel_job(id, job, now, ttl, 'disconnected') end
     end
   end
 end

@@ -47,8 +47,29 @@ local function joins_first(id, other)
   return true
 end
 
-local function already(id, other, state, batch)
+-- What a request has for a field of its job's hash.
+local function field(name, first, last)
+  for n = first, last, 2 do
+    if ARGV[n] == name then return ARGV[n + 1] end
+  end
+end
+
+-- A post of a job with on_disconnect cancel that is there: the longer grace of both runs from here. Who posts it without
+-- that wish wants its answer whoever follows it, so nobody's leaving ends it any more.
+local function renew(id, job, grace)
+  if not grace then
+    redis.call('HDEL', k_job(id), 'grace_ms')
+    redis.call('ZREM', k_watched(), id)
+    return
+  end
+  local longest = math.max(job.grace_ms, grace)
+  redis.call('HSET', k_job(id), 'grace_ms', int(longest))
+  redis.call('ZADD', k_watched(), 'XX', 'GT', int(now + longest), id)
+end
+
+local function already(id, other, state, batch, first, last)
   local job = job_of(other)
+  if job.grace_ms and not terminal(state) then renew(other, job, field('grace_ms', first, last)) end
   if batch ~= '' then join_batch(other, job, batch, redis.call('HGET', k_job(other), 'result_ttl_s') or 86400) end
   if not joins_first(id, other) then return answer(terminal(state) and 'replayed' or 'joined', other) end
   if terminal(state) then
@@ -61,14 +82,14 @@ local function already(id, other, state, batch)
 end
 
 -- The answer to a request whose key or question is known; nil for a new one.
-local function known(id, tenant, idem, body_hash, fp, fresh, batch)
+local function known(id, tenant, idem, body_hash, fp, fresh, batch, first, last)
   if idem ~= '' then
     local found = redis.call('GET', k_idem(idem))
     if found then
       local other, hash = string.match(found, '^(.-) (.*)$')
       local state = redis.call('HGET', k_job(other), 'state')
       if state and hash ~= body_hash then return {'reused', other, {}, int(now)} end
-      if state then return already(id, other, state, batch) end
+      if state then return already(id, other, state, batch, first, last) end
     end
   end
   if fp ~= '' and fresh == '0' then
@@ -79,7 +100,7 @@ local function known(id, tenant, idem, body_hash, fp, fresh, batch)
         local left = math.max(0, tonumber(redis.call('HGET', k_job(other), 'deadline_ms')) - now)
         redis.call('SET', k_idem(idem), other .. ' ' .. body_hash, 'PX', int(left + idem_ms))
       end
-      return already(id, other, state, batch)
+      return already(id, other, state, batch, first, last)
     end
   end
 end
@@ -119,7 +140,9 @@ local function create(id, tenant, idem, body_hash, fp, fresh, deadline_ms, accep
   index(k_index(tenant, 'queued'), job.created_ms, id)
   index(k_deadlines(), int(start_by(job)), id)
   index(k_queued(job.band), startable(job), id)
-  if job.grace_ms then index(k_watched(), int(now + tonumber(job.grace_ms)), id) end
+  if job.grace_ms then -- at once: a join of the same turn may take it out again
+    redis.call('ZADD', k_watched(), int(now + tonumber(job.grace_ms)), id)
+  end
   if batch ~= '' then join_batch(id, job, batch) end
   if delayed then delay(id, tonumber(job.not_before_ms))
   else
@@ -206,7 +229,7 @@ local function undo(made)
   if job.holding then job.holds = table.concat(job.holding, ' ') end
   if job.holds then pcall(let_go, id, job, now) end
   for key in pairs(indexes) do redis.pcall('ZREM', key, id) end
-  for _, key in ipairs({k_movable(job.lane), k_due()}) do redis.pcall('ZREM', key, id) end
+  for _, key in ipairs({k_movable(job.lane), k_due(), k_watched()}) do redis.pcall('ZREM', key, id) end
   if made.batch ~= '' then pcall(leave_batch, id, job.tenant, made.batch, job.result_ttl_s) end
   if made.idem ~= '' and string.match(text_at(k_idem(made.idem)), '^%S*') == id then
     redis.call('DEL', k_idem(made.idem))
@@ -223,7 +246,7 @@ local function admit(at, last)
   local id, tenant, idem, body_hash, fp, fresh, deadline_ms, accept_ms, limits, batch, may_create =
     unpack(ARGV, at + 1, at + 11)
   return redis.call('EXISTS', k_job(id)) == 1 and answer('created', id)
-    or known(id, tenant, idem, body_hash, fp, fresh, batch)
+    or known(id, tenant, idem, body_hash, fp, fresh, batch, at + 12, last)
     or may_create == '0' and {'absent', id, {}, int(now)}
     or create(id, tenant, idem, body_hash, fp, fresh, deadline_ms, accept_ms, limits, batch, at + 12, last)
 end
