@@ -107,6 +107,11 @@ class ModelJob:
     def ended(self) -> bool:
         return self.state not in LIVE
 
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody has yet to end it, since it was cancelled."""
+        return self.cancelled and not self.ended
+
     def emit(self, name: str, call: int, **data: Any) -> None:
         self.log.append(Event(name, call, data))
 
@@ -137,7 +142,7 @@ class Model:
         if new.idem in self.idem:
             known = self.jobs[self.idem[new.idem]]
             return ("reused" if self.bodies[new.idem] != new.body else _again(known)), known.id
-        if new.fp in self.fps:
+        if new.fp in self.fps and not self.jobs[self.fps[new.fp]].stopping:
             known = self.jobs[self.fps[new.fp]]
             self._remember(new.idem, new.body, known.id)
             return _again(known), known.id

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from onceq_service.store import Filter, KeyReused, LeaseLost, Store
-from onceq_service.store.engine import End, Receipt
+from onceq_service.store.engine import End, EndState, Receipt
 from onceq_service.store.stats import ledger_rows
 from onceq_service.store.views import fields_of
 from tests.service.store.driver import (
@@ -106,6 +107,22 @@ async def test_equal_requests_join_and_later_replay_within_the_window(store: Sto
     by_key = await store.jobs.admit(admission(idem="i2"))
     assert (by_key.id, by_key.disposition) == (made.id, "replayed")
     assert (await store.jobs.admit(admission(fp="f1", fresh=True))).disposition == "created"
+
+
+@pytest.mark.parametrize("state", ["cancelled", "succeeded"])
+async def test_who_asks_after_a_cancel_that_is_not_done_yet_gets_a_new_job(store: Store, state: EndState) -> None:
+    made = await store.jobs.admit(admission(fp="f1", idem="i1"))
+    claim = await claim_one(store)
+    await dispatch(store, claim)
+    assert await store.jobs.cancel(made.id, "t") == "requested"
+    by_key = await store.jobs.admit(admission(fp="f1", idem="i1"))
+    assert (by_key.id, by_key.disposition) == (made.id, "joined"), "a key is its own job's, whatever becomes of it"
+    asked = await store.jobs.admit(admission(fp="f1", idem="i2"))
+    assert asked.disposition == "created"
+    await store.engine.finish(claim, replace(success(3), state=state))
+    joined = await store.jobs.admit(admission(fp="f1"))
+    assert (joined.id, joined.disposition) == (asked.id, "joined"), "the old job's end leaves the question to it"
+    assert (await store.jobs.admit(admission(fp="f1", idem="i2"))).id == asked.id
 
 
 async def test_a_repeated_append_and_finish_change_nothing(store: Store) -> None:

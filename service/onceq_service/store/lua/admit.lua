@@ -94,7 +94,9 @@ local function known(id, tenant, idem, body_hash, fp, fresh, batch, first, last)
   end
   if fp ~= '' and fresh == '0' then
     local other = redis.call('GET', k_fp(fp))
-    local state = other and redis.call('HGET', k_job(other), 'state')
+    local job = other and read(k_job(other), {'state', 'cancel'}) or {}
+    local state = job.state
+    if job.cancel and state and not terminal(state) then state = nil end -- it will have no answer for who asks now
     if state and (not terminal(state) or state == 'succeeded') then
       if idem ~= '' then
         local left = math.max(0, tonumber(redis.call('HGET', k_job(other), 'deadline_ms')) - now)
