@@ -1,7 +1,8 @@
 """The producer's thinking, without I/O: a validated request -> what the store admits.
 
-Same Idempotency-Key, other body: told apart by `body_hash`, over the whole request. Same question, whatever its key:
-found by `fingerprint`, over what decides the answer (G2). In neither does the order of keys in a JSON object matter.
+Same Idempotency-Key, other body: told apart by `body_hash`, over the whole request and the job that it replays. Same
+question, whatever its key: found by `fingerprint`, over what decides the answer (G2). In neither does the order of keys
+in a JSON object matter.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ def admission(
     if request.on_crash == "resume" and not all(m.can_resume for m in models):
         raise invalid_field("on_crash", "resume needs OpenAI's Responses API behind each of the models")
     tenant, (model, *others) = key.tenant.encode(), models
+    again = (retry_of.encode(),) if retry_of else ()  # which has no body that says so
     deadline_s = request.deadline_s or defaults.deadline_s
     window_s = dedupe_window_s(request, idem_key, defaults.dedupe_window_s)
     return Admission(
@@ -105,7 +107,7 @@ def admission(
         lane=model.model,
         band=request.band,
         idem=seal(b"idem", tenant, idem_key.encode()) if idem_key else "",
-        body_hash=seal(b"body", tenant, *whole(request, body, free)) if idem_key else "",
+        body_hash=seal(b"body", tenant, *whole(request, body, free), *again) if idem_key else "",
         fp=seal(b"fp", tenant, *question(request, models, free)) if window_s else "",
         window_s=window_s,
         fresh=request.fresh,

@@ -60,6 +60,18 @@ def test_a_post_again_joins_a_job_that_goes_on_and_replays_one_that_has_ended(cl
     assert replayed["output"] == done.model_dump(mode="json")["output"], "the answer comes with the replay"
 
 
+def test_a_key_that_replayed_one_job_replays_no_other_though_their_requests_are_equal(client: Http) -> None:
+    body = ask(fault="400")
+    first, second = (client.done(body, idempotency_key=key).id for key in ("one", "two"))
+    key = {"idempotency-key": "again"}
+    made = client.post(f"{JOBS}/{first}/replay", headers=key)
+    assert (made.status_code, made.json()["disposition"]) == (202, "created")
+    problem_of(client.post(f"{JOBS}/{second}/replay", headers=key), 422, "idempotency_key_reused")
+    known = client.post(f"{JOBS}/{first}/replay", headers=key)
+    assert (known.status_code, known.json()["id"]) == (202, made.json()["id"])
+    assert client.job(made.json()["id"], wait=60).retry_of == first
+
+
 def test_a_key_makes_one_job_and_another_body_under_it_is_a_422(client: Http) -> None:
     body = ask()
     first = client.submit(body, idempotency_key="k")
