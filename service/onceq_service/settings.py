@@ -6,7 +6,7 @@ Provider keys are not settings: they are named here (`key_env`) and read from th
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -187,6 +187,19 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
 
+    @model_validator(mode="after")
+    def results_outlive_what_finds_them(self) -> Self:
+        """A key or question whose job's result is gone would make a second job, and a second bill."""
+        found_by = {"ONCEQ_IDEMPOTENCY_TTL_S": self.idempotency_ttl_s, "ONCEQ_DEDUPE_WINDOW_S": self.dedupe_window_s}
+        longer = {name: seconds for name, seconds in found_by.items() if seconds > self.result_ttl_s}
+        if longer:
+            names = " and ".join(f"{name} ({seconds})" for name, seconds in longer.items())
+            raise ValueError(
+                f"ONCEQ_RESULT_TTL_S ({self.result_ttl_s}) is less than {names}, so a request that is sent again could "
+                f"be paid for twice: raise it to {max(longer.values())} or more, or lower what is above it"
+            )
+        return self
+
     def file(self) -> FileConfig:
         """Reads `onceq.toml` (ONCEQ_CONFIG, else ./onceq.toml if there); raises ConfigurationError."""
         return read_config(self.config)
@@ -242,5 +255,10 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**{k: v for k, v in overrides.items() if v is not None})
     except ValidationError as exc:
-        lines = "; ".join(f"ONCEQ_{str(e['loc'][0]).upper()}: {e['msg']}" for e in exc.errors())
+        lines = "; ".join(_of_setting(e["loc"], e["msg"]) for e in exc.errors())
         raise ConfigurationError(f"a setting is not usable: {lines}.") from exc
+
+
+def _of_setting(loc: Sequence[str | int], wrong: str) -> str:
+    """What is wrong; of several settings together it names them itself."""
+    return f"ONCEQ_{str(loc[0]).upper()}: {wrong}" if loc else wrong.removeprefix("Value error, ")

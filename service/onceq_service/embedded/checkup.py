@@ -91,7 +91,8 @@ def _memory(facts: ServerFacts) -> Check:
         return Check("warn", "memory", f"{used}, no maxmemory", advice)
     says = f"{used} of {facts.maxmemory / MIB:.0f} MB"
     if facts.full:
-        return Check("fail", "memory", says, "new jobs are refused: raise maxmemory, or shorten ONCEQ_RESULT_TTL_S")
+        mend = "raise maxmemory, or shorten ONCEQ_RESULT_TTL_S and ONCEQ_IDEMPOTENCY_TTL_S"
+        return Check("fail", "memory", says, f"new jobs are refused: {mend}")
     return Check("ok", "memory", says)
 
 

@@ -151,8 +151,9 @@ def sent_by_redis(stack: Stack) -> int:
 
 def test_r14_results_and_logs_are_kept_as_long_as_is_said_and_then_a_404_says_why(redis_server: EmbeddedRedis) -> None:
     """A stack for each: what has to be seen between the end of a log and that of its result may take its time."""
+    lapse = {"result_ttl_s": "4", "idempotency_ttl_s": "4", "dedupe_window_s": "4"}
     with (
-        running_stack(redis_server, workers=1, result_ttl_s="4") as own, http(own) as client,
+        running_stack(redis_server, workers=1, **lapse) as own, http(own) as client,
         running_stack(redis_server, workers=1, events_ttl_s="1") as other, http(other) as reader,
     ):  # fmt: skip
         job = client.done(ask(tokens=20))

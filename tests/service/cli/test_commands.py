@@ -47,6 +47,31 @@ def test_a_setting_that_can_not_be_used_is_one_sentence(tmp_path: Path) -> None:
     assert "ONCEQ_PORT: Input should be a valid integer" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("seconds", "less_than", "enough"),
+    [
+        ({"RESULT_TTL": 3600}, "ONCEQ_IDEMPOTENCY_TTL_S (86400),", 86400),
+        ({"RESULT_TTL": 60, "IDEMPOTENCY_TTL": 60}, "ONCEQ_DEDUPE_WINDOW_S (600),", 600),
+        ({"RESULT_TTL": 60}, "ONCEQ_IDEMPOTENCY_TTL_S (86400) and ONCEQ_DEDUPE_WINDOW_S (600),", 86400),
+    ],
+)
+def test_results_that_go_before_the_keys_that_find_them_are_refused(
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[str, int], less_than: str, enough: int
+) -> None:
+    """G2 promises one job for a key, and for a question in its window: neither may outlive the answer."""
+    for name, value in seconds.items():
+        monkeypatch.setenv(f"ONCEQ_{name}_S", str(value))
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    told = str(refused.value)
+    assert f"not usable: ONCEQ_RESULT_TTL_S ({seconds['RESULT_TTL']}) is less than {less_than}" in told
+    assert f"raise it to {enough} or more, or lower" in told
+
+
+def test_results_may_go_with_their_keys() -> None:
+    assert load_settings(result_ttl_s=60, idempotency_ttl_s=60, dedupe_window_s=60).result_ttl_s == 60
+
+
 def test_a_broken_configuration_file_is_named(shell: Shell) -> None:
     (shell.folder / "onceq.toml").write_text("providers = 3")
     done = shell("up", "--no-dashboard")

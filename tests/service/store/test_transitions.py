@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from onceq_service.store import Filter, KeyReused, LeaseLost, Store
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.store import Filter, KeyReused, LeaseLost, Retention, Store, open_store
 from onceq_service.store.engine import End, EndState, Receipt
 from onceq_service.store.stats import ledger_rows
 from onceq_service.store.views import fields_of
@@ -21,6 +22,7 @@ from tests.service.store.driver import (
     success,
     text_frame,
 )  # fmt: skip
+from tests.waiting import until
 
 REFUSED = Receipt("provider_rate_limited", billed=False)
 BROKEN = Receipt("stream_broken", billed=True, estimated=True, input_tokens=3, output_tokens=1, spent_nano_usd=5_000)
@@ -123,6 +125,22 @@ async def test_who_asks_after_a_cancel_that_is_not_done_yet_gets_a_new_job(store
     joined = await store.jobs.admit(admission(fp="f1"))
     assert (joined.id, joined.disposition) == (asked.id, "joined"), "the old job's end leaves the question to it"
     assert (await store.jobs.admit(admission(fp="f1", idem="i2"))).id == asked.id
+
+
+async def test_a_window_that_is_longer_than_the_result_is_kept_ends_with_it(
+    redis_server: EmbeddedRedis, queue: str
+) -> None:
+    async with open_store(redis_server.url, queue, Retention(result_s=1, events_s=1)) as store:
+        made = await store.jobs.admit(admission(fp="f", window_s=86_400))
+        claim = await claim_one(store)
+        await dispatch(store, claim)
+        await store.engine.finish(claim, success(3))
+
+        async def gone() -> bool:
+            return await store.jobs.get(made.id, "t") is None
+
+        await until(gone, "the result to lapse")
+        assert (await store.jobs.admit(admission(fp="f", window_s=86_400))).disposition == "created"
 
 
 async def test_a_repeated_append_and_finish_change_nothing(store: Store) -> None:
