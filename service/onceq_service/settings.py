@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from onceq.errors import ConfigurationError
-from onceq.wire import BudgetRequest, LabelKey
+from onceq.wire import BudgetRequest, LabelKey, TenantName
 
 DEFAULT_TENANT = "default"
 """Whose a budget of the file is that names no tenant: that of `onceq up` and of `onceq keys create`."""
@@ -123,7 +123,7 @@ class FileConfig(BaseModel):
         default_factory=dict[str, str | list[str]]
     )
     lanes: dict[str, LaneLimits] = Field(default_factory=dict[str, LaneLimits])
-    tenants: dict[str, TenantConfig] = Field(default_factory=dict[str, TenantConfig])
+    tenants: dict[TenantName, TenantConfig] = Field(default_factory=dict[TenantName, TenantConfig])
     prices: list[PriceConfig] = Field(default_factory=list[PriceConfig])
     budgets: list[BudgetRequest] = Field(default_factory=list[BudgetRequest], max_length=1_000)
     alerts: AlertsConfig = AlertsConfig()
@@ -179,7 +179,7 @@ class Settings(BaseSettings):
     """Longest time between two flushes of a worker's events, where many calls share them."""
     lanes: dict[str, LaneLimits] = Field(default_factory=dict[str, LaneLimits])
     """Limits of lanes, before those of the file: `ONCEQ_LANES='{"openai/*": {"requests_per_minute": 50}}'`."""
-    tenants: dict[str, TenantConfig] = Field(default_factory=dict[str, TenantConfig])
+    tenants: dict[TenantName, TenantConfig] = Field(default_factory=dict[TenantName, TenantConfig])
     """Weights of tenants, before those of the file: `ONCEQ_TENANTS='{"acme": {"weight": 3}}'`."""
     label_keys: list[LabelKey] = Field(default=["prompt", "version"], max_length=4)
     """Labels by which costs are summed up, beside team, model, band and key: `ONCEQ_LABEL_KEYS='["project"]'`."""

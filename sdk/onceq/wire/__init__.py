@@ -84,6 +84,7 @@ from onceq.wire.words import (
     MAX_BODY_BYTES,
     NANO,
     SCOPES,
+    TENANT_PATTERN,
     TERMINAL,
     Answer,
     Band,
@@ -100,6 +101,7 @@ from onceq.wire.words import (
     Request,
     Scope,
     Status,
+    TenantName,
 )
 
 __all__ = [
@@ -113,6 +115,7 @@ __all__ = [
     "PHASES",
     "RESERVED_PARAMS",
     "SCOPES",
+    "TENANT_PATTERN",
     "TERMINAL",
     "VERDICTS",
     "Answer",
@@ -182,6 +185,7 @@ __all__ = [
     "StreamToken",
     "SubmittedJob",
     "Switch",
+    "TenantName",
     "TextPart",
     "Timeouts",
     "Timings",

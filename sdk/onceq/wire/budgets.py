@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from onceq.wire.words import Answer, LabelKey, ModelName, Name, Request
+from onceq.wire.words import Answer, LabelKey, ModelName, Name, Request, TenantName
 
 BudgetPeriod = Literal["hour", "day", "month", "total"]
 """What a limit is for: each calendar hour, day or month in the budget's time zone, or all time together."""
@@ -38,7 +38,7 @@ class BudgetRequest(Request):
     model: ModelName | None = None
     labels: Annotated[dict[LabelKey, Name], Field(max_length=16)] = Field(default_factory=dict[str, str])
     alerts: Annotated[list[AlertAt], Field(max_length=8)] = Field(default=[0.5, 0.8, 1.0])
-    tenant: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    tenant: TenantName | None = None
 
 
 class BudgetChange(Request):

@@ -17,6 +17,7 @@ from onceq.wire.words import (
     Name,
     Request,
     Scope,
+    TenantName,
 )
 
 
@@ -246,4 +247,4 @@ class ApiKeyRequest(Request):
 
     name: Name = "key"
     scopes: list[Scope] = Field(default=["submit", "read", "cancel"], min_length=1)
-    tenant: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    tenant: TenantName | None = None

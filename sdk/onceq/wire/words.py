@@ -39,6 +39,7 @@ MAX_BATCH: Final = 1_000
 """Most items of one POST /v1/jobs/batch."""
 JOB_ID_PATTERN: Final = r"^job_[0-9a-f]{32}$"
 IDEMPOTENCY_KEY_PATTERN: Final = r"^[\x21-\x7e]{1,255}$"
+TENANT_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 ErrorCode = Literal[
     # the request, answered as problem+json
     "bad_request", "invalid_request", "malformed_json", "malformed_idempotency_key", "malformed_last_event_id",
@@ -60,6 +61,8 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"
 """A person's word for a user, team or label: printable, no control characters."""
 BatchId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """A client's own name for jobs that it follows together."""
+TenantName = Annotated[str, StringConstraints(pattern=TENANT_PATTERN)]
+"""Whose jobs and keys they are. It is part of names in Redis, so it has nothing that parts them."""
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$")]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\s\x00-\x20\x7f]+$")]
 FIRST_MOMENT: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 import typer
 
 from onceq.errors import ConfigurationError
-from onceq.wire import SCOPES, Scope
+from onceq.wire import SCOPES, TENANT_PATTERN, Scope
 from onceq_service.cli.options import AsJson, DataDir, reach_redis, settings_of
 from onceq_service.cli.output import age, hint, say, table
 
@@ -48,6 +49,7 @@ def create(
 ) -> None:
     """Make an API key; it is shown once, here. Without --scope it may submit, read and cancel."""
     scopes = chosen_scopes(scope or USUAL)
+    _must_name_a_tenant(tenant)
     record, secret = _with_store(data_dir, lambda store: store.keys.create(tenant=tenant, name=name, scopes=scopes))
     if as_json:
         say(json.dumps(_public(record) | {"key": secret}))
@@ -99,6 +101,11 @@ def chosen_scopes(asked: Sequence[str]) -> list[Scope]:
     if unknown:
         raise ConfigurationError(f"there is no scope {', '.join(sorted(unknown))}: choose of {', '.join(SCOPES)}.")
     return [scope for scope in SCOPES if scope in asked]
+
+
+def _must_name_a_tenant(tenant: str) -> None:
+    if not re.fullmatch(TENANT_PATTERN, tenant):
+        raise ConfigurationError(f"{tenant!r} can't be a tenant: use 1 to 64 letters, digits, _ and -.")
 
 
 def _with_store(data_dir: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import cast
 
 import msgspec
 
-from onceq.wire import SCOPES, Scope
+from onceq.wire import SCOPES, TENANT_PATTERN, Scope
 from onceq_service.store._pipe import Pipe
 from onceq_service.store.keys import Keys
 
@@ -49,7 +50,11 @@ class ApiKeys:
         self._name = keys("apikeys")
 
     async def create(self, *, tenant: str, name: str, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
-        """A new key and its secret, which is nowhere else from here on; raises ValueError on an unknown scope."""
+        """A new key and its secret, which is nowhere else from here on; raises ValueError on an unknown scope, or
+        a tenant of other characters: a `:` would make the tenant's keys in Redis those of others.
+        """
+        if not re.fullmatch(TENANT_PATTERN, tenant):
+            raise ValueError(f"a tenant is 1 to 64 letters, digits, _ and -, not {tenant!r}")
         unknown = set(scopes) - set(SCOPES)
         if unknown or not scopes:
             raise ValueError(f"scopes are some of {', '.join(SCOPES)}, not {', '.join(sorted(unknown)) or 'none'}")

@@ -6,6 +6,8 @@ import json
 import signal
 import subprocess
 
+import pytest
+
 from onceq import Client
 from onceq.wire import Cost
 from onceq_service.cli.output import age, money, table
@@ -114,6 +116,13 @@ def test_an_unknown_scope_is_refused_with_the_known_ones(user: Shell) -> None:
     done = user("keys", "create", "--scope", "root")
     assert done.returncode == 1
     assert "choose of submit, read, cancel, admin, operator" in done.stderr
+
+
+@pytest.mark.parametrize("tenant", ["", "a:b", "a b", "ä", "a\n", "x" * 65])
+def test_a_tenant_that_would_make_names_in_redis_ambiguous_is_refused(user: Shell, tenant: str) -> None:
+    done = user("keys", "create", "--tenant", tenant)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert f"{tenant!r} can't be a tenant: use 1 to 64 letters, digits, _ and -." in done.stderr
 
 
 def test_nothing_running_is_one_sentence_with_what_to_do(shell: Shell) -> None:

@@ -13,7 +13,7 @@ import onceq
 from onceq.errors import ConfigurationError
 from onceq_service.cli.serve import need_dashboard
 from onceq_service.embedded.access import ensure_key
-from onceq_service.settings import load_settings
+from onceq_service.settings import load_settings, read_config
 from tests.service.cli.conftest import Shell
 
 COMMANDS = ("up", "demo", "ask", "doctor", "api", "worker", "dashboard", "simulator", "jobs", "keys", "export")
@@ -70,6 +70,15 @@ def test_results_that_go_before_the_keys_that_find_them_are_refused(
 
 def test_results_may_go_with_their_keys() -> None:
     assert load_settings(result_ttl_s=60, idempotency_ttl_s=60, dedupe_window_s=60).result_ttl_s == 60
+
+
+def test_a_tenant_in_settings_is_one_that_a_key_can_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "onceq.toml").write_text('[tenants."a:b"]\nweight = 2')
+    with pytest.raises(ConfigurationError, match=r"onceq\.toml can't be used: tenants\.a:b"):
+        read_config(tmp_path / "onceq.toml")
+    monkeypatch.setenv("ONCEQ_TENANTS", '{"a:b": {"weight": 2}}')
+    with pytest.raises(ConfigurationError, match=r"ONCEQ_TENANTS: String should match"):
+        load_settings()
 
 
 def test_a_broken_configuration_file_is_named(shell: Shell) -> None:
