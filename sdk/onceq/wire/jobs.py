@@ -81,8 +81,8 @@ class Waiting(Answer):
     Null for a moment after a lane was opened again, until a worker has looked at it, and once a cancel is requested;
     in the 202 of a new job, which asks no lane, it says nothing but `not_before`.
 
-    `reason`: `not_before`, `lane_paused`, `band_paused`, `lane_full` (its requests, tokens or concurrency), or the error code of the
-    try before or of the lane's brake (`provider_rate_limited`, ...).
+    `reason`: `not_before`, `lane_paused`, `band_paused`, `lane_full` (its requests, tokens or concurrency), or the
+    error code of the try before or of the lane's brake (`provider_rate_limited`, ...).
     """
 
     reason: str

@@ -42,7 +42,8 @@ IDEMPOTENCY_KEY_PATTERN: Final = r"^[\x21-\x7e]{1,255}$"
 TENANT_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 ErrorCode = Literal[
     # the request, answered as problem+json
-    "bad_request", "invalid_request", "malformed_json", "malformed_idempotency_key", "malformed_last_event_id",
+    "bad_request", "request_timeout", "headers_too_large",
+    "invalid_request", "malformed_json", "malformed_idempotency_key", "malformed_last_event_id",
     "last_event_id_ahead", "unauthorized", "forbidden", "job_not_found", "batch_not_found", "job_not_ended",
     "not_found", "method_not_allowed", "idempotency_key_reused", "payload_too_large", "unsupported_media_type",
     "unknown_model", "provider_not_served", "unpriced_model", "unbounded_cost", "budget_exceeded", "budget_exists",

@@ -21,7 +21,7 @@ def configure_logs(settings: Settings) -> None:
     renderer = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if settings.log_json
-        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        else [_for_people()]
     )
     structlog.configure(
         processors=[
@@ -34,6 +34,11 @@ def configure_logs(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_ToStructlog()], level=max(level, logging.WARNING), force=True)
+
+
+def _for_people() -> structlog.dev.ConsoleRenderer:
+    """With colours on a terminal only: the log may be a file."""
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
 
 
 def without_words(exc: BaseException) -> dict[str, Any]:

@@ -24,10 +24,12 @@ STATUS: Final[dict[ErrorCode, int]] = {
     "last_event_id_ahead": 400, "unauthorized": 401, "unpriced_model": 402, "unbounded_cost": 402,
     "max_cost_exceeded": 402, "budget_exceeded": 402, "forbidden": 403, "job_not_found": 404,
     "batch_not_found": 404, "not_found": 404,
-    "method_not_allowed": 405, "job_not_ended": 409, "budget_exists": 409, "budget_read_only": 409,
+    "method_not_allowed": 405, "request_timeout": 408, "job_not_ended": 409, "budget_exists": 409,
+    "budget_read_only": 409,
     "too_many_budgets": 409, "payload_too_large": 413, "unsupported_media_type": 415,
     "invalid_request": 422, "idempotency_key_reused": 422, "unknown_model": 422, "provider_not_served": 422,
-    "rate_limited": 429, "internal_error": 500, "parquet_unavailable": 501, "store_unavailable": 503, "store_full": 503,
+    "rate_limited": 429, "headers_too_large": 431,
+    "internal_error": 500, "parquet_unavailable": 501, "store_unavailable": 503, "store_full": 503,
 }  # fmt: skip
 MAX_ERRORS: Final = 20
 """Field errors named in one answer; a long list of messages can be wrong in thousands of places."""
