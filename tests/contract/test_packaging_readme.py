@@ -18,6 +18,7 @@ import httpx2
 import pytest
 
 from onceq import AsyncClient
+from onceq._submission import DEDUPE_WINDOW_S
 from onceq_service.cli import app
 from onceq_service.settings import FileConfig, Settings
 from tests.stack import KEYS, Stack
@@ -70,6 +71,14 @@ async def test_the_notebook_cells_run(folder: Path) -> None:
     assert all(line.startswith("created ") for line in lines)
     assert all(line.startswith("replayed ") for line in (await run_cell(batch)).splitlines())
     assert (await run_cell(frame)).count("succeeded") == 3
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/sdk/index.md"])
+def test_what_costs_nothing_a_second_time_is_said_with_how_long_that_holds(page: str) -> None:
+    assert DEDUPE_WINDOW_S == 10 * 60
+    told = (ROOT / page).read_text("utf-8")
+    assert "ten minutes" in told
+    assert "dedupe_window_s=86_400" in told
 
 
 @pytest.fixture
