@@ -23,10 +23,12 @@ OnceqError                        the root: `code` is stable, the message says w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onceq.wire import Job, Problem
+
+_Pickled = tuple[type, tuple[Any, ...], dict[str, Any]]
 
 
 class OnceqError(Exception):
@@ -53,6 +55,9 @@ class APIError(OnceqError):
         self.code = problem.code
         self.detail = problem.detail
         self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> _Pickled:  # or a process pool would build it from its message, and break
+        return type(self), (self.problem, self.retry_after_s), self.__dict__
 
 
 class BadRequestError(APIError):
@@ -118,6 +123,9 @@ class JobError(OnceqError):
         reason = f": {error.message} [{error.code}]" if error else ""
         super().__init__(f"job {job.id} {job.status}{reason}")
         self.job = job
+
+    def __reduce__(self) -> _Pickled:  # as APIError's
+        return type(self), (self.job,), self.__dict__
 
 
 class JobFailed(JobError):  # noqa: N818 - named as the state
