@@ -17,6 +17,7 @@ from onceq import _flows
 from onceq._client import Client
 from onceq.errors import ConfigurationError, OnceqError
 from onceq.notebook.live import show
+from onceq.notebook.question import let_questions_pass
 from onceq.notebook.template import MissingNames, fill
 
 DEFAULT_NAME: Final = "answer"
@@ -37,6 +38,7 @@ def register(shell: Any) -> None:
     llm.__doc__ = _parser().format_help()
     # or IPython would fill `$name` and `{expression}` into the line, before we see it
     shell.register_magic_function(no_var_expand(llm), "line_cell", "llm")
+    let_questions_pass(shell)
 
 
 class Asker:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
 
 from onceq.notebook.magics import read, request
+from onceq.notebook.question import let_questions_pass
 from onceq.notebook.template import MissingNames, fill
 from tests.sdk.notebook.kernel import Output, html, run
 
@@ -57,6 +60,44 @@ def test_what_is_wrong_is_one_sentence(home: Path, cell: str, says: str) -> None
     assert len(told) == 1
     assert says in told[0]
     assert "Traceback" not in told[0]
+
+
+def test_a_line_that_ends_with_a_question_mark_is_asked_and_not_taken_for_a_wish_for_help(home: Path) -> None:
+    [*_, asked, bound] = run(
+        home,
+        f"{LOAD}\n%reload_ext onceq",
+        f"%llm --model openai/gpt-4o-mini {QUICK} Why's the sky blue?",
+        f'same = plain.submit("{QUICK} Why\'s the sky blue?")\nprint(same.id == answer.id)',
+    )
+    assert "12 tokens" in html(asked)
+    assert printed(bound) == "True\n"
+
+
+@pytest.fixture
+def shell() -> Any:
+    shell = InteractiveShell()
+    let_questions_pass(shell)
+    return shell
+
+
+LLM, HELP = "get_ipython().run_line_magic('llm', {})\n", "get_ipython().run_line_magic('pinfo', {})\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "run_as"),
+    [
+        ("%llm Why?", LLM.format("'Why?'")),
+        ("if 1:\n    %llm -m a/b What is x??", "if 1:\n    " + LLM.format("'-m a/b What is x??'")),
+        ("x = 1\nx?\n%llm Don't?\n", "x = 1\n" + HELP.format("'x'") + LLM.format('"Don\'t?"')),
+        ("%llm?", HELP.format("'%llm'")),
+        ("?%llm", HELP.format("'%llm'")),
+        ("%llmx Why?", HELP.format("'Why'")),
+        ("said = '''\n%llm Why?\n'''", "said = '''\n%llm Why?\n'''\n"),
+        ("%%llm\n%llm Why?", "get_ipython().run_cell_magic('llm', '', '%llm Why?\\n')\n"),
+    ],
+)
+def test_lines_of_ours_alone_are_read_otherwise(shell: Any, cell: str, run_as: str) -> None:
+    assert shell.transform_cell(cell) == run_as
 
 
 def printed(outputs: list[Output]) -> str:
