@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+import reprlib
+import sys
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypedDict, TypeVar
 
-from pydantic import JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from onceq._http import Call, refusal, refused
-from onceq.errors import ConfigurationError
+from onceq.errors import BadRequestError, ConfigurationError
 from onceq.wire import (
     IDEMPOTENCY_KEY_PATTERN,
     MAX_BATCH,
@@ -23,6 +25,7 @@ from onceq.wire import (
     BatchItem,
     BudgetChange,
     BudgetRequest,
+    FieldError,
     JobRequest,
     Message,
     ReplayRequest,
@@ -43,7 +46,7 @@ Prompt = str | Sequence[Message | Mapping[str, Any]]
 """What to ask: a text, or the turns of a conversation as `Message` or plain dicts of the same fields."""
 Models = str | Sequence[str]
 """A model, or several: those behind the first answer when those before them can't."""
-Item = str | JobRequest | BatchItem | Mapping[str, Any]
+Item = Prompt | JobRequest | BatchItem | Mapping[str, Any]
 """One job of a batch: a prompt, a whole request, or a dict of `JobRequest` fields and `idempotency_key`."""
 
 
@@ -134,7 +137,7 @@ def prepare_batch(items: Iterable[Item], model: Models | None, options: JobOptio
     packs: list[Pack] = []
     pack: list[bytes] = []
     size = 0
-    for item in [_checked_item(item, f"items.{i}", model, options) for i, item in enumerate(items)]:
+    for item in [_checked_item(item, f"items.{i}", model, options) for i, item in enumerate(_many(items))]:
         if pack and (len(pack) == MAX_BATCH or size + len(item) > MAX_BODY_BYTES - 16):
             packs.append(Pack(tuple(pack)))
             pack, size = [], 0
@@ -143,8 +146,35 @@ def prepare_batch(items: Iterable[Item], model: Models | None, options: JobOptio
     return [*packs, Pack(tuple(pack))] if pack else packs
 
 
-def _asked(prompt: Prompt) -> dict[str, Any]:
-    return {"prompt": prompt} if isinstance(prompt, str) else {"messages": list(prompt)}
+def _many(items: Any) -> Iterable[Item]:
+    """The items of a batch. Raises BadRequestError for what can be walked, but as letters, fields or column names."""
+    if isinstance(items, (str, bytes, Mapping, BaseModel)):
+        raise refusal("submit_batch takes many items: a column, a list or an iterator. For one prompt there is submit.")
+    if _is_frame(items):
+        raise refusal('submit_batch takes one column of a frame, df["text"]; client.map takes the whole frame.')
+    if not isinstance(items, Iterable):
+        raise refusal(f"submit_batch takes a column, a list or an iterator, not {type(items).__name__}.")
+    return items  # pyright: ignore[reportUnknownVariableType] - each is checked next
+
+
+def _is_frame(value: Any) -> bool:
+    """Of pandas or polars; with what was never imported, nobody has made one."""
+    libraries: list[Any] = [sys.modules.get(name) for name in ("pandas", "polars")]
+    return any(library is not None and isinstance(value, library.DataFrame) for library in libraries)
+
+
+def _asked(prompt: Any, where: str = "prompt") -> dict[str, Any]:
+    if isinstance(prompt, str):
+        return {"prompt": prompt}
+    if isinstance(prompt, Mapping):
+        raise _no_prompt(where, "this is one message: wrap it in a list.")
+    if isinstance(prompt, bytes) or not isinstance(prompt, Iterable):
+        raise _no_prompt(where, f"a prompt is a text or a list of messages, not {reprlib.repr(prompt)}.")
+    return {"messages": list(prompt)}  # pyright: ignore[reportUnknownArgumentType] - pydantic checks what is in it
+
+
+def _no_prompt(where: str, why: str) -> BadRequestError:
+    return refusal("The request is wrong.", errors=[FieldError(loc=where, message=why)])
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,7 +249,7 @@ def _checked_key(key: str) -> str:
 
 
 def _checked_item(item: Item, where: str, model: Models | None, options: JobOptions) -> bytes:
-    fields = _given({"model": model, **options, **_item_fields(item)})
+    fields = _given({"model": model, **options, **_item_fields(item, where)})
     key, create = fields.pop("idempotency_key", None), fields.pop("create", True)
     if key is None:
         fields.setdefault("dedupe_window_s", DEDUPE_WINDOW_S)
@@ -233,11 +263,9 @@ def encoded_item(fields: Mapping[str, Any], key: str, *, create: bool = True, wh
     return _encoded(sent if create else {**sent, "create": False})
 
 
-def _item_fields(item: Item) -> Mapping[str, Any]:
-    if isinstance(item, str):
-        return {"prompt": item}
+def _item_fields(item: Item, where: str) -> Mapping[str, Any]:
     if isinstance(item, BatchItem):
-        return {**_item_fields(item.job), "idempotency_key": item.idempotency_key, "create": item.create}
+        return {**_item_fields(item.job, where), "idempotency_key": item.idempotency_key, "create": item.create}
     if isinstance(item, JobRequest):
         return item.model_dump(exclude_unset=True, by_alias=True)
-    return item
+    return item if isinstance(item, Mapping) else _asked(item, f"{where}.prompt")

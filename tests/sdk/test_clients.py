@@ -8,6 +8,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas
+import polars
 import pytest
 from pydantic import JsonValue
 from starlette.responses import Response
@@ -360,6 +362,54 @@ def test_what_was_accepted_is_handed_back_when_a_later_post_fails(fake: FakeServ
 def test_one_wrong_item_stops_the_batch_before_it_is_sent(fake: FakeService, client: Any) -> None:
     with pytest.raises(onceq.BadRequestError, match=r"items\.1\.promt"):
         client.submit_batch(["a", {"promt": "b"}])
+    assert fake.seen == []
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        ("hello", "For one prompt there is submit"),
+        (b"hello", "For one prompt there is submit"),
+        ({"prompt": "hello"}, "For one prompt there is submit"),
+        (JobRequest(model="x/y", prompt="a"), "For one prompt there is submit"),
+        (pandas.DataFrame({"text": ["a"]}), r"one column of a frame.*client\.map"),
+        (polars.DataFrame({"text": ["a"]}), r"one column of a frame.*client\.map"),
+        (3, "not int"),
+        (None, "not NoneType"),
+    ],
+)
+def test_a_batch_is_not_made_of_letters_fields_or_column_names(
+    fake: FakeService, client: Any, items: Any, says: str
+) -> None:
+    with pytest.raises(onceq.BadRequestError, match=says):
+        client.submit_batch(items)
+    assert fake.seen == []
+
+
+def test_a_batch_may_be_a_column_and_its_items_conversations(fake: FakeService, client: Any) -> None:
+    fake.on("POST /v1/jobs/batch", _accept_all)
+    client.submit_batch(pandas.Series(["a", "b"]))
+    client.submit_batch(polars.Series(["a", "b"]))
+    client.submit_batch([[{"role": "user", "content": "a"}]])
+    first, second, third = ([item["job"] for item in seen.json["items"]] for seen in fake.seen)
+    assert [job["prompt"] for job in first] == [job["prompt"] for job in second] == ["a", "b"]
+    assert third[0]["messages"] == [{"role": "user", "content": "a"}]
+
+
+@pytest.mark.parametrize("wrong", [None, 3, float("nan"), pandas.NA, pandas.NaT, b"text"])
+def test_what_is_no_prompt_is_named_with_its_place(fake: FakeService, client: Any, wrong: Any) -> None:
+    with pytest.raises(onceq.BadRequestError, match=r"  prompt: a prompt is a text or a list of messages, not "):
+        client.submit(wrong)
+    with pytest.raises(
+        onceq.BadRequestError, match=r"  items\.7\.prompt: a prompt is a text or a list of messages, not "
+    ):
+        client.submit_batch(pandas.Series(["a"] * 7 + [wrong], dtype=object))
+    assert fake.seen == []
+
+
+def test_one_message_is_to_be_wrapped_in_a_list(fake: FakeService, client: Any) -> None:
+    with pytest.raises(onceq.BadRequestError, match=r"  prompt: .*wrap it in a list"):
+        client.submit({"role": "user", "content": "Hi"})
     assert fake.seen == []
 
 
