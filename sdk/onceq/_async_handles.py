@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import cast
 
 from onceq import _display, _flows
 from onceq._drive import AsyncDriver
@@ -76,6 +77,12 @@ class AsyncJobStream:
                     yield piece
         if self._job is not None:
             _flows.succeeded(self._job)
+
+    async def result(self) -> Job:
+        """Read what is left of the text, and return the job that holds the answer; raises what an iteration raises."""
+        async for _ in self:
+            pass
+        return cast("Job", self._job)  # who has read to the end knows it
 
     async def events(self) -> AsyncIterator[StreamEvent]:
         """Every event of the job's log, the terminal event last; how the job ended is told, not raised."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from typing import cast
 
 from onceq import _display, _flows
 from onceq._drive import Driver
@@ -75,6 +76,12 @@ class JobStream:
                 yield from pieces
         if self._job is not None:
             _flows.succeeded(self._job)
+
+    def result(self) -> Job:
+        """Read what is left of the text, and return the job that holds the answer; raises what an iteration raises."""
+        for _ in self:
+            pass
+        return cast("Job", self._job)  # who has read to the end knows it
 
     def events(self) -> Iterator[StreamEvent]:
         """Every event of the job's log, the terminal event last; how the job ended is told, not raised."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import contextlib
 import inspect
 import io
+import json
 import os
 import re
 import subprocess
@@ -13,6 +15,7 @@ import sys
 import tomllib
 from collections.abc import Generator
 from pathlib import Path
+from textwrap import indent
 
 import httpx2
 import pytest
@@ -71,6 +74,22 @@ async def test_the_notebook_cells_run(folder: Path) -> None:
     assert all(line.startswith("created ") for line in lines)
     assert all(line.startswith("replayed ") for line in (await run_cell(batch)).splitlines())
     assert (await run_cell(frame)).count("succeeded") == 3
+
+
+def test_a_type_checker_has_nothing_to_say_of_the_cells(tmp_path: Path) -> None:
+    cells = "\n".join(f"async def cell_{n}():\n{indent(cell, '    ')}" for n, cell in enumerate(blocks("python")))
+    (tmp_path / "cells.py").write_text(cells)
+    places = [str(ROOT / package) for package in ("sdk", "service")]
+    rules = {"typeCheckingMode": "standard", "extraPaths": places}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(rules))
+    checker = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable, "--project", str(tmp_path)]
+    done = subprocess.run(checker, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_batch_tells_of_an_item_that_was_refused(folder: Path) -> None:
+    batch = blocks("python")[1].replace("n in range(20)", "n in [1]").replace("anthropic/claude-haiku-4-5", "no/such")
+    assert "refused: " in asyncio.run(run_cell(batch))
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/sdk/index.md"])

@@ -431,6 +431,19 @@ def test_a_stream_submits_and_yields_text(fake: FakeService, client: Any) -> Non
     assert JOB_ID in repr(stream)
 
 
+def test_the_result_of_a_stream_is_its_job_however_far_it_was_read(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, accepted())
+    fake.on(GET, answer(job("succeeded", "Hello world")))
+    fake.log(whole_log("Hello", " ", "world"))
+    stream = client.stream("Hi")
+    assert next(iter(stream)) == "Hello"
+    assert stream.result().text == stream.result().text == stream.text == "Hello world"
+    assert client.stream("Hi").result().status == "succeeded"
+    fake.on(GET, answer(job("failed")))
+    with pytest.raises(onceq.JobFailed):
+        client.stream("Hi").result()
+
+
 def test_a_cut_stream_is_taken_up_where_it_stopped(fake: FakeService, client: Any) -> None:
     fake.on(GET, answer(job("succeeded", "Hello world")))
     fake.log(whole_log("Hello", " ", "world"), cuts=[0, 150, 300, 100])

@@ -28,6 +28,7 @@ def blocking(client: onceq.Client) -> None:
         assert_type(piece, str)
     stream.show()
     assert_type(stream.job, onceq.Job | None)
+    assert_type(stream.result(), onceq.Job)
     assert_type(client.list(status="failed"), Iterator[onceq.Job])
     for made in client.submit_batch(["One", "Two"]):
         assert_type(made, onceq.JobHandle | onceq.OnceqError)
@@ -57,6 +58,7 @@ async def awaiting(client: onceq.AsyncClient) -> None:
         assert_type(event, onceq.StreamEvent)
         assert_type(event.data, onceq.Event)
     await client.stream("Hello").show()
+    assert_type(await client.stream("Hello").result(), onceq.Job)
     assert_type(client.list(), AsyncIterator[onceq.Job])
 
 
