@@ -32,7 +32,9 @@ class JobStream:
         self._source = source
         self._after = after
         self._job = source if isinstance(source, Job) else None
-        self._disposition: Disposition | None = source.disposition if isinstance(source, SubmittedJob) else None
+        # an attribute: completion in a notebook breaks on a property that gives a Literal
+        self.disposition: Disposition | None = source.disposition if isinstance(source, SubmittedJob) else None
+        """Whether the post created the job, joined it or replays it; None before the start and for a followed job."""
         self._reader: Reader | None = None
 
     @property
@@ -44,11 +46,6 @@ class JobStream:
     def job(self) -> Job | None:
         """The job: as submitted while the stream runs, complete after its end; None before the start."""
         return self._job
-
-    @property
-    def disposition(self) -> Disposition | None:
-        """Whether the post created the job, joined it or replays it; None before the start and for a followed job."""
-        return self._disposition
 
     @property
     def text(self) -> str:
@@ -101,7 +98,7 @@ class JobStream:
         if isinstance(self._source, Submission):
             submitted = self._driver.run(_flows.submit(self._source, self._driver.backoff))
             self._job = self._source = submitted
-            self._disposition = submitted.disposition
+            self.disposition = submitted.disposition
         return self._source.id
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import jedi
 import pandas
 import polars
 import pytest
@@ -574,3 +575,13 @@ def test_the_public_surface_is_what_is_listed() -> None:
     assert missing == []
     assert sorted(onceq.__all__) == sorted(set(onceq.__all__))
     assert json.dumps(onceq.__version__)
+
+
+def test_a_notebook_completes_what_the_clients_hand_out(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, accepted())
+    made = (client, client.stream("Hi"), client.submit("Hi"))
+    completer: Any = jedi
+    for value in [getattr(one, "_inner", one) for one in made]:
+        offered = [found.name for found in completer.Interpreter("value.", [{"value": value}]).complete()]
+        missing = [name for name in dir(value) if not name.startswith("_") and name not in offered]
+        assert missing == []
