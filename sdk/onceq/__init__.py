@@ -4,8 +4,9 @@
 their results. The values they hand out are in `onceq.wire`, the errors they raise in `onceq.errors`.
 """
 
-from importlib.metadata import version
-from typing import Any
+import typing as _typing
+from importlib import import_module as _import_module
+from importlib.metadata import version as _version
 
 from onceq._async_client import AsyncClient
 from onceq._async_handles import AsyncJobHandle, AsyncJobStream
@@ -57,10 +58,31 @@ from onceq.wire import (
     Usage,
 )
 
-__version__ = version("onceq")
+if _typing.TYPE_CHECKING:
+    from onceq import compare as compare
+    from onceq import errors as errors
+    from onceq import export as export
+    from onceq import frames as frames
+    from onceq import testing as testing
+    from onceq import wire as wire
+
+__version__ = _version("onceq")
+_PARTS = ("compare", "errors", "export", "frames", "testing", "wire")
+"""Modules that are there as `onceq.<name>` when they are first asked for."""
+
+if not _typing.TYPE_CHECKING:  # or a type checker would believe in any name
+
+    def __getattr__(name: str) -> object:
+        if name in _PARTS:
+            return _import_module(f"onceq.{name}")
+        raise AttributeError(f"module 'onceq' has no attribute {name!r}")
 
 
-def load_ipython_extension(shell: Any) -> None:
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_PARTS, *(name for name in globals() if name.startswith("__"))})
+
+
+def load_ipython_extension(shell: _typing.Any) -> None:
     """What `%load_ext onceq` calls: adds the magics `%llm` and `%%llm` to the notebook."""
     from onceq.notebook.magics import register
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,19 @@ def test_the_import_is_light() -> None:
     check = f"import sys, onceq; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("part", ["compare", "errors", "export", "frames", "testing", "wire"])
+def test_what_the_documents_name_is_there_after_the_one_import(part: str) -> None:
+    check = f"import onceq; print(onceq.{part}.__name__, {part!r} in dir(onceq))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"onceq.{part} True"
+
+
+def test_nothing_but_what_is_offered_is_listed() -> None:
+    offered = {*onceq.__all__, "compare", "errors", "export", "frames", "testing", "wire"}
+    assert {name for name in dir(onceq) if not name.startswith("__")} <= offered
+    assert not hasattr(onceq, "nothing_like_that")
+    found: Any = import_module("jedi").Interpreter("onceq.", [{"onceq": onceq}]).complete()
+    assert {"Any", "version", "import_module"}.isdisjoint(one.name for one in found)
+    assert "Client" in {one.name for one in found}

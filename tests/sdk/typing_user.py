@@ -78,6 +78,15 @@ async def frames(client: onceq.Client, other: onceq.AsyncClient) -> None:
     assert_type(await other.compare(["One"], models=["a/b", "c/d"]), pd.DataFrame)
 
 
+def parts(client: onceq.Client, sides: pd.DataFrame) -> None:
+    """Modules that the documents name, behind the one import; no others."""
+    assert_type(onceq.export.csv_text(client.ledger_rows()), str)
+    assert_type(onceq.frames.jobs_frame([]), pd.DataFrame)
+    assert_type(onceq.compare.summary(sides), pd.DataFrame)
+    assert_type(onceq.wire.Usage(), onceq.Usage)
+    onceq.nothing_like_that()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
 def refused(client: onceq.Client) -> None:
     """What a type checker must say no to; an ignore that is not needed is an error too."""
     client.submit("Hello", max_token=10)  # pyright: ignore[reportCallIssue]
