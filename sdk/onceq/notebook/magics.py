@@ -19,6 +19,7 @@ from onceq.errors import ConfigurationError, OnceqError
 from onceq.notebook.live import show
 from onceq.notebook.question import let_questions_pass
 from onceq.notebook.template import MissingNames, fill
+from onceq.wire import Job
 
 DEFAULT_NAME: Final = "answer"
 _OPTION: Final = re.compile(
@@ -57,21 +58,30 @@ class Asker:
         try:
             options, prompt = read(line, cell)
             asked = fill(prompt, self._shell.user_ns)
-            job = show(self._connected().stream(asked, model=self._model_of(options), **request(options)))
+            job = self._shown(asked, options)
             self._shell.user_ns[options.name] = job
             _flows.succeeded(job)
         except (OnceqError, MissingNames) as exc:
             raise UsageError(f"llm: {exc}") from None
+
+    def _shown(self, prompt: str, options: Namespace) -> Job:
+        model = self._model_of(options)
+        stream = self._connected().stream(prompt, model=model, **request(options))
+        try:
+            return show(stream)
+        finally:
+            if stream.job_id is not None:  # a model that the service refused is not for the next cells
+                self._model = model
 
     def _connected(self) -> Client:
         self._client = self._client or Client()
         return self._client
 
     def _model_of(self, options: Namespace) -> str:
-        self._model = options.model or self._model
-        if self._model is None:
+        model = options.model or self._model
+        if model is None:
             raise ConfigurationError("name a model once: `%%llm --model <provider>/<model>`; it stays for the next.")
-        return self._model
+        return model
 
 
 def read(line: str, cell: str | None) -> tuple[Namespace, str]:

@@ -62,6 +62,21 @@ def test_what_is_wrong_is_one_sentence(home: Path, cell: str, says: str) -> None
     assert "Traceback" not in told[0]
 
 
+def test_a_model_that_was_refused_does_not_stay(home: Path) -> None:
+    [*_, bound] = run(
+        home,
+        LOAD,
+        f"%llm --model openai/gpt-4o-mini First. {QUICK}",
+        f"%llm --model no/such Second. {QUICK}",
+        f"%llm --as third Third. {QUICK}",
+        "%llm --model anthropic/claude-haiku-4-5 No. [[sim fault=400]]",
+        f"%llm Fourth. {QUICK}",
+        "print(third.model, answer.model)",
+        allow_errors=True,
+    )
+    assert printed(bound) == "openai/gpt-4o-mini anthropic/claude-haiku-4-5\n"
+
+
 def test_a_line_that_ends_with_a_question_mark_is_asked_and_not_taken_for_a_wish_for_help(home: Path) -> None:
     [*_, asked, bound] = run(
         home,
