@@ -189,7 +189,10 @@ def problem_error(problem: Problem, wait_s: float | None = None) -> APIError:
 def refused(errors: ValidationError, where: str = "") -> BadRequestError:
     """The error for a request that was found wrong before it was sent, with the service's own code and places."""
     found = [
-        FieldError(loc=".".join(map(str, (where, *e["loc"]) if where else e["loc"])), message=e["msg"])
+        FieldError(
+            loc=".".join(map(str, (where, *e["loc"]) if where else e["loc"])),
+            message=e["msg"].removeprefix("Value error, "),  # as the service says it
+        )
         for e in errors.errors(include_url=False)
     ]
     return refusal("The request is wrong.", errors=found)

@@ -48,7 +48,7 @@ class APIError(OnceqError):
 
     def __init__(self, problem: Problem, retry_after_s: float | None = None) -> None:
         lines = [f"{problem.detail} [{problem.status} {problem.code}]"]
-        lines += [f"  {e.loc}: {e.message}" for e in problem.errors or []]
+        lines += [f"  {e.loc}: {e.message}" if e.loc else f"  {e.message}" for e in problem.errors or []]
         super().__init__("\n".join(lines))
         self.problem = problem
         self.status = problem.status

@@ -6,7 +6,7 @@ Provider keys are not settings: they are named here (`key_env`) and read from th
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from onceq.errors import ConfigurationError
@@ -246,8 +247,13 @@ def read_config(path: Path | None) -> FileConfig:
     except (OSError, tomllib.TOMLDecodeError) as exc:
         raise ConfigurationError(f"{found} can't be used: {exc}. Mend the file, then start again.") from exc
     except ValidationError as exc:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
+        wrong = "; ".join(_told(".".join(map(str, e["loc"])), e) for e in exc.errors())
         raise ConfigurationError(f"{found} can't be used: {wrong}. Mend the file, then start again.") from exc
+
+
+def _told(where: str, error: ErrorDetails) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -255,10 +261,5 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**{k: v for k, v in overrides.items() if v is not None})
     except ValidationError as exc:
-        lines = "; ".join(_of_setting(e["loc"], e["msg"]) for e in exc.errors())
+        lines = "; ".join(_told(f"ONCEQ_{str(e['loc'][0]).upper()}" if e["loc"] else "", e) for e in exc.errors())
         raise ConfigurationError(f"a setting is not usable: {lines}.") from exc
-
-
-def _of_setting(loc: Sequence[str | int], wrong: str) -> str:
-    """What is wrong; of several settings together it names them itself."""
-    return f"ONCEQ_{str(loc[0]).upper()}: {wrong}" if loc else wrong.removeprefix("Value error, ")

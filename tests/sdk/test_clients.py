@@ -105,6 +105,12 @@ def test_without_a_model_the_error_says_how_to_name_one(fake: FakeService) -> No
         bare.submit("Hi")
 
 
+def test_what_is_wrong_with_the_whole_is_said_without_a_field(client: Any) -> None:
+    with pytest.raises(onceq.BadRequestError) as caught:
+        client.pause()
+    assert str(caught.value).splitlines()[1:] == ["  give either lane or band"]
+
+
 # -- retries ----------------------------------------------------------------------------------------------------
 
 

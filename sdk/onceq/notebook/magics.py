@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from importlib import import_module
 from importlib.util import find_spec
+from keyword import iskeyword
 from typing import Any, Final, NoReturn
 
 from IPython.core.error import UsageError
@@ -140,8 +141,8 @@ class _Parser(ArgumentParser):
 
 
 def _name(text: str) -> str:
-    if not text.isidentifier():
-        raise ValueError(text)
+    if not text.isidentifier() or iskeyword(text):
+        raise ArgumentTypeError(f"{text!r} is no name for a variable")
     return text
 
 

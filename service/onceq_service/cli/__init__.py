@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import onceq
 from onceq.errors import OnceqError
 from onceq_service.cli import ask, budgets, demo, doctor, export, jobs, keys, lanes, serve, showroom, up
 from onceq_service.cli.output import fail
 
+
+class Commands(TyperGroup):
+    """The commands; what is wrong with an option is said without the name of the exception that found it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as exc:
+            exc.message = exc.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
     name="onceq",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -133,6 +133,12 @@ def test_a_line_that_makes_no_sense_is_a_usage_error(line: str, cell: str) -> No
         read(line, cell)
 
 
+@pytest.mark.parametrize("name", ["1st", "class", "a.b"])
+def test_a_name_that_no_variable_can_have_is_said_to_be_one(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"--as: '{name}' is no name for a variable"):
+        read(f"--as {name} x", None)
+
+
 def test_a_template_fills_names_and_leaves_other_braces() -> None:
     assert fill('{a} {{b}} {"json": 1} {a.b}', {"a": 1, "b": 2}) == '1 {b} {"json": 1} {a.b}'
     with pytest.raises(MissingNames) as missing:

@@ -28,6 +28,8 @@ def test_a_wrong_budget_is_one_sentence(user: Shell) -> None:
     for arguments, says in (
         (("create", "x", "1", "--label", "project"), "KEY=VALUE"),
         (("create", "x", "1", "--time-zone", "Mars/Base"), "no time zone"),
+        (("create", "x", "1", "--period", "fortnight"), "'--period': 'fortnight' is not one of 'hour', 'day'"),
+        (("change", "bud_" + "0" * 20), "\n  give limit_usd, mode or alerts"),
         (("delete", "nobody"), "there is no budget named 'nobody'"),
         (("change", "bud_" + "0" * 20, "--limit", "1"), "There is no budget"),
     ):
@@ -35,6 +37,7 @@ def test_a_wrong_budget_is_one_sentence(user: Shell) -> None:
         assert done.returncode != 0
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+        assert "Value error" not in done.stderr
 
 
 def test_a_post_over_budget_says_which_and_when_it_renews(user: Shell) -> None:

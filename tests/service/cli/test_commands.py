@@ -88,6 +88,12 @@ def test_a_broken_configuration_file_is_named(shell: Shell) -> None:
     assert "onceq.toml can't be used: providers: Input should be" in done.stderr
 
 
+def test_what_is_wrong_with_the_whole_file_is_said_without_a_place(shell: Shell) -> None:
+    budget = '[[budgets]]\nname = "x"\nlimit_usd = 1\n'
+    (shell.folder / "onceq.toml").write_text(budget * 2)
+    assert "onceq.toml can't be used: [[budgets]] has two of tenant" in shell("up", "--no-dashboard").stderr
+
+
 def test_a_key_file_that_can_not_be_read_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "api-key").mkdir()
     with pytest.raises(ConfigurationError, match=r"api-key can't be read: .*Move it away"):
