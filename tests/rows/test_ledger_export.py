@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from onceq import Client, LedgerEntry
 from onceq.errors import ConfigurationError
 from onceq.export import COLUMNS, csv_text
-from onceq_service.cli.export_file import last_csv_row, update
+from onceq.wire import LedgerPage
+from onceq_service.cli.export_file import last_csv_row, owns, update
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from tests.stack import API, Stack, running_stack, start, url_printed_by
 
@@ -243,6 +244,26 @@ def test_an_export_that_was_killed_goes_on_where_it_was(client: Client, tmp_path
     assert asked == [rows_of(whole.read_text())[2]["row_id"]]
     assert out.read_bytes() == whole.read_bytes()
     assert [row["job_id"] for row in rows_of(out.read_text())] == jobs
+
+
+def test_two_exports_into_one_file_don_t_meet_and_leave_nothing_beside_it(tmp_path: Path) -> None:
+    out, lock = tmp_path / "ledger.csv", tmp_path / ".ledger.csv.lock"
+
+    def second(after: str | None) -> list[LedgerPage]:
+        with pytest.raises(ConfigurationError, match="another export writes"):
+            update(out, lambda after: [])
+        return []
+
+    update(out, second)
+    with lock.open("w") as waiting:
+        assert owns(waiting, lock)
+    with lock.open("w") as waiting:  # whose owner ends, and leaves the place to another one
+        lock.unlink()
+        lock.touch()
+        assert not owns(waiting, lock)
+    lock.touch()  # of an export that was killed
+    update(out, lambda after: [])
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.csv"]
 
 
 def test_a_file_of_an_older_version_is_left_as_it_is_and_the_sentence_says_why(tmp_path: Path) -> None:

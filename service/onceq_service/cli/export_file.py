@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from onceq.errors import ConfigurationError
 from onceq.export import COLUMNS, arrow_table, csv_text, parquet_schema
@@ -63,12 +63,23 @@ def update(out: Path, pages: Pages) -> Exported:
 @contextmanager
 def _alone(out: Path) -> Generator[None]:
     """Two exports into one file would write over each other."""
-    with out.with_name(f".{out.name}.lock").open("w") as lock:
+    path = out.with_name(f".{out.name}.lock")
+    with path.open("w") as lock:
+        if not owns(lock, path):
+            raise ConfigurationError(f"another export writes {out} now: wait for it.")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise ConfigurationError(f"another export writes {out} now: wait for it.") from exc
-        yield
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def owns(lock: IO[str], path: Path) -> bool:
+    """Whether the file is ours; one that its last owner has removed meanwhile keeps nobody out any more."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 def _update_csv(out: Path, part: Path, pages: Pages) -> Exported:
