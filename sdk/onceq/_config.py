@@ -18,7 +18,7 @@ FOLDER: Final = ".onceq"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A base URL without a trailing slash, and the API key that belongs to it; the key stays out of `repr`."""
+    """A base URL without a trailing slash or `/v1`, and the API key that belongs to it; the key stays out of `repr`."""
 
     base_url: str
     api_key: str = field(repr=False)
@@ -68,7 +68,7 @@ def _checked_url(raw: str) -> str:
         raise ConfigurationError(f"the base URL {raw!r} must begin with http:// or https:// and name a host.")
     if url.userinfo:
         raise ConfigurationError("the base URL must not hold a user or password: pass api_key or set ONCEQ_API_KEY.")
-    return str(url).rstrip("/")
+    return str(url).rstrip("/").removesuffix("/v1")  # the paths below it have their own
 
 
 def _checked_key(raw: str | None) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TypedDict
+from typing import Any, TypedDict
 
+from onceq._http import refusal
 from onceq._submission import aware
 from onceq.wire import Band, Status, Verdict
 
@@ -35,14 +36,29 @@ class JobFilters(TypedDict, total=False):
 
 
 def query(filters: JobFilters, page_size: int | None = None) -> Query:
-    """The query of a job list. Raises TypeError for a filter that does not exist."""
+    """The query of a job list. Raises TypeError for a filter that does not exist, BadRequestError for a wrong value."""
     unknown = set(filters) - set(JobFilters.__annotations__)
     if unknown:
-        raise TypeError(f"no filter of jobs is called {', '.join(sorted(unknown))}")
-    found: Query = {name: _word(value) for name, value in filters.items() if name != "label" and value is not None}
+        there = ", ".join(sorted(JobFilters.__annotations__))
+        raise TypeError(f"no filter of jobs is called {', '.join(sorted(unknown))}: there are {there}")
+    found: Query = {
+        name: _word(name, value) for name, value in filters.items() if name != "label" and value is not None
+    }
     if label := filters.get("label"):
         found["label"] = [f"{name}={value}" for name, value in label.items()]
-    return found | ({"limit": str(page_size)} if page_size else {})
+    return found | limit_of(page_size)
+
+
+def limit_of(page_size: int | None) -> dict[str, str]:
+    """The query of a page's size; none where the service decides. Raises BadRequestError."""
+    return {} if page_size is None else {"limit": str(at_least(1, "page_size", page_size))}
+
+
+def at_least(least: int, name: str, count: int) -> int:
+    """The count. Raises BadRequestError where it is less: that would come out as nothing, or as the usual."""
+    if count < least:
+        raise refusal(f"{name} is a number from {least} on, or None for the usual, not {count}.")
+    return count
 
 
 def rfc3339(at: datetime) -> str:
@@ -50,7 +66,7 @@ def rfc3339(at: datetime) -> str:
     return aware(at).isoformat(timespec="microseconds")
 
 
-def _word(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return rfc3339(value) if isinstance(value, datetime) else str(value)
+def _word(name: str, value: Any) -> str:
+    if name in ("since", "until"):
+        return rfc3339(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx2
 from pydantic import TypeAdapter, ValidationError
 
-from onceq._filters import Query, rfc3339
+from onceq._filters import Query, at_least, limit_of, rfc3339
 from onceq._http import PATIENT, Backoff, Call, Flow, error_of, exchange, problem_error, read
 from onceq._submission import Pack, Submission
 from onceq.errors import (
@@ -195,7 +195,7 @@ def ledger_query(
     """The query of ledger rows; times without a zone are local time."""
     times = {"since": since, "until": until, "restated_at": restated_at}
     given = {name: rfc3339(at) for name, at in times.items() if at is not None}
-    return given | ({"limit": str(page_size)} if page_size else {})
+    return given | limit_of(page_size)
 
 
 def stats(backoff: Backoff) -> Flow[Stats]:
@@ -209,7 +209,7 @@ def costs(query: Mapping[str, str | Sequence[str]], backoff: Backoff) -> Flow[Co
 
 
 def cost_query(
-    group_by: Sequence[CostDimension],
+    group_by: CostDimension | Sequence[CostDimension],
     interval: str,
     since: datetime | None,
     until: datetime | None,
@@ -218,7 +218,8 @@ def cost_query(
     """The query of costs; times without a zone are local time."""
     times = {"since": since, "until": until, "restated_at": restated_at}
     given = {name: rfc3339(at) for name, at in times.items() if at is not None}
-    return {"interval": interval, "group_by": list(group_by), **given}
+    groups = [group_by] if isinstance(group_by, str) else list(group_by)
+    return {"interval": interval, "group_by": groups, **given}
 
 
 def health() -> Flow[Health]:
@@ -283,7 +284,7 @@ def page(filters: Query, cursor: str | None, backoff: Backoff) -> Flow[JobPage]:
 
 def newest(filters: Query, limit: int | None, backoff: Backoff) -> Flow[list[Job]]:
     """At most `limit` jobs, newest first, in pages; None: FRAME_ROWS, and a warning where that left some out."""
-    most = FRAME_ROWS if limit is None else limit
+    most = FRAME_ROWS if limit is None else at_least(0, "limit", limit)
     jobs: list[Job] = []
     cursor: str | None = None
     while len(jobs) < most:

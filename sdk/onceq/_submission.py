@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, TypedDict, TypeVar
+from typing import Any, Final, Literal, TypedDict, TypeVar, cast
 
 from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
@@ -204,7 +204,12 @@ def checked_key(key: str | None) -> str:
 
 
 def aware(at: datetime) -> datetime:
-    """The time with its zone, local where it has none; of pandas too, whose Timestamp can't find that by itself."""
+    """The time with its zone, local where it has none; of pandas too, whose Timestamp can't find that by itself.
+
+    Raises BadRequestError for a text or a date, of which nobody knows the zone that is meant.
+    """
+    if not isinstance(cast("object", at), datetime):
+        raise refusal(f"a time is a datetime, like datetime(2026, 11, 30, tzinfo=UTC), not {at!r}.")
     return datetime.combine(at.date(), at.timetz()).astimezone()
 
 

@@ -106,8 +106,14 @@ def summary(compared: pd.DataFrame) -> pd.DataFrame:
     | `usd_per_1000_rows` | float64 | of a row with an answer, times 1,000; rows that share one answer count as one |
     | `tokens_mean` | float64 | input and output of a row with an answer |
     | `ttft_p50_s`, `ttft_p95_s` | float64 | seconds from the post to the first token, the wait in the queue included |
+
+    Raises BadRequestError for another frame, such as one of polars.
     """
-    pandas: Any = sys.modules["pandas"]
+    pandas: Any = sys.modules.get("pandas")
+    if pandas is None or not isinstance(compared, pandas.DataFrame) or "side" not in compared.columns.names:
+        raise refusal(
+            "summary takes what compare gave for pandas rows: give compare those, polars has rows.to_pandas()."
+        )
     rows = {side: _summed(compared[side]) for side in compared.columns.unique(level="side")}
     made: pd.DataFrame = pandas.DataFrame.from_dict(rows, orient="index").rename_axis("side")
     return made.astype({"rows": "int64", "answered": "int64"}).sort_values("cost_usd", kind="stable")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import jedi
@@ -286,8 +286,24 @@ def test_a_page_is_one_request_and_tells_how_far_it_has_looked(fake: FakeService
 
 
 def test_a_filter_that_does_not_exist_is_an_error(client: Any) -> None:
-    with pytest.raises(TypeError, match="colour"):
+    with pytest.raises(TypeError, match=r"colour: there are band, error, .*label, model"):
         list(client.list(colour="blue"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"page_size": 0}, "page_size is a number from 1 on"),
+        ({"page_size": -1}, "page_size is a number from 1 on"),
+        ({"since": date(2026, 11, 1)}, r"a time is a datetime, like .*, not datetime\.date\(2026, 11, 1\)"),
+        ({"until": "2026-11-01"}, "a time is a datetime, like .*, not '2026-11-01'"),
+    ],
+)
+def test_a_filter_that_cannot_be_meant_is_refused(fake: FakeService, client: Any, wrong: Any, says: str) -> None:
+    for ask in (client.list, client.ledger_pages):
+        with pytest.raises(onceq.BadRequestError, match=says):
+            list(ask(**wrong))
+    assert fake.seen == []
 
 
 def test_stats_ledger_and_health_are_typed(fake: FakeService, client: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pandas as pd
 import pytest
 
-from onceq import ConfigurationError, Job, _flows, frames
+from onceq import BadRequestError, ConfigurationError, Job, _flows, frames
 from onceq.wire import CostDimension, Costs
 from tests.sdk.fake import FakeService, Seen, answer, job
 
@@ -119,6 +119,8 @@ def test_a_limit_is_kept_in_as_few_pages_as_it_needs(fake: FakeService, client: 
         ("200", "blue", "queued"), ("50", "blue", "queued"),
     ]  # fmt: skip
     assert len(client.jobs_frame(limit=0)) == 0
+    with pytest.raises(BadRequestError, match="limit is a number from 0 on"):
+        client.jobs_frame(limit=-1)
 
 
 def test_without_a_limit_what_is_left_out_is_said(
@@ -143,7 +145,8 @@ def test_a_time_may_be_one_of_pandas(fake: FakeService, client: Any) -> None:
 def test_costs_are_asked_for_as_costs_asks(fake: FakeService, client: Any) -> None:
     fake.on("GET /v1/costs", answer(costs(POINT).model_dump(mode="json")))
     assert client.costs_frame(interval="total", group_by=["team"])["team"].tolist() == ["blue"]
-    assert (fake.seen[0].query["interval"], fake.seen[0].query["group_by"]) == ("total", "team")
+    client.costs_frame(group_by="team", interval="total")
+    assert [(seen.query["interval"], seen.query["group_by"]) for seen in fake.seen] == [("total", "team")] * 2
 
 
 def test_without_pandas_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

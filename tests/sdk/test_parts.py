@@ -67,6 +67,11 @@ def test_a_folder_cannot_send_someones_own_key_away(bare: Path) -> None:
     assert discover("http://collector.example", "oq_mine").base_url == "http://collector.example"
 
 
+@pytest.mark.parametrize("url", ["http://x/v1", "http://x/v1/", "http://x"])
+def test_a_base_url_may_end_as_those_of_others_do(bare: Path, url: str) -> None:
+    assert discover(url, "oq_x").base_url == "http://x"
+
+
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "http://user:pw@x", "http://x:y"])
 def test_a_base_url_that_cannot_work_is_refused(bare: Path, url: str) -> None:
     with pytest.raises(onceq.ConfigurationError):

@@ -74,6 +74,7 @@ async def frames(client: onceq.Client, other: onceq.AsyncClient) -> None:
     """Frames are pandas' own."""
     assert_type(client.jobs_frame(status="failed", limit=50), pd.DataFrame)
     assert_type(await other.costs_frame(group_by=["team"]), pd.DataFrame)
+    assert_type(await other.costs_frame(group_by="team"), pd.DataFrame)
     assert_type(client.compare(["One"], {"a v1": "{text}", "a v2": "Say {text}"}, max_tokens=5), pd.DataFrame)
     assert_type(await other.compare(["One"], models=["a/b", "c/d"]), pd.DataFrame)
 

@@ -66,7 +66,7 @@ class Books(Connection):
     async def costs(
         self,
         *,
-        group_by: Sequence[CostDimension] = (),
+        group_by: CostDimension | Sequence[CostDimension] = (),
         interval: Literal["hour", "day", "total"] = "day",
         since: datetime | None = None,
         until: datetime | None = None,
@@ -96,7 +96,7 @@ class Books(Connection):
     async def costs_frame(
         self,
         *,
-        group_by: Sequence[CostDimension] = (),
+        group_by: CostDimension | Sequence[CostDimension] = (),
         interval: Literal["hour", "day", "total"] = "day",
         since: datetime | None = None,
         until: datetime | None = None,

@@ -65,7 +65,7 @@ class Books(Connection):
     def costs(
         self,
         *,
-        group_by: Sequence[CostDimension] = (),
+        group_by: CostDimension | Sequence[CostDimension] = (),
         interval: Literal["hour", "day", "total"] = "day",
         since: datetime | None = None,
         until: datetime | None = None,
@@ -95,7 +95,7 @@ class Books(Connection):
     def costs_frame(
         self,
         *,
-        group_by: Sequence[CostDimension] = (),
+        group_by: CostDimension | Sequence[CostDimension] = (),
         interval: Literal["hour", "day", "total"] = "day",
         since: datetime | None = None,
         until: datetime | None = None,

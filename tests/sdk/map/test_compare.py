@@ -95,6 +95,13 @@ def test_polars_stays_polars() -> None:
     assert made.columns == ["terse v1: text", "terse v1: cost_usd", "terse v2: text", "terse v2: cost_usd"]
 
 
+@pytest.mark.parametrize("kind", ["polars", "pandas"])
+def test_a_summary_of_another_frame_is_one_sentence(kind: str) -> None:
+    library: Any = pytest.importorskip(kind)
+    with pytest.raises(BadRequestError, match=r"summary takes what compare gave for pandas rows.*to_pandas"):
+        summary(library.DataFrame({"terse v1: status": ["succeeded"]}))
+
+
 def test_the_accessor_maps_and_compares_what_it_stands_on(client: Client) -> None:
     importlib.import_module("onceq.accessor")
     frame: Any = pd.DataFrame({"text": texts(2)}, index=[7, 9])
