@@ -116,7 +116,8 @@ class AsyncClient(Maps, Books, Admin):
     ) -> AsyncJobStream:
         """Submit a completion and iterate its text as it is written; takes what `submit` takes.
 
-        Nothing is sent before the iteration starts. See `AsyncJobStream` for what else it holds.
+        Nothing is sent before the iteration starts. The whole answer is `stream.text`, not the pieces joined: where a
+        call broke, what it wrote is among them, and a `Reset`. See `AsyncJobStream` for what else it holds.
         """
         return AsyncJobStream(self._driver, prepare(prompt, model or self._model, idempotency_key, options))
 

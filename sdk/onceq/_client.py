@@ -115,7 +115,8 @@ class Client(Maps, Books, Admin):
     ) -> JobStream:
         """Submit a completion and iterate its text as it is written; takes what `submit` takes.
 
-        Nothing is sent before the iteration starts. See `JobStream` for what else it holds.
+        Nothing is sent before the iteration starts. The whole answer is `stream.text`, not the pieces joined: where a
+        call broke, what it wrote is among them, and a `Reset`. See `JobStream` for what else it holds.
         """
         return JobStream(self._driver, prepare(prompt, model or self._model, idempotency_key, options))
 

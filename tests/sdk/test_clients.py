@@ -522,6 +522,7 @@ def test_a_reset_is_a_piece_of_its_own_and_the_text_is_right(fake: FakeService, 
     assert pieces[2].reason == "stream_broken"
     assert "starts again" in pieces[2]
     assert (stream.text, stream.resets) == ("Hello", 1)
+    assert "".join(pieces) != stream.text
 
 
 @pytest.mark.parametrize(("log_gone_after", "pieces"), [(0, ["Hello"]), (2, ["He", "llo"])])
@@ -586,6 +587,11 @@ def test_the_twins_have_the_same_methods_and_parameters(one: type, other: type) 
 
     assert surface(one)
     assert surface(one) == surface(other)
+
+
+@pytest.mark.parametrize("told", [Client.stream, AsyncClient.stream, JobStream, AsyncJobStream])
+def test_what_streams_says_where_its_whole_answer_is(told: Any) -> None:
+    assert "`stream.text`" in str(told.__doc__)
 
 
 def test_the_keyword_arguments_are_the_fields_of_the_request() -> None:
