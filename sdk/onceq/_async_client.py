@@ -79,6 +79,9 @@ class AsyncClient(Maps, Books, Admin):
         joins the same job or replays its answer, and costs nothing: `handle.disposition` says which. `fresh=True`
         asks for a new sample. With an `idempotency_key` of your own, the key alone decides what is the same request.
 
+        The options are the fields of `onceq.JobOptions`, of which `help(onceq.JobOptions)` tells units and defaults:
+        `deadline_s` are seconds until the job is given up (a day), `max_calls` may be billed at most (3).
+
         Raises BadRequestError when the request is wrong (most often before it is sent), IdempotencyKeyReused when the
         key came with another request before, and the other errors of `onceq.errors`.
         """

@@ -51,7 +51,7 @@ Item = Prompt | JobRequest | BatchItem | Mapping[str, Any]
 
 
 class MapOptions(TypedDict, total=False):
-    """The fields of `JobRequest` that all rows of a map share; what is left out, the service decides."""
+    """The fields of `JobRequest` that all rows of a map share; `JobRequest` tells their units and defaults."""
 
     system: str | None
     max_tokens: int | None
@@ -73,7 +73,7 @@ class MapOptions(TypedDict, total=False):
 
 
 class JobOptions(MapOptions, total=False):
-    """The fields of `JobRequest` beside model and prompt; what is left out, the service decides."""
+    """The fields of `JobRequest` beside model and prompt; `JobRequest` tells their units and defaults."""
 
     response_format: ResponseFormat | Mapping[str, Any] | None
     max_cost_usd: float | None
@@ -81,6 +81,16 @@ class JobOptions(MapOptions, total=False):
     disconnect_grace_s: float | None
     dedupe_window_s: int | None
     fresh: bool
+
+
+def _describe(options: type) -> None:
+    """For help(): a TypedDict has no place of its own for words about a field."""
+    told = (f"{name}: {JobRequest.model_fields[name].description}" for name in options.__annotations__)
+    options.__doc__ = "\n\n".join((str(options.__doc__), *told))
+
+
+_describe(MapOptions)
+_describe(JobOptions)
 
 
 @dataclass(frozen=True, slots=True)

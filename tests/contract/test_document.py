@@ -10,6 +10,7 @@ import pytest
 
 from onceq.wire import SCOPES
 from onceq_service.api.app import build_app
+from onceq_service.providers.base import Clocks
 from onceq_service.settings import Settings
 
 document: dict[str, Any] = build_app(Settings()).openapi()
@@ -59,3 +60,20 @@ def test_a_stream_is_nothing_but_events() -> None:
     for name in ("GET /v1/jobs/{job_id}/events", "GET /v1/events"):
         assert list(OPERATIONS[name]["responses"]["200"]["content"]) == ["text/event-stream"]
     assert {"stream_token": ["read"]} in OPERATIONS["GET /v1/jobs/{job_id}/events"]["security"]
+
+
+@pytest.mark.parametrize("schema", ["JobRequest", "Timeouts"])
+def test_each_field_of_a_job_says_what_it_is(schema: str) -> None:
+    fields = document["components"]["schemas"][schema]["properties"]
+    assert [name for name, field in fields.items() if not field.get("description")] == []
+
+
+def test_what_is_said_of_defaults_is_so() -> None:
+    usual, fields = Settings(), document["components"]["schemas"]["JobRequest"]["properties"]
+    clocks = document["components"]["schemas"]["Timeouts"]["properties"]
+    for described, seconds in (
+        (fields["deadline_s"], usual.deadline_s), (fields["dedupe_window_s"], usual.dedupe_window_s),
+        (fields["max_calls"], usual.max_calls), (clocks["first_byte_s"], Clocks().first_byte_s),
+        (clocks["between_bytes_s"], Clocks().between_bytes_s),
+    ):  # fmt: skip
+        assert f" {seconds:,.0f} if not given" in described["description"]

@@ -598,6 +598,14 @@ def test_the_keyword_arguments_are_the_fields_of_the_request() -> None:
     assert set(JobOptions.__annotations__) | {"model", "prompt", "messages"} == set(JobRequest.model_fields)
 
 
+@pytest.mark.parametrize("options", [JobOptions, onceq.MapOptions])
+def test_help_says_what_each_keyword_is(options: Any) -> None:
+    for name in options.__annotations__:
+        said = JobRequest.model_fields[name].description
+        assert said
+        assert f"{name}: {said}" in options.__doc__
+
+
 def test_the_public_surface_is_what_is_listed() -> None:
     missing = [name for name in onceq.__all__ if not hasattr(onceq, name)]
     assert missing == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 from onceq.wire.words import (
     IDEMPOTENCY_KEY_PATTERN,
@@ -107,15 +107,19 @@ class ResponseFormat(Request):
 class Timeouts(Request):
     """Clocks of one job in seconds, each instead of the service's own; beside them runs `deadline_s` over all of it.
 
-    `queue_s` from the post to the first start (then `expired`, code `queue_timeout`), `first_byte_s` from a call's
-    start to its answer's first byte, `between_bytes_s` between two bytes, `call_s` for a whole call. A call that runs
-    out of time may be billed, and is tried again as `max_calls` allows.
+    A call that runs out of time may be billed, and is tried again as `max_calls` allows.
     """
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     queue_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
+    """From the post to the first start; then the job is `expired`, code `queue_timeout`."""
     first_byte_s: Annotated[float, Field(gt=0, le=3_600)] | None = None
+    """From a call's start to the first byte of its answer. 120 if not given."""
     between_bytes_s: Annotated[float, Field(gt=0, le=3_600)] | None = None
+    """Between two bytes of an answer. 60 if not given."""
     call_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    """For a whole call."""
 
 
 RESERVED_PARAMS: Final[frozenset[str]] = frozenset({
@@ -146,34 +150,62 @@ class JobRequest(Request):
     that wish ends it, since its sender wants the answer whoever follows it.
     """
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     model: ModelName | Annotated[list[ModelName], Field(min_length=1, max_length=8)]
+    """`<provider>/<model id>`, or an alias of the service; of a list the first, and those behind it where it can't."""
     prompt: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """One user turn."""
     messages: Annotated[list[Message], Field(min_length=1, max_length=2_000)] | None = None
+    """The turns of a conversation, instead of a prompt."""
     system: str | None = None
+    """The system prompt."""
     max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """Most tokens of the answer; without it the provider decides."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    """0 to 2; without it the provider decides."""
     stop: Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(max_length=16)] | None = None
+    """Up to 16 texts, at each of which the answer ends."""
     tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    """Functions that the model may call."""
     tool_choice: Literal["auto", "none", "required"] | ToolChoice | None = None
+    """Whether it may, must or must not call one, or which it must."""
     response_format: ResponseFormat | None = None
+    """JSON instead of text."""
     params: dict[str, JsonValue] | None = None
+    """More parameters for the provider, as they are."""
 
     band: Band = "standard"
+    """Who starts first: `interactive`, then `standard`, then `batch`; none waits for ever."""
     deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
+    """Seconds from the post until the job is `expired`, waits and calls included. 86,400 if not given."""
     not_before: Moment | None = None
+    """The earliest start, a time with its zone."""
     timeouts: Timeouts | None = None
+    """Clocks of single steps, in seconds."""
     max_calls: Annotated[int, Field(ge=1, le=20)] | None = None
+    """Most calls that may be billed, the first one included; a 429 is none. 3 if not given."""
     max_cost_usd: Annotated[float, Field(ge=1e-9, le=1_000_000)] | None = None
+    """US dollars that all calls may cost together."""
     on_crash: Literal["retry", "fail", "resume"] | None = None
+    """When a worker is lost in mid-call. `retry` if not given."""
     on_break: Literal["retry", "fail"] | None = None
+    """When the provider breaks off: `retry` calls again, `fail` keeps what there is. `retry` if not given."""
     on_disconnect: Literal["continue", "cancel"] | None = None
+    """When nobody follows any more. `continue` if not given."""
     disconnect_grace_s: Annotated[float, Field(ge=1, le=86_400)] = 30.0
+    """Seconds without a follower before `on_disconnect: cancel` cancels."""
     dedupe_window_s: Annotated[int, Field(ge=0, le=86_400)] | None = None
+    """Seconds after its answer in which an equal request replays it. 600 if not given, 0 with a key."""
     fresh: bool = False
+    """Asks for a new answer, whatever was asked before."""
 
     user: Name | None = None
+    """Who asks, for lists and reports."""
     team: Name | None = None
+    """On whose account, for lists, reports and budgets."""
     labels: Annotated[dict[LabelKey, Name], Field(max_length=16)] | None = None
+    """Up to 16 names with values, for lists, reports and budgets."""
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
