@@ -243,7 +243,11 @@ def wait(job_id: str, timeout_s: float | None) -> Flow[Job]:
     while True:
         asked_at = time.monotonic()
         call = _poll(job_id, _left_s(deadline, asked_at + pause_s), pause_s)
-        job = read(Job.model_validate_json, (yield from exchange(call, PATIENT, deadline)))
+        try:
+            answer = yield from exchange(call, PATIENT, deadline)
+        except ConnectionFailed as exc:
+            raise ConnectionFailed(f"{exc} Job {job_id} goes on: wait again.") from exc.__cause__
+        job = read(Job.model_validate_json, answer)
         if job.status in TERMINAL:
             return job
         now = time.monotonic()

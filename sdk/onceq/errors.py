@@ -12,9 +12,9 @@ OnceqError                        the root: `code` is stable, the message says w
 │   ├── ConflictError             409
 │   ├── RateLimitError            429: too fast; nothing was used up
 │   └── ServiceUnavailableError   5xx: the service or its Redis is away; nothing was lost, try again
-├── ConnectionFailed              the service could not be reached
+├── ConnectionFailed              the service could not be reached; Python's ConnectionError too
 ├── StreamLost                    a job's events could not be followed to their end; the job itself goes on
-├── WaitTimeout                   the job did not end in the time given; it goes on
+├── WaitTimeout                   the job did not end in the time given; it goes on; Python's TimeoutError too
 └── JobError                      the job ended without an answer: `.job` has the partial output
     ├── JobFailed
     ├── JobCancelled
@@ -96,8 +96,8 @@ class ServiceUnavailableError(APIError):
     """5xx: the service or its Redis is away; what was accepted is safe, try again."""
 
 
-class ConnectionFailed(OnceqError):  # noqa: N818 - reads as what happened
-    """The service could not be reached."""
+class ConnectionFailed(OnceqError, ConnectionError):  # noqa: N818 - reads as what happened
+    """The service could not be reached. It is a ConnectionError too, for code that knows those."""
 
     code = "connection_failed"
 
@@ -108,8 +108,8 @@ class StreamLost(OnceqError):  # noqa: N818 - reads as what happened
     code = "stream_lost"
 
 
-class WaitTimeout(OnceqError):  # noqa: N818 - reads as what happened
-    """The job did not end in the time given; it goes on, and can be waited for again."""
+class WaitTimeout(OnceqError, TimeoutError):  # noqa: N818 - reads as what happened
+    """The job did not end in the time given; it goes on, and can be waited for again. It is a TimeoutError too."""
 
     code = "wait_timeout"
 

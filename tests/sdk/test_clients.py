@@ -187,6 +187,13 @@ def test_a_service_that_is_not_there_is_named_and_the_key_is_not(client: Any) ->
     assert "oq_test" not in repr(client)
 
 
+def test_a_service_that_goes_away_while_its_job_is_waited_for_says_that_the_job_goes_on() -> None:
+    with Client("http://127.0.0.1:9", "oq_secret") as away, pytest.raises(ConnectionError) as caught:
+        away.result(JOB_ID, timeout_s=0.1)
+    assert isinstance(caught.value, onceq.ConnectionFailed)
+    assert f"Job {JOB_ID} goes on" in str(caught.value)
+
+
 # -- jobs -------------------------------------------------------------------------------------------------------
 
 

@@ -39,6 +39,11 @@ def test_every_error_comes_out_of_a_pickle_and_a_copy_as_it_went_in(kind: type[o
         assert again.code == error.code
 
 
+def test_pythons_own_words_for_it_catch_them_too() -> None:
+    assert issubclass(onceq.ConnectionFailed, ConnectionError)
+    assert issubclass(onceq.WaitTimeout, TimeoutError)
+
+
 def fail() -> None:
     raise made(onceq.JobFailed)
 
