@@ -197,7 +197,7 @@ def checked_request(fields: Mapping[str, Any], where: str = "") -> bytes:
     try:
         JobRequest.model_validate_json(body)
     except ValidationError as exc:
-        raise refused(exc, where) from exc
+        raise refused(exc, where) from None  # it says all that pydantic does
     return body
 
 
@@ -205,7 +205,7 @@ def _encoded(fields: Mapping[str, Any]) -> bytes:
     try:
         return to_json(fields, exclude_none=True)
     except PydanticSerializationError as exc:
-        raise refusal(f"The request holds a value that JSON has no form for: {exc}.") from exc
+        raise refusal(f"The request holds a value that JSON has no form for: {exc}.") from None
 
 
 def checked_key(key: str | None) -> str:
@@ -253,7 +253,7 @@ def _made(kind: type[Made], fields: Mapping[str, Any]) -> Made:
     try:
         return kind.model_validate(_given(fields))
     except ValidationError as exc:
-        raise refused(exc, "") from exc
+        raise refused(exc, "") from None
 
 
 def _checked_key(key: str) -> str:

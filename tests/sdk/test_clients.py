@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import time
+import traceback
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -91,6 +92,15 @@ def test_a_wrong_request_is_refused_before_it_is_sent(
     assert caught.value.problem.errors is not None
     assert [e.loc for e in caught.value.problem.errors] == [where]
     assert fake.seen == []
+
+
+@pytest.mark.parametrize("wrong", [{"max_tokens": "5"}, {"params": {"x": object()}}])
+def test_a_refusal_is_one_error_and_not_the_last_of_two(client: Any, wrong: dict[str, Any]) -> None:
+    with pytest.raises(onceq.BadRequestError) as caught:
+        client.submit("Hi", **wrong)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "During handling" not in shown
+    assert "direct cause" not in shown
 
 
 @pytest.mark.parametrize("wrong", [{"params": {"x": object()}}, {"idempotency_key": "two words"}])
