@@ -24,7 +24,8 @@ class JobStream:
     the connection cannot be had back, StreamLost.
 
     When the provider's stream breaks and the job is allowed to call again, the text so far is void: the loop then
-    yields one `Reset` and goes on with the new text. `stream.text` is the answer in any case, the joined pieces aren't.
+    yields one `Reset` and goes on with the new text. `stream.text` is the answer in any case; the joined pieces are not
+    then.
     """
 
     def __init__(self, driver: Driver, source: Submission | Job | str, after: int = 0) -> None:
