@@ -114,14 +114,14 @@ class Maps(Connection):
         """
         wish = Wish(
             rows, prompt, model or self._model, output, name, n, fresh, retry_failed, sample, max_cost_usd, cache,
-            progress, options,
+            progress, on_interrupt, options,
         )  # fmt: skip
         plan = Plan(wish, frames=True)
         if dry_run:
             with closing(plan.open_cache()) as known:
                 return await self._driver.run(plan.quote(known))
         running = plan.start()
-        done = [row async for row in self._mapped(running, on_interrupt)]
+        done = [row async for row in self._mapped(running)]
         say(running.forecast())
         return plan.frame(done)
 
@@ -186,17 +186,17 @@ class Maps(Connection):
         """
         wish = Wish(
             rows, prompt, model or self._model, output, name, n, fresh, retry_failed, None, max_cost_usd, cache,
-            progress, options,
+            progress, on_interrupt, options,
         )  # fmt: skip
-        return self._begun(Plan(wish, frames=False), on_interrupt)
+        return self._begun(Plan(wish, frames=False))
 
-    async def _begun(self, plan: Plan, on_interrupt: Literal["detach", "cancel"]) -> AsyncGenerator[MapRow]:
+    async def _begun(self, plan: Plan) -> AsyncGenerator[MapRow]:
         """Opens nothing before the first row is asked for, which may be never."""
-        async with aclosing(self._mapped(plan.start(), on_interrupt)) as rows:
+        async with aclosing(self._mapped(plan.start())) as rows:
             async for row in rows:
                 yield row
 
-    async def _mapped(self, running: Running, on_interrupt: Literal["detach", "cancel"]) -> AsyncGenerator[MapRow]:
+    async def _mapped(self, running: Running) -> AsyncGenerator[MapRow]:
         try:
             async with aclosing(self._driver.walk(running.run.steps())) as packs:
                 async for rows in packs:
@@ -204,7 +204,7 @@ class Maps(Connection):
                         yield row
         except (KeyboardInterrupt, asyncio.CancelledError):
             running.bar.close()  # or what is said would stand behind it, in its line
-            cancel = on_interrupt == "cancel" and bool(running.run.waiting)
+            cancel = running.plan.cancels and bool(running.run.waiting)
             if cancel:
                 await self.cancel_batch(running.run.batch)
             say(running.left(cancelled=cancel, awaited=True))

@@ -113,14 +113,14 @@ class Maps(Connection):
         """
         wish = Wish(
             rows, prompt, model or self._model, output, name, n, fresh, retry_failed, sample, max_cost_usd, cache,
-            progress, options,
+            progress, on_interrupt, options,
         )  # fmt: skip
         plan = Plan(wish, frames=True)
         if dry_run:
             with closing(plan.open_cache()) as known:
                 return self._driver.run(plan.quote(known))
         running = plan.start()
-        done = list(self._mapped(running, on_interrupt))
+        done = list(self._mapped(running))
         say(running.forecast())
         return plan.frame(done)
 
@@ -185,23 +185,23 @@ class Maps(Connection):
         """
         wish = Wish(
             rows, prompt, model or self._model, output, name, n, fresh, retry_failed, None, max_cost_usd, cache,
-            progress, options,
+            progress, on_interrupt, options,
         )  # fmt: skip
-        return self._begun(Plan(wish, frames=False), on_interrupt)
+        return self._begun(Plan(wish, frames=False))
 
-    def _begun(self, plan: Plan, on_interrupt: Literal["detach", "cancel"]) -> Generator[MapRow]:
+    def _begun(self, plan: Plan) -> Generator[MapRow]:
         """Opens nothing before the first row is asked for, which may be never."""
-        with closing(self._mapped(plan.start(), on_interrupt)) as rows:
+        with closing(self._mapped(plan.start())) as rows:
             yield from rows
 
-    def _mapped(self, running: Running, on_interrupt: Literal["detach", "cancel"]) -> Generator[MapRow]:
+    def _mapped(self, running: Running) -> Generator[MapRow]:
         try:
             with closing(self._driver.walk(running.run.steps())) as packs:
                 for rows in packs:
                     yield from rows
         except KeyboardInterrupt:
             running.bar.close()  # or what is said would stand behind it, in its line
-            cancel = on_interrupt == "cancel" and bool(running.run.waiting)
+            cancel = running.plan.cancels and bool(running.run.waiting)
             if cancel:
                 self.cancel_batch(running.run.batch)
             say(running.left(cancelled=cancel, awaited=False))

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_SAMPLES: Final = 1_000
+_BOOLS: Final = frozenset({"bool", "bool_"})
+"""What Python's own truth value and numpy's are called. A text is true whatever it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Wish:
     max_cost_usd: float | None
     cache: bool | str | Path
     progress: bool | str | None
+    on_interrupt: str
     options: Mapping[str, Any]
 
 
@@ -71,6 +74,7 @@ class Plan:
         self._template = Template(wish.name, fields)
         self.purse = Purse(wish.max_cost_usd)
         self.sample = wish.sample
+        self.cancels = wish.on_interrupt == "cancel"
 
     @property
     def rows(self) -> int | None:
@@ -184,5 +188,10 @@ def _check(wish: Wish) -> None:
     limit = wish.max_cost_usd
     if limit is not None and not (isinstance(limit, Real) and 0 < limit <= 1_000_000):
         raise refusal(f"max_cost_usd is dollars, above 0 and at most 1,000,000, not {limit!r}.")
+    for name, value in (("fresh", wish.fresh), ("retry_failed", wish.retry_failed)):
+        if type(value).__name__ not in _BOOLS:
+            raise refusal(f"{name} is True or False, not {value!r}.")
+    if wish.on_interrupt not in ("detach", "cancel"):
+        raise refusal(f"on_interrupt is 'detach' or 'cancel', not {wish.on_interrupt!r}.")
     if not wish.name:
         raise refusal("a map needs a name, or none at all for the usual one.")

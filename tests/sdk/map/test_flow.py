@@ -106,7 +106,8 @@ def quote(bound: int) -> dict[str, Any]:
 def plan(rows: Any, **more: Any) -> Plan:
     asked: dict[str, Any] = {
         "prompt": None, "model": MODEL, "output": None, "name": "map", "n": 1, "fresh": False, "retry_failed": True,
-        "sample": None, "max_cost_usd": None, "cache": False, "progress": False, "options": {"max_tokens": 20},
+        "sample": None, "max_cost_usd": None, "cache": False, "progress": False,
+        "on_interrupt": "detach", "options": {"max_tokens": 20},
     }  # fmt: skip
     return Plan(Wish(rows, **(asked | more)), frames=False)
 

@@ -209,6 +209,9 @@ def test_polars_gives_polars(client: Client) -> None:
         (["x"], {"output": int}, "output is a pydantic model"),
         (["x"], {"temperature": 7}, "temperature"),
         (["x"], {"name": ""}, "needs a name"),
+        (["x"], {"fresh": "no"}, "fresh is True or False, not 'no'"),
+        (["x"], {"retry_failed": 0}, "retry_failed is True or False"),
+        (["x"], {"on_interrupt": "Cancel"}, "on_interrupt is 'detach' or 'cancel', not 'Cancel'"),
     ],
 )
 def test_what_can_be_no_map_is_refused_before_anything_is_sent(
