@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
 from onceq import _flows
 from onceq._awaiting.base import Connection
 from onceq._submission import MapOptions, Models
 from onceq.compare import left_usd, rows_again, side_by_side, sides
+from onceq.errors import OnceqError
+from onceq.map.leaving import Became
 from onceq.map.output import Schema
 from onceq.map.plan import Plan, Running, Wish, say
 from onceq.map.quote import MapQuote
@@ -21,6 +23,9 @@ from onceq.wire import BatchCancelled
 
 if TYPE_CHECKING:
     import pandas as pd
+
+INTERRUPTS: Final = (KeyboardInterrupt, asyncio.CancelledError)
+"""What ends a cell that awaits."""
 
 
 class Maps(Connection):
@@ -202,19 +207,26 @@ class Maps(Connection):
                 async for rows in packs:
                     for row in rows:
                         yield row
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            running.bar.close()  # or what is said would stand behind it, in its line
-            cancel = running.plan.cancels and bool(running.run.waiting)
-            if cancel:
-                await self.cancel_batch(running.run.batch)
-            say(running.left(cancelled=cancel, awaited=True))
+        except INTERRUPTS:
+            await self._leave(running)
             raise
         except Exception as exc:  # of the service, or of an iterator of rows
             if running.run.waiting:
-                exc.add_note(running.left(cancelled=False, awaited=True))
+                exc.add_note(running.left(awaited=True))
             raise
         finally:
             running.close()
+
+    async def _leave(self, running: Running) -> None:
+        """Cancels what is in flight where that was asked for, and says what becomes of it."""
+        running.bar.close()  # or what is said would stand behind it, in its line
+        became: Became = None
+        if running.cancels:
+            try:
+                became = await self.cancel_batch(running.run.batch)
+            except (*INTERRUPTS, OnceqError, RuntimeError) as exc:  # httpx2's, of a client that is closed
+                became = exc
+        say(running.left(became, awaited=True))
 
     async def cancel_batch(self, batch: str) -> BatchCancelled:
         """Cancel the jobs of a batch (an interrupted map names its own) that have not ended. Raises NotFoundError."""

@@ -11,6 +11,8 @@ from onceq import _flows
 from onceq._blocking.base import Connection
 from onceq._submission import MapOptions, Models
 from onceq.compare import left_usd, rows_again, side_by_side, sides
+from onceq.errors import OnceqError
+from onceq.map.leaving import Became
 from onceq.map.output import Schema
 from onceq.map.plan import Plan, Running, Wish, say
 from onceq.map.quote import MapQuote
@@ -200,18 +202,25 @@ class Maps(Connection):
                 for rows in packs:
                     yield from rows
         except KeyboardInterrupt:
-            running.bar.close()  # or what is said would stand behind it, in its line
-            cancel = running.plan.cancels and bool(running.run.waiting)
-            if cancel:
-                self.cancel_batch(running.run.batch)
-            say(running.left(cancelled=cancel, awaited=False))
+            self._leave(running)
             raise
         except Exception as exc:  # of the service, or of an iterator of rows
             if running.run.waiting:
-                exc.add_note(running.left(cancelled=False, awaited=False))
+                exc.add_note(running.left(awaited=False))
             raise
         finally:
             running.close()
+
+    def _leave(self, running: Running) -> None:
+        """Cancels what is in flight where that was asked for, and says what becomes of it."""
+        running.bar.close()  # or what is said would stand behind it, in its line
+        became: Became = None
+        if running.cancels:
+            try:
+                became = self.cancel_batch(running.run.batch)
+            except (KeyboardInterrupt, OnceqError, RuntimeError) as exc:  # httpx2's, of a client that is closed
+                became = exc
+        say(running.left(became, awaited=False))
 
     def cancel_batch(self, batch: str) -> BatchCancelled:
         """Cancel the jobs of a batch (an interrupted map names its own) that have not ended. Raises NotFoundError."""

@@ -18,6 +18,7 @@ from onceq.map import frame
 from onceq.map.asks import Template
 from onceq.map.cache import Cache, Outcome, open_cache
 from onceq.map.intake import Intake, Settings
+from onceq.map.leaving import Became, kind, left
 from onceq.map.money import Purse, dollars
 from onceq.map.output import Output, Schema, output_of
 from onceq.map.progress import Bar, NoProgress, progress_for
@@ -139,20 +140,15 @@ class Running:
         self.bar.close()
         self.cache.close()
 
-    def left(self, *, cancelled: bool, awaited: bool) -> str:
+    @property
+    def cancels(self) -> bool:
+        """Whether who leaves now wanted the rest to be cancelled, and there is any."""
+        return self.plan.cancels and bool(self.run.waiting)
+
+    def left(self, became: Became = None, *, awaited: bool) -> str:
         """What an interrupted cell says: what is there, what goes on, how to end it, how to come back."""
-        run, total = self.run, self.plan.rows
-        here = f"Interrupted: {run.done}{'' if total is None else f' of {total}'} rows are here"
-        if not run.waiting:
-            return f"{here}, and none is running. Come back: run this cell again; what is done is not paid again."
-        if cancelled:
-            return f"{here}; {len(run.waiting)} were cancelled. Run this cell again to ask for those once more."
-        most = f", for up to {dollars(run.purse.reserved)}{_kind(run)}" if run.purse.reserved else ""
-        end = f"{'await ' if awaited else ''}client.cancel_batch({run.batch!r})"
-        return (
-            f"{here}; {len(run.waiting)} are committed and go on at the service{most}.\n"
-            f"Come back: run this cell again; nothing is paid twice.\nCancel them: {end}"
-        )
+        total = "" if self.plan.rows is None else f" of {self.plan.rows}"
+        return left(self.run, f"Interrupted: {self.run.done}{total} rows are here", became, awaited=awaited)
 
     def forecast(self) -> str | None:
         """What a sample says about the whole; None where there was none to take."""
@@ -161,14 +157,10 @@ class Running:
             return None
         told = self.run.purse.forecast(self.run.intake.to_pay(rows))
         asked = self.run.done - self.run.left_out
-        here = f"Sample: {asked} of {rows} rows, {dollars(self.run.purse.spent)}{_kind(self.run)}."
+        here = f"Sample: {asked} of {rows} rows, {dollars(self.run.purse.spent)}{kind(self.run)}."
         if told is None:
             return f"{here} That is too few to say what all of them cost."
         return f"{here} All {rows}: {told}.\nRun again without sample= to go on; these are not paid again."
-
-
-def _kind(run: Run) -> str:
-    return " (simulated)" if run.simulated else ""
 
 
 def say(words: str | None) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -81,12 +82,78 @@ def test_an_interrupt_detaches_and_says_what_goes_on_and_how_to_come_back(
     assert client.cancel_batch(batch).cancelled == 0
 
 
+class Pressing(httpx2.HTTPTransport):
+    """A user who presses Ctrl-C once a map has posted all, and `when` has returned."""
+
+    def __init__(self, when: Callable[[], object]) -> None:
+        super().__init__()
+        self.when = when
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/events":
+            self.when()
+            raise KeyboardInterrupt
+        return super().handle_request(request)
+
+
+@pytest.mark.parametrize(
+    ("held", "says"),
+    [
+        ({"not_before": datetime.now(UTC) + timedelta(hours=1)}, "0 of 2 rows are here; 2 were cancelled. Run"),
+        ({}, "0 of 2 rows are here; 2 were running and told to stop (what is written by then is paid). Run"),
+    ],
+    ids=["waiting", "running"],
+)
+def test_an_interrupt_that_cancels_says_what_the_service_did(
+    stack: Stack, key: str, client: Client, capsys: pytest.CaptureFixture[str], held: dict[str, Any], says: str
+) -> None:
+    def begun() -> bool:
+        return all(job.status == "running" for job in client.list())
+
+    def pressed() -> None:
+        wait_until(lambda: held or begun(), "the jobs to run")
+
+    with Client(stack.url, key, model=MODEL, transport=Pressing(pressed)) as leaving, pytest.raises(KeyboardInterrupt):
+        mapped(leaving, texts(2, tokens=400, tps=20), on_interrupt="cancel", **held)
+    assert says in capsys.readouterr().out
+
+
+def test_what_had_ended_unheard_is_not_called_cancelled(
+    stack: Stack, key: str, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pressed() -> None:
+        wait_until(lambda: all(job.finished_at for job in client.list()), "the jobs to end")
+
+    with Client(stack.url, key, model=MODEL, transport=Pressing(pressed)) as leaving, pytest.raises(KeyboardInterrupt):
+        mapped(leaving, texts(3), on_interrupt="cancel")
+    assert "0 of 3 rows are here; 3 were answered already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt(), httpx2.ConnectError("gone")], ids=repr)
+def test_a_cancel_that_does_not_get_through_is_said(
+    stack: Stack, key: str, client: Client, capsys: pytest.CaptureFixture[str], trouble: BaseException
+) -> None:
+    class Twice(Pressing):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            if request.url.path.endswith("/cancel"):
+                raise trouble
+            return super().handle_request(request)
+
+    options: Any = {"model": MODEL, "max_retries": 0, "transport": Twice(lambda: None)}
+    with Client(stack.url, key, **options) as leaving, pytest.raises(KeyboardInterrupt):
+        mapped(leaving, texts(2, ttft_ms=1500), on_interrupt="cancel")
+    said = capsys.readouterr().out
+    assert "2 are committed and go on" in said
+    assert "They could not be cancelled: " in said
+    assert client.cancel_batch(said.split("client.cancel_batch('")[1].split("'")[0]).requested >= 0
+
+
 def test_an_interrupt_can_cancel_and_the_next_run_asks_again(
     stack: Stack, key: str, client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [*texts(2), *texts(4, tokens=400, tps=20)]
     interrupted(stack, key, rows, 1, on_interrupt="cancel")
-    assert "were cancelled" in capsys.readouterr().out
+    assert "were running and told to stop" in capsys.readouterr().out
     wait_until(lambda: not [j for j in client.list() if j.finished_at is None], "all jobs to have ended")
     assert {job.status for job in client.list()} == {"succeeded", "cancelled"}
     with closing(sqlite3.connect(FILE)) as db:
