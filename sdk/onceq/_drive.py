@@ -1,15 +1,16 @@
 """The only place that touches a socket or a clock's sleep: drives flows and readers, once blocking, once async.
 
-The two classes are twins, line for line.
+The two classes are twins; only what awaits has a notebook's loop to wake.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncGenerator, Generator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import httpx2
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 S = TypeVar("S")
+
+WAKE_S: Final = 0.2
+"""How long an interrupt of a notebook's awaiting cell may go unnoticed."""
 
 
 class Driver:
@@ -47,7 +51,6 @@ class Driver:
     def read(self, reader: Follower[S]) -> Generator[S]:
         """Follow a job, or a batch, to its end; leaving the iteration closes the connection."""
         while (call := reader.next_call()) is not None:
-            time.sleep(call.after_s)
             try:
                 with self._open(call) as source:
                     if source.response.status_code != 200:
@@ -101,6 +104,7 @@ class Driver:
             return exc
 
     def _open(self, call: Call) -> AbstractContextManager[httpx2.EventSource]:
+        time.sleep(call.after_s)
         limits = timeout(call.read_timeout_s or self._timeout_s)
         return self._http.sse(call.path, headers=call.headers, timeout=limits, max_event_size=LARGEST_EVENT_BYTES)
 
@@ -127,7 +131,6 @@ class AsyncDriver:
     async def read(self, reader: Follower[S]) -> AsyncGenerator[S]:
         """Follow a job, or a batch, to its end; leaving the iteration closes the connection."""
         while (call := reader.next_call()) is not None:
-            await asyncio.sleep(call.after_s)
             try:
                 async with self._open(call) as source:
                     if source.response.status_code != 200:
@@ -171,15 +174,39 @@ class AsyncDriver:
         await self._http.aclose()
 
     async def _send(self, call: Call) -> Outcome:
-        await asyncio.sleep(call.after_s)
         limits = timeout(call.read_timeout_s or self._timeout_s)
-        try:
-            return await self._http.request(
-                call.method, call.path, params=call.params, headers=call.headers, content=call.content, timeout=limits
-            )
-        except httpx2.RequestError as exc:
-            return exc
+        with _waking():
+            await asyncio.sleep(call.after_s)
+            try:
+                return await self._http.request(
+                    call.method, call.path, params=call.params, headers=call.headers, content=call.content,
+                    timeout=limits,
+                )  # fmt: skip
+            except httpx2.RequestError as exc:
+                return exc
 
-    def _open(self, call: Call) -> AbstractAsyncContextManager[httpx2.EventSource]:
+    @asynccontextmanager
+    async def _open(self, call: Call) -> AsyncGenerator[httpx2.EventSource]:
         limits = timeout(call.read_timeout_s or self._timeout_s)
-        return self._http.sse(call.path, headers=call.headers, timeout=limits, max_event_size=LARGEST_EVENT_BYTES)
+        with _waking():
+            await asyncio.sleep(call.after_s)
+            async with self._http.sse(
+                call.path, headers=call.headers, timeout=limits, max_event_size=LARGEST_EVENT_BYTES
+            ) as source:
+                yield source
+
+
+@contextmanager
+def _waking() -> Generator[None]:
+    """Lets an awaiting cell be interrupted at once: ipykernel notes the signal, but does not wake its loop for it."""
+    ticks = asyncio.create_task(_ticks()) if "ipykernel" in sys.modules else None
+    try:
+        yield
+    finally:
+        if ticks is not None:
+            ticks.cancel()
+
+
+async def _ticks() -> None:
+    while True:  # noqa: ASYNC110 - nothing is waited for
+        await asyncio.sleep(WAKE_S)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Timer
+from types import ModuleType
 
+import httpx2
 import pytest
 
 from onceq import AsyncClient, Client, JobFailed
@@ -95,3 +100,36 @@ async def test_a_failed_stream_leaves_no_task(ready: FakeService) -> None:
             async for _ in client.follow(JOB_ID):
                 pass
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+class Silent(httpx2.AsyncBaseTransport):
+    """A service that says nothing for long."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        await asyncio.sleep(30)
+        raise httpx2.ConnectError("it never answers", request=request)
+
+
+def asked(client: AsyncClient) -> Awaitable[object]:
+    return client.get(JOB_ID)
+
+
+def followed(client: AsyncClient) -> Awaitable[object]:
+    return anext(aiter(client.follow(JOB_ID)))
+
+
+@pytest.mark.parametrize("waits", [asked, followed])
+async def test_a_cell_that_awaits_in_a_notebook_hears_of_an_interrupt_while_nothing_comes(
+    monkeypatch: pytest.MonkeyPatch, waits: Callable[[AsyncClient], Awaitable[object]]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with AsyncClient("http://127.0.0.1:1", "oq_test", transport=Silent()) as client:
+        cell = asyncio.ensure_future(waits(client))
+        Timer(0.3, loop.call_soon, [cell.cancel]).start()  # as ipykernel does: the loop sleeps on
+        with pytest.raises(asyncio.CancelledError):
+            await cell
+    assert loop.time() - began < 10
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "nothing ticks behind it"
