@@ -88,9 +88,9 @@ def cancel(job_id: str, backoff: Backoff) -> Flow[Job]:
     return read(Job.model_validate_json, (yield from exchange(Call("POST", job_path(job_id, "cancel")), backoff)))
 
 
-def cancel_batch(batch: str, backoff: Backoff) -> Flow[BatchCancelled]:
+def cancel_batch(batch: str, backoff: Backoff, after_s: float = 0.0) -> Flow[BatchCancelled]:
     """Ask for the end of a batch's jobs."""
-    call = Call("POST", f"/v1/batches/{quote(batch, safe='')}/cancel")
+    call = Call("POST", f"/v1/batches/{quote(batch, safe='')}/cancel", after_s=after_s)
     return read(BatchCancelled.model_validate_json, (yield from exchange(call, backoff)))
 
 

@@ -12,8 +12,8 @@ from onceq import _flows
 from onceq._awaiting.base import Connection
 from onceq._submission import MapOptions, Models
 from onceq.compare import left_usd, rows_again, side_by_side, sides
-from onceq.errors import OnceqError
-from onceq.map.leaving import Became
+from onceq.errors import ConnectionFailed, OnceqError
+from onceq.map.leaving import Became, cancelling
 from onceq.map.output import Schema
 from onceq.map.plan import Plan, Running, Wish, say
 from onceq.map.quote import MapQuote
@@ -211,7 +211,7 @@ class Maps(Connection):
             await self._leave(running)
             raise
         except Exception as exc:  # of the service, or of an iterator of rows
-            if running.run.waiting:
+            if running.run.waiting or (running.run.unanswered and isinstance(exc, ConnectionFailed)):
                 exc.add_note(running.left(awaited=True))
             raise
         finally:
@@ -223,7 +223,7 @@ class Maps(Connection):
         became: Became = None
         if running.cancels:
             try:
-                became = await self.cancel_batch(running.run.batch)
+                became = await self._driver.run(cancelling(running.run, self._backoff))
             except (*INTERRUPTS, OnceqError, RuntimeError) as exc:  # httpx2's, of a client that is closed
                 became = exc
         say(running.left(became, awaited=True))

@@ -11,8 +11,8 @@ from onceq import _flows
 from onceq._blocking.base import Connection
 from onceq._submission import MapOptions, Models
 from onceq.compare import left_usd, rows_again, side_by_side, sides
-from onceq.errors import OnceqError
-from onceq.map.leaving import Became
+from onceq.errors import ConnectionFailed, OnceqError
+from onceq.map.leaving import Became, cancelling
 from onceq.map.output import Schema
 from onceq.map.plan import Plan, Running, Wish, say
 from onceq.map.quote import MapQuote
@@ -205,7 +205,7 @@ class Maps(Connection):
             self._leave(running)
             raise
         except Exception as exc:  # of the service, or of an iterator of rows
-            if running.run.waiting:
+            if running.run.waiting or (running.run.unanswered and isinstance(exc, ConnectionFailed)):
                 exc.add_note(running.left(awaited=False))
             raise
         finally:
@@ -217,7 +217,7 @@ class Maps(Connection):
         became: Became = None
         if running.cancels:
             try:
-                became = self.cancel_batch(running.run.batch)
+                became = self._driver.run(cancelling(running.run, self._backoff))
             except (KeyboardInterrupt, OnceqError, RuntimeError) as exc:  # httpx2's, of a client that is closed
                 became = exc
         say(running.left(became, awaited=False))

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from onceq._flows import cancel_batch
+from onceq._http import Backoff, Flow
+from onceq.errors import NotFoundError
 from onceq.map.money import dollars
 from onceq.map.run import Run
 from onceq.wire import BatchCancelled
@@ -9,27 +14,57 @@ from onceq.wire import BatchCancelled
 Became = BatchCancelled | BaseException | None
 """What a cancel came to: the service's answer, or why there is none; None where nobody wanted one."""
 
+LOOKS: Final = 4
+LOOK_S: Final = 0.3
+"""How often, and how far apart, a cancel looks for jobs of a post that was cut off."""
+
+
+def cancelling(run: Run, backoff: Backoff) -> Flow[BatchCancelled]:
+    """Cancel what a map has in flight; a post that was cut off may arrive behind a cancel, and is looked for again."""
+    cancelled = requested = 0
+    for look in range(LOOKS if run.unanswered else 1):
+        answer = yield from _cancelled(run.batch, backoff, LOOK_S if look else 0.0)
+        cancelled, requested = cancelled + answer.cancelled, max(requested, answer.requested)
+        if cancelled + requested >= run.in_flight:
+            break
+    return BatchCancelled(cancelled=cancelled, requested=requested)
+
+
+def _cancelled(batch: str, backoff: Backoff, after_s: float) -> Flow[BatchCancelled]:
+    try:
+        return (yield from cancel_batch(batch, backoff, after_s))
+    except NotFoundError:  # nothing of it has arrived
+        return BatchCancelled(cancelled=0, requested=0)
+
 
 def left(run: Run, here: str, became: Became, *, awaited: bool) -> str:
     """What is there, what goes on, how to end it, how to come back."""
-    if not run.waiting:
+    if not run.in_flight:
         return f"{here}, and none is running. Come back: run this cell again; what is done is not paid again."
     if isinstance(became, BatchCancelled):
         return f"{here}; {_ended(run, became)}. Run this cell again to ask once more for what has no answer."
     call = f"{'await ' if awaited else ''}client.cancel_batch({run.batch!r})"
     return (
-        f"{here}; {len(run.waiting)} are committed and go on at the service{_most(run)}.{_failed(became)}\n"
+        f"{here}; {_going_on(run)}.{_failed(became)}\n"
         f"Come back: run this cell again; nothing is paid twice.\nCancel them: {call}"
     )
 
 
+def _going_on(run: Run) -> str:
+    most = f", for up to {dollars(run.purse.reserved)}{kind(run)}" if run.purse.reserved else ""
+    sure = f"{len(run.waiting)} are committed and go on at the service{most}"
+    cut_off = f"{run.unanswered} were just being sent, and go on too as far as they have arrived"
+    return "; ".join(([sure] if run.waiting else []) + ([cut_off] if run.unanswered else []))
+
+
 def _ended(run: Run, became: BatchCancelled) -> str:
-    """By the service's own count: a job may have ended without its row having heard of it."""
-    ended = max(0, len(run.waiting) - became.cancelled - became.requested)
+    """By the service's own count: a job may have ended without its row having heard of it, or never have arrived."""
+    others = max(0, run.in_flight - became.cancelled - became.requested)
+    never = " or never arrived" if run.unanswered else ""
     parts = [
         (became.cancelled, "cancelled"),
         (became.requested, "running and told to stop (what is written by then is paid)"),
-        (ended, "answered already (and not paid again)"),
+        (others, f"answered already (and not paid again){never}"),
     ]
     return ", ".join(f"{count} {'was' if count == 1 else 'were'} {what}" for count, what in parts if count)
 
@@ -38,10 +73,6 @@ def _failed(became: Became) -> str:
     if became is None:
         return ""
     return f"\nThey could not be cancelled: {str(became) or 'that was interrupted too.'}"
-
-
-def _most(run: Run) -> str:
-    return f", for up to {dollars(run.purse.reserved)}{kind(run)}" if run.purse.reserved else ""
 
 
 def kind(run: Run) -> str:

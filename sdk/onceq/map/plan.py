@@ -143,7 +143,7 @@ class Running:
     @property
     def cancels(self) -> bool:
         """Whether who leaves now wanted the rest to be cancelled, and there is any."""
-        return self.plan.cancels and bool(self.run.waiting)
+        return self.plan.cancels and self.run.in_flight > 0
 
     def left(self, became: Became = None, *, awaited: bool) -> str:
         """What an interrupted cell says: what is there, what goes on, how to end it, how to come back."""

@@ -55,6 +55,8 @@ class Run:
         self.batch = f"map-{uuid4().hex[:16]}"
         self.waiting: dict[str, list[Ask]] = {}
         """Asks in flight, by job."""
+        self.unanswered = 0
+        """Asks that were sent, and may have become jobs without an answer of the service that says so."""
         self.done = self.failed = self.left_out = 0
         """Rows that are filled, those of them without an answer, and those that `max_cost_usd` or `sample` left out."""
         self.remembered = 0
@@ -70,6 +72,11 @@ class Run:
         self._saved_at = 0.0
         self._pause_s = 0.0
         self._scope = ""
+
+    @property
+    def in_flight(self) -> int:
+        """What goes on at the service when the map is left, as far as is known."""
+        return len(self.waiting) + self.unanswered
 
     def steps(self) -> Steps:
         """The whole map."""
@@ -125,9 +132,11 @@ class Run:
         self._cache.sent(self._scope, [(ask.key, ask.generation, ask.attempt) for ask, _ in sent if ask.create])
         if sent:
             call = replace(Pack(tuple(item for _, item in sent), self.batch).call, after_s=self._pause_s)
+            self.unanswered = len(sent)
             answer = read(BatchAnswer.model_validate_json, (yield from exchange(call, PATIENT)))
             self._pause_s = 0.0
             items += self._answered([ask for ask, _ in sent], answer.items)
+            self.unanswered = 0
         yield from self._tell(items)
 
     def _encoded(self, asks: Sequence[Ask]) -> tuple[list[tuple[Ask, bytes]], list[Filled]]:

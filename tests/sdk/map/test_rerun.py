@@ -82,6 +82,16 @@ def test_an_interrupt_detaches_and_says_what_goes_on_and_how_to_come_back(
     assert client.cancel_batch(batch).cancelled == 0
 
 
+class Dying(httpx2.HTTPTransport):
+    """A kernel that dies, or is interrupted, between a post and its answer."""
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = super().handle_request(request)
+        if request.url.path == "/v1/jobs/batch":
+            raise KeyboardInterrupt
+        return response
+
+
 class Pressing(httpx2.HTTPTransport):
     """A user who presses Ctrl-C once a map has posted all, and `when` has returned."""
 
@@ -146,6 +156,47 @@ def test_a_cancel_that_does_not_get_through_is_said(
     assert "2 are committed and go on" in said
     assert "They could not be cancelled: " in said
     assert client.cancel_batch(said.split("client.cancel_batch('")[1].split("'")[0]).requested >= 0
+
+
+@pytest.mark.parametrize("arrives", ["before the cancel", "behind the cancel", "never"])
+def test_an_interrupt_while_a_post_is_on_its_way_cancels_what_arrives(
+    stack: Stack, key: str, client: Client, capsys: pytest.CaptureFixture[str], arrives: str
+) -> None:
+    """Its answer was read by nobody."""
+
+    class CutOff(httpx2.HTTPTransport):
+        held: httpx2.Request | None = None
+
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            if request.url.path == "/v1/jobs/batch":
+                self.held = request
+                if arrives == "before the cancel":
+                    super().handle_request(request).read()
+                raise KeyboardInterrupt
+            answer = super().handle_request(request)
+            if request.url.path.endswith("/cancel") and self.held and arrives == "behind the cancel":
+                super().handle_request(self.held).read()
+                self.held = None
+            return answer
+
+    later = datetime.now(UTC) + timedelta(hours=1)
+    with Client(stack.url, key, model=MODEL, transport=CutOff()) as leaving, pytest.raises(KeyboardInterrupt):
+        mapped(leaving, texts(3), on_interrupt="cancel", not_before=later)
+    said = capsys.readouterr().out
+    what = "answered already (and not paid again) or never arrived" if arrives == "never" else "cancelled"
+    assert f"0 of 3 rows are here; 3 were {what}. Run" in said
+    assert [job.status for job in client.list()] == ([] if arrives == "never" else ["cancelled"] * 3)
+
+
+def test_an_interrupt_while_a_post_is_on_its_way_says_that_it_may_go_on(
+    stack: Stack, key: str, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Client(stack.url, key, model=MODEL, transport=Dying()) as leaving, pytest.raises(KeyboardInterrupt):
+        mapped(leaving, texts(3, ttft_ms=1500))
+    said = capsys.readouterr().out
+    assert "0 of 3 rows are here; 3 were just being sent, and go on too as far as they have arrived" in said
+    batch = said.split("client.cancel_batch('")[1].split("'")[0]
+    assert sum(client.cancel_batch(batch).model_dump().values()) == 3
 
 
 def test_an_interrupt_can_cancel_and_the_next_run_asks_again(
@@ -255,13 +306,6 @@ def test_a_row_that_was_sent_long_ago_and_never_answered_is_only_asked_for(stack
 
 def test_what_leaves_is_remembered_before_it_leaves(stack: Stack, key: str, client: Client) -> None:
     """A kernel that dies between a post and its answer: the service forgets the jobs, and nothing is paid again."""
-
-    class Dying(httpx2.HTTPTransport):
-        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-            response = super().handle_request(request)
-            if request.url.path == "/v1/jobs/batch":
-                raise KeyboardInterrupt
-            return response
 
     rows = texts(3)
     with Client(stack.url, key, model=MODEL, transport=Dying()) as dying, pytest.raises(KeyboardInterrupt):
