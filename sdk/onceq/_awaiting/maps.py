@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
@@ -184,10 +184,12 @@ class Maps(Connection):
         progress: bool | str | None = None,
         on_interrupt: Literal["detach", "cancel"] = "detach",
         **options: Unpack[MapOptions],
-    ) -> AsyncIterator[MapRow]:
+    ) -> AsyncGenerator[MapRow]:
         """The rows of `map` as they are done, in no order, each a `MapRow`. Takes what `map` takes; needs no pandas.
 
-        Leaving the loop leaves what is in flight to the service; the same map takes it up again.
+        Leaving the loop, be it by `break`, an exception or Ctrl-C, is an interrupt: what is in flight is left to the
+        service, and the same map takes it up again; with `on_interrupt="cancel"` it is cancelled. That happens when
+        the iterator is closed: `async with contextlib.aclosing(client.amap(...)) as rows` does it before going on.
         """
         wish = Wish(
             rows, prompt, model or self._model, output, name, n, fresh, retry_failed, None, max_cost_usd, cache,
@@ -197,9 +199,16 @@ class Maps(Connection):
 
     async def _begun(self, plan: Plan) -> AsyncGenerator[MapRow]:
         """Opens nothing before the first row is asked for, which may be never."""
-        async with aclosing(self._mapped(plan.start())) as rows:
+        running = plan.start()
+        async with aclosing(self._mapped(running)) as rows:
             async for row in rows:
-                yield row
+                try:
+                    yield row
+                except GeneratorExit:  # the loop was left: by break, by an exception or by Ctrl-C, which look alike
+                    await rows.aclose()
+                    if running.run.in_flight:
+                        await self._leave(running, "The loop was left")
+                    raise
 
     async def _mapped(self, running: Running) -> AsyncGenerator[MapRow]:
         try:
@@ -208,16 +217,16 @@ class Maps(Connection):
                     for row in rows:
                         yield row
         except INTERRUPTS:
-            await self._leave(running)
+            await self._leave(running, "Interrupted")
             raise
         except Exception as exc:  # of the service, or of an iterator of rows
             if running.run.waiting or (running.run.unanswered and isinstance(exc, ConnectionFailed)):
-                exc.add_note(running.left(awaited=True))
+                exc.add_note(running.left("Interrupted", awaited=True))
             raise
         finally:
             running.close()
 
-    async def _leave(self, running: Running) -> None:
+    async def _leave(self, running: Running, how: str) -> None:
         """Cancels what is in flight where that was asked for, and says what becomes of it."""
         running.bar.close()  # or what is said would stand behind it, in its line
         became: Became = None
@@ -226,7 +235,7 @@ class Maps(Connection):
                 became = await self._driver.run(cancelling(running.run, self._backoff))
             except (*INTERRUPTS, OnceqError, RuntimeError) as exc:  # httpx2's, of a client that is closed
                 became = exc
-        say(running.left(became, awaited=True))
+        say(running.left(how, became, awaited=True))
 
     async def cancel_batch(self, batch: str) -> BatchCancelled:
         """Cancel the jobs of a batch (an interrupted map names its own) that have not ended. Raises NotFoundError."""

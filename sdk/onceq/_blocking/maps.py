@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
@@ -180,10 +180,11 @@ class Maps(Connection):
         progress: bool | str | None = None,
         on_interrupt: Literal["detach", "cancel"] = "detach",
         **options: Unpack[MapOptions],
-    ) -> Iterator[MapRow]:
+    ) -> Generator[MapRow]:
         """The rows of `map` as they are done, in no order, each a `MapRow`. Takes what `map` takes; needs no pandas.
 
-        Leaving the loop leaves what is in flight to the service; the same map takes it up again.
+        Leaving the loop, be it by `break`, an exception or Ctrl-C, is an interrupt: what is in flight is left to the
+        service, and the same map takes it up again; with `on_interrupt="cancel"` it is cancelled.
         """
         wish = Wish(
             rows, prompt, model or self._model, output, name, n, fresh, retry_failed, None, max_cost_usd, cache,
@@ -193,8 +194,16 @@ class Maps(Connection):
 
     def _begun(self, plan: Plan) -> Generator[MapRow]:
         """Opens nothing before the first row is asked for, which may be never."""
-        with closing(self._mapped(plan.start())) as rows:
-            yield from rows
+        running = plan.start()
+        with closing(self._mapped(running)) as rows:
+            for row in rows:
+                try:
+                    yield row
+                except GeneratorExit:  # the loop was left: by break, by an exception or by Ctrl-C, which look alike
+                    rows.close()
+                    if running.run.in_flight:
+                        self._leave(running, "The loop was left")
+                    raise
 
     def _mapped(self, running: Running) -> Generator[MapRow]:
         try:
@@ -202,16 +211,16 @@ class Maps(Connection):
                 for rows in packs:
                     yield from rows
         except KeyboardInterrupt:
-            self._leave(running)
+            self._leave(running, "Interrupted")
             raise
         except Exception as exc:  # of the service, or of an iterator of rows
             if running.run.waiting or (running.run.unanswered and isinstance(exc, ConnectionFailed)):
-                exc.add_note(running.left(awaited=False))
+                exc.add_note(running.left("Interrupted", awaited=False))
             raise
         finally:
             running.close()
 
-    def _leave(self, running: Running) -> None:
+    def _leave(self, running: Running, how: str) -> None:
         """Cancels what is in flight where that was asked for, and says what becomes of it."""
         running.bar.close()  # or what is said would stand behind it, in its line
         became: Became = None
@@ -220,7 +229,7 @@ class Maps(Connection):
                 became = self._driver.run(cancelling(running.run, self._backoff))
             except (KeyboardInterrupt, OnceqError, RuntimeError) as exc:  # httpx2's, of a client that is closed
                 became = exc
-        say(running.left(became, awaited=False))
+        say(running.left(how, became, awaited=False))
 
     def cancel_batch(self, batch: str) -> BatchCancelled:
         """Cancel the jobs of a batch (an interrupted map names its own) that have not ended. Raises NotFoundError."""

@@ -72,7 +72,7 @@ def _ended(run: Run, became: BatchCancelled) -> str:
 def _failed(became: Became) -> str:
     if became is None:
         return ""
-    return f"\nThey could not be cancelled: {str(became) or 'that was interrupted too.'}"
+    return f"\nThat they are cancelled is not confirmed: {str(became) or 'asking for it was interrupted too.'}"
 
 
 def kind(run: Run) -> str:

@@ -145,10 +145,10 @@ class Running:
         """Whether who leaves now wanted the rest to be cancelled, and there is any."""
         return self.plan.cancels and self.run.in_flight > 0
 
-    def left(self, became: Became = None, *, awaited: bool) -> str:
+    def left(self, how: str, became: Became = None, *, awaited: bool) -> str:
         """What an interrupted cell says: what is there, what goes on, how to end it, how to come back."""
         total = "" if self.plan.rows is None else f" of {self.plan.rows}"
-        return left(self.run, f"Interrupted: {self.run.done}{total} rows are here", became, awaited=awaited)
+        return left(self.run, f"{how}: {self.run.done}{total} rows are here", became, awaited=awaited)
 
     def forecast(self) -> str | None:
         """What a sample says about the whole; None where there was none to take."""

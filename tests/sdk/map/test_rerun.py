@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import aclosing, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ def test_a_cancel_that_does_not_get_through_is_said(
         mapped(leaving, texts(2, ttft_ms=1500), on_interrupt="cancel")
     said = capsys.readouterr().out
     assert "2 are committed and go on" in said
-    assert "They could not be cancelled: " in said
+    assert "That they are cancelled is not confirmed: " in said
     assert client.cancel_batch(said.split("client.cancel_batch('")[1].split("'")[0]).requested >= 0
 
 
@@ -197,6 +197,64 @@ def test_an_interrupt_while_a_post_is_on_its_way_says_that_it_may_go_on(
     assert "0 of 3 rows are here; 3 were just being sent, and go on too as far as they have arrived" in said
     batch = said.split("client.cancel_batch('")[1].split("'")[0]
     assert sum(client.cancel_batch(batch).model_dump().values()) == 3
+
+
+class BodyError(Exception):
+    """What goes wrong in a loop over the rows."""
+
+
+@pytest.mark.parametrize("how", [None, BodyError(), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("kind", ["cancel", "detach"])
+def test_leaving_the_loop_over_the_rows_is_an_interrupt(
+    client: Client, either: Any, capsys: pytest.CaptureFixture[str], kind: Any, how: BaseException | None
+) -> None:
+    walk = getattr(either, "imap", None) or either.amap
+    rows, here = texts(1) + texts(2, tokens=400, tps=20), list[str | None]()
+    with suppress(BodyError, KeyboardInterrupt), closing(walk(rows, progress=False, on_interrupt=kind)) as walked:
+        for row in walked:
+            here.append(row.job_id)
+            wait_until(lambda: len([job for job in client.list() if job.status == "running"]) == 2, "the rest to run")
+            if how is None:
+                break
+            raise how
+    said = capsys.readouterr().out
+    flagged = [job.cancel_requested or job.status == "cancelled" for job in client.list() if job.id not in here]
+    if kind == "cancel":
+        assert "The loop was left: 1 of 3 rows are here; 2 were running and told to stop" in said
+        assert flagged == [True, True]
+        return
+    assert "The loop was left: 1 of 3 rows are here; 2 are committed and go on at the service" in said
+    assert flagged == [False, False]
+    client.cancel_batch(said.split("client.cancel_batch('")[1].split("'")[0])
+
+
+def test_a_loop_that_forgets_its_iterator_has_left_it(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in client.imap(texts(1) + texts(1, ttft_ms=4000), progress=False, on_interrupt="cancel"):
+        break
+    assert "The loop was left: 1 of 2 rows are here; 1 was" in capsys.readouterr().out
+
+
+async def test_an_awaiting_loop_that_was_left_cancels_before_its_client_is_closed(
+    stack: Stack, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = texts(1) + texts(1, ttft_ms=4000)
+    async with (
+        AsyncClient(stack.url, key, model=MODEL) as client,
+        aclosing(client.amap(rows, progress=False, on_interrupt="cancel")) as walked,
+    ):
+        async for _ in walked:
+            break
+    assert "The loop was left: 1 of 2 rows are here; 1 was" in capsys.readouterr().out
+
+
+def test_a_loop_that_is_left_with_nothing_in_flight_says_nothing(
+    client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = texts(2)
+    mapped(client, rows)
+    for _ in client.imap(rows, progress=False, on_interrupt="cancel"):
+        break
+    assert capsys.readouterr().out == ""
 
 
 def test_an_interrupt_can_cancel_and_the_next_run_asks_again(
