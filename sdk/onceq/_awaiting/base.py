@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onceq._config import Config
 from onceq._drive import AsyncDriver
 from onceq._http import Backoff
 from onceq._submission import Models
@@ -12,4 +13,5 @@ class Connection:
 
     _driver: AsyncDriver
     _backoff: Backoff
+    _config: Config
     _model: Models | None

@@ -18,6 +18,7 @@ from onceq.map.plan import Plan, Running, Wish, say
 from onceq.map.quote import MapQuote
 from onceq.map.row import MapRow
 from onceq.map.rows import Template as MapPrompt
+from onceq.map.scope import Contact
 from onceq.wire import BatchCancelled
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Maps(Connection):
             rows, prompt, model or self._model, output, name, n, fresh, retry_failed, sample, max_cost_usd, cache,
             progress, on_interrupt, options,
         )  # fmt: skip
-        plan = Plan(wish, frames=True)
+        plan = Plan(wish, Contact(self._config, self._backoff), frames=True)
         if dry_run:
             with closing(plan.open_cache()) as known:
                 return self._driver.run(plan.quote(known))
@@ -190,7 +191,7 @@ class Maps(Connection):
             rows, prompt, model or self._model, output, name, n, fresh, retry_failed, None, max_cost_usd, cache,
             progress, on_interrupt, options,
         )  # fmt: skip
-        return self._begun(Plan(wish, frames=False))
+        return self._begun(Plan(wish, Contact(self._config, self._backoff), frames=False))
 
     def _begun(self, plan: Plan) -> Generator[MapRow]:
         """Opens nothing before the first row is asked for, which may be never."""

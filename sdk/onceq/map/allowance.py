@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import log
 from typing import Any, Final, cast
 
-from onceq._http import PATIENT, Flow, exchange, read
+from onceq._http import Backoff, Flow, exchange, read
 from onceq._submission import Prompt, Submission, checked_request
 from onceq.errors import BadRequestError, PaymentRequiredError
 from onceq.map.asks import Ask, Template
@@ -27,8 +27,10 @@ class Allowance:
     is known so of images, tool calls and characters that tokenizers write out: these requests are quoted one by one.
     """
 
-    def __init__(self, template: Template, purse: Purse) -> None:
+    def __init__(self, template: Template, purse: Purse, backoff: Backoff) -> None:
         self._template, self._purse = template, purse
+        self.backoff = backoff
+        """How patiently it asks."""
         self._known: dict[Class, tuple[int, int]] = {}
         """Bytes of the longest request of a class that was quoted, and its bound."""
 
@@ -75,7 +77,7 @@ class Allowance:
                 yield len(body), ask
 
     def _quoted(self, ask: Ask) -> Flow[int]:
-        quote = yield from quote_of(self._template, ask)
+        quote = yield from quote_of(self._template, ask, self.backoff)
         if quote.cost.upper_nano_usd is None:
             raise _unbounded(quote)
         return quote.cost.upper_nano_usd
@@ -106,10 +108,10 @@ def _is_text(turn: Any) -> bool:
     return isinstance(field("content"), str) and not field("tool_calls")
 
 
-def quote_of(template: Template, ask: Ask) -> Flow[Quote]:
+def quote_of(template: Template, ask: Ask, backoff: Backoff) -> Flow[Quote]:
     """What the service says that an ask may cost. Raises BadRequestError."""
     call = Submission(checked_request(template.request(ask)), "").quote_call
-    return read(Quote.model_validate_json, (yield from exchange(call, PATIENT)))
+    return read(Quote.model_validate_json, (yield from exchange(call, backoff)))
 
 
 def _unbounded(quote: Quote) -> PaymentRequiredError:

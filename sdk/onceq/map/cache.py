@@ -26,6 +26,7 @@ create table if not exists rows (
     sent_at real not null, job_id text, outcome text, primary key (scope, key)
 ) without rowid
 """
+_SCOPES: Final = "create table if not exists scopes (contact blob primary key, scope text not null) without rowid"
 _SENT: Final = """
 insert into rows values (?, ?, ?, ?, ?, null, null) on conflict (scope, key) do update set
     job_id = iif(generation = excluded.generation and attempt = excluded.attempt, job_id, null),
@@ -71,6 +72,14 @@ class Cache(Protocol):
         """What is known of these."""
         ...
 
+    def scope(self, contact: bytes) -> str | None:
+        """The scope that the service named to this contact the last time."""
+        ...
+
+    def named(self, contact: bytes, scope: str) -> None:
+        """Says which scope it has named."""
+        ...
+
     def sent(self, scope: str, rows: Iterable[tuple[bytes, str, int]]) -> None:
         """Says that these (key, generation, attempt) are about to be sent."""
         ...
@@ -100,6 +109,13 @@ class NoCache:
     def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, Known]:
         """Nothing."""
         return {}
+
+    def scope(self, contact: bytes) -> str | None:
+        """Nothing."""
+        return None
+
+    def named(self, contact: bytes, scope: str) -> None:
+        """Nothing."""
 
     def sent(self, scope: str, rows: Iterable[tuple[bytes, str, int]]) -> None:
         """Nothing."""
@@ -137,6 +153,7 @@ class SqliteCache:
             self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
         self._db.execute(_TABLE)
+        self._db.execute(_SCOPES)
 
     def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, Known]:
         """What is known of these."""
@@ -145,11 +162,17 @@ class SqliteCache:
             page = keys[start : start + _PAGE]
             marks = ",".join("?" * len(page))
             query = f"select key, generation, attempt, sent_at, job_id, outcome from rows where scope = ? and key in ({marks})"  # noqa: S608, E501 - marks alone
-            try:
-                found.update((row[0], _known(row)) for row in self._db.execute(query, (scope, *page)))
-            except sqlite3.Error as exc:
-                raise _unusable(self.where, exc, "What was posted goes on, and is paid once.") from exc
+            found.update((row[0], _known(row)) for row in self._read(query, (scope, *page)))
         return found
+
+    def scope(self, contact: bytes) -> str | None:
+        """The scope that the service named to this contact the last time."""
+        return next((row[0] for row in self._read("select scope from scopes where contact = ?", (contact,))), None)
+
+    def named(self, contact: bytes, scope: str) -> None:
+        """Says which scope it has named."""
+        if self.scope(contact) != scope:  # most maps have nothing to write here
+            self._write("insert or replace into scopes values (?, ?)", [(contact, scope)])
 
     def sent(self, scope: str, rows: Iterable[tuple[bytes, str, int]]) -> None:
         """Says that these (key, generation, attempt) are about to be sent; a job that is the same attempt's stays."""
@@ -177,6 +200,12 @@ class SqliteCache:
     def close(self) -> None:
         """Leaves the file."""
         self._db.close()
+
+    def _read(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as exc:
+            raise _unusable(self.where, exc, "What was posted goes on, and is paid once.") from exc
 
     def _write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         try:

@@ -27,6 +27,7 @@ from onceq.map.row import MapRow, row_of
 from onceq.map.rows import Source, source_of, spread
 from onceq.map.rows import Template as Prompting
 from onceq.map.run import Run
+from onceq.map.scope import Contact
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,9 +60,9 @@ class Wish:
 class Plan:
     """One map. Raises BadRequestError or ConfigurationError for what can't be one; nothing was sent then."""
 
-    def __init__(self, wish: Wish, *, frames: bool) -> None:
+    def __init__(self, wish: Wish, contact: Contact, *, frames: bool) -> None:
         _check(wish)
-        self._wish = wish
+        self._wish, self._contact = wish, contact
         self.source: Source = source_of(wish.rows, wish.prompt)
         if wish.sample is not None:
             self.source = self.source.kept()
@@ -96,7 +97,7 @@ class Plan:
             position, sample = divmod(slot, self._wish.n)
             return row_of(intake.labels[position], position, sample, outcome, self.output)
 
-        run = Run(self._models, self._template, intake, self.purse, cache, shape, bar.show)
+        run = Run(self._models, self._template, intake, self.purse, cache, self._contact, shape, bar.show)
         return Running(self, run, cache, bar)
 
     def _bar(self) -> Bar | NoProgress:
@@ -107,7 +108,7 @@ class Plan:
 
     def quote(self, cache: Cache) -> Flow[MapQuote]:
         """What it would cost."""
-        return quoted(self._models, self._template, self._intake(cache), cache)
+        return quoted(self._models, self._template, self._intake(cache), cache, self._contact)
 
     def open_cache(self) -> Cache:
         """The cache that was asked for. Raises ConfigurationError."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from onceq._display import note_html
-from onceq._http import Call, Flow
+from onceq._http import Backoff, Call, Flow
 from onceq.map.allowance import quote_of
 from onceq.map.asks import Ask, Template
 from onceq.map.cache import Cache
 from onceq.map.intake import Intake
 from onceq.map.money import dollars
-from onceq.map.scope import scope_of
+from onceq.map.scope import Contact, Scope, scope_of
 from onceq.wire import MAX_BATCH, NANO, Quote
 
 MOST_QUOTES: Final = 20
@@ -49,28 +49,30 @@ class MapQuote:
         return note_html(str(self))
 
 
-def quoted(models: Sequence[str], template: Template, intake: Intake, cache: Cache) -> Flow[MapQuote]:
+def quoted(models: Sequence[str], template: Template, intake: Intake, cache: Cache, contact: Contact) -> Flow[MapQuote]:
     """Reads all rows, and asks for some quotes."""
-    scope = (yield from scope_of(models)) if cache.where is not None else ""
+    scope = (yield from scope_of(models, contact, cache)) if cache.where is not None else Scope()
     asks: list[Ask] = []
     done = paid = 0
     while not intake.exhausted:
-        taken = intake.take(scope, MAX_BATCH)
+        taken = intake.take(scope.name, MAX_BATCH)
         asks += taken.asks
         done += sum(outcome.status == "succeeded" for _, outcome in taken.filled)
         paid += sum(outcome.cost_nano_usd or 0 for _, outcome in taken.filled)
-    upper, expected, why = yield from _sums(template, asks)
+    upper, expected, why = yield from _sums(template, asks, contact.backoff)
     return MapQuote(intake.slots, done, len(asks), _usd(upper), _usd(expected), paid / NANO, why)
 
 
-def _sums(template: Template, asks: Sequence[Ask]) -> Generator[Call, Any, tuple[int | None, int | None, str | None]]:
+def _sums(
+    template: Template, asks: Sequence[Ask], backoff: Backoff
+) -> Generator[Call, Any, tuple[int | None, int | None, str | None]]:
     """The upper bound and what is expected, of all; each None when it is of any."""
     upper: int | None = 0
     expected: int | None = 0
     why: str | None = None
     ordered = sorted(asks, key=lambda ask: len(str(ask.prompt).encode()))
     for group in _groups(ordered):
-        quote: Quote = yield from quote_of(template, group[-1])
+        quote: Quote = yield from quote_of(template, group[-1], backoff)
         upper, expected = (
             None if known is None or each is None else known + each * len(group)
             for known, each in ((upper, quote.cost.upper_nano_usd), (expected, quote.cost.expected_nano_usd))

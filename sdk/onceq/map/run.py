@@ -26,7 +26,7 @@ from onceq.map.ends import Ends
 from onceq.map.intake import OWED, Filled, Intake
 from onceq.map.money import Purse, dollars
 from onceq.map.row import MapRow, gone, outcome_of
-from onceq.map.scope import SIMULATED, scope_of
+from onceq.map.scope import SIMULATED, Contact, Scope, scope_of
 from onceq.wire import MAX_BATCH, MAX_BODY_BYTES, TERMINAL, BatchAnswer, BatchAnswerItem, Event, Problem, SubmittedJob
 
 WINDOW: Final = 10 * MAX_BATCH
@@ -50,7 +50,7 @@ class Run:
 
     def __init__(
         self, models: Sequence[str], template: Template, intake: Intake, purse: Purse, cache: Cache,
-        shape: Callable[[int, Outcome], MapRow], tell: Callable[[Run], None],
+        contact: Contact, shape: Callable[[int, Outcome], MapRow], tell: Callable[[Run], None],
     ) -> None:  # fmt: skip
         self.batch = f"map-{uuid4().hex[:16]}"
         self.waiting: dict[str, list[Ask]] = {}
@@ -64,14 +64,16 @@ class Run:
         self.purse, self.intake = purse, intake
         self.simulated = False
         self._models, self._template, self._cache = models, template, cache
-        self._allowance = Allowance(template, purse)
+        self._allowance = Allowance(template, purse, contact.backoff)
         self._shape, self._progress = shape, tell
         self._ends = Ends(self.batch)
         self._ready: deque[Ask] = deque()
         self._unsaved: list[tuple[bytes, Outcome]] = []
         self._saved_at = 0.0
         self._pause_s = 0.0
-        self._scope = ""
+        self._scope = Scope()
+        self._contact = contact
+        self._backoff = contact.backoff
 
     @property
     def in_flight(self) -> int:
@@ -82,8 +84,9 @@ class Run:
         """The whole map."""
         try:
             if self._cache.where is not None:
-                self._scope = yield from scope_of(self._models)
-                self.simulated = self._scope.endswith(SIMULATED)
+                self._scope = yield from scope_of(self._models, self._contact, self._cache)
+                self.simulated = self._scope.name.endswith(SIMULATED)
+                self._met()
             while True:
                 yield from self._fill()
                 if self.waiting:
@@ -93,6 +96,10 @@ class Run:
         finally:
             self._save()
 
+    def _met(self) -> None:
+        """The service is there: what interrupts it from now on is waited out."""
+        self._backoff = self._allowance.backoff = PATIENT
+
     def _fill(self) -> Steps:
         """Posts what may be in flight now."""
         while len(self.waiting) <= WINDOW - MAX_BATCH and not (self._pause_s and self.waiting):
@@ -100,6 +107,8 @@ class Run:
             asks = list(islice(self._ready, MAX_BATCH))
             if not asks:
                 return
+            if self._scope.silence is not None:
+                raise self._scope.silence
             count = yield from self._allowance.admit(asks, len(self.waiting))
             if count:
                 yield from self._post([self._ready.popleft() for _ in range(count)])
@@ -111,7 +120,7 @@ class Run:
     def _take(self) -> Steps:
         """Reads rows until there is something to ask; with a limit all of them, as what is paid already counts."""
         while not self.intake.exhausted and (not self._ready or self.purse.limit is not None):
-            taken = self.intake.take(self._scope, MAX_BATCH)
+            taken = self.intake.take(self._scope.name, MAX_BATCH)
             self._ready.extend(taken.asks)
             for _, outcome in taken.filled:
                 self.purse.settle(0, outcome.cost_nano_usd, sampled=bool(outcome.cost_nano_usd))
@@ -129,12 +138,13 @@ class Run:
 
     def _post(self, asks: Sequence[Ask]) -> Steps:
         sent, items = self._encoded(asks)
-        self._cache.sent(self._scope, [(ask.key, ask.generation, ask.attempt) for ask, _ in sent if ask.create])
+        self._cache.sent(self._scope.name, [(ask.key, ask.generation, ask.attempt) for ask, _ in sent if ask.create])
         if sent:
             call = replace(Pack(tuple(item for _, item in sent), self.batch).call, after_s=self._pause_s)
             self.unanswered = len(sent)
-            answer = read(BatchAnswer.model_validate_json, (yield from exchange(call, PATIENT)))
+            answer = read(BatchAnswer.model_validate_json, (yield from exchange(call, self._backoff)))
             self._pause_s = 0.0
+            self._met()
             items += self._answered([ask for ask, _ in sent], answer.items)
             self.unanswered = 0
         yield from self._tell(items)
@@ -164,8 +174,8 @@ class Run:
     def _answered(self, asks: Sequence[Ask], items: Sequence[BatchAnswerItem]) -> list[Filled]:
         placed = [(ask, item.job) for ask, item in zip(asks, items, strict=True) if item.job is not None]
         refused = [(ask, item.problem) for ask, item in zip(asks, items, strict=True) if item.problem is not None]
-        self._cache.accepted(self._scope, [(ask.key, job.id) for ask, job in placed])
-        self._cache.forget(self._scope, [ask.key for ask, _ in refused if ask.create])
+        self._cache.accepted(self._scope.name, [(ask.key, job.id) for ask, job in placed])
+        self._cache.forget(self._scope.name, [ask.key for ask, _ in refused if ask.create])
         filled = [row for ask, job in placed for row in self._placed(ask, job)]
         return filled + [row for ask, problem in refused for row in self._refused(ask, problem)]
 
@@ -246,6 +256,6 @@ class Run:
 
     def _save(self) -> None:
         if self._unsaved:
-            self._cache.done(self._scope, self._unsaved)
+            self._cache.done(self._scope.name, self._unsaved)
             self._unsaved = []
         self._saved_at = time.monotonic()

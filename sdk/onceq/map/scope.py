@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from onceq._http import PATIENT, Call, Flow, exchange, read
+from pydantic_core import to_json
+
+from onceq._config import Config
+from onceq._http import Backoff, Call, Flow, exchange, read
+from onceq.errors import ConnectionFailed, OnceqError, ServiceUnavailableError
+from onceq.map.cache import Cache
 from onceq.wire import Answer, ApiKeyInfo
 
 SIMULATED: Final = "simulated"
@@ -27,10 +34,43 @@ class _Catalog(Answer):
     aliases: list[_Alias]
 
 
-def scope_of(models: Sequence[str]) -> Flow[str]:
-    """Whose answers of these models are remembered together."""
-    key = read(ApiKeyInfo.model_validate_json, (yield from exchange(Call("GET", "/v1/keys/self"), PATIENT)))
-    catalog = read(_Catalog.model_validate_json, (yield from exchange(Call("GET", "/v1/models"), PATIENT)))
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """The service that a map asks, with which key, and how patiently while nothing of the map is in flight."""
+
+    config: Config
+    backoff: Backoff
+
+    def digest(self, models: Sequence[str]) -> bytes:
+        """Names it in a file that may be copied and shared, without the key."""
+        return hashlib.sha256(to_json([self.config.base_url, self.config.api_key, list(models)])).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose answers are remembered together. `silence`: the service did not answer, so that nothing can be asked."""
+
+    name: str = ""
+    silence: OnceqError | None = None
+
+
+def scope_of(models: Sequence[str], contact: Contact, cache: Cache) -> Flow[Scope]:
+    """Whose answers of these models are remembered together; what is in the file can be had without the service."""
+    who = contact.digest(models)
+    try:
+        name = yield from _named(models, contact.backoff)
+    except (ConnectionFailed, ServiceUnavailableError) as silence:
+        known = cache.scope(who)
+        if known is None:
+            raise
+        return Scope(known, silence)
+    cache.named(who, name)
+    return Scope(name)
+
+
+def _named(models: Sequence[str], backoff: Backoff) -> Flow[str]:
+    key = read(ApiKeyInfo.model_validate_json, (yield from exchange(Call("GET", "/v1/keys/self"), backoff)))
+    catalog = read(_Catalog.model_validate_json, (yield from exchange(Call("GET", "/v1/models"), backoff)))
     return f"{key.tenant} {SIMULATED if _simulated(models, catalog) else 'real'}"
 
 

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onceq._config import Config
 from onceq._follow import StreamEvent
-from onceq._http import Call
+from onceq._http import Backoff, Call
 from onceq.map.plan import Plan, Wish
 from onceq.map.run import WINDOW
+from onceq.map.scope import Contact
 from onceq.wire import MAX_BATCH, Event, JobRequest
 from onceq_service.pricing import Tariff, cost_bounds
 from onceq_service.settings import DEFAULT_PROVIDERS
@@ -109,7 +111,8 @@ def plan(rows: Any, **more: Any) -> Plan:
         "sample": None, "max_cost_usd": None, "cache": False, "progress": False,
         "on_interrupt": "detach", "options": {"max_tokens": 20},
     }  # fmt: skip
-    return Plan(Wish(rows, **(asked | more)), frames=False)
+    contact = Contact(Config("http://onceq", "oq_test"), Backoff())
+    return Plan(Wish(rows, **(asked | more)), contact, frames=False)
 
 
 def counted(total: int, walked: Callable[[int], None]) -> Iterator[str]:

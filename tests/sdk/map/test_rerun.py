@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onceq import AsyncClient, Client
+from onceq import AsyncClient, Client, ConnectionFailed
 from onceq.map.cache import FILE
 from tests.sdk.map.kit import billed, mapped, texts
 from tests.stack import Stack
@@ -318,6 +318,76 @@ def forgotten(stack: Stack, job_ids: list[str]) -> None:
     with redis:
         for job_id in job_ids:
             redis.delete(f"onceq:{{{stack.queue}}}:job:{job_id}", f"onceq:{{{stack.queue}}}:events:{job_id}")
+
+
+class Down(httpx2.HTTPTransport):
+    """Nothing listens, for so many requests whose path begins so."""
+
+    def __init__(self, times: int = 10_000, path: str = "/") -> None:
+        super().__init__()
+        self.times, self.path, self.asked = times, path, 0
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.startswith(self.path):
+            self.asked += 1
+            if self.asked <= self.times:
+                raise httpx2.ConnectError("nothing listens", request=request)
+        return super().handle_request(request)
+
+
+def test_rows_that_are_all_in_the_file_come_back_while_the_service_is_down(
+    stack: Stack, key: str, client: Client
+) -> None:
+    rows = texts(4)
+    first = mapped(client, rows)
+    assert key.encode() not in Path(FILE).read_bytes()
+    with Client(stack.url, key, model=MODEL, max_retries=0, transport=Down()) as down:
+        pd.testing.assert_frame_equal(first, mapped(down, rows))
+        assert down.map(rows, dry_run=True).done == 4
+        with pytest.raises(ConnectionFailed):
+            mapped(down, [*rows, *texts(1)])
+
+
+@pytest.mark.parametrize("other", ["tenant", "service", "model"])
+def test_the_rows_of_others_stay_theirs_while_the_service_is_down(
+    stack: Stack, key: str, client: Client, other: str
+) -> None:
+    rows = texts(2)
+    mapped(client, rows, model=MODEL)
+    url = "http://127.0.0.1:1" if other == "service" else stack.url
+    owner = stack.key(f"map-{uuid4().hex[:10]}") if other == "tenant" else key
+    model = "anthropic/claude-haiku-4-5" if other == "model" else MODEL
+    with (
+        Client(url, owner, max_retries=0, transport=Down()) as down,
+        pytest.raises(ConnectionFailed),
+    ):
+        mapped(down, rows, model=model)
+
+
+@pytest.mark.parametrize("options", [{}, {"cache": False}, {"cache": False, "max_cost_usd": 1, "max_tokens": 20}])
+def test_a_service_that_is_down_from_the_start_is_said_as_soon_as_by_submit(
+    stack: Stack, key: str, options: dict[str, Any]
+) -> None:
+    down = Down()
+    with Client(stack.url, key, model=MODEL, max_retries=2, transport=down) as client:
+        with pytest.raises(ConnectionFailed):
+            mapped(client, texts(2), **options)
+        assert down.asked == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"cache": False}])
+def test_an_outage_in_the_middle_of_a_map_is_waited_out(stack: Stack, key: str, options: dict[str, Any]) -> None:
+    posted, outage = texts(1200), Down(2, "/v1/jobs/batch")
+
+    def begun() -> Iterator[str]:
+        yield from posted[:1000]
+        outage.asked = 0  # the first thousand are posted
+        yield from posted[1000:]
+
+    outage.asked = outage.times
+    with Client(stack.url, key, model=MODEL, max_retries=0, transport=outage) as client:
+        assert (mapped(client, begun(), **options)["status"] == "succeeded").all()
+    assert outage.asked > 2
 
 
 def test_finished_rows_outlive_the_service(stack: Stack, client: Client) -> None:
