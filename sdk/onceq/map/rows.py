@@ -105,11 +105,11 @@ def _of_library(kind: Kind, rows: Any, template: Template | None, *, is_frame: b
 
 def _series_rows(series: Any, template: Template | None) -> Sequence[Any]:
     values = _listed(series)
-    own = series.name
+    own = None if series.name is None else str(series.name)
     first = next((value for value in values if not is_missing(value)), None)
     if not isinstance(template, str) or isinstance(first, Mapping):
         return values
-    known = [*SCALAR_NAMES, *([own] if isinstance(own, str) and own and own not in SCALAR_NAMES else [])]
+    known = [*SCALAR_NAMES, *([own] if own and own not in SCALAR_NAMES else [])]
     names = _names(template, known)
     return values if own not in names else [dict.fromkeys(known, value) for value in values]
 
@@ -118,12 +118,13 @@ def _frame_rows(frame: Any, template: Template | None) -> Iterable[Any]:
     """One mapping a row, of the columns that the template names; all of them for a function."""
     if template is None:
         raise refusal("a frame needs a prompt: one with {column} in it, or a function of the row; or pass one column.")
-    columns = list(frame.columns)
+    columns = [str(name) if isinstance(template, str) else name for name in frame.columns]  # {0} is the column 0 too
     names = _names(template, columns) if isinstance(template, str) else columns
     twice = [str(name) for name in names if columns.count(name) > 1]
     if twice:
         raise refusal(f"the frame has several columns that are called {twice[0]}: rename them, or pass one column.")
-    return _Columns(names, [_listed(frame[name]) for name in names], len(frame))
+    called = dict(zip(columns, frame.columns, strict=True))
+    return _Columns(names, [_listed(frame[called[name]]) for name in names], len(frame))
 
 
 def _names(template: str, known: Sequence[Any]) -> list[str]:

@@ -80,6 +80,24 @@ def test_cells_of_other_types_are_written_as_python_writes_them() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rows", "template"),
+    [
+        (pd.DataFrame([["Fine.", "Bad."]]), "{0} {1}"),
+        (pd.DataFrame([["Fine.", "Bad."]], columns=[2024, "b"]), "{2024} {b}"),
+        (pd.DataFrame([["Fine.", "Bad."]])[0], "{0} Bad."),
+    ],
+)
+def test_a_column_may_be_called_by_a_number(rows: Any, template: str) -> None:
+    [(_, row)] = source_of(rows, template)
+    assert prompt_of(row, template) == "Fine. Bad."
+
+
+def test_a_function_sees_columns_under_their_own_names() -> None:
+    [(_, row)] = source_of(pd.DataFrame([["Fine."]]), lambda row: row[0])
+    assert prompt_of(row, lambda row: row[0]) == "Fine."
+
+
+@pytest.mark.parametrize(
     "rows", [np.array(["a", "b"]), {"k": "a", "l": "b"}.values(), pd.Index(["a", "b"]), ("a", "b")]
 )
 def test_whatever_has_a_length_has_a_forecast(rows: Any) -> None:
