@@ -73,7 +73,9 @@ async def test_the_notebook_cells_run(folder: Path) -> None:
     assert len(lines) == 20
     assert all(line.startswith("created ") for line in lines)
     assert all(line.startswith("replayed ") for line in (await run_cell(batch)).splitlines())
-    assert (await run_cell(frame)).count("succeeded") == 3
+    shown = await run_cell(frame)
+    assert shown.count("succeeded") == 3
+    assert shown.splitlines()[0].split() == ["review", "text", "status", "cost_usd"]
 
 
 def test_a_type_checker_has_nothing_to_say_of_the_cells(tmp_path: Path) -> None:
