@@ -83,8 +83,14 @@ def _in_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def _within(value: datetime) -> datetime:
+    return max(FIRST_MOMENT, min(value, LAST_MOMENT)).astimezone(UTC)
+
+
 Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_utc), BeforeValidator(_written_out)]
 """A time that a client names, in UTC from here on. A bare number is none: whether of seconds or ms would be a guess."""
+RangeEnd = Annotated[AwareDatetime, AfterValidator(_within)]
+"""Where a range of what has happened begins or ends, in UTC from here on: any time before 1970 is as good as that."""
 
 
 class Request(BaseModel):

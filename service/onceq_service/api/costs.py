@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from onceq.wire import CostDimension, Costs
-from onceq.wire.words import Moment
+from onceq.wire.words import RangeEnd
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Reader
 from onceq_service.api.problems import invalid_field
@@ -37,11 +37,11 @@ class CostQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: Moment | None = None
-    until: Moment | None = None
+    since: RangeEnd | None = None
+    until: RangeEnd | None = None
     interval: Literal["hour", "day", "total"] = "day"
     group_by: Annotated[list[CostDimension], Field(max_length=6)] = []
-    restated_at: Moment | None = None
+    restated_at: RangeEnd | None = None
 
 
 @router.get("/v1/costs", responses=doc.problems(401, 403, 422, 503))

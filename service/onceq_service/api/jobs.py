@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from onceq.wire import Band, Job, JobPage, JobRequest, LedgerEntry, Status, StreamToken, Verdict
-from onceq.wire.words import ModelName, Moment, Name
+from onceq.wire.words import ModelName, Name, RangeEnd
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Canceller, Reader
 from onceq_service.api.problems import invalid_field, job_not_found
@@ -48,8 +48,8 @@ class ListQuery(BaseModel):
     key: Name | None = None
     user: Name | None = None
     label: Annotated[list[LabelFilter], Field(max_length=4)] = []
-    since: Moment | None = None
-    until: Moment | None = None
+    since: RangeEnd | None = None
+    until: RangeEnd | None = None
     error: Name | None = None
     replayed: bool | None = None
     cursor: str | None = None

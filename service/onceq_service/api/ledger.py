@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from onceq.errors import ConfigurationError
 from onceq.export import csv_text, parquet_bytes
 from onceq.wire import LedgerEntry, LedgerPage
-from onceq.wire.words import Moment
+from onceq.wire.words import RangeEnd
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Reader
 from onceq_service.api.problems import Refused, invalid_field
@@ -41,11 +41,11 @@ class LedgerQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: Moment | None = None
-    until: Moment | None = None
+    since: RangeEnd | None = None
+    until: RangeEnd | None = None
     cursor: Annotated[str | None, Field(max_length=40)] = None
     limit: Annotated[int, Field(ge=1, le=MOST)] = MOST
-    restated_at: Moment | None = None
+    restated_at: RangeEnd | None = None
 
 
 Asked = Annotated[LedgerQuery, Query()]

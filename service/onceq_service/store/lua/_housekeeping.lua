@@ -151,7 +151,7 @@ local PUT_OFF = 60000
 local function by_itself(place, id, now, step, ...)
   local done, why = pcall(step, ...)
   if done then return end
-  redis.log(redis.LOG_WARNING, 'onceq: job ' .. id .. ' is put off: ' .. tostring(type(why) == 'table' and why.err or why))
+  redis.log(redis.LOG_WARNING, 'onceq puts job ' .. id .. ' off: ' .. tostring(type(why) == 'table' and why.err or why))
   redis.call('ZADD', place, int(now + PUT_OFF), id)
 end
 
