@@ -7,7 +7,7 @@ are in the reader's own zone (Vega's default), with a fixed number of hours, so 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import altair as alt
@@ -21,11 +21,16 @@ OUTCOME_COLOURS: Final = ("#1c9c74", "#e25812", "#7f8896", "#8d43b1")
 """succeeded, failed, cancelled, expired."""
 PALETTE: Final = ("#4c7ef3", "#e25812", "#2a6f58", "#8d43b1", "#9b6b3b", "#5f42f0", "#7f8896")
 P50, P95 = PALETTE[0], PALETTE[1]
+QUANTILES: Final = ("p50", "p95")
 BLAME_COLOURS: Final = ("#e25812", "#9b6b3b", "#8d43b1", "#4c7ef3", "#5f42f0", "#2a6f58", "#7f8896")
 TOP_GROUPS: Final = 12
 _PROVIDER: Final = re.compile(r"[\w-]+/")
 _LABEL_PX, _LETTER_PX, _SYMBOL_PX = 150, 6.3, 26
 """How wide a legend's words may be, a letter of them is, and what stands beside them."""
+_AXIS_PX, _NAME_PX = 60, 190
+"""How much of a chart's width its numbers on the left take, and its rows' names at most."""
+_PLACE: Final = "containerSize()[0] + 0 * width"
+"""How wide a chart's place is, looked at again whenever the chart's own width changes."""
 PADDING: Final = {"left": 2, "right": 8, "top": 0, "bottom": 0}
 
 
@@ -36,7 +41,7 @@ def outcomes(frame: pd.DataFrame) -> alt.Chart:
         x=_hour_bars(),
         y=alt.Y("sum(jobs):Q", title=None, axis=count_axis()),
         color=alt.Color(
-            "outcome:N", title="", scale=scale(OUTCOMES, OUTCOME_COLOURS), sort=list(OUTCOMES), legend=legend()
+            "outcome:N", title="", scale=scale(OUTCOMES, OUTCOME_COLOURS), sort=list(OUTCOMES), legend=legend(OUTCOMES)
         ),
         tooltip=[hour_tip(), alt.Tooltip("outcome:N"), alt.Tooltip("jobs:Q", format=",d")],
     ).properties(height=HEIGHT_PX, padding=PADDING)
@@ -45,7 +50,7 @@ def outcomes(frame: pd.DataFrame) -> alt.Chart:
 def ttft(frame: pd.DataFrame) -> alt.Chart:
     """Time to first token by hour, median and 95th percentile; an hour without a job is a gap."""
     long = frame.rename(columns={"p50_s": "p50", "p95_s": "p95"}).melt(
-        "hour", ["p50", "p95"], var_name="quantile", value_name="seconds"
+        "hour", list(QUANTILES), var_name="quantile", value_name="seconds"
     )
     chart = alt.Chart(long).mark_line(
         point=alt.OverlayMarkDef(filled=True, size=36), strokeWidth=2, invalid="break-paths-filter-domains"
@@ -53,7 +58,7 @@ def ttft(frame: pd.DataFrame) -> alt.Chart:
     return chart.encode(
         x=alt.X("hour:T", title=None, axis=hour_axis()),
         y=alt.Y("seconds:Q", title=None, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5, labelFlush=False)),
-        color=alt.Color("quantile:N", title="", scale=scale(("p50", "p95"), (P50, P95)), legend=legend()),
+        color=alt.Color("quantile:N", title="", scale=scale(QUANTILES, (P50, P95)), legend=legend(QUANTILES)),
         tooltip=[hour_tip(), alt.Tooltip("quantile:N"), alt.Tooltip("seconds:Q", format=".3~f")],
     ).properties(height=HEIGHT_PX, padding=PADDING)
 
@@ -65,7 +70,7 @@ def causes(frame: pd.DataFrame, top: int = 7) -> alt.Chart:
     return chart.encode(
         x=alt.X("jobs:Q", title=None, axis=count_axis()),
         y=alt.Y("code:N", title=None, sort=list(shown["code"]), axis=name_axis(), scale=row_scale()),
-        color=alt.Color("blame:N", title="", scale=blames(shown), legend=names_legend()),
+        color=blame_colour(shown),
         tooltip=[alt.Tooltip("code:N", title="error"), alt.Tooltip("blame:N"), alt.Tooltip("jobs:Q", format=",d")],
     ).properties(height=HEIGHT_PX, padding=PADDING)
 
@@ -75,10 +80,11 @@ def scale(names: list[str] | tuple[str, ...], colours: tuple[str, ...]) -> alt.S
     return alt.Scale(domain=list(names), range=list(colours[: max(1, len(names))]))
 
 
-def blames(shown: pd.DataFrame) -> alt.Scale:
-    """Those that are there, each in the colour that it always has."""
+def blame_colour(shown: pd.DataFrame) -> alt.Color:
+    """Of bars by `code`: each `blame` that is there in the colour that it always has."""
     there = {b: c for b, c in zip([*BLAMES, "other"], BLAME_COLOURS, strict=True) if b in set(shown["blame"])}
-    return alt.Scale(domain=list(there), range=list(there.values()))
+    colours = alt.Scale(domain=list(there), range=list(there.values()))
+    return alt.Color("blame:N", title="", scale=colours, legend=names_legend(list(there), shown["code"]))
 
 
 def bar_px(rows: int) -> int:
@@ -98,7 +104,7 @@ def count_axis() -> alt.Axis:
 
 def name_axis() -> alt.Axis:
     """Names of rows, none left out."""
-    return alt.Axis(labelLimit=190, labelOverlap=False, ticks=False, domain=False)
+    return alt.Axis(labelLimit=_NAME_PX, labelOverlap=False, ticks=False, domain=False)
 
 
 def _hour_bars() -> alt.X:
@@ -121,39 +127,40 @@ def group_legend(groups: Sequence[str]) -> alt.Legend:
     plain = all(_PROVIDER.match(group) or "/" not in group for group in groups)
     label = "slice(datum.label, indexof(datum.label, '/') + 1)" if plain and len(own) == len(groups) else "datum.label"
     shown = [group.partition("/")[2] or group for group in groups] if "slice" in label else groups
-    return _legend(_fitting(shown), label)
+    return legend(shown, label=label)
 
 
-def words_legend(names: Sequence[str]) -> alt.Legend:
+def words_legend(names: Sequence[str], beside_px: int = _AXIS_PX) -> alt.Legend:
     """Names of the wire as words; as many a row as fit."""
-    return _legend(_fitting(names), "replace(datum.label, '_', ' ')")
+    return legend(names, beside_px, "replace(datum.label, '_', ' ')")
 
 
-def _fitting(names: Sequence[str]) -> alt.ExprRef:
-    """How many columns there is room for, each as wide as its longest name: what has no room would be cut off."""
+def names_legend(names: Sequence[str], rows: Iterable[str]) -> alt.Legend:
+    """Of lying bars, whose own names stand beside the plot and leave it a phone's half."""
+    longest = max((len(row) for row in rows), default=0)
+    return legend(names, round(min(_NAME_PX, _LETTER_PX * longest)) + _SYMBOL_PX)
+
+
+def legend(names: Sequence[str], beside_px: int = _AXIS_PX, label: str = "datum.label") -> alt.Legend:
+    """Above the plot, which has `beside_px` of the chart's width on its left."""
+    return alt.Legend(
+        orient="top", columns=_fitting(names, beside_px), labelLimit=_LABEL_PX, labelExpr=label, offset=8, padding=0,
+        symbolSize=60, symbolStrokeWidth=2, rowPadding=1,
+    )  # fmt: skip
+
+
+def _fitting(names: Sequence[str], beside_px: int) -> alt.ExprRef:
+    """How many columns there is room for, each as wide as its longest name: what has no room would be cut off.
+
+    The room is that of the chart's place on the page. By the plot's own width, which Vega works out from the legend's
+    height, the legend would have more rows afterwards than there was left room for, and the first would be cut off.
+    """
     words = "1"
     for columns in range(2, len(names) + 1):
-        words = f"width >= {_legend_px(names, columns)} ? {columns} : {words}"
+        words = f"{_PLACE} >= {beside_px + _legend_px(names, columns)} ? {columns} : {words}"
     return alt.ExprRef(words)
 
 
 def _legend_px(names: Sequence[str], columns: int) -> int:
     longest = [max(len(name) for name in names[at::columns]) for at in range(columns)]
     return round(sum(min(_LABEL_PX, _LETTER_PX * letters) + _SYMBOL_PX for letters in longest))
-
-
-def names_legend() -> alt.Legend:
-    """Of lying bars, whose names leave it a phone's half: one column there, else the second would be cut off."""
-    return _legend(alt.ExprRef("width < 280 ? 1 : width < 520 ? 2 : 4"))
-
-
-def legend(columns: int = 4) -> alt.Legend:
-    """Above the chart; two columns where names are long, and on a phone."""
-    return _legend(alt.ExprRef(f"width < 330 ? 2 : {columns}"))
-
-
-def _legend(columns: int | alt.ExprRef, label: str = "datum.label") -> alt.Legend:
-    return alt.Legend(
-        orient="top", columns=columns, labelLimit=_LABEL_PX, labelExpr=label, offset=8, padding=0, symbolSize=60,
-        symbolStrokeWidth=2, rowPadding=1,
-    )  # fmt: skip

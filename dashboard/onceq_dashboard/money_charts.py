@@ -18,7 +18,7 @@ from onceq_dashboard.charts import (
     PALETTE,
     TOP_GROUPS,
     bar_px,
-    blames,
+    blame_colour,
     count_axis,
     group_legend,
     hour_axis,
@@ -33,6 +33,7 @@ from onceq_dashboard.money import PARTS
 PART_COLOURS: Final = (PALETTE[0], OUTCOME_COLOURS[1], OUTCOME_COLOURS[0])
 """As `PARTS`: in answers, wasted, avoided."""
 LIMIT_COLOUR: Final = OUTCOME_COLOURS[1]
+LINES: Final = ("spent", "forecast", "budget")
 _ROW_PX: Final = 30
 _AROUND_PX: Final = 72
 _CENTS: Final = "$.6~f"
@@ -57,7 +58,9 @@ def parts_over_time(frame: pd.DataFrame, interval: str) -> alt.Chart:
         chart.encode(
             x=_bars(interval),
             y=alt.Y("sum(usd):Q", title=None, axis=dollar_axis()),
-            color=alt.Color("part:N", title="", scale=scale(PARTS, PART_COLOURS), sort=list(PARTS), legend=legend()),
+            color=alt.Color(
+                "part:N", title="", scale=scale(PARTS, PART_COLOURS), sort=list(PARTS), legend=legend(PARTS)
+            ),
             opacity=alt.condition("datum.part == 'avoided'", alt.value(0.55), alt.value(1.0)),
             order=alt.Order("rank:Q"),
             tooltip=[_from(interval), "part:N", _usd()],
@@ -78,7 +81,9 @@ def by_group(frame: pd.DataFrame, title: str) -> alt.Chart:
     return chart.encode(
         x=alt.X("sum(usd):Q", title=None, axis=dollar_axis()),
         y=alt.Y("group:N", title=None, sort=list(shown["group"]), axis=name_axis(), scale=row_scale()),
-        color=alt.Color("part:N", title="", scale=scale(PARTS[:2], PART_COLOURS), legend=names_legend()),
+        color=alt.Color(
+            "part:N", title="", scale=scale(PARTS[:2], PART_COLOURS), legend=names_legend(PARTS[:2], shown["group"])
+        ),
         tooltip=[alt.Tooltip("group:N", title=title), "part:N", _usd()],
     ).properties(height=max(HEIGHT_PX, _ROW_PX * len(shown) + _AROUND_PX), padding=PADDING)
 
@@ -90,7 +95,7 @@ def waste(frame: pd.DataFrame) -> alt.Chart:
     return chart.encode(
         x=alt.X("usd:Q", title=None, axis=dollar_axis()),
         y=alt.Y("code:N", title=None, sort=list(shown["code"]), axis=name_axis(), scale=row_scale()),
-        color=alt.Color("blame:N", title="", scale=blames(shown), legend=names_legend()),
+        color=blame_colour(shown),
         tooltip=[alt.Tooltip("code:N", title="why"), "blame:N", _usd()],
     ).properties(height=HEIGHT_PX, padding=PADDING)
 
@@ -119,7 +124,9 @@ def job_costs(frame: pd.DataFrame, marks: Mapping[str, float]) -> alt.LayerChart
         .mark_rule(strokeWidth=2, strokeDash=[4, 3])
         .encode(
             x="usd:Q",
-            color=alt.Color("name:N", title="", scale=scale(list(marks), (PALETTE[2], PALETTE[1])), legend=legend()),
+            color=alt.Color(
+                "name:N", title="", scale=scale(list(marks), (PALETTE[2], PALETTE[1])), legend=legend(list(marks))
+            ),
             tooltip=["name:N", _usd()],
         )
     )
@@ -138,8 +145,8 @@ def forecast(frame: pd.DataFrame, limits: pd.DataFrame) -> alt.LayerChart:
             ),
             y=alt.Y("usd:Q", title=None, axis=dollar_axis()),
             color=alt.Color(
-                "line:N", title="", legend=legend(),
-                scale=scale(("spent", "forecast", "budget"), (PALETTE[0], PALETTE[6], LIMIT_COLOUR)),
+                "line:N", title="", legend=legend(LINES),
+                scale=scale(LINES, (PALETTE[0], PALETTE[6], LIMIT_COLOUR)),
             ),
             strokeDash=alt.condition("datum.line == 'spent'", alt.value([1, 0]), alt.value([5, 4])),
             tooltip=[alt.Tooltip("day:T", format="%a %d %b", title="until the end of"), "line:N", _usd()],

@@ -68,8 +68,9 @@ def test_a_legend_names_the_provider_where_the_model_s_name_alone_would_be_two()
     assert label("<b>x</b>") == "datum.label"
 
 
-PHONE_PX, DESK_PX = 265, 580
-"""How wide the plot of such a chart is on a phone, and of one of two on a desk."""
+PHONE_PX, DESK_PX = 326, 640
+"""How wide the place of such a chart is on a phone, and of one of two on a desk."""
+AXIS_PX = 50
 MODELS = (
     "claude-sonnet-4-5",
     "gpt-4o",
@@ -82,9 +83,9 @@ MODELS = (
 
 
 def columns_of(legend: dict[str, Any], width: int) -> int:
-    """What the browser makes of "width >= 600 ? 3 : width >= 300 ? 2 : 1"."""
+    """What the browser makes of "place >= 600 ? 3 : place >= 300 ? 2 : 1"."""
     *cases, last = legend["columns"]["expr"].split(" : ")
-    fitting = (re.fullmatch(r"width >= (\d+) \? (\d+)", case) for case in cases)
+    fitting = (re.fullmatch(r"containerSize\(\)\[0\] \+ 0 \* width >= (\d+) \? (\d+)", case) for case in cases)
     return next((int(case[2]) for case in fitting if case and width >= int(case[1])), int(last))
 
 
@@ -95,10 +96,26 @@ def test_a_legend_has_as_many_columns_as_fit_and_no_more(names: tuple[str, ...],
     columns = columns_of(spec(money_charts.over_time(frame, "Model", "hour"))["encoding"]["color"]["legend"], width)
 
     def needed(columns: int) -> float:
-        return sum(min(150, 6.2 * max(map(len, names[at::columns]))) + 15 for at in range(columns))
+        return AXIS_PX + sum(min(150, 6.2 * max(map(len, names[at::columns]))) + 15 for at in range(columns))
 
     assert columns == 1 or needed(columns) <= width
     assert columns == len(names) or needed(columns + 1) > 0.8 * width
+
+
+def legends(found: object) -> list[dict[str, Any]]:
+    """All that are somewhere in a chart."""
+    if isinstance(found, list):
+        return [legend for part in found for legend in legends(part)]
+    if not isinstance(found, dict):
+        return []
+    own = [found["legend"]] if found.get("legend") else []
+    return own + [legend for part in found.values() for legend in legends(part)]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_legend_asks_how_wide_the_plot_is_which_depends_on_the_legend(name: str) -> None:
+    [legend] = legends(spec(ALL[name]))
+    assert "width" not in legend["columns"]["expr"].replace("containerSize()[0] + 0 * width", "place")
 
 
 def test_a_blame_keeps_its_colour_whatever_else_there_is() -> None:

@@ -96,3 +96,35 @@ def test_a_table_is_taken_away_by_our_own_button_alone_and_none_lies_on_words(
             expect(table.get_by_role("button", name="Fullscreen")).to_have_count(0)
         expect(page.get_by_role("button", name="Download as CSV")).to_have_count(0)
         expect(page.get_by_role("button", name="Download CSV")).to_have_count(1)
+
+
+CUT = """() => [...document.querySelectorAll('[data-testid=stVegaLiteChart] svg.marks')].flatMap(chart => {
+  const place = chart.getBoundingClientRect(), names = [...chart.querySelectorAll('.role-legend-label text')];
+  return names.map(name => [name.textContent, name.getBoundingClientRect()])
+    .map(([name, at]) => [name, (at.top + at.bottom) / 2 < place.top || at.right > place.right + 1]);
+})"""
+"""The names of all legends, and whether half of the letters or the end of a word is outside its chart's picture."""
+
+
+def test_a_legend_keeps_all_its_names_whichever_way_one_came_to_its_chart(browser: Browser, home: str) -> None:
+    with opened(browser, home, width=1024) as (page, seen):
+        paint.watch(page)
+        page.goto(f"{home}/cost")
+        for by in ("Team", "Model"):
+            page.get_by_role("radio", name=by, exact=True).click()
+            assert not cut_off(page, by), by
+        page.get_by_role("link", name="Overview").click()
+        expect(page.get_by_text("Jobs that ended", exact=True)).to_be_visible()
+        page.get_by_role("link", name="Cost").click()
+        assert not cut_off(page, "Model"), "the second visit"
+        assert not seen.errors
+
+
+def cut_off(page: Page, by: str) -> list[str]:
+    """The names that are not whole in the legends of Cost."""
+    expect(page.get_by_text(f"Spent by {by.lower()}", exact=True)).to_be_visible()
+    expect(page.get_by_test_id("stVegaLiteChart").locator("svg.marks")).to_have_count(6)
+    paint.painted(page)
+    found = page.evaluate(CUT)
+    assert len(found) > 10, "a checker that saw nothing proves nothing"
+    return [name for name, cut in found if cut]
