@@ -56,6 +56,12 @@ def quantiles_by_hour(points: Sequence[CostPoint], hours: Sequence[datetime], sp
     return frame.join(_quantiles([cells.get((g, h), []) for h, g in at]))
 
 
+def busiest(frame: pd.DataFrame, most: int) -> list[str]:
+    """The groups of such a frame that have most jobs, at most so many; ties by name."""
+    jobs = frame.groupby("group")["jobs"].sum()
+    return sorted(jobs.index, key=lambda group: (-int(jobs[group]), group))[:most]
+
+
 def by_group(points: Sequence[CostPoint], split: Split) -> pd.DataFrame:
     """One row a group, the one with most jobs first: `group` and the columns of `quantiles_by_hour`."""
     cells: defaultdict[str, list[Totals]] = defaultdict(list)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import altair as alt
 import pandas as pd
 
@@ -17,14 +19,15 @@ from onceq_dashboard.charts import (
     scale,
     words_legend,
 )
-from onceq_dashboard.latency import PARTS
+from onceq_dashboard.latency import PARTS, busiest
 
-_ROW_PX = 26
+MOST_LINES: Final = len(PALETTE)
+_ROW_PX, _PHASES_PX = 26, 120
 
 
 def quantile(frame: pd.DataFrame, column: str, title: str, days: int) -> alt.Chart:
-    """One quantile by hour, a line a group; an hour without jobs is a gap."""
-    groups = list(dict.fromkeys(frame["group"]))[: len(PALETTE)]
+    """One quantile by hour, a line for each of the `MOST_LINES` groups with most jobs; an hour without is a gap."""
+    groups = busiest(frame, MOST_LINES)
     shown = frame.loc[frame["group"].isin(groups), ["hour", "group", column]].rename(columns={column: "seconds"})
     chart = alt.Chart(shown).mark_line(
         point=alt.OverlayMarkDef(filled=True, size=22), strokeWidth=2, invalid="break-paths-filter-domains"
@@ -76,8 +79,10 @@ def waterfall(frame: pd.DataFrame) -> alt.Chart:
         .encode(
             x=alt.X("from_s:Q", title="seconds", axis=alt.Axis(tickCount=6, labelFlush=False)),
             x2="to_s:Q",
-            y=alt.Y("phase:N", title=None, sort=order, axis=alt.Axis(labelLimit=120, ticks=False, domain=False)),
-            color=alt.Color("part:N", title="", scale=scale(names, colours), sort=names, legend=words_legend(names)),
+            y=alt.Y("phase:N", title=None, sort=order, axis=alt.Axis(labelLimit=_PHASES_PX, ticks=False, domain=False)),
+            color=alt.Color(
+                "part:N", title="", scale=scale(names, colours), sort=names, legend=words_legend(names, _PHASES_PX)
+            ),
             tooltip=["phase:N", alt.Tooltip("seconds:Q", format=".3~f"), alt.Tooltip("part:N")],
         )
         .properties(height=_ROW_PX * len(frame) + 90, padding=PADDING)

@@ -75,6 +75,27 @@ def test_every_chart_fits_the_schema_and_holds_its_data(name: str) -> None:
     assert next(iter(CHARTS[name].to_dict()["datasets"].values()))
 
 
+MANY = [p.model_copy(update={"model": f"p/m{n}", "totals": worlds.make_totals(n + 1)})
+        for n in range(9) for p in POINTS[::3]]  # fmt: skip
+
+
+def test_of_many_models_those_with_most_jobs_are_drawn_whatever_they_are_called() -> None:
+    frame = latency.quantiles_by_hour(MANY, HOURS, "model")
+    drawn = latency_charts.quantile(frame, "ttft_p95_s", "Model", 1).to_dict()["encoding"]["color"]["scale"]["domain"]
+    assert drawn == [f"p/m{n}" for n in range(8, 1, -1)]
+
+
+def test_a_chart_that_draws_some_of_the_models_says_which(api: FakeApi, open_page: Open) -> None:
+    def said() -> bool:
+        api.forget()
+        return any("last 24 hours; the 7 models with most jobs" in text for text in markdown(open_page("latency")))
+
+    assert not said()
+    at = api.world.stats.at
+    api.world.stats = worlds.make_stats([p.model_copy(update={"at": p.at + (at - AT)}) for p in MANY], at)
+    assert said()
+
+
 def test_an_axis_of_jobs_has_whole_numbers_of_them() -> None:
     axis = CHARTS["verdicts"].to_dict()["encoding"]["y"]["axis"]
     assert axis["tickMinStep"] == 1

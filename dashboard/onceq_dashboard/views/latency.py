@@ -121,7 +121,9 @@ def _filled(points: list[CostPoint], title: str, quantile: str, days: int, perio
 
 
 def _quantile(frame: pd.DataFrame, column: str, label: str, title: str, days: int, period: str) -> None:
-    with parts.card(label, f"seconds from the post, by hour and {title.lower()}, last {period}"):
+    most = latency_charts.MOST_LINES
+    top = f"; the {most} {title.lower()}s with most jobs" if frame["group"].nunique() > most else ""
+    with parts.card(label, f"seconds from the post, by hour and {title.lower()}, last {period}{top}"):
         drawn = latency_charts.quantile(frame, column, title, days)
         parts.chart(drawn, f"chart_{column}", f"{label} by hour and {title.lower()}, in seconds")
         parts.as_data(frame[["hour", "group", "jobs", column]], f"data_{column}")
