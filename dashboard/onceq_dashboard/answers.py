@@ -20,6 +20,7 @@ from onceq_dashboard.latency import VERDICT_WORDS, parts_of
 CALM_WASTE: Final = 0.02
 """The part of the bill from which waste is worth a look."""
 BUDGET: Final = "Will we stay in budget?"
+NO_PRICE: Final = "That is not known: no call has a known price."
 SLOW_SHARE: Final = 0.05
 """The part of the jobs from which slow and failed ones are worth a look."""
 
@@ -35,6 +36,8 @@ class Answer(NamedTuple):
 def where(points: Sequence[CostPoint], *, teams: bool = True) -> Answer:
     """Which model and which team cost most."""
     whole = sum(p.totals.spent_nano_usd for p in points)
+    if not money.is_priced([p.totals for p in points]):
+        return Answer("Where does the money go?", NO_PRICE)
     if not whole:
         return Answer("Where does the money go?", "Nothing was spent.")
     model, model_usd = _biggest(points, "model")
@@ -53,6 +56,8 @@ def _biggest(points: Sequence[CostPoint], by: money.GroupBy) -> tuple[str, int]:
 def wasted(totals: Totals) -> Answer:
     """How much was paid for what is in no answer, and mostly why."""
     question = "What was wasted, and why?"
+    if not money.is_priced([totals]):
+        return Answer(question, NO_PRICE)
     if not totals.wasted_nano_usd:
         return Answer(question, "Nothing: every call that was paid for is in an answer.")
     part = share(totals.wasted_nano_usd, totals.spent_nano_usd)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from onceq.wire import CostPoint, Totals
 from onceq_dashboard.causes import blame
-from onceq_dashboard.format import exact_usd
+from onceq_dashboard.format import DASH, exact_usd, some, usd
 from onceq_dashboard.frames import NOBODY, OTHER, dollars, times
 
 GroupBy = Literal["model", "team", "provider", "band", "key", "labels"]
@@ -26,21 +26,52 @@ def costs(points: Sequence[CostPoint], by: GroupBy, earlier: Sequence[CostPoint]
     """One row a group, the most expensive first.
 
     `group`, `jobs`, `succeeded`, `failed`, `calls`, `input_tokens`, `output_tokens`, `unpriced_calls` (in no sum of
-    money), `spent_usd` (includes wasted), `wasted_usd`, `avoided_usd`, `per_job_usd` (NaN without a job), `before_usd`
-    (what the group spent by the `earlier` points), `change` (1.0 is twice as much; NaN where nothing was spent before).
+    money), `spent_usd` (includes wasted), `wasted_usd`, `avoided_usd` (NaN where no call has a known price, at least so
+    much where some have none), `per_job_usd` (NaN without a job of known price), `before_usd` (what the group spent by
+    the `earlier` points), `change` (1.0 is twice as much; NaN where nothing was spent before).
     """
     groups, then = grouped(points, by), grouped(earlier, by)
     order = sorted(groups, key=lambda g: (-spent(groups[g]), g))
     frame = pd.DataFrame({"group": pd.Series(order, dtype="str")})
     for name in _SUMS:
         frame[name] = pd.Series([sum(getattr(t, name) for t in groups[g]) for g in order], dtype="int64")
-    frame["spent_usd"] = dollars([spent(groups[g]) for g in order])
-    frame["wasted_usd"] = dollars([sum(t.wasted_nano_usd for t in groups[g]) for g in order])
-    frame["avoided_usd"] = dollars([sum(t.avoided_nano_usd for t in groups[g]) for g in order])
-    frame["per_job_usd"] = frame["spent_usd"] / frame["jobs"].where(frame["jobs"] > 0)
-    frame["before_usd"] = dollars([spent(then.get(g, [])) for g in order])
+    for name in ("spent", "wasted", "avoided"):
+        frame[f"{name}_usd"] = dollars([_known(groups[g], f"{name}_nano_usd") for g in order])
+    jobs = pd.Series([priced_jobs(groups[g]) for g in order], dtype="float64")
+    frame["per_job_usd"] = frame["spent_usd"] / jobs.where(jobs > 0)
+    frame["before_usd"] = dollars([_known(then.get(g, []), "spent_nano_usd") for g in order])
     frame["change"] = frame["spent_usd"] / frame["before_usd"].where(frame["before_usd"] > 0) - 1
     return frame
+
+
+def is_priced(totals: Sequence[Totals]) -> bool:
+    """Whether what these cost is known at least in part: not where no call of theirs has a price."""
+    unknown = sum(t.unpriced_calls for t in totals)
+    return not unknown or unknown < sum(t.calls for t in totals)
+
+
+def _known(totals: Sequence[Totals], name: str) -> int | None:
+    return sum(getattr(t, name) for t in totals) if is_priced(totals) else None
+
+
+def priced_jobs(totals: Sequence[Totals]) -> int:
+    """The jobs of known price, those that what was spent can be divided by."""
+    if not any(t.unpriced_calls for t in totals):
+        return sum(t.jobs for t in totals)
+    return sum(sum(t.job_costs.values()) for t in totals)
+
+
+def per_job(totals: Totals) -> int | None:
+    """nano-USD that a job of known price cost; None without one."""
+    jobs = priced_jobs([totals])
+    return totals.spent_nano_usd // jobs if jobs and is_priced([totals]) else None
+
+
+def amount(nano: int, totals: Totals) -> str:
+    """A sum of these as a person reads it: none where no call has a known price, "at least" where some have none."""
+    if not is_priced([totals]):
+        return DASH
+    return f"≥ {usd(nano)}" if totals.unpriced_calls else usd(nano)
 
 
 def grouped(points: Sequence[CostPoint], by: GroupBy) -> dict[str, list[Totals]]:
@@ -129,6 +160,11 @@ def job_costs(totals: Totals) -> pd.DataFrame:
 
 def _lower(edge: int) -> int:
     return round((edge / 1000 + 1) / _EDGE * 1000 - 1000)
+
+
+def unpriced(calls: int) -> str:
+    """What such calls mean for the sums of a page."""
+    return f"{some(calls, 'call')} of unknown price: in no sum of money here. What has a ≥ cost at least so much."
 
 
 class Spread(NamedTuple):

@@ -14,6 +14,10 @@ from tests.dashboard.conftest import Open
 from tests.dashboard.fake_api import FakeApi
 from tests.dashboard.pages import callouts, marks, tables, tiles
 
+UNPRICED = worlds.make_totals(
+    3, unpriced_calls=3, spent_nano_usd=0, wasted_nano_usd=0, avoided_nano_usd=0, job_costs={}
+)
+
 
 def spent(points: list[CostPoint]) -> int:
     return sum(p.totals.spent_nano_usd for p in points)
@@ -160,11 +164,27 @@ def test_real_and_simulated_costs_are_apart(api: FakeApi, open_page: Open) -> No
 
 def test_unpriced_calls_are_told(api: FakeApi, open_page: Open) -> None:
     at = worlds.now().replace(minute=0, second=0, microsecond=0)
-    point = CostPoint(at=at, model="local/llama", totals=worlds.make_totals(3, unpriced_calls=3, spent_nano_usd=0))
+    point = CostPoint(at=at, model="local/llama", totals=UNPRICED)
     api.world.stats = worlds.make_stats([point])
     page = open_page("cost")
-    assert "3 calls of unknown price: in no sum of money here." in [c.value for c in page.caption]
-    assert tables(page)[-1]["unpriced_calls"].tolist() == [3]
+    assert any(c.value.startswith("3 calls of unknown price: in no sum of money here.") for c in page.caption)
+    assert [tiles(page)[name] for name in ("Spent", "Cost per job", "Wasted", "Avoided")] == ["—"] * 4
+    table = tables(page)[-1]
+    assert table["unpriced_calls"].tolist() == [3]
+    assert table[["spent_usd", "wasted_usd", "avoided_usd", "per_job_usd"]].isna().all(axis=None)
+    assert sum(m.value == "That is not known: no call has a known price." for m in page.markdown) == 2
+
+
+def test_where_some_calls_have_no_price_the_sums_say_at_least_and_a_job_costs_what_the_others_do(
+    api: FakeApi, open_page: Open
+) -> None:
+    at = worlds.now().replace(minute=0, second=0, microsecond=0)
+    points = [CostPoint(at=at, model="local/llama", totals=UNPRICED),
+              CostPoint(at=at, model="p/m", totals=worlds.make_totals(10, spent_nano_usd=10**10))]  # fmt: skip
+    api.world.stats = worlds.make_stats(points)
+    page = open_page("cost")
+    assert (tiles(page)["Spent"], tiles(page)["Cost per job"]) == ("≥ $10.00", "$1.00")
+    assert tables(page)[-1]["spent_usd"].isna().tolist() == [False, True]
 
 
 def test_nothing_spent_says_how_to_begin(api: FakeApi, open_page: Open) -> None:

@@ -114,6 +114,8 @@ def _filled(door: Door, points: list[CostPoint], shown: Shown) -> None:
     if shown.simulated:
         parts.simulated_note()
     parts.tiles(_sums(totals, frames.added(earlier), shown))
+    if totals.unpriced_calls:
+        st.caption(money.unpriced(totals.unpriced_calls))
     month = answers.month(expected, budgets.month_limits(known))
     parts.answers([answers.where(points), answers.wasted(totals), answers.saved(totals), month], "cost_answers", 4)
     with st.grid(2, min_column_width=400):
@@ -135,28 +137,38 @@ def _heading(shown: Shown) -> str:
 
 
 def _sums(totals: Totals, before: Totals, shown: Shown) -> list[Tile]:
-    per_job, then = totals.spent_nano_usd / max(1, totals.jobs), before.spent_nano_usd / max(1, before.jobs)
+    per_job = money.per_job(totals)
     against = f" Below: compared with {periods.before_words(shown.name)}, which were whole."
     return [
-        _tile("Spent", totals.spent_nano_usd, before.spent_nano_usd, "What the providers' calls cost, wasted ones "
-              "included." + against, shown),
-        _tile("Cost per job", round(per_job) if totals.jobs else None, round(then), "Spent ÷ jobs." + against, shown),
-        _tile("Wasted", totals.wasted_nano_usd, before.wasted_nano_usd, "Part of what was spent: calls whose output is "
-              "in no answer." + against, shown),
-        _tile("Avoided", totals.avoided_nano_usd, before.avoided_nano_usd, "What posts that made no new job would have "
-              "cost." + against, shown, "green"),
+        _tile("Spent", totals, before, "spent_nano_usd", "What the providers' calls cost, wasted ones included."
+              + against, shown),
+        Tile("Cost per job", DASH if per_job is None else usd(per_job), "Spent ÷ jobs of known price." + against,
+             *_mark(per_job, money.per_job(before), shown)),
+        _tile("Wasted", totals, before, "wasted_nano_usd", "Part of what was spent: calls whose output is in no answer."
+              + against, shown),
+        _tile("Avoided", totals, before, "avoided_nano_usd", "What posts that made no new job would have cost."
+              + against, shown, "green"),
         Tile("Jobs", count(totals.jobs), "Unique jobs that were accepted." + against,
              change(totals.jobs, before.jobs), "gray"),
         Tile("Bill amplification", factor(totals.bill_amplification), "Calls that may be billed ÷ unique jobs."),
     ]  # fmt: skip
 
 
-def _tile(label: str, now: int | None, before: int, about: str, shown: Shown, colour: MarkColour = "gray") -> Tile:
-    marks = ["simulated"] if shown.simulated else []
-    more = None if now is None else change(now, before)
-    marks += [more] if more else []
-    value = DASH if now is None else usd(now)
-    return Tile(label, value, about, " · ".join(marks) or None, "orange" if shown.simulated else colour)
+def _tile(
+    label: str, totals: Totals, before: Totals, name: str, about: str, shown: Shown, colour: MarkColour = "gray"
+) -> Tile:
+    now = getattr(totals, name)
+    known = now if money.is_priced([totals]) else None
+    return Tile(label, money.amount(now, totals), about, *_mark(known, getattr(before, name), shown, colour))
+
+
+def _mark(
+    now: int | None, before: int | None, shown: Shown, colour: MarkColour = "gray"
+) -> tuple[str | None, MarkColour]:
+    """What stands below an amount: the change first, as a narrow tile cuts off what comes last."""
+    more = None if now is None else change(now, before or 0)
+    marks = [mark for mark in (more, parts.money_mark(simulated=shown.simulated)) if mark]
+    return " · ".join(marks) or None, "orange" if shown.simulated else colour
 
 
 def _over_time(points: list[CostPoint], shown: Shown) -> None:
@@ -231,13 +243,15 @@ def _columns(shown: Shown, frame: pd.DataFrame) -> dict[str, parts.ColumnConfig]
 def _table(points: list[CostPoint], earlier: list[CostPoint], shown: Shown) -> None:
     frame = money.costs(points, shown.by, earlier)
     st.subheader(f"By {shown.group}{shown.mark} :gray[· before: {periods.before_words(shown.name)}]", anchor=False)
-    order = ["group", "spent_usd", "before_usd", "change", *list(MONEY)[2:], *COUNTS]
+    unpriced = ["unpriced_calls"] if frame["unpriced_calls"].any() else []  # then beside the sum that it is not in
+    order = list(dict.fromkeys(["group", *unpriced, "spent_usd", "before_usd", "change", *list(MONEY)[2:], *COUNTS]))
     parts.table(_in_per_cent(frame[order]), "cost_table", _columns(shown, frame))
     if shown.by == "labels":
         st.caption("By `prompt` and `version`, unless other labels were chosen in the API's `ONCEQ_LABEL_KEYS`.")
-    unpriced = int(frame["unpriced_calls"].sum())
-    if unpriced:
-        st.caption(f"{some(unpriced, 'call')} of unknown price: in no sum of money here.")
+    if frame["unpriced_calls"].any():
+        st.caption(
+            "Where calls are unpriced, sums are those of the others: at least so much. A dash: no known price."
+        )
 
 
 def _in_per_cent(frame: pd.DataFrame) -> pd.DataFrame:

@@ -164,15 +164,14 @@ def _pace(totals: Totals) -> list[Tile]:
 
 def _money(totals: Totals, *, simulated: bool) -> list[Tile]:
     mark = parts.money_mark(simulated=simulated)
-    per_job = usd(totals.spent_nano_usd // totals.jobs) if totals.jobs else DASH
+    per_job, spent = money.per_job(totals), money.amount(totals.spent_nano_usd, totals)
+    wasted = money.amount(totals.wasted_nano_usd, totals)
     return [
-        Tile("Spent", usd(totals.spent_nano_usd), "What the providers' calls cost, wasted ones included.", mark),
-        Tile("Cost per job", per_job, "Spent ÷ jobs.", mark),
+        Tile("Spent", spent, "What the providers' calls cost, wasted ones included.", mark),
+        Tile("Cost per job", DASH if per_job is None else usd(per_job), "Spent ÷ jobs of known price.", mark),
+        Tile("Wasted", wasted, "Part of what was spent: calls whose output is in no answer.", mark),
         Tile(
-            "Wasted", usd(totals.wasted_nano_usd), "Part of what was spent: calls whose output is in no answer.", mark
-        ),
-        Tile(
-            "Avoided", usd(totals.avoided_nano_usd),
+            "Avoided", money.amount(totals.avoided_nano_usd, totals),
             f"What posts that made no new job would have cost: {count(totals.joined)} joined a running one, "
             f"{count(totals.replayed)} got a finished answer.", mark,
         ),
@@ -187,7 +186,7 @@ def _money(totals: Totals, *, simulated: bool) -> list[Tile]:
 
 def _unpriced(totals: Totals) -> None:
     if totals.unpriced_calls:
-        st.caption(f"{some(totals.unpriced_calls, 'call')} of unknown price: in none of the sums above.")
+        st.caption(money.unpriced(totals.unpriced_calls))
 
 
 def _charts(stats: Stats, totals: Totals, *, simulated: bool) -> None:
