@@ -47,6 +47,14 @@ def filters(words: Mapping[str, str | None]) -> Filters:
     return Filters(**cast("dict[str, None]", given(words)))
 
 
+def completed(typed: str, options: Mapping[str, str]) -> str:
+    """The option that was meant by a part of what it is called; else what was typed, as there may be others."""
+    if typed in options:
+        return typed
+    fitting = [option for option, called in options.items() if typed.casefold() in called.casefold()]
+    return fitting[0] if len(fitting) == 1 else typed
+
+
 def is_job_id(search: str) -> bool:
     """Whether what was typed means one job."""
     return search.startswith(JOB_PREFIX) and "=" not in search

@@ -116,11 +116,12 @@ def dollars(nano: Sequence[int | None]) -> pd.Series[float]:
 def job_table(jobs: Sequence[Job], now: datetime) -> pd.DataFrame:
     """One row a job, in the order given.
 
-    `status`, `age` (text), `model`, `team` (empty without), `ttft_s`, `total_s` (NaN while unknown), `cost_usd` (NaN
-    while unpriced, and until something is booked), `kind` ("simulated" or "real"), `input_tokens`, `output_tokens` (NA
-    while unknown), `calls` ("calls / tries"), `band`, `job` (the id's beginning).
+    `job` (the id's end), `status`, `age` (text), `model`, `team` (empty without), `ttft_s`, `total_s` (NaN while
+    unknown), `cost_usd` (NaN while unpriced, and until something is booked), `kind` ("simulated" or "real"),
+    `input_tokens`, `output_tokens` (NA while unknown), `calls` ("calls / tries"), `band`.
     """
     columns: dict[str, tuple[str, Callable[[Job], object]]] = {
+        "job": ("str", lambda j: id_end(j.id)),
         "status": ("str", lambda j: f"{MARKS[j.status]} {j.status}"),
         "age": ("str", lambda j: age((now - j.created_at).total_seconds())),
         "model": ("str", lambda j: j.model),
@@ -133,11 +134,15 @@ def job_table(jobs: Sequence[Job], now: datetime) -> pd.DataFrame:
         "output_tokens": ("Int64", lambda j: j.usage and j.usage.output_tokens),
         "calls": ("str", lambda j: f"{j.calls} / {j.tries}"),
         "band": ("str", lambda j: j.band),
-        "job": ("str", lambda j: j.id[:12]),
     }
     return pd.DataFrame(
         {name: pd.Series([read(j) for j in jobs], dtype=kind) for name, (kind, read) in columns.items()}
     )
+
+
+def id_end(job_id: str) -> str:
+    """Enough of an id to tell jobs apart: it begins with the time, which jobs of one moment share."""
+    return f"…{job_id[-8:]}"
 
 
 def booked_usd(job: Job) -> float | None:
@@ -186,13 +191,14 @@ def letter_causes(letters: Sequence[Job]) -> pd.DataFrame:
 def letter_table(letters: Sequence[Job], price: Mapping[Work, Fraction], now: datetime) -> pd.DataFrame:
     """One row a failed job, in the order given.
 
-    `ended` (text), `code`, `blame`, `model`, `team` (empty without), `calls` ("calls / tries"), `spent_usd` (NaN while
-    unpriced), `again_usd` (what an answer of its model has cost; NaN where unknown), `kind` ("simulated" or "real"),
-    `job` (the id's beginning).
+    `job` (the id's end), `ended` (text), `code`, `blame`, `model`, `team` (empty without), `calls` ("calls / tries"),
+    `spent_usd` (NaN while unpriced), `again_usd` (what an answer of its model has cost; NaN where unknown), `kind`
+    ("simulated" or "real").
     """
     codes = [letter.error.code if letter.error else "" for letter in letters]
     again = [price.get((letter.model, letter.simulated)) for letter in letters]
     return pd.DataFrame({
+        "job": pd.Series([id_end(j.id) for j in letters], dtype="str"),
         "ended": pd.Series([age((now - (j.finished_at or now)).total_seconds()) for j in letters], dtype="str"),
         "code": pd.Series(codes, dtype="str"),
         "blame": pd.Series([blame(code) for code in codes], dtype="str"),
@@ -202,7 +208,6 @@ def letter_table(letters: Sequence[Job], price: Mapping[Work, Fraction], now: da
         "spent_usd": dollars([j.cost.nano_usd for j in letters]),
         "again_usd": dollars([None if nano is None else round(nano) for nano in again]),
         "kind": pd.Series(["simulated" if j.simulated else "real" for j in letters], dtype="str"),
-        "job": pd.Series([j.id[:12] for j in letters], dtype="str"),
     })  # fmt: skip
 
 

@@ -258,6 +258,25 @@ def test_a_row_of_an_older_page_opens_its_job_at_the_first_click_or_tap(
         assert not seen.errors
 
 
+def test_a_table_of_jobs_is_walked_by_keyboard_and_opens_the_row_that_is_picked(
+    browser: Browser, beside: Dashboard, fake: FakeApi
+) -> None:
+    fake.world = worlds.busy()
+    with opened(browser, beside.url) as (page, seen):
+        sign_in(page, f"{beside.url}/jobs")
+        page.get_by_role("button", name="Older").click()
+        expect(page.get_by_text("Page 2 · ")).to_be_visible()
+        page.wait_for_timeout(700)  # as with a click (SETTLE_S)
+        page.get_by_test_id("stDataFrame").locator("canvas").first.focus()
+        for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+            page.keyboard.press(key)
+            page.wait_for_timeout(300)  # an arrow key that opened a row would have done so by then
+        assert "job=" not in page.url
+        page.keyboard.press("Shift+Space")
+        page.wait_for_url(f"**/jobs?job={fake.world.jobs[25 + 2].id}")
+        assert not seen.errors
+
+
 def pick_row(page: Page, number: int, *, touch: bool) -> None:
     """As a hand does. The grid overlooks a click of a mouse that has not moved over it, which no hand can do."""
     table = page.get_by_test_id("stDataFrame")
@@ -265,7 +284,7 @@ def pick_row(page: Page, number: int, *, touch: bool) -> None:
     page.get_by_role("heading", name="Jobs", exact=True).scroll_into_view_if_needed()
     box = table.bounding_box()
     assert box is not None
-    x, y = box["x"] + 150, box["y"] + ROW_PX * (number + 1.5)
+    x, y = box["x"] + 95, box["y"] + ROW_PX * (number + 1.5)
     if touch:
         page.touchscreen.tap(x, y)
     else:

@@ -100,6 +100,14 @@ def test_one_letter_opens_and_tells_what_asking_it_again_costs(letters: FakeApi,
     assert asked_again(letters) == [worlds.job_id(2)]
 
 
+def test_filters_are_in_the_address_and_come_from_it(letters: FakeApi, open_page: Open) -> None:
+    page = open_page("failures", query={"failures_cause": "provider_timeout"})
+    assert set(tables(page)[0]["code"]) == {"provider_timeout"}
+    page.selectbox(key="failures_team").set_value("supp").run()
+    assert page.query_params["failures_team"] == "support"
+    assert set(tables(page)[0]["team"]) == {"support"}
+
+
 def test_a_filter_that_fits_nothing_says_so(letters: FakeApi, open_page: Open) -> None:
     page = open_page("failures")
     page.selectbox(key="failures_cause").select("provider_rate_limited").run()

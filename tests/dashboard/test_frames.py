@@ -135,6 +135,12 @@ def test_a_table_of_jobs_says_which_are_simulated() -> None:
     assert table["kind"].tolist() == ["real", "simulated"]
 
 
+def test_jobs_of_one_moment_are_told_apart_by_the_ends_of_their_ids() -> None:
+    alike = [worlds.make_job(1, id=f"job_01a22d34{'0' * 23}{n}") for n in (1, 2)]
+    assert frames.job_table(alike, AT)["job"].tolist() == ["…00000001", "…00000002"]
+    assert frames.letter_table(alike, {}, AT)["job"].is_unique
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_tables_have_their_columns_also_when_they_are_empty(rows: int) -> None:
     job = worlds.make_job(1)

@@ -37,7 +37,6 @@ COLUMNS: Final = {
         "Again, about $", format="%.6f", width=110, help=f"What an answer of its model cost in {estimate.DAYS} days"
     ),
     "kind": st.column_config.TextColumn("Money", width=85, help="Nobody was billed for a simulated call"),
-    "job": st.column_config.TextColumn("Job", width=110, help="The beginning of its id"),
 }
 
 
@@ -73,8 +72,10 @@ def _filled(door: Door, stats: Stats, letters: list[Job]) -> None:
     _again(door, wanted, shown, estimate.of_replay(shown, price), may="submit" in scopes)
     st.session_state[_ROWS] = [letter.id for letter in shown]
     table = frames.letter_table(shown, price, datetime.now(UTC))
-    parts.clickable(table, _TABLE, COLUMNS, _open_selected, height=parts.at_most(_TABLE_PX, table))
-    st.caption(f"{_newest(len(shown))}, as of {clock(datetime.now(parts.zone()))}. Click a row to open its job.")
+    parts.jobs_table(table, _TABLE, COLUMNS, _open, height=parts.at_most(_TABLE_PX, table))
+    st.caption(
+        f"{_newest(len(shown))}, as of {clock(datetime.now(parts.zone()))}. Click a job to open it, or press Shift+Space in its row."
+    )
 
 
 def _sums(stats: Stats, again: Estimate, read: int) -> list[Tile]:
@@ -116,10 +117,19 @@ def _filters(letters: Sequence[Job]) -> Letters:
     causes = [code for code, _ in frames.by_cause(letters)]
     models, teams = sorted({j.model for j in letters}), sorted({j.team for j in letters if j.team})
     with st.grid(3, min_column_width=148):
-        cause = st.selectbox("Error", causes, None, key=_CAUSE, placeholder="Any", accept_new_options=True)
-        model = st.selectbox("Model", models, None, key=_MODEL, placeholder="Any", accept_new_options=True)
-        team = st.selectbox("Team", teams, None, key=_TEAM, placeholder="Any", accept_new_options=True)
-    return Letters(cause or None, model or None, team or None)
+        cause, model, team = (
+            _choice("Error", _CAUSE, causes), _choice("Model", _MODEL, models), _choice("Team", _TEAM, teams),
+        )  # fmt: skip
+    return Letters(cause, model, team)
+
+
+def _choice(label: str, key: str, options: Sequence[str]) -> str | None:
+    """In the address too, to keep or to send on; older letters may have what none of the newest has."""
+    picked = st.selectbox(
+        label, options, None, key=key, placeholder="Any", accept_new_options=True, bind="query-params",
+        on_change=parts.complete, args=(key, {option: option for option in options}),
+    )  # fmt: skip
+    return picked or None
 
 
 def _newest(number: int) -> str:
@@ -158,7 +168,5 @@ def _outcome() -> None:
         st.warning(f"{some(number, 'job')} not asked again. {sentence}", icon=":material/warning:")
 
 
-def _open_selected() -> None:
-    selected: list[tuple[int, str]] = st.session_state[_TABLE]["selection"]["cells"]
-    if selected:
-        st.query_params["job"] = st.session_state[_ROWS][selected[0][0]]
+def _open(row: int) -> None:
+    st.query_params["job"] = st.session_state[_ROWS][row]

@@ -44,7 +44,6 @@ COLUMNS: Final = {
         "Calls/tries", width=82, help="Requests that may be billed / all, refused ones included"
     ),
     "band": st.column_config.TextColumn("Band", width=80),
-    "job": st.column_config.TextColumn("Job", width=108, help="The beginning of its id"),
 }
 
 
@@ -91,8 +90,8 @@ def _choice(
         return (words or {}).get(word, word.replace("_", " ") if name == "verdict" else word)
 
     st.selectbox(
-        label, options, None, key=_field(name), placeholder="Any", on_change=_changed, accept_new_options=others,
-        format_func=called,
+        label, options, None, key=_field(name), placeholder="Any", on_change=_chosen, accept_new_options=others,
+        format_func=called, args=(name, {option: called(option) for option in options}),
     )  # fmt: skip
 
 
@@ -109,6 +108,11 @@ def _from_address() -> None:
     for name, word in finding.given(st.query_params.to_dict()).items():
         if _field(name) not in st.session_state:
             st.session_state[_field(name)] = word
+
+
+def _chosen(name: str, options: Mapping[str, str]) -> None:
+    parts.complete(_field(name), options)
+    _changed()
 
 
 def _changed() -> None:
@@ -148,7 +152,7 @@ def _shown(rows: Sequence[Job]) -> None:
     if any(j.simulated for j in rows):
         st.caption(":material/science: Simulated jobs come from the built-in simulator: nobody was billed.")
     _remember(rows)
-    parts.clickable(frames.job_table(rows, datetime.now(UTC)), _TABLE, COLUMNS, _open_selected)
+    parts.jobs_table(frames.job_table(rows, datetime.now(UTC)), _TABLE, COLUMNS, _open)
 
 
 def _later(number: int) -> JobPage:
@@ -188,7 +192,7 @@ def _pager(door: Door, filters: Filters, number: int, page: JobPage) -> None:
             disabled=page.next_cursor is None, on_click=_turn, args=(door, filters, number + 1, page), key=_OLDER,
         )  # fmt: skip
         live = f"live, every {REFRESH_S} s" if number == 0 else "as it was when you turned to it"
-        click = " Click a row to open its job." if page.jobs else ""
+        click = f" {parts.HOW_TO_OPEN}" if page.jobs else ""
         st.caption(f"Page {number + 1} · {some(len(page.jobs), 'job')} · {live}.{click}")
 
 
@@ -203,15 +207,12 @@ def _to_first() -> None:
 
 
 def _remember(rows: Sequence[Job]) -> None:
-    """Keep which job each row shows, and when that last changed: a selection is only a row's number."""
+    """Keep which job each row shows, and when that last changed: a click tells only a row's number."""
     ids = [j.id for j in rows]
     if st.session_state.get(_ROWS) != ids:
         st.session_state[_ROWS], st.session_state[_MOVED] = ids, monotonic()
 
 
-def _open_selected() -> None:
-    selected: list[tuple[int, str]] = st.session_state[_TABLE]["selection"]["cells"]
-    moved_just_now = monotonic() - st.session_state[_MOVED] < SETTLE_S
-    if selected and not moved_just_now:
-        row, _ = selected[0]
+def _open(row: int) -> None:
+    if monotonic() - st.session_state[_MOVED] >= SETTLE_S:
         st.query_params["job"] = st.session_state[_ROWS][row]

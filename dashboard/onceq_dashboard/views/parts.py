@@ -15,7 +15,7 @@ from streamlit.runtime.scriptrunner import StopException
 
 from onceq import Stats
 from onceq.wire import Scope
-from onceq_dashboard import export
+from onceq_dashboard import export, finding
 from onceq_dashboard.answers import Answer
 from onceq_dashboard.door import Door, SourceError, Trouble
 from onceq_dashboard.format import DASH
@@ -29,8 +29,9 @@ MarkColour = Literal["orange", "gray", "green", "red"]
 
 _TILE_PX, _MARK_PX, ROW_PX = 94, 26, 35
 """How high things are that the browser draws late: a number, the mark below it, a row of a table."""
-_LONG, _NAME_PX = 32, 210
+LONG, _NAME_PX = 32, 210
 """Letters of a name that are many, and how wide a column of such names is."""
+HOW_TO_OPEN: Final = "Click a job to open it, or press Shift+Space in its row."
 SIMULATED_NOTE: Final = (
     "**SIMULATED.** These answers come from the built-in simulator, and these costs are what they would have been. "
     "Nobody was billed."
@@ -190,17 +191,31 @@ def table(
     )
 
 
-def clickable(
+def jobs_table(
     frame: pd.DataFrame,
     key: str,
     columns: Columns,
-    on_select: Callable[[], None],
+    on_open: Callable[[int], None],
     height: int | Literal["content"] = "content",
 ) -> None:
-    """The same, and a click anywhere in a row picks it: `selection.cells` in the state has one (row, column)."""
+    """A table of jobs, walked with the arrow keys. A click on a `job` opens it, or Shift and Space, which pick a row.
+
+    Not a selection of cells: the first arrow key would pick a cell, and so open another row.
+    """
+
+    def clicked() -> None:
+        on_open(int(st.session_state[f"{key}_open"]["row"]))
+
+    def picked() -> None:
+        for row in st.session_state[key]["selection"]["rows"]:
+            on_open(int(row))
+
+    button = st.column_config.ButtonColumn(
+        "Job", width=115, pinned=True, help="The end of its id", type="tertiary", on_click=clicked, key=f"{key}_open"
+    )
     st.dataframe(  # pyright: ignore[reportUnknownMemberType] - as in `table`
-        frame, hide_index=True, key=key, column_config=columns, on_select=on_select, selection_mode="single-cell",
-        height=_high(frame, height), placeholder=DASH,
+        frame, hide_index=True, key=key, column_config={"job": button, **columns}, on_select=picked,
+        selection_mode="single-row", height=_high(frame, height), placeholder=DASH,
     )  # fmt: skip
 
 
@@ -218,9 +233,16 @@ def _all_of(frame: pd.DataFrame) -> int:
     return ROW_PX * (len(frame) + 1) + 2
 
 
+def complete(key: str, options: Mapping[str, str]) -> None:
+    """After a part of an option was typed into the field: have it say the whole; `options` are by what they mean."""
+    typed: str | None = st.session_state.get(key)
+    if typed:
+        st.session_state[key] = finding.completed(typed, options)
+
+
 def names(title: str, of: pd.Series[str]) -> ColumnConfig:
     """A first column that stays where the others are scrolled away: long names must leave a phone room for those."""
-    long = int(of.str.len().max() or 0) > _LONG
+    long = int(of.str.len().max() or 0) > LONG
     return st.column_config.TextColumn(title, pinned=True, width=_NAME_PX if long else None)
 
 
