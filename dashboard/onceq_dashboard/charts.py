@@ -27,6 +27,8 @@ TOP_GROUPS: Final = 12
 _PROVIDER: Final = re.compile(r"[\w-]+/")
 _LABEL_PX, _LETTER_PX, _SYMBOL_PX = 150, 6.3, 26
 """How wide a legend's words may be, a letter of them is, and what stands beside them."""
+_LETTERS, _NAME_LETTERS = 23, 30
+"""How many letters of a name there is room for in a legend and beside a bar."""
 _AXIS_PX, _NAME_PX = 60, 190
 """How much of a chart's width its numbers on the left take, and its rows' names at most."""
 _PLACE: Final = "containerSize()[0] + 0 * width"
@@ -103,8 +105,11 @@ def count_axis() -> alt.Axis:
 
 
 def name_axis() -> alt.Axis:
-    """Names of rows, none left out."""
-    return alt.Axis(labelLimit=_NAME_PX, labelOverlap=False, ticks=False, domain=False)
+    """Names of rows, none left out; of a long one its middle is."""
+    return alt.Axis(
+        labelLimit=_NAME_PX, labelExpr=_shortened("datum.label", _NAME_LETTERS), labelOverlap=False, ticks=False,
+        domain=False,
+    )  # fmt: skip
 
 
 def _hour_bars() -> alt.X:
@@ -125,9 +130,16 @@ def group_legend(groups: Sequence[str]) -> alt.Legend:
     """Without the providers' names where the models' own are enough to tell them apart; as many a row as fit."""
     own = {group.partition("/")[2] or group for group in groups}
     plain = all(_PROVIDER.match(group) or "/" not in group for group in groups)
-    label = "slice(datum.label, indexof(datum.label, '/') + 1)" if plain and len(own) == len(groups) else "datum.label"
-    shown = [group.partition("/")[2] or group for group in groups] if "slice" in label else groups
-    return legend(shown, label=label)
+    bare = plain and len(own) == len(groups)
+    label = "slice(datum.label, indexof(datum.label, '/') + 1)" if bare else "datum.label"
+    shown = [group.partition("/")[2] or group for group in groups] if bare else groups
+    return legend(shown, label=_shortened(label, _LETTERS) if max(map(len, shown), default=0) > _LETTERS else label)
+
+
+def _shortened(label: str, letters: int) -> str:
+    """The expression of a label without the middle of what is long: names often differ at their ends alone."""
+    ends = f"slice({label}, 0, {letters // 2}) + '…' + slice({label}, -{(letters - 1) // 2})"
+    return f"length({label}) > {letters} ? {ends} : {label}"
 
 
 def words_legend(names: Sequence[str], beside_px: int = _AXIS_PX) -> alt.Legend:

@@ -27,7 +27,8 @@ def csv_bytes(rows: Iterable[Mapping[str, object]], columns: Iterable[str]) -> b
 
 
 def frame_bytes(frame: pd.DataFrame) -> bytes:
-    """A chart's or table's frame as CSV: times in UTC, US dollars to the nano-dollar, what is missing as nothing."""
+    """A chart's or table's frame as CSV: times and days in UTC, US dollars to the nano-dollar, what is missing as
+    nothing."""
     columns = {str(name): _column(str(name), frame[name]) for name in frame.columns}
     rows = ({name: values[n] for name, values in columns.items()} for n in range(len(frame)))
     return csv_bytes(rows, columns)
@@ -35,7 +36,7 @@ def frame_bytes(frame: pd.DataFrame) -> bytes:
 
 def _column(name: str, values: pd.Series[Any]) -> list[object]:
     if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return list(values.dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        return list(values.dt.strftime("%Y-%m-%d" if name == "day" else "%Y-%m-%dT%H:%M:%SZ"))
     exact = values.round(9) if name.endswith("usd") else values
     return ["" if pd.isna(value) else value for value in exact.tolist()]
 

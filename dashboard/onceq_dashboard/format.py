@@ -133,6 +133,13 @@ def literal(text: str) -> str:
     return _MARKUP.sub(r"\\\1", _TRANSFORMED.sub(rf"\1{_WORD_JOINER}", " ".join(text.split())))
 
 
+def shortened(text: str, most: int) -> str:
+    """At most so many letters; what is left out is the middle, as names often differ at their ends alone."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}…{text[-((most - 1) // 2) :]}"
+
+
 def code_span(text: str) -> str:
     """A name from elsewhere as inline code in Markdown, where nothing in it can be markup."""
     line = " ".join(text.split())

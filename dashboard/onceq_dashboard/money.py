@@ -89,7 +89,7 @@ def spent(totals: Sequence[Totals]) -> int:
 
 def group_of(point: CostPoint, by: GroupBy) -> str:
     """The name of a point's group; `NOBODY` where it has none."""
-    return (labels_text(point.labels) if by == "labels" else getattr(point, by)) or NOBODY
+    return (labels_words(point.labels) if by == "labels" else getattr(point, by)) or NOBODY
 
 
 def biggest(points: Sequence[CostPoint], by: GroupBy, top: int) -> list[str]:
@@ -223,6 +223,13 @@ def restated(points: Sequence[CostPoint], by: GroupBy) -> pd.DataFrame:
     frame["restated_usd"] = dollars([again[g] for g in order])
     frame["change"] = frame["restated_usd"] / frame["booked_usd"].where(frame["booked_usd"] > 0) - 1
     return frame
+
+
+def labels_words(labels: Mapping[str, str]) -> str:
+    """Labels as people name them: "memo · v1" of a prompt and its version, all others with their names."""
+    if set(labels) == {"prompt", "version"}:
+        return f"{labels['prompt']} · {labels['version']}"
+    return labels_text(labels)
 
 
 def labels_text(labels: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ the API has one request a second and kind of reading, and nobody queues behind a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -156,16 +157,18 @@ def keys(door: Door) -> list[ApiKeyInfo]:
 
 
 def named_keys(door: Door, points: Sequence[CostPoint]) -> list[CostPoint]:
-    """The points with the names of their API keys beside the ids, for who may know them."""
+    """The points with the names of their API keys instead of the ids, for who may know them."""
     names = key_names(door)
     return [p.model_copy(update={"key": names.get(p.key, p.key)}) for p in points]
 
 
 def key_names(door: Door) -> dict[str, str]:
-    """The tenant's API keys by id, each as "name (id)", for who may know them; else none."""
+    """The names of the tenant's API keys by id, for who may know them; else none. Alike ones as "name (id)"."""
     if "admin" not in scopes(door):
         return {}
-    return {key.id: f"{key.name} ({key.id})" for key in keys(door)}
+    known = keys(door)
+    often = Counter(key.name for key in known)
+    return {key.id: key.name if often[key.name] == 1 else f"{key.name} ({key.id})" for key in known}
 
 
 def request(door: Door, job_id: str) -> JobRequest:

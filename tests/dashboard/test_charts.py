@@ -66,6 +66,7 @@ def test_a_legend_names_the_provider_where_the_model_s_name_alone_would_be_two()
     assert "slice" in label("openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", frames.OTHER)
     assert label("openai/gpt-4o-mini", "azure/gpt-4o-mini") == "datum.label"
     assert label("<b>x</b>") == "datum.label"
+    assert label("<b>" + "x" * 30).endswith("slice(datum.label, -11) : datum.label"), "its end is seen"
 
 
 PHONE_PX, DESK_PX = 326, 640

@@ -86,6 +86,17 @@ def test_every_chart_and_the_table_can_be_taken_away(open_page: Open) -> None:
     assert len(files) == len(charts) + 1
 
 
+@pytest.mark.parametrize(("period", "column", "zone"), [("24 hours", "hour", None), ("7 days", "day", "UTC")])
+def test_days_are_those_of_utc_in_every_zone_and_hours_are_the_reader_s(
+    open_page: Open, period: str, column: str, zone: str | None
+) -> None:
+    page = open_page("cost", query={"cost_period": period}, data=["spent_over_time"])
+    table = next(t for t in page.dataframe if column in t.value.columns)
+    told = json.loads(table.proto.columns)[column]
+    assert told["label"] == {"hour": "Hour from", "day": "Day (UTC)"}[column]
+    assert zone is None or told["type_config"] == {"type": "datetime", "format": "YYYY-MM-DD", "timezone": zone}
+
+
 def test_waste_is_told_by_reason_and_sums_to_the_tile(open_page: Open) -> None:
     page = open_page("cost", data=["wasted_by_reason"])
     waste = next(t for t in tables(page) if "blame" in t.columns)
@@ -125,6 +136,10 @@ def test_a_key_that_may_not_see_the_names_of_keys_shows_their_ids(api: FakeApi, 
     page.button_group(key="cost_by").select("API key").run()
     assert tables(page)[-1]["group"].tolist() == ["key_1"]
     api.scopes.add("admin")
+    api.forget()
+    page.run()
+    assert tables(page)[-1]["group"].tolist() == ["this test's"]
+    api.world.keys = [worlds.make_key("this test's")]
     api.forget()
     page.run()
     assert tables(page)[-1]["group"].tolist() == ["this test's (key_1)"]

@@ -96,6 +96,14 @@ def test_shares_and_factors_say_when_there_is_nothing_to_divide_by() -> None:
     )
 
 
+@given(st.text(), st.integers(3, 40))
+def test_a_shortened_name_keeps_both_of_its_ends(text: str, most: int) -> None:
+    short = fmt.shortened(text, most)
+    assert len(short) <= most
+    assert short == text or (text.startswith(short.partition("…")[0]) and text.endswith(short[-1]))
+    assert fmt.shortened("summarise-contracts · v1", 12)[-2:] == "v1"
+
+
 @given(st.text())
 def test_a_literal_keeps_every_word_and_leaves_no_sign_that_could_be_markup(text: str) -> None:
     escaped = fmt.literal(text)

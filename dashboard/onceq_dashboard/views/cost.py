@@ -13,7 +13,7 @@ import streamlit as st
 from onceq.wire import CostPoint, Totals
 from onceq_dashboard import answers, budgets, charts, export, forecast, frames, money, money_charts, periods, source
 from onceq_dashboard.door import Door, SourceError
-from onceq_dashboard.format import DASH, change, count, factor, some, usd
+from onceq_dashboard.format import DASH, change, count, factor, shortened, some, usd
 from onceq_dashboard.money import GroupBy
 from onceq_dashboard.views import parts, start
 from onceq_dashboard.views.parts import MarkColour, Tile
@@ -177,7 +177,12 @@ def _over_time(points: list[CostPoint], shown: Shown) -> None:
     with parts.card(f"Spent by {shown.interval} and {shown.group}", shown.about):
         drawn = money_charts.over_time(frame, shown.title, shown.interval)
         parts.chart(drawn, "chart_over_time", f"US dollars by {shown.interval} and {shown.group}")
-        parts.as_data(frame, "data_spent_over_time")
+        parts.as_data(_timed(frame, shown), "data_spent_over_time")
+
+
+def _timed(frame: pd.DataFrame, shown: Shown) -> pd.DataFrame:
+    """Hours are told in the reader's zone; days are those of UTC, and stay so: elsewhere the date would be another."""
+    return frame.rename(columns={"at": shown.interval})
 
 
 def _groups(points: list[CostPoint], earlier: list[CostPoint], shown: Shown) -> None:
@@ -194,7 +199,7 @@ def _parts(points: list[CostPoint], shown: Shown) -> None:
     with parts.card("Paid, wasted and avoided", f"{shown.about}; the whole bar is the bill without the queue"):
         drawn = money_charts.parts_over_time(frame, shown.interval)
         parts.chart(drawn, "chart_parts", f"US dollars by {shown.interval}: in answers, wasted, avoided")
-        parts.as_data(frame, "data_paid_wasted_avoided")
+        parts.as_data(_timed(frame, shown), "data_paid_wasted_avoided")
 
 
 def _waste(totals: Totals, shown: Shown) -> None:
@@ -245,18 +250,17 @@ def _table(points: list[CostPoint], earlier: list[CostPoint], shown: Shown) -> N
     st.subheader(f"By {shown.group}{shown.mark} :gray[· before: {periods.before_words(shown.name)}]", anchor=False)
     unpriced = ["unpriced_calls"] if frame["unpriced_calls"].any() else []  # then beside the sum that it is not in
     order = list(dict.fromkeys(["group", *unpriced, "spent_usd", "before_usd", "change", *list(MONEY)[2:], *COUNTS]))
-    parts.table(_in_per_cent(frame[order]), "cost_table", _columns(shown, frame))
+    parts.table(_for_the_eye(frame[order]), "cost_table", _columns(shown, frame))
     if shown.by == "labels":
         st.caption("By `prompt` and `version`, unless other labels were chosen in the API's `ONCEQ_LABEL_KEYS`.")
     if frame["unpriced_calls"].any():
-        st.caption(
-            "Where calls are unpriced, sums are those of the others: at least so much. A dash: no known price."
-        )
+        st.caption("Where calls are unpriced, sums are those of the others: at least so much. A dash: no known price.")
 
 
-def _in_per_cent(frame: pd.DataFrame) -> pd.DataFrame:
-    """For the eye: Streamlit's own format for per cent has as many decimals as each number happens to have."""
-    return frame.assign(change=100 * frame["change"])
+def _for_the_eye(frame: pd.DataFrame) -> pd.DataFrame:
+    """Names whose ends can be told apart, and changes in per cent: Streamlit's own format for those has as many
+    decimals as each number happens to have."""
+    return frame.assign(change=100 * frame["change"], group=[shortened(name, parts.LONG) for name in frame["group"]])
 
 
 def _restated(door: Door, shown: Shown) -> None:
@@ -287,7 +291,7 @@ def _restated_table(frame: pd.DataFrame, shown: Shown) -> None:
         "restated_usd": st.column_config.NumberColumn("At those prices, $" + mark, format="%.6f"),
         "change": _CHANGE,
     }
-    parts.table(_in_per_cent(frame), "restated_table", columns)
+    parts.table(_for_the_eye(frame), "restated_table", columns)
     st.caption(
         "A dash: a model of the group had no price then. Whole days (UTC), by each model's price for short prompts."
     )
