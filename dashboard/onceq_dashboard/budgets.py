@@ -34,6 +34,12 @@ def taken(budget: BudgetStatus, *, simulated: bool) -> int:
     return use.spent_nano_usd + use.reserved_nano_usd + use.unsure_nano_usd
 
 
+def pace(budget: BudgetStatus, *, simulated: bool) -> int | None:
+    """nano-USD that its period comes to: never less than what is taken already; None where it can't be told."""
+    forecast = use_of(budget, simulated=simulated).forecast_nano_usd
+    return None if forecast is None else max(forecast, taken(budget, simulated=simulated))
+
+
 def fullest_first(budgets: Sequence[BudgetStatus], *, simulated: bool) -> list[BudgetStatus]:
     """By how much of the limit is taken."""
     return sorted(budgets, key=lambda b: (-taken(b, simulated=simulated) / b.limit_nano_usd, b.tenant, b.name))
@@ -56,18 +62,19 @@ def scope_words(budget: BudgetStatus) -> str:
 
 
 def stands(budget: BudgetStatus, now: datetime, *, simulated: bool) -> str:
-    """How it stands, in a line of Markdown: what is left, what is reserved, when it renews, what it comes to."""
+    """How it stands, in a line of Markdown: what is left, of what the rest is, when it renews, what it comes to."""
     use = use_of(budget, simulated=simulated)
     over = use.left_nano_usd < 0
-    said = [f"**{usd(abs(use.left_nano_usd))} {'over' if over else 'left'}**"]
+    said = [f"**{usd(abs(use.left_nano_usd))} {'over' if over else 'left'}**", f"{usd(use.spent_nano_usd)} spent"]
     if use.reserved_nano_usd:
         said.append(f"{usd(use.reserved_nano_usd)} reserved")
     if use.unsure_nano_usd:
         said.append(f"{usd(use.unsure_nano_usd)} unsure")
     if budget.renews_at:
         said.append(f"renews in {duration(max(60.0, (budget.renews_at - now).total_seconds()))}")
-    if use.forecast_nano_usd is not None:
-        said.append(f"at this pace {usd(use.forecast_nano_usd)}")
+    comes_to = pace(budget, simulated=simulated)
+    if comes_to is not None:
+        said.append(f"at this pace {usd(comes_to)}")
     return " · ".join(said).replace("$", r"\$")
 
 
@@ -138,7 +145,7 @@ def table(budgets: Sequence[BudgetStatus], *, simulated: bool) -> pd.DataFrame:
         "unsure_usd": dollars([u.unsure_nano_usd for u in uses]), "left_usd": dollars([u.left_nano_usd for u in uses]),
     })  # fmt: skip
     frame["taken"] = pd.Series([taken(b, simulated=simulated) / b.limit_nano_usd for b in budgets], dtype="float64")
-    frame["pace_usd"] = dollars([u.forecast_nano_usd for u in uses])
+    frame["pace_usd"] = dollars([pace(b, simulated=simulated) for b in budgets])
     frame["refused"] = pd.Series([u.refused_posts for u in uses], dtype="int64")
     for name in ("time_zone", "source", "tenant"):
         frame[name] = _texts(getattr(b, name) for b in budgets)

@@ -63,7 +63,10 @@ LOOKS_ONLY: Final = "You may look, and change nothing: no API key belongs to you
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a reading failed: one sentence in Markdown, in which everything that comes from elsewhere is escaped."""
+    """Why a reading failed: a sentence in Markdown, in which everything that comes from elsewhere is escaped.
+
+    Below it what is wrong with each field, where the API says so.
+    """
 
     kind: Kind
     sentence: str
@@ -138,7 +141,9 @@ def _refused(exc: APIError, door: Door) -> Trouble:
         case ServiceUnavailableError():
             return Trouble("unavailable", f"onceq's API at {_place(door)} can't answer now: {literal(exc.detail)}")
         case _:
-            return Trouble("other", f"onceq's API refused this: {literal(exc.detail)} ({code_span(exc.code)})")
+            wrong = [f"- {code_span(one.loc)}: {literal(one.message)}" for one in exc.problem.errors or ()]
+            said = f"onceq's API refused this: {literal(exc.detail)} ({code_span(exc.code)})"
+            return Trouble("other", "\n".join([said, "", *wrong] if wrong else [said]))
 
 
 def _capital(words: str) -> str:

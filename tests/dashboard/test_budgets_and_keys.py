@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from onceq.wire import BudgetAlert, BudgetUse
+from onceq import BadRequestError
+from onceq.wire import BudgetAlert, BudgetUse, FieldError, Problem
+from onceq_dashboard.door import Door, trouble_of
 from tests.dashboard import worlds
 from tests.dashboard.conftest import Open
 from tests.dashboard.fake_api import FakeApi
@@ -29,7 +31,7 @@ def submit(page: AppTest, label: str) -> AppTest:
 def test_each_budget_says_what_is_left_and_the_fullest_is_first(open_page: Open) -> None:
     page = open_page("budgets")
     assert tables(page)[-1]["budget"].tolist() == ["search", "day", "monthly"]
-    assert any(m.value.startswith("**\\$66.50 left** · \\$2.00 reserved") for m in page.markdown)
+    assert any(m.value.startswith("**\\$66.50 left** · \\$31.50 spent · \\$2.00 reserved") for m in page.markdown)
 
 
 def test_a_card_says_when_somebody_was_told_of_it(api: FakeApi, open_page: Open) -> None:
@@ -64,6 +66,13 @@ def test_what_the_service_refuses_is_said_and_what_was_typed_stays(admin: FakeAp
     submit(page, "Make budget")
     assert "There is a budget named 'monthly' already" in callouts(page)[0].replace("\\", "")
     assert next(f for f in page.text_input if f.label == "Name").value == "monthly"
+
+
+def test_each_field_that_is_wrong_is_named_with_what_is_wrong_about_it() -> None:
+    wrong = [FieldError(loc="limit_usd", message="Input should be > 0"), FieldError(loc="name", message="too *long*")]
+    problem = Problem(title="", status=422, code="invalid_request", detail="2 fields are wrong", errors=wrong)
+    said = trouble_of(BadRequestError(problem), Door(None, "", "")).sentence
+    assert said.splitlines()[1:] == ["", "- `limit_usd`: Input should be \\> 0", "- `name`: too \\*long\\*"]
 
 
 def test_a_budget_is_changed_and_deleted_and_one_of_the_file_is_not(admin: FakeApi, open_page: Open) -> None:

@@ -47,6 +47,12 @@ def test_the_dearest_jobs_have_at_least_their_part_of_the_bill_and_no_job_is_los
     assert money.job_costs(totals)["jobs"].sum() + spread.free == sum(counts.values())
 
 
+def test_versions_of_a_prompt_are_told_apart_by_few_letters() -> None:
+    assert money.labels_words({"version": "v1", "prompt": "memo"}) == "memo · v1"
+    assert money.labels_words({"version": "v1"}) == "version=v1"
+    assert money.labels_words({"prompt": "memo", "step": "2"}) == "prompt=memo, step=2"
+
+
 def test_no_job_of_known_cost_is_no_distribution() -> None:
     assert money.spread(Totals()) is None
     assert money.job_costs(Totals()).empty
@@ -152,8 +158,10 @@ def test_budgets_are_told_as_they_stand() -> None:
     assert budgets.scope_words(over) == "team `search`, labels `a=1, b=2`"
     assert budgets.filled(over, simulated=False) == "$27.00 of $20.00, 135.0 %"
     assert budgets.stands(over, worlds.now(), simulated=False).startswith(
-        "**\\$7.00 over** · \\$2.00 reserved · renews in 1"
+        "**\\$7.00 over** · \\$25.00 spent · \\$2.00 reserved · renews in 1"
     )
+    early = worlds.make_budget(use=BudgetUse(spent_nano_usd=NANO, reserved_nano_usd=4 * NANO, forecast_nano_usd=NANO))
+    assert budgets.stands(early, worlds.now(), simulated=False).endswith("at this pace \\$5.00"), "as its bar says"
     assert budgets.is_near(over, simulated=False)
     assert not budgets.is_near(worlds.make_budget(), simulated=True)
     golden.check("budgets", budgets.table(found, simulated=False))
