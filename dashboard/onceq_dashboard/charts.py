@@ -27,7 +27,7 @@ TOP_GROUPS: Final = 12
 _PROVIDER: Final = re.compile(r"[\w-]+/")
 _LABEL_PX, _LETTER_PX, _SYMBOL_PX = 150, 6.3, 26
 """How wide a legend's words may be, a letter of them is, and what stands beside them."""
-_LETTERS, _NAME_LETTERS = 23, 30
+_LETTERS, _NAME_LETTERS = 21, 30
 """How many letters of a name there is room for in a legend and beside a bar."""
 _AXIS_PX, _NAME_PX = 60, 190
 """How much of a chart's width its numbers on the left take, and its rows' names at most."""

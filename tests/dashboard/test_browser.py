@@ -199,8 +199,9 @@ def test_failures_of_one_cause_are_asked_again_after_the_bill_was_shown(
     with opened(browser, dashboard.url) as (page, seen):
         page.goto(f"{dashboard.url}/failures")
         drawn(page, 1)
-        page.get_by_label("Team").fill("refused")
+        page.get_by_label("Team").fill("REFUS")
         page.get_by_label("Team").press("Enter")
+        page.wait_for_url("**/failures?failures_team=refused")
         page.get_by_role("button", name="Ask these 2 again").click()
         expect(page.get_by_text("2 new jobs with the same requests, and a new bill of about $0.0")).to_be_visible()
         page.get_by_role("button", name="Ask these 2 again now").click()

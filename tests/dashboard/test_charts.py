@@ -66,7 +66,7 @@ def test_a_legend_names_the_provider_where_the_model_s_name_alone_would_be_two()
     assert "slice" in label("openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", frames.OTHER)
     assert label("openai/gpt-4o-mini", "azure/gpt-4o-mini") == "datum.label"
     assert label("<b>x</b>") == "datum.label"
-    assert label("<b>" + "x" * 30).endswith("slice(datum.label, -11) : datum.label"), "its end is seen"
+    assert "slice(datum.label, -10) : datum.label" in label("a/" + "x" * 30, "b/" + "x" * 30), "its end is seen"
 
 
 PHONE_PX, DESK_PX = 326, 640
@@ -103,19 +103,9 @@ def test_a_legend_has_as_many_columns_as_fit_and_no_more(names: tuple[str, ...],
     assert columns == len(names) or needed(columns + 1) > 0.8 * width
 
 
-def legends(found: object) -> list[dict[str, Any]]:
-    """All that are somewhere in a chart."""
-    if isinstance(found, list):
-        return [legend for part in found for legend in legends(part)]
-    if not isinstance(found, dict):
-        return []
-    own = [found["legend"]] if found.get("legend") else []
-    return own + [legend for part in found.values() for legend in legends(part)]
-
-
 @pytest.mark.parametrize("name", ALL)
 def test_no_legend_asks_how_wide_the_plot_is_which_depends_on_the_legend(name: str) -> None:
-    [legend] = legends(spec(ALL[name]))
+    legend = spec(ALL[name])["encoding"]["color"]["legend"]
     assert "width" not in legend["columns"]["expr"].replace("containerSize()[0] + 0 * width", "place")
 
 

@@ -103,7 +103,7 @@ def test_one_letter_opens_and_tells_what_asking_it_again_costs(letters: FakeApi,
 def test_filters_are_in_the_address_and_come_from_it(letters: FakeApi, open_page: Open) -> None:
     page = open_page("failures", query={"failures_cause": "provider_timeout"})
     assert set(tables(page)[0]["code"]) == {"provider_timeout"}
-    page.selectbox(key="failures_team").set_value("supp").run()
+    page.selectbox(key="failures_team").select("support").run()
     assert page.query_params["failures_team"] == "support"
     assert set(tables(page)[0]["team"]) == {"support"}
 
