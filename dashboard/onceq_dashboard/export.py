@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import pandas as pd
 
@@ -37,8 +37,23 @@ def frame_bytes(frame: pd.DataFrame) -> bytes:
 def _column(name: str, values: pd.Series[Any]) -> list[object]:
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return list(values.dt.strftime("%Y-%m-%d" if name == "day" else "%Y-%m-%dT%H:%M:%SZ"))
-    exact = values.round(9) if name.endswith("usd") else values
-    return ["" if pd.isna(value) else value for value in exact.tolist()]
+    places = 9 if name.endswith("usd") else 6
+    fixed = pd.api.types.is_float_dtype(values.dtype)
+    return ["" if pd.isna(value) else _Fixed(value, places) if fixed else value for value in values.tolist()]
+
+
+class _Fixed(float):
+    """A number that a file has with as many decimals in every row, and never as 8.5e-06."""
+
+    def __new__(cls, value: float, places: int) -> Self:
+        fixed = super().__new__(cls, value)
+        fixed.places = places
+        return fixed
+
+    places: int
+
+    def __str__(self) -> str:
+        return f"{float(self):.{self.places}f}"
 
 
 def _cell(value: object) -> object:

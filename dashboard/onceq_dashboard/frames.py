@@ -225,14 +225,23 @@ def worker_table(workers: Sequence[WorkerInfo], now: datetime) -> pd.DataFrame:
 
 
 def lane_table(lanes: Lanes, now: datetime) -> pd.DataFrame:
-    """One row a lane: `lane`, `state` (text), `why` (empty without), `running` (NA where unknown), `limits`."""
+    """One row a lane, as `held_first`.
+
+    `lane`, `state` (text), `why` (empty without), `running` (NA where unknown), `limits`.
+    """
+    ordered = held_first(lanes, now)
     return pd.DataFrame({
-        "lane": pd.Series([lane.lane for lane in lanes.lanes], dtype="str"),
-        "state": pd.Series([lane_state(lane, now) for lane in lanes.lanes], dtype="str"),
-        "why": pd.Series([(lane.brake_reason or "") if braked(lane, now) else "" for lane in lanes.lanes], dtype="str"),
-        "running": pd.Series([lane.running for lane in lanes.lanes], dtype="Int64"),
-        "limits": pd.Series([_limits(lane) for lane in lanes.lanes], dtype="str"),
+        "lane": pd.Series([lane.lane for lane in ordered], dtype="str"),
+        "state": pd.Series([lane_state(lane, now) for lane in ordered], dtype="str"),
+        "why": pd.Series([(lane.brake_reason or "") if braked(lane, now) else "" for lane in ordered], dtype="str"),
+        "running": pd.Series([lane.running for lane in ordered], dtype="Int64"),
+        "limits": pd.Series([_limits(lane) for lane in ordered], dtype="str"),
     })  # fmt: skip
+
+
+def held_first(lanes: Lanes, now: datetime) -> list[LaneInfo]:
+    """By name, what is held back before the others: an order that stays while a page is read again."""
+    return sorted(lanes.lanes, key=lambda lane: (lane_state(lane, now) == "open", lane.lane))
 
 
 def braked(lane: LaneInfo, now: datetime) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from math import log
 from typing import Final, Literal, NamedTuple
 
 import pandas as pd
@@ -159,7 +160,9 @@ def job_costs(totals: Totals) -> pd.DataFrame:
 
 
 def _lower(edge: int) -> int:
-    return round((edge / 1000 + 1) / _EDGE * 1000 - 1000)
+    """Where its bucket begins: exactly where the one before ends."""
+    bucket = round(log(edge / 1000 + 1, _EDGE))
+    return round((_EDGE ** (bucket - 1) - 1) * 1000)
 
 
 def unpriced(calls: int) -> str:

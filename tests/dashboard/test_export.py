@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import UTC, datetime
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onceq.wire import CostPoint
-from onceq_dashboard import money
-from onceq_dashboard.export import csv_bytes
+from onceq_dashboard import frames, money
+from onceq_dashboard.export import csv_bytes, frame_bytes
 from tests.dashboard import worlds
 
 
@@ -71,3 +73,12 @@ def test_names_from_outside_in_a_cost_file_can_not_run() -> None:
     )
     row = dict(zip(money.COST_COLUMNS, read(csv_bytes(money.cost_rows([point]), money.COST_COLUMNS))[1], strict=True))
     assert (row["team"], row["model"], row["labels"]) == ("'=cmd|' /C calc'!A0", "'@x", "'=a=b")
+
+
+def test_a_chart_s_file_has_days_as_dates_and_every_number_with_fixed_decimals() -> None:
+    frame = pd.DataFrame({
+        "day": frames.times([datetime(2026, 11, 1, tzinfo=UTC)] * 2), "usd": [8.5e-06, float("nan")],
+        "seconds": [1e-07, 12.5], "jobs": pd.Series([1, 2], dtype="int64"),
+    })  # fmt: skip
+    lines = frame_bytes(frame).decode("utf-8-sig").splitlines()
+    assert lines[1:] == ['"2026-11-01",0.000008500,0.000000,1', '"2026-11-01","",12.500000,2']

@@ -177,6 +177,12 @@ def test_a_lane_says_what_holds_it_back(lane: LaneInfo, state: str, why: str) ->
     assert (row["state"], row["why"], row["limits"]) == (state, why, "—")
 
 
+def test_models_keep_their_places_and_those_that_are_held_back_come_first() -> None:
+    lanes = [LaneInfo(lane="p/c", paused=True), LaneInfo(lane="p/b"), LaneInfo(lane="p/a")]
+    for known in (lanes, lanes[::-1]):
+        assert frames.lane_table(Lanes(lanes=known), AT)["lane"].tolist() == ["p/c", "p/a", "p/b"]
+
+
 def test_a_day_s_points_fill_the_world_that_the_pages_are_tested_on() -> None:
     stats = worlds.make_stats(POINTS, AT, depth=Depth(queued=1))
     assert stats.last_24h.jobs == sum(p.totals.jobs for p in POINTS)

@@ -47,6 +47,13 @@ def test_the_dearest_jobs_have_at_least_their_part_of_the_bill_and_no_job_is_los
     assert money.job_costs(totals)["jobs"].sum() + spread.free == sum(counts.values())
 
 
+def test_the_ranges_of_what_a_job_costs_touch_and_never_overlap() -> None:
+    edges = [round((2 ** (n / 4) - 1) * 1000) for n in range(2, 120)]
+    frame = money.job_costs(Totals(job_costs=dict.fromkeys(edges, 1)))
+    assert len(frame) > 100
+    assert frame["over_usd"].tolist()[1:] == frame["up_to_usd"].tolist()[:-1]
+
+
 def test_versions_of_a_prompt_are_told_apart_by_few_letters() -> None:
     assert money.labels_words({"version": "v1", "prompt": "memo"}) == "memo · v1"
     assert money.labels_words({"version": "v1"}) == "version=v1"

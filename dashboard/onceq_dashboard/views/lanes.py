@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final, Literal
 
 import pandas as pd
@@ -30,7 +31,8 @@ WORKER_COLUMNS: Final = {
     "providers": st.column_config.TextColumn("Serves"),
     "seen": st.column_config.TextColumn("Seen"),
 }
-_TALLEST_PX: Final = 285
+_ROWS: Final = 12
+"""Of a table that are shown at once; the others are scrolled to."""
 _LANE, _BAND = "lanes_lane", "lanes_band"
 
 
@@ -53,7 +55,7 @@ def _lanes(door: Door, stats: Stats, held: Lanes) -> None:
         _table(frame if any(frame["why"]) else frame.drop(columns="why"), "lanes", LANE_COLUMNS)
     else:
         st.caption("No model was called yet.")
-    _switch(door, held)
+    _switch(door, held, stats.at)
 
 
 def _workers(stats: Stats) -> None:
@@ -68,10 +70,10 @@ def _workers(stats: Stats) -> None:
 
 def _table(frame: pd.DataFrame, key: str, columns: parts.Columns) -> None:
     """As high as its rows, up to a bound: many lanes must not push the rest of the page away."""
-    parts.table(frame, key, columns, height=parts.at_most(_TALLEST_PX, frame))
+    parts.table(frame, key, columns, height=parts.at_most(parts.rows_px(_ROWS), frame))
 
 
-def _switch(door: Door, held: Lanes) -> None:
+def _switch(door: Door, held: Lanes, now: datetime) -> None:
     try:
         may = "operator" in source.scopes(door)
     except SourceError:
@@ -81,7 +83,8 @@ def _switch(door: Door, held: Lanes) -> None:
         return
     with st.popover("Pause or resume …", icon=":material/pause_circle:"):
         st.write("Nothing new starts in what is paused, for all tenants; what runs goes on.")
-        lane = st.selectbox("Model", [one.lane for one in held.lanes], None, key=_LANE, placeholder="None")
+        names = [one.lane for one in frames.held_first(held, now)]
+        lane = st.selectbox("Model", names, None, key=_LANE, placeholder="None")
         band = st.selectbox("Band", list(BANDS), None, key=_BAND, placeholder="None")
         with st.container(horizontal=True):
             st.button("Pause", on_click=_do, args=(door, "pause"), disabled=not (lane or band), key="lanes_pause")

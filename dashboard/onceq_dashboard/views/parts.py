@@ -29,8 +29,8 @@ MarkColour = Literal["orange", "gray", "green", "red"]
 
 _TILE_PX, _MARK_PX, ROW_PX = 94, 26, 35
 """How high things are that the browser draws late: a number, the mark below it, a row of a table."""
-LONG, _NAME_PX = 32, 210
-"""Letters of a name that are many, and how wide a column of such names is."""
+LONG, _NAME_PX, NAME_LETTERS = 32, 210, 26
+"""Letters of a name that are many, how wide a column of such names is, and how many of their letters it shows."""
 HOW_TO_OPEN: Final = "Click a job to open it, or press Shift+Space in its row."
 SIMULATED_NOTE: Final = (
     "**SIMULATED.** These answers come from the built-in simulator, and these costs are what they would have been. "
@@ -101,6 +101,8 @@ def told() -> Generator[None]:
         yield
     except SourceError as exc:
         trouble(exc.trouble)
+        if exc.trouble.kind in {"away", "unavailable"}:
+            st.button("Try again", icon=":material/refresh:")  # a click runs the page once more
         stop()
 
 
@@ -149,8 +151,11 @@ def simulated_note() -> None:
     st.warning(SIMULATED_NOTE, icon=":material/science:")
 
 
-def as_data(frame: pd.DataFrame, key: str, columns: Columns | None = None) -> None:
-    """The numbers behind a chart, to read and to take away; `key` names the file too. Made when somebody opens it."""
+def as_data(frame: pd.DataFrame, key: str, columns: Columns | None = None, about: str = "") -> None:
+    """The numbers behind a chart, to read and to take away. Made when somebody opens it.
+
+    `key` names the file too, and `about` says of which time, grouping and work they are.
+    """
     with st.expander("As data", key=f"{key}_open", on_change="rerun") as box:
         if not box.open:
             return
@@ -158,7 +163,7 @@ def as_data(frame: pd.DataFrame, key: str, columns: Columns | None = None) -> No
             frame, hide_index=True, key=key, column_config=_of_charts() | dict(columns or {}), height=260,
             placeholder=DASH,
         )  # fmt: skip
-        download(frame, key)
+        download(frame, key, about)
 
 
 def _of_charts() -> dict[str, ColumnConfig]:
@@ -173,13 +178,18 @@ def _of_charts() -> dict[str, ColumnConfig]:
     }
 
 
-def download(frame: pd.DataFrame, key: str) -> None:
+def download(frame: pd.DataFrame, key: str, about: str = "") -> None:
     """A button that gives a frame as a file; it is made when somebody clicks."""
-    name = key.removeprefix("data_").replace("_", "-")
     st.download_button(
-        "Download CSV", lambda: export.frame_bytes(frame), f"onceq-{name}-{datetime.now(UTC):%Y-%m-%d}.csv", "text/csv",
-        key=f"{key}_csv", icon=":material/download:", on_click="ignore",
+        "Download CSV", lambda: export.frame_bytes(frame), file_name(key, about), "text/csv", key=f"{key}_csv",
+        icon=":material/download:", on_click="ignore",
     )  # fmt: skip
+
+
+def file_name(key: str, about: str) -> str:
+    """What a file of these numbers is called: what, of which time, grouping and work, made on which day."""
+    words = f"{key.removeprefix('data_')} {about}".replace("_", " ").lower().split()
+    return f"onceq-{'-'.join(words)}-{datetime.now(UTC):%Y-%m-%d}.csv"
 
 
 def table(
@@ -230,7 +240,12 @@ def at_most(height: int, frame: pd.DataFrame) -> int:
 
 
 def _all_of(frame: pd.DataFrame) -> int:
-    return ROW_PX * (len(frame) + 1) + 2
+    return rows_px(len(frame))
+
+
+def rows_px(rows: int) -> int:
+    """How high a table of so many rows is, their heading included."""
+    return ROW_PX * (rows + 1) + 2
 
 
 def complete(key: str, options: Mapping[str, str]) -> None:
