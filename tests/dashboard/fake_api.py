@@ -72,7 +72,7 @@ class FakeApi:
     """The running API. `scopes` are those of `KEY`.
 
     `seen` are the requests that came, as "GET /v1/stats". The path `refused` is answered with a 503.
-    The first `barren` pages of jobs are empty and say to go on.
+    The first `barren` pages of jobs are empty and say to go on. `cut` connections had no answer.
     """
 
     world: World
@@ -81,6 +81,7 @@ class FakeApi:
     seen: list[str] = field(default_factory=list[str])
     refused: str = ""
     barren: int = 0
+    cut: int = 0
     _gone: bool = False
 
     @contextmanager
@@ -316,6 +317,7 @@ def serving(world: World) -> Generator[FakeApi]:
 
         def _send(self, method: str, sent: bytes = b"") -> None:
             if api.gone:
+                api.cut += 1
                 self.close_connection = True
                 return
             key = self.headers.get("Authorization", "").removeprefix("Bearer ")

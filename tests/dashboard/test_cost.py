@@ -9,8 +9,10 @@ import pytest
 
 from onceq.wire import CostPoint
 from onceq_dashboard.format import change
+from onceq_dashboard.views import parts
+from onceq_dashboard.views.cost import Shown
 from tests.dashboard import worlds
-from tests.dashboard.conftest import Open
+from tests.dashboard.conftest import Open, Page
 from tests.dashboard.fake_api import FakeApi
 from tests.dashboard.pages import callouts, marks, tables, tiles
 
@@ -122,7 +124,7 @@ def test_the_answers_name_what_costs_most_what_was_wasted_and_what_was_saved(api
 
 
 def test_another_day_s_prices_are_asked_for_by_whom_they_interest(api: FakeApi, open_page: Open) -> None:
-    page = open_page("cost")
+    page = open_page("cost", query={"cost_period": "7 days"})
     assert not any("restated_at" in target for target in api.seen)
     page.session_state["cost_restated"] = True
     page.run()
@@ -208,5 +210,32 @@ def test_nothing_spent_says_how_to_begin(api: FakeApi, open_page: Open) -> None:
     assert callouts(page) == ["No jobs in the last 24 hours. Submit one, and it appears here:"]
 
 
-def test_an_api_that_is_away_is_one_sentence(open_page: Open) -> None:
-    assert "does not answer" in callouts(open_page("cost", url="http://127.0.0.1:9"))[0]
+@pytest.mark.parametrize("name", ["cost", "latency", "budgets", "failures"])
+def test_an_api_that_is_away_is_asked_once_told_in_one_sentence_and_tried_again(
+    api: FakeApi, open_page: Open, name: Page
+) -> None:
+    with api.away():
+        page = open_page(name)
+        assert ["does not answer" in said for said in callouts(page)] == [True]
+        assert api.cut == 2, "once, and once more by the SDK: a hang takes no longer than that"
+    next(button for button in page.button if button.label == "Try again").click().run()
+    assert not page.error
+    assert tiles(page) or tables(page)
+
+
+def test_another_day_s_prices_are_of_whole_days_and_not_offered_beside_the_sums_of_hours(open_page: Open) -> None:
+    def offered(period: str) -> bool:
+        page = open_page("cost", query={"cost_period": period})
+        return any(box.label == "At another day's prices" for box in page.expander)
+
+    assert [offered(period) for period in ("24 hours", "7 days", "This month")] == [False, True, True]
+
+
+def test_a_chart_s_file_says_of_which_time_grouping_and_work_it_is(api: FakeApi, open_page: Open) -> None:
+    api.world = worlds.simulated()
+    shown = open_page("cost", query={"cost_by": "API key"})
+    assert shown.subheader[0].value.endswith(", simulated")
+    assert Shown("7 days", "API key", "key", True).file == "7 days by API key simulated"
+    assert parts.file_name("data_spent_over_time", "7 days by API key simulated").startswith(
+        "onceq-spent-over-time-7-days-by-api-key-simulated-2"
+    )

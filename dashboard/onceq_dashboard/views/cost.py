@@ -63,6 +63,11 @@ class Shown:
         return ", simulated" if self.simulated else ""
 
     @property
+    def file(self) -> str:
+        """What a file with its numbers is called after."""
+        return f"{self.name} by {self.group}{' simulated' if self.simulated else ''}"
+
+    @property
     def about(self) -> str:
         """The unit and the time, below a chart's title."""
         return f"US dollars, {periods.words(self.name)}{self.mark}"
@@ -71,7 +76,7 @@ class Shown:
 def show(door: Door) -> None:
     """The page; read when it is opened and at each click."""
     st.title("Cost", anchor=False)
-    with st.grid(2, min_column_width=340, width=900):
+    with st.container(horizontal=True, gap="medium"):
         picked = st.segmented_control(
             "Period", list(PERIODS), default="24 hours", required=True, key="cost_period", bind="query-params"
         )
@@ -85,7 +90,7 @@ def show(door: Door) -> None:
         source.budgets,
     )  # fmt: skip
     with parts.told():
-        found, assumed = source.costs(door, name, GROUPS[title]), source.stats(door).simulated
+        assumed, found = source.stats(door).simulated, source.costs(door, name, GROUPS[title])
     simulated = parts.pick_kind(
         real=any(not p.simulated for p in found), simulated=any(p.simulated for p in found), otherwise=assumed,
         key="cost_kind",
@@ -126,7 +131,8 @@ def _filled(door: Door, points: list[CostPoint], shown: Shown) -> None:
         _jobs(totals, shown)
         _forecast(expected, budgets.limits(known), now, shown)
     _table(points, earlier, shown)
-    _restated(door, shown)
+    if shown.interval == "day":  # sums at other prices are of whole days: under 24 hours they would say another sum
+        _restated(door, shown)
     _download(door, shown)
 
 
@@ -177,7 +183,7 @@ def _over_time(points: list[CostPoint], shown: Shown) -> None:
     with parts.card(f"Spent by {shown.interval} and {shown.group}", shown.about):
         drawn = money_charts.over_time(frame, shown.title, shown.interval)
         parts.chart(drawn, "chart_over_time", f"US dollars by {shown.interval} and {shown.group}")
-        parts.as_data(_timed(frame, shown), "data_spent_over_time")
+        parts.as_data(_timed(frame, shown), "data_spent_over_time", about=shown.file)
 
 
 def _timed(frame: pd.DataFrame, shown: Shown) -> pd.DataFrame:
@@ -190,7 +196,8 @@ def _groups(points: list[CostPoint], earlier: list[CostPoint], shown: Shown) -> 
     top = f", the {charts.TOP_GROUPS} most expensive" if len(frame) > charts.TOP_GROUPS else ""
     with parts.card(f"Spent by {shown.group}", f"{shown.about}{top}"):
         parts.chart(money_charts.by_group(frame, shown.title), "chart_groups", f"US dollars by {shown.group}")
-        parts.as_data(frame[["group", "spent_usd", "wasted_usd"]], f"data_spent_by_{shown.by}", _columns(shown, frame))
+        told = frame[["group", "spent_usd", "wasted_usd"]]
+        parts.as_data(told, f"data_spent_by_{shown.by}", _columns(shown, frame), shown.file)
 
 
 def _parts(points: list[CostPoint], shown: Shown) -> None:
@@ -199,7 +206,7 @@ def _parts(points: list[CostPoint], shown: Shown) -> None:
     with parts.card("Paid, wasted and avoided", f"{shown.about}; the whole bar is the bill without the queue"):
         drawn = money_charts.parts_over_time(frame, shown.interval)
         parts.chart(drawn, "chart_parts", f"US dollars by {shown.interval}: in answers, wasted, avoided")
-        parts.as_data(_timed(frame, shown), "data_paid_wasted_avoided")
+        parts.as_data(_timed(frame, shown), "data_paid_wasted_avoided", about=shown.file)
 
 
 def _waste(totals: Totals, shown: Shown) -> None:
@@ -209,7 +216,7 @@ def _waste(totals: Totals, shown: Shown) -> None:
             st.caption("Nothing was wasted: every call that was paid for is in an answer.")
             return
         parts.chart(money_charts.waste(frame), "chart_waste", "Wasted US dollars by reason")
-        parts.as_data(frame, "data_wasted_by_reason")
+        parts.as_data(frame, "data_wasted_by_reason", about=shown.file)
 
 
 def _jobs(totals: Totals, shown: Shown) -> None:
@@ -226,7 +233,7 @@ def _jobs(totals: Totals, shown: Shown) -> None:
             f"make {100 * spread.dear_share:.0f} % of the bill.{free}"
         )
         st.caption(said.replace("$", r"\$"))
-        parts.as_data(frame, "data_job_costs")
+        parts.as_data(frame, "data_job_costs", about=shown.file)
 
 
 def _forecast(expected: forecast.Forecast, limits: pd.DataFrame, now: datetime, shown: Shown) -> None:
@@ -234,7 +241,7 @@ def _forecast(expected: forecast.Forecast, limits: pd.DataFrame, now: datetime, 
     with parts.card("This month, in sum", f"US dollars by day (UTC){shown.mark}"):
         parts.chart(money_charts.forecast(frame, limits), "chart_forecast", "US dollars since the month began")
         st.caption(forecast.HOW if expected.end is not None else f"{answers.month(expected, {}).words}")
-        parts.as_data(frame, "data_forecast")
+        parts.as_data(frame, "data_forecast", about="simulated" if shown.simulated else "")
 
 
 def _columns(shown: Shown, frame: pd.DataFrame) -> dict[str, parts.ColumnConfig]:
@@ -260,7 +267,9 @@ def _table(points: list[CostPoint], earlier: list[CostPoint], shown: Shown) -> N
 def _for_the_eye(frame: pd.DataFrame) -> pd.DataFrame:
     """Names whose ends can be told apart, and changes in per cent: Streamlit's own format for those has as many
     decimals as each number happens to have."""
-    return frame.assign(change=100 * frame["change"], group=[shortened(name, parts.LONG) for name in frame["group"]])
+    long = int(frame["group"].str.len().max() or 0) > parts.LONG
+    names = [shortened(name, parts.NAME_LETTERS) for name in frame["group"]] if long else frame["group"]
+    return frame.assign(change=100 * frame["change"], group=names)
 
 
 def _restated(door: Door, shown: Shown) -> None:
@@ -295,7 +304,7 @@ def _restated_table(frame: pd.DataFrame, shown: Shown) -> None:
     st.caption(
         "A dash: a model of the group had no price then. Whole days (UTC), by each model's price for short prompts."
     )
-    parts.download(frame, "data_restated")
+    parts.download(frame, "data_restated", about=shown.file)
 
 
 def _download(door: Door, shown: Shown) -> None:

@@ -73,9 +73,7 @@ def _filled(door: Door, stats: Stats, letters: list[Job]) -> None:
     st.session_state[_ROWS] = [letter.id for letter in shown]
     table = frames.letter_table(shown, price, datetime.now(UTC))
     parts.jobs_table(table, _TABLE, COLUMNS, _open, height=parts.at_most(_TABLE_PX, table))
-    st.caption(
-        f"{_newest(len(shown))}, as of {clock(datetime.now(parts.zone()))}. Click a job to open it, or press Shift+Space in its row."
-    )
+    st.caption(f"{_newest(len(shown))}, as of {clock(datetime.now(parts.zone()))}. {parts.HOW_TO_OPEN}")
 
 
 def _sums(stats: Stats, again: Estimate, read: int) -> list[Tile]:

@@ -51,7 +51,7 @@ def show(door: Door) -> None:
     days = PERIODS[period]
     source.ahead(door, source.stats, partial(source.latency, days=days))
     with parts.told():
-        found, assumed = source.latency(door, days), source.stats(door).simulated
+        assumed, found = source.stats(door).simulated, source.latency(door, days)
     simulated = parts.pick_kind(
         real=any(not p.simulated for p in found), simulated=any(p.simulated for p in found), otherwise=assumed,
         key="latency_kind",
