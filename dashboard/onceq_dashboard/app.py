@@ -19,8 +19,6 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     """Lay out the frame and run the chosen page."""
-    st.set_page_config(page_title="onceq", page_icon=str(HERE / "icon.svg"), layout="wide")
-    st.html(STYLE)
     st.logo(str(HERE / "logo.svg"), size="large")
     page = st.navigation(
         [
@@ -34,6 +32,8 @@ def main() -> None:
         ],
         position="top",
     )
+    st.set_page_config(page_title=f"{page.title} · onceq", page_icon=str(HERE / "icon.svg"), layout="wide")
+    st.html(STYLE)
     page.run()
 
 

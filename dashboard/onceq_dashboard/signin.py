@@ -16,9 +16,10 @@ import streamlit as st
 
 from onceq_dashboard import source
 from onceq_dashboard.door import Door, SourceError, opens
-from onceq_dashboard.format import code_span
+from onceq_dashboard.format import code_span, literal
 from onceq_dashboard.options import LOOPBACK
 from onceq_dashboard.people import Person, admitted
+from onceq_dashboard.views import parts
 
 _FORWARDED: Final = ("X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "X-Real-Ip")
 _KEY: Final = "onceq_typed_key"
@@ -43,7 +44,7 @@ def footer(used: Door) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="onceq_footer"):
         who = "with what your name may do" if used.actor or used.looks_only else f"with {used.key_name}"
         name = f"as {code_span(str(st.user.get('email')))}, " if used.actor or used.looks_only else ""
-        st.caption(f"You are here {name}{who}.", width="content")
+        st.caption(f"You are here {name}{who}. Hours are those of {literal(parts.zone_name())}.", width="content")
         if st.session_state.get(_KEY) or _named():
             st.button("Sign out", icon=":material/logout:", on_click=sign_out)
         if not st.session_state.get(_KEY):

@@ -76,7 +76,8 @@ def test_where_a_sign_in_is_set_up_nobody_looks_without_one_not_even_on_loopback
 def test_who_is_on_the_list_looks_with_the_dashboard_s_key_and_is_named(open_app: OpenApp) -> None:
     app = open_app("0.0.0.0", claims=ANN, people={"*@example.com": ""})
     assert tiles(app)["Queued"] == "17"
-    assert "You are here as `ann@example.com`, with what your name may do." in [c.value for c in app.caption]
+    said = "You are here as `ann@example.com`, with what your name may do. Hours are those of UTC."
+    assert said in [c.value for c in app.caption]
     assert "Sign out" in labels(app)
 
 

@@ -91,7 +91,9 @@ def _card(door: Door, budget: BudgetStatus, *, simulated: bool, may: bool) -> No
     st.caption(f"{budgets.scope_words(budget)} · {budgets.PERIODS[budget.period]} ({literal(budget.time_zone)})")
     nano = budgets.taken(budget, simulated=simulated)
     words = budgets.filled(budget, simulated=simulated).replace("$", r"\$")
-    st.progress(min(1.0, nano / budget.limit_nano_usd), words)
+    full = "full" if nano >= budget.limit_nano_usd else "room"
+    with st.container(key=f"budget_{full}_{budget.id}"):
+        st.progress(min(1.0, nano / budget.limit_nano_usd), words)
     st.markdown(budgets.stands(budget, datetime.now(UTC), simulated=simulated))
     alerted = budgets.alerted(budget, parts.zone(), simulated=simulated)
     if alerted:

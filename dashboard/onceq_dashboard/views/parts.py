@@ -175,7 +175,18 @@ def _of_charts() -> dict[str, ColumnConfig]:
         "usd": st.column_config.NumberColumn("US dollars", format="%.6f"),
         "over_usd": st.column_config.NumberColumn("Over, $", format="%.6f"),
         "up_to_usd": st.column_config.NumberColumn("Up to, $", format="%.6f"),
+        **{name: st.column_config.Column(words) for name, words in _WORDS.items()},
     }
+
+
+_WORDS: Final = {
+    "group": "Of", "part": "Part", "code": "Error", "blame": "Whom to ask", "line": "Line", "outcome": "Outcome",
+    "jobs": "Jobs", "verdict": "Who is to blame", "phase": "Phase", "seconds": "Seconds", "from_s": "From, s",
+    "to_s": "Until, s", "p50_s": "p50, s", "p95_s": "p95, s", "tokens_seen": "Jobs with a token", "groups": "Groups",
+    "ttft_p50_s": "ttft p50, s", "ttft_p95_s": "ttft p95, s", "total_p50_s": "Total p50, s",
+    "total_p95_s": "Total p95, s",
+}  # fmt: skip
+"""What other columns of charts' frames are called; a file has their own names."""
 
 
 def download(frame: pd.DataFrame, key: str, about: str = "") -> None:
