@@ -29,7 +29,7 @@ def costs(points: Sequence[CostPoint], by: GroupBy, earlier: Sequence[CostPoint]
     `group`, `jobs`, `succeeded`, `failed`, `calls`, `input_tokens`, `output_tokens`, `unpriced_calls` (in no sum of
     money), `spent_usd` (includes wasted), `wasted_usd`, `avoided_usd` (NaN where no call has a known price, at least so
     much where some have none), `per_job_usd` (NaN without a job of known price), `before_usd` (what the group spent by
-    the `earlier` points), `change` (1.0 is twice as much; NaN where nothing was spent before).
+    the `earlier` points; NaN without any), `change` (1.0 is twice as much; NaN where nothing was spent before).
     """
     groups, then = grouped(points, by), grouped(earlier, by)
     order = sorted(groups, key=lambda g: (-spent(groups[g]), g))
@@ -40,7 +40,7 @@ def costs(points: Sequence[CostPoint], by: GroupBy, earlier: Sequence[CostPoint]
         frame[f"{name}_usd"] = dollars([_known(groups[g], f"{name}_nano_usd") for g in order])
     jobs = pd.Series([priced_jobs(groups[g]) for g in order], dtype="float64")
     frame["per_job_usd"] = frame["spent_usd"] / jobs.where(jobs > 0)
-    frame["before_usd"] = dollars([_known(then.get(g, []), "spent_nano_usd") for g in order])
+    frame["before_usd"] = dollars([_known(then.get(g, []), "spent_nano_usd") if then else None for g in order])
     frame["change"] = frame["spent_usd"] / frame["before_usd"].where(frame["before_usd"] > 0) - 1
     return frame
 

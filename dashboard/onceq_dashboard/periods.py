@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
@@ -42,6 +43,11 @@ def before(name: Name, now: datetime) -> Period:
         return Period("day", first, min(first + (now - this.since), this.since - HOUR))
     step = HOUR if this.interval == "hour" else DAY
     return Period(this.interval, this.since - len(this.starts()) * step, this.since - step)
+
+
+def covers(found: Collection[datetime], period: Period) -> bool:
+    """Whether these hours or days are of the period and not of its end alone: with half of it nothing is compared."""
+    return min(found, default=period.until) <= period.since + (period.until - period.since) / 4
 
 
 def words(name: Name) -> str:

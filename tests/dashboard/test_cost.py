@@ -62,6 +62,14 @@ def test_a_period_is_compared_with_the_one_before(api: FakeApi, open_page: Open)
     assert (100 * table["spent_usd"] / table["before_usd"] - 100).tolist() == pytest.approx(table["change"].tolist())
 
 
+def test_where_the_work_began_within_the_period_before_nothing_is_compared(api: FakeApi, open_page: Open) -> None:
+    first = api.world.stats.at - timedelta(days=9)
+    api.world.days = [p for p in api.world.days if p.at > first]
+    page = open_page("cost", query={"cost_period": "7 days"})
+    assert not any(marks(page).values())
+    assert tables(page)[-1][["before_usd", "change"]].isna().all(axis=None)
+
+
 @pytest.mark.parametrize(("model", "width"), [("openai/gpt-5", None), ("openai/" + "a-long-name-" * 9, 210)])
 def test_a_long_name_leaves_a_phone_room_for_its_numbers(
     api: FakeApi, open_page: Open, model: str, width: int | None

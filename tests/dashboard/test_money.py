@@ -89,6 +89,13 @@ def test_a_period_and_the_one_before_are_as_long_and_touch_and_never_overlap(nam
         assert len(before.starts()) == min(day, 30)
 
 
+@pytest.mark.parametrize(("days", "covered"), [(0, True), (1, True), (4, False), (6, False)])
+def test_a_period_in_which_the_work_began_late_is_compared_with_nothing(days: int, covered: bool) -> None:
+    week = periods.before("7 days", AT)
+    assert periods.covers([week.since + timedelta(days=days), week.until], week) == covered
+    assert not periods.covers([], week)
+
+
 def by_day(usd: dict[datetime, float]) -> list[CostPoint]:
     return [CostPoint(at=at, totals=Totals(spent_nano_usd=round(x * NANO))) for at, x in usd.items()]
 

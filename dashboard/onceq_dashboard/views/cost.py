@@ -111,6 +111,8 @@ def _filled(door: Door, points: list[CostPoint], shown: Shown) -> None:
         then = source.costs_before(door, shown.name, shown.by)
         then = source.named_keys(door, then) if shown.by == "key" else then
         earlier = frames.of_kind(then, simulated=shown.simulated)
+        if not periods.covers([p.at for p in earlier], periods.before(shown.name, datetime.now(UTC))):
+            earlier = []  # the work began within it: "3,455×" would say how late, and not how much more was spent
         days = frames.of_kind(source.recent_days(door), simulated=shown.simulated)
         known = source.budgets(door)
     now, totals = datetime.now(UTC), frames.added(points)

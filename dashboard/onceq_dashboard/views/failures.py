@@ -29,7 +29,7 @@ COLUMNS: Final = {
     "ended": st.column_config.TextColumn("Ended", width=90),
     "code": st.column_config.TextColumn("Error", width=180),
     "blame": st.column_config.TextColumn("Whom to ask", width=140),
-    "model": st.column_config.TextColumn("Model", width=210),
+    "model": st.column_config.TextColumn("Model", width=215),
     "team": st.column_config.TextColumn("Team", width=90),
     "calls": st.column_config.TextColumn("Calls/tries", width=90, help="Requests that may be billed / all of them"),
     "spent_usd": st.column_config.NumberColumn("Spent, $", format="%.6f", width=95, help="US dollars, all calls"),

@@ -32,7 +32,7 @@ HIDDEN: Final = ("when", "band", "verdict", "key")
 COLUMNS: Final = {
     "status": st.column_config.TextColumn("Status", width=105),
     "age": st.column_config.TextColumn("Age", width=85),
-    "model": st.column_config.TextColumn("Model", width=195),
+    "model": st.column_config.TextColumn("Model", width=215),
     "team": st.column_config.TextColumn("Team", width=80),
     "ttft_s": st.column_config.NumberColumn("ttft, s", format="%.2f", width=65, help="Post to first token"),
     "total_s": st.column_config.NumberColumn("Total, s", format="%.2f", width=72, help="Post to end"),

@@ -232,7 +232,7 @@ def jobs_table(
             on_open(int(row))
 
     button = st.column_config.ButtonColumn(
-        "Job", width=115, pinned=True, help="The end of its id", type="tertiary", on_click=clicked, key=f"{key}_open"
+        "Job", width=100, pinned=True, help="The end of its id", type="tertiary", on_click=clicked, key=f"{key}_open"
     )
     st.dataframe(  # pyright: ignore[reportUnknownMemberType] - as in `table`
         frame, hide_index=True, key=key, column_config={"job": button, **columns}, on_select=picked,
