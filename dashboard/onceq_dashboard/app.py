@@ -19,6 +19,10 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     """Lay out the frame and run the chosen page."""
+    icon = str(HERE / "icon.svg")
+    # Before the pages are named: else the browser loads the icon of the one that is shown from another host.
+    st.set_page_config(page_title="onceq", page_icon=icon, layout="wide")
+    st.html(STYLE)
     st.logo(str(HERE / "logo.svg"), size="large")
     page = st.navigation(
         [
@@ -32,8 +36,7 @@ def main() -> None:
         ],
         position="top",
     )
-    st.set_page_config(page_title=f"{page.title} · onceq", page_icon=str(HERE / "icon.svg"), layout="wide")
-    st.html(STYLE)
+    st.set_page_config(page_title=f"{page.title} · onceq", page_icon=icon, layout="wide")
     page.run()
 
 

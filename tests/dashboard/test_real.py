@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from onceq import Client, Job, JobFailed
+from onceq_dashboard import frames
 from onceq_dashboard.format import count, duration, usd
 from tests.dashboard.conftest import Page, run_page
 from tests.dashboard.pages import marks, tables, tiles
@@ -78,7 +79,7 @@ def test_the_table_lists_the_tenant_s_jobs_newest_first_with_what_they_cost(
 ) -> None:
     table = tables(open_real("jobs"))[0]
     newest = jobs[::-1]
-    assert table["job"].tolist() == [j.id[:12] for j in newest]
+    assert table["job"].tolist() == [frames.id_end(j.id) for j in newest]
     assert table["cost_usd"].fillna(0).tolist() == [(j.cost.nano_usd or 0) / 1e9 for j in newest]
     assert set(table["kind"]) == {"simulated"}
 

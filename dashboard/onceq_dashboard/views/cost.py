@@ -76,7 +76,7 @@ class Shown:
 def show(door: Door) -> None:
     """The page; read when it is opened and at each click."""
     st.title("Cost", anchor=False)
-    with st.container(horizontal=True, gap="medium"):
+    with st.grid(2, min_column_width=450, width=920):  # as wide as "By" is: it was cut off
         picked = st.segmented_control(
             "Period", list(PERIODS), default="24 hours", required=True, key="cost_period", bind="query-params"
         )
