@@ -152,7 +152,8 @@ def _shown(rows: Sequence[Job]) -> None:
     if any(j.simulated for j in rows):
         st.caption(":material/science: Simulated jobs come from the built-in simulator: nobody was billed.")
     _remember(rows)
-    parts.jobs_table(frames.job_table(rows, datetime.now(UTC)), _TABLE, COLUMNS, _open)
+    key = f"{_TABLE}_{st.session_state.get(_PAGE, 0)}"  # each page's own: in one that was refilled no arrow key works
+    parts.jobs_table(frames.job_table(rows, datetime.now(UTC)), key, COLUMNS, _open)
 
 
 def _later(number: int) -> JobPage:
