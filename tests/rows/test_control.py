@@ -121,6 +121,7 @@ def test_w13_a_job_that_is_not_started_in_time_expires_without_a_call(client: Cl
 def test_a_job_with_not_before_waits_for_its_time(client: Client) -> None:
     much_later = client.submit("Much later.", not_before=datetime.now(UTC) + timedelta(hours=1))
     waiting = client.get(much_later.id).waiting
+    assert much_later.job.waiting == waiting, "the 202 says so too"
     assert waiting is not None
     assert waiting.reason == "not_before"
     much_later.cancel()
@@ -152,7 +153,9 @@ def test_a_paused_band_leaves_the_others_alone(client: Client) -> None:
     assert client.pause(band="batch").paused_bands == ["batch"]
     held = client.submit("Held. [[sim tokens=3 tps=0]]", band="batch")
     assert client.submit("Not held. [[sim tokens=3 tps=0]]").result(30).status == "succeeded"
-    assert client.get(held.id).status == "queued"
+    waiting = client.get(held.id).waiting
+    assert waiting is not None
+    assert waiting.reason == "band_paused"
     assert client.resume(band="batch").paused_bands == []
     assert held.result(30).status == "succeeded"
 

@@ -19,7 +19,7 @@ from onceq_service.api.auth import KEY, Canceller, require
 from onceq_service.api.door import HEADS
 from onceq_service.api.events import Stream, cursor
 from onceq_service.api.presence import batch_watched
-from onceq_service.api.problems import Refused, invalid_field
+from onceq_service.api.problems import Refused, invalid_field, span
 from onceq_service.api.replies import Reply, send_reply
 from onceq_service.api.service import In, Service
 from onceq_service.store import BatchState
@@ -71,7 +71,7 @@ async def _known(service: Service, tenant: str, batch: str) -> BatchState:
     if state is None:
         detail = (
             f"There is no batch {batch} for this API key: a job posted to /v1/jobs/batch with it begins one, and it is "
-            f"kept for {service.settings.result_ttl_s} s after all its jobs have ended."
+            f"kept for {span(service.settings.result_ttl_s)} after all its jobs have ended."
         )
         raise Refused("batch_not_found", detail)
     return state

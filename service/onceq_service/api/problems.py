@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import quote
 
 import structlog
 from pydantic import ValidationError
@@ -34,6 +35,8 @@ STATUS: Final[dict[ErrorCode, int]] = {
 MAX_ERRORS: Final = 20
 """Field errors named in one answer; a long list of messages can be wrong in thousands of places."""
 MAX_LOC: Final = 200
+_IN_A_PATH: Final = "/:@!$&'()*+,;=~"
+"""What a path may hold as it is (RFC 3986); `instance` is a reference, not what somebody has sent."""
 
 
 class Refused(OnceqError):  # noqa: N818 - reads as what happened
@@ -59,8 +62,8 @@ class Refused(OnceqError):  # noqa: N818 - reads as what happened
         """The answer's body; `path` is what was asked for."""
         title = self.code.replace("_", " ").capitalize()
         return Problem(
-            title=title, status=self.status, code=self.code, detail=self.detail, instance=path, errors=self.errors,
-            budget=self.budget,
+            title=title, status=self.status, code=self.code, detail=self.detail,
+            instance=None if path is None else quote(path, safe=_IN_A_PATH), errors=self.errors, budget=self.budget,
         )  # fmt: skip
 
     def reply(self, path: str | None = None) -> Reply:
@@ -81,7 +84,9 @@ def refusal_of(exc: Exception) -> Refused | None:
         case StoreFull():
             return store_full()
         case StoreUnavailable():
-            detail = "The queue's Redis can't be reached; nothing is lost. Try again with the same Idempotency-Key."
+            detail = (
+                "The queue's Redis can't be reached; nothing is lost. Try again, a post with the same Idempotency-Key."
+            )
             return Refused("store_unavailable", detail, retry_after_s=1)
         case _:
             return None
@@ -134,14 +139,19 @@ def invalid_fields(found: Sequence[ErrorDetails], where: str = "") -> Refused:
     """422 that names what is wrong, place by place; at most MAX_ERRORS places."""
     errors = [FieldError(loc=_loc(where, e["loc"]), message=_message(e)) for e in found[:MAX_ERRORS]]
     more = f" (the first {MAX_ERRORS} of {len(found)})" if len(found) > MAX_ERRORS else ""
-    detail = f"The request is not valid: see errors{more}. Nothing was stored."
+    detail = f"The request is not valid: see errors{more}.{_unless_asked(errors)}"
     return Refused("invalid_request", detail, errors=errors)
 
 
 def invalid_field(loc: str, message: str) -> Refused:
     """422 for one field."""
     errors = [FieldError(loc=loc, message=message)]
-    return Refused("invalid_request", "The request is not valid: see errors. Nothing was stored.", errors=errors)
+    return Refused("invalid_request", f"The request is not valid: see errors.{_unless_asked(errors)}", errors=errors)
+
+
+def _unless_asked(errors: Sequence[FieldError]) -> str:
+    """What a wrong body wants to know, and a wrong question does not."""
+    return "" if any(error.loc.startswith("query") for error in errors) else " Nothing was stored."
 
 
 def _loc(where: str, loc: Sequence[int | str]) -> str:

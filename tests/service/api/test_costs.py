@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from onceq.wire import CostPoint, Costs
-from tests.service.api.kit import Http, ask, own_lane, switch
+from tests.service.api.kit import JOBS, Http, ask, own_lane, switch
 from tests.stack import Stack
 from tests.waiting import wait_until
 
@@ -149,3 +149,18 @@ def test_since_behind_until_is_refused_and_a_far_past_is_cut_to_what_is_kept(cli
     assert client.get("/v1/costs", params=asked).status_code == 422
     found = costs(client, since="2000-01-01T00:00:00Z", interval="hour")
     assert found.since > now - timedelta(days=36)
+
+
+EXTREMES = ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-14:00"]
+
+
+@pytest.mark.parametrize("at", EXTREMES)
+def test_no_time_is_too_far_away_to_be_asked_for(client: Http, at: str) -> None:
+    for path in ("/v1/costs", "/v1/ledger", "/v1/ledger.csv", JOBS):
+        names = ["since", "until", *(["restated_at"] if path != JOBS else [])]
+        for name in names:
+            answer = client.get(path, params={name: at})
+            assert answer.status_code in {200, 422}, (path, name, answer.text)
+    assert (
+        costs(client, until="2026-01-01T02:00:00+02:00", since="2025-12-31T00:00:00Z").until.utcoffset() == timedelta()
+    )

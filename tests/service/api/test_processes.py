@@ -197,7 +197,9 @@ def test_an_address_that_is_taken_is_said_in_a_sentence(shared: Stack) -> None:
 
 
 def test_a_key_that_one_process_revoked_stops_working_in_the_other(shared: Stack, fleet: Fleet, client: Http) -> None:
-    key = client.post("/v1/keys", json={"name": "short-lived"}).json()
+    made = client.post("/v1/keys", json={"name": "short-lived"})
+    assert made.headers["cache-control"] == "no-store"
+    key = made.json()
     headers = {"authorization": f"Bearer {key['secret']}", "connection": "close"}
     assert {httpx2.get(fleet.url + JOBS, headers=headers).status_code for _ in range(20)} == {200}
     assert client.delete(f"/v1/keys/{key['id']}").status_code == 204

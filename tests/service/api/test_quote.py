@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from onceq.wire import Quote
-from tests.service.api.kit import MODEL, Http, ask, http, problem_of
+from tests.service.api.kit import JOBS, MODEL, Http, ask, http, problem_of
 from tests.stack import Stack
 
 
@@ -80,3 +83,19 @@ def test_a_quote_needs_the_right_to_post_and_a_request_that_is_one(shared: Stack
         assert quoted(poster, ask()).cost.upper_nano_usd is not None
         problem_of(poster.post("/v1/quote", json={"model": MODEL}), 422, "invalid_request")
         problem_of(poster.post("/v1/quote", json=ask() | {"model": "nowhere/m"}), 422, "unknown_model")
+
+
+REFUSED = {
+    "a number that JSON has not": {"params": {"x": float("inf")}},
+    "a start behind the deadline": {"not_before": "9998-12-31T00:00:00Z"},
+    "a call that can't be resumed": {"on_crash": "resume", "model": "anthropic/claude-haiku-4-5"},
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSED.values(), ids=REFUSED)
+def test_a_quote_refuses_what_a_post_would_be_refused_for(client: Http, wrong: dict[str, Any]) -> None:
+    body = json.dumps(ask() | wrong).replace("Infinity", "1e999")
+    heads = {"content-type": "application/json"}
+    said = [client.post(path, content=body, headers=heads) for path in ("/v1/quote", JOBS)]
+    first, second = [problem_of(answer, 422, "invalid_request") for answer in said]
+    assert first.errors == second.errors

@@ -97,3 +97,15 @@ async def test_a_new_secret_ends_the_tokens_of_the_one_before(shared: Stack) -> 
         after = await store.seal("stream")
         assert before(b"a") != after(b"a")
         assert (await store.seal())(b"a") == hmac, "fingerprints stay"
+
+
+@pytest.mark.parametrize("query", ["?token=", "?xtoken=1", "?token=not-one"])
+def test_an_api_key_that_is_sent_is_what_counts(client: Http, query: str) -> None:
+    job = client.done(ask("by key"))
+    assert client.get(f"{JOBS}/{job.id}/events{query}").status_code == 200
+
+
+def test_a_token_that_is_refused_says_how_a_key_is_sent(client: Http, page: httpx2.Client) -> None:
+    job = client.done(ask("refused"))
+    answer = page.get(f"{JOBS}/{job.id}/events?token=not-one")
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")

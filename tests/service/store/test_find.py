@@ -65,6 +65,7 @@ async def test_each_filter_finds_the_jobs_that_fit_and_no_others(timed: Store) -
         assert await _ids(timed, where) == [other], where
     nothing = (
         Filter(team="blu"), Filter(labels=[("version", "v2"), ("prompt", "x")]), Filter(labels=[("absent", "v2")]),
+        Filter(labels=[("version", "v1"), ("version", "v2")]),
         Filter(user="ada", status="succeeded"), replace(ended, replayed=True), Filter(verdict="queue"),
         Filter(error="provider"),
     )  # fmt: skip

@@ -41,6 +41,17 @@ async def test_a_range_has_its_begin_and_not_its_end(store: Store) -> None:
     assert (await store.ledger.page("t", at_ms + 1, FAR_MS, None, 9)).entries == []
 
 
+async def test_a_cursor_before_the_range_does_not_widen_it(store: Store) -> None:
+    for _ in range(3):
+        await book(store)
+    first, _, last = (await store.ledger.page("t", 0, FAR_MS, None, 9)).entries
+    at_ms = int(last.id.split("-")[0])
+    found = (await store.ledger.page("t", at_ms, FAR_MS, first.id, 9)).entries
+    assert all(int(row.id.split("-")[0]) >= at_ms for row in found)
+    assert found[-1] == last
+    assert (await store.ledger.page("t", 0, FAR_MS, last.id, 9)).entries == []
+
+
 async def test_a_tenant_has_a_ledger_of_its_own(store: Store) -> None:
     mine, other = await book(store), await book(store, "other")
     assert [e.job for e in (await store.ledger.page("t", 0, FAR_MS, None, 9)).entries] == [mine]
