@@ -24,6 +24,7 @@ RETRY = "tests/service/worker/test_retry.py"
 RELAY = "tests/service/worker/test_relay.py"
 BEAT = "tests/service/worker/test_heartbeat.py"
 BROKER = "tests/service/worker/test_broker.py"
+RUN = "tests/service/worker/test_run.py"
 PIPE = "tests/service/store/test_pipe.py"
 PREPARED = "tests/service/api/test_prepared.py"
 
@@ -421,6 +422,36 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "A slot that becomes free lets the lane's next job start", f"{LUA}/_lanes.lua",
         "  end\n  reopen(job.lane)\nend", "  end\nend", (SCHEDULING,),
+    ),
+    Mutant(
+        "G1 a job that holds nothing in its budget ends as others do", f"{LUA}/_base.lua",
+        "string.format('%.0f', n + 0)", "string.format('%.0f', n)", ("tests/service/store/test_budgets.py",),
+    ),
+    Mutant(
+        "G1 a job that can't be ended holds up no other", f"{LUA}/_housekeeping.lua",
+        "local done, why = pcall(step, ...)", "local done, why = true, step(...)",
+        ("tests/service/store/test_budgets.py",),
+    ),
+    Mutant(
+        "G7 an estimate is not above what its call can cost", f"{LUA}/_money.lua",
+        "if t.spent and t.estimated == 1 and job.call_bound then", "if false then",
+        ("tests/service/store/test_budgets.py",),
+    ),
+    Mutant(
+        "G4 an answer that is whole is not asked for again", f"{WORKER}/heard.py",
+        "if stream.answered:", "if False:", (RUN,),
+    ),
+    Mutant(
+        "G5 a call that never left is free", f"{WORKER}/run.py",
+        "heard.begun = heard.begun or departure.left", "heard.begun = True", (RUN,),
+    ),
+    Mutant(
+        "G3 a worker that gets its own lost job again has one call of it", f"{WORKER}/held.py",
+        'before.stop("lost")', "pass", (RUN,),
+    ),
+    Mutant(
+        "G3 words of a lost call do not stop its successor", f"{WORKER}/relay.py",
+        "owners[frame.id, frame.fence]", "next(iter(owners.values()))", (RUN,),
     ),
     Mutant(
         "Tenants are walls", f"{LUA}/cancel.lua",

@@ -21,8 +21,9 @@ ROOT = Path(__file__).parents[2]
 TREES = ("sdk", "service", "dashboard", "tests")
 FILES = ("pyproject.toml", "README.md")
 ALL = (*MUTANTS, *MAP_MUTANTS)
-FOUND, PASSED = 1, 0
-"""pytest's exit codes: some test failed, all passed. Anything else (nothing collected, a crash) finds nothing."""
+FOUND, PASSED, HUNG = 1, 0, -1
+"""pytest's exit codes: some test failed, all passed. Anything else (nothing collected, a crash, no end) finds nothing."""
+LONGEST_S = 600
 
 
 def copy_of_the_tree(place: Path) -> None:
@@ -38,7 +39,12 @@ def run_tests(place: Path, tests: Iterable[str]) -> tuple[int, str]:
     paths = os.pathsep.join(str(place / name) for name in ("sdk", "service", "dashboard"))
     env = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "ONCEQ_MODEL_UNSHRUNK": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=600, check=False)
+    try:
+        done = subprocess.run(
+            command, cwd=place, env=env, capture_output=True, text=True, timeout=LONGEST_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return HUNG, "the tests did not end"
     return done.returncode, "\n".join((done.stdout + done.stderr).splitlines()[-15:])
 
 
