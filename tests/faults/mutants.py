@@ -451,7 +451,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G3 words of a lost call do not stop its successor", f"{WORKER}/relay.py",
-        "owners[frame.id, frame.fence]", "next(iter(owners.values()))", (RUN,),
+        "owners[frame.id, frame.fence]", "list(owners.values())[-1]", (RUN,),
     ),
     Mutant(
         "Tenants are walls", f"{LUA}/cancel.lua",

@@ -22,7 +22,7 @@ TREES = ("sdk", "service", "dashboard", "tests")
 FILES = ("pyproject.toml", "README.md")
 ALL = (*MUTANTS, *MAP_MUTANTS)
 FOUND, PASSED, HUNG = 1, 0, -1
-"""pytest's exit codes: some test failed, all passed. Anything else (nothing collected, a crash, no end) finds nothing."""
+"""pytest's exit codes: some test failed, all passed. All else (nothing collected, a crash, no end) finds nothing."""
 LONGEST_S = 600
 
 

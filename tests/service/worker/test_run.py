@@ -145,7 +145,8 @@ async def test_a_worker_that_gets_its_own_lost_job_again_ends_the_call_that_it_h
         lost = Receipt("worker_lost", billed=False)
         assert await store.engine.requeue(before.claim, lost, delay_s=0, reason="worker_lost")
         after, again = await worker.begin()
-        await running
+        async with asyncio.timeout(20):
+            await running
         assert (before.reason, after.reason) == ("lost", None)
         after.stop("cancel")
         await again
