@@ -71,8 +71,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G1 every job ends: a waiting one at its deadline", f"{LUA}/_housekeeping.lua",
-        "if job.state == 'queued' then expire(id, job, now, ttl)",
-        "if job.state == 'gone' then expire(id, job, now, ttl)",
+        "if job.state == 'queued' then by_itself(", "if job.state == 'gone' then by_itself(",
     ),
     Mutant(
         "G1 a finish whose answer was lost has happened once", f"{LUA}/finish.lua",
@@ -345,7 +344,8 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G8 a job whose worker died runs again", f"{LUA}/_housekeeping.lua",
-        "else recover(id, job, now, ttl) end", "else redis.call('ZREM', k_leases(), id) end",
+        "else by_itself(k_leases(), id, now, recover, id, job, now, ttl) end",
+        "else redis.call('ZREM', k_leases(), id) end",
     ),
     Mutant(
         "G8 Redis was away is not the worker was away (the outage rule)", f"{LUA}/_housekeeping.lua",

@@ -135,15 +135,15 @@ MAP_MUTANTS: Sequence[Mutant] = (
         "while len(self.waiting) <= WINDOW - MAX_BATCH and", "while", (FLOW,),
     ),
     Mutant(
-        "Map: an interrupt detaches", f"{SDK}/_blocking/maps.py",
-        'cancel = on_interrupt == "cancel" and', "cancel =", (RERUN,),
+        "Map: an interrupt detaches", f"{MAP}/plan.py",
+        'self.cancels = wish.on_interrupt == "cancel"', "self.cancels = True", (RERUN,),
     ),
     Mutant(
-        "Map: an interrupt cancels where that is wanted", f"{SDK}/_blocking/maps.py",
-        "                self.cancel_batch(running.run.batch)\n", "                pass\n", (RERUN,),
+        "Map: an interrupt cancels where that is wanted", f"{MAP}/plan.py",
+        "return self.plan.cancels and self.run.in_flight > 0", "return False", (RERUN,),
     ),
     Mutant(
-        "Map: an interrupted cell says what is still committed", f"{MAP}/plan.py",
+        "Map: an interrupted cell says what is still committed", f"{MAP}/leaving.py",
         'if run.purse.reserved else ""', 'if not run else ""', (RERUN,),
     ),
     Mutant(
@@ -169,7 +169,7 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Map: a dry run's bound holds for rows of any length", f"{MAP}/quote.py",
-        "quote_of(template, group[-1])", "quote_of(template, group[0])", (MONEY,),
+        "quote_of(template, group[-1], backoff)", "quote_of(template, group[0], backoff)", (MONEY,),
     ),
     Mutant(
         "Map: a dry run knows what is answered already", f"{MAP}/quote.py",

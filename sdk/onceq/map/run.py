@@ -86,7 +86,8 @@ class Run:
             if self._cache.where is not None:
                 self._scope = yield from scope_of(self._models, self._contact, self._cache)
                 self.simulated = self._scope.name.endswith(SIMULATED)
-                self._met()
+                if self._scope.silence is None:
+                    self._met()
             while True:
                 yield from self._fill()
                 if self.waiting:

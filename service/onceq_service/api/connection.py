@@ -1,6 +1,6 @@
 """What ASGI has no word for: to be told at once that the client leaves or the server stops, and to cut a connection.
 
-Our server (server.py) puts the connection into the scope; under another server nobody is told and nothing is cut.
+Our server (protocol.py) puts the connection into the scope; under another server nobody is told and nothing is cut.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from onceq_service.api import documented as doc
 from onceq_service.api.auth import KEY, Admin
 from onceq_service.api.body import parse, read_json
 from onceq_service.api.door import HEADS
-from onceq_service.api.problems import Refused
+from onceq_service.api.problems import Refused, invalid_field
 from onceq_service.api.service import In
 from onceq_service.store import ApiKey
 
@@ -26,9 +26,11 @@ async def create_key(request: Request, response: Response, service: In, caller: 
     """Makes a key; its secret is in this answer and nowhere else."""
     wanted = parse(ApiKeyRequest, await read_json(request.scope[HEADS], request.receive))
     _check(caller, wanted)
-    made, secret = await service.store.keys.create(
-        tenant=wanted.tenant or caller.tenant, name=wanted.name, scopes=list(dict.fromkeys(wanted.scopes))
-    )
+    tenant, scopes = wanted.tenant or caller.tenant, list(dict.fromkeys(wanted.scopes))
+    try:
+        made, secret = await service.store.keys.create(tenant=tenant, name=wanted.name, scopes=scopes)
+    except ValueError as exc:  # the caller's own tenant is of a time when it might be called anything
+        raise invalid_field("tenant", str(exc)) from exc
     response.headers["Cache-Control"] = "no-store"
     return NewApiKey(**_info(made).model_dump(), secret=secret)
 

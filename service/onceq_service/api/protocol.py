@@ -14,6 +14,7 @@ from httptools import HttpRequestParser
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from onceq.wire import MAX_BODY_BYTES
 from onceq_service.api.app import Api
 from onceq_service.api.body import Heads
 from onceq_service.api.connection import EXTENSION
@@ -23,8 +24,10 @@ from onceq_service.api.straight import PATH, Straight, may_take
 
 MOST_HEAD_BYTES: Final = 65_536
 """Of a request's first line and headers together; as much again may come in the read that passes it."""
+MOST_BYTES: Final = 2 * MAX_BODY_BYTES
+"""Of a request, with what chunks add to its body: a longer body is refused long before, this is for whoever goes on."""
 PATIENCE_S: Final = 60.0
-"""For the first request's beginning, for a whole head, and between two pieces of a body."""
+"""For a whole head, and between two pieces of a body."""
 
 
 class ApiProtocol(HttpToolsProtocol):
@@ -35,6 +38,7 @@ class ApiProtocol(HttpToolsProtocol):
     """
 
     __slots__ = (
+        "_alone",
         "_came",
         "_head",
         "_kept",
@@ -49,6 +53,8 @@ class ApiProtocol(HttpToolsProtocol):
     _straight: Straight | None
     _kept: tuple[Heads, list[bytes]] | None
     """A post that may go the short way: its headers, and what has come of its body."""
+    _alone: bool
+    """Whether no request has ended in the read that is taken in now."""
     _came: int | None
     """Bytes of the request that is coming in; None between requests."""
     _head: bool
@@ -66,11 +72,12 @@ class ApiProtocol(HttpToolsProtocol):
         """asyncio's word for a new client."""
         super().connection_made(transport)
         self.flow._is_writable_event = cast("asyncio.Event", Signal(on=True))  # pyright: ignore[reportPrivateUsage]
-        self._late = self.loop.call_later(PATIENCE_S, self._too_late)
+        self._late = self.loop.call_later(self.timeout_keep_alive, self._too_late)
 
     @override
     def data_received(self, data: bytes) -> None:
         """asyncio's word for what has come."""
+        self._alone = True
         super().data_received(data)
         if self._came is not None:
             self._watch(len(data))
@@ -80,8 +87,12 @@ class ApiProtocol(HttpToolsProtocol):
 
     def _watch(self, came: int) -> None:
         """Limits a request that has not come at once."""
-        self._came = came + (self._came or 0)
-        if self._head and self._came > MOST_HEAD_BYTES:
+        self._came = (self._came or 0) + (
+            came if self._alone else 1
+        )  # where others end in a read, who knows what is whose
+        if self._came > MOST_BYTES:
+            self.cut()
+        elif self._head and self._came > MOST_HEAD_BYTES:
             limit = f"more than {MOST_HEAD_BYTES // 1024} KiB"
             self._turn_away(Refused("headers_too_large", f"The request's headers take {limit}: send fewer."))
         elif self._late is None or not self._head:
@@ -105,10 +116,10 @@ class ApiProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool | None:  # pyright: ignore[reportIncompatibleMethodOverride] - as asyncio has it
         """asyncio's word for a client that sends no more: one that has posted may still read what became of it."""
         cycle = cast("RequestResponseCycle | Post | None", self.cycle)
-        if cycle is None or cycle.response_complete or self._came is not None:
+        if cycle is None or cycle.response_complete:
             return None
-        if isinstance(cycle, RequestResponseCycle) and cycle.scope["method"] != "POST":
-            return None  # a reader, who would not be missed otherwise
+        if isinstance(cycle, RequestResponseCycle) and (cycle.more_body or cycle.scope["method"] != "POST"):
+            return None  # half a post, or a reader, who would not be missed otherwise
         cycle.keep_alive = False
         return True
 
@@ -146,6 +157,7 @@ class ApiProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """uvicorn's hook for the end of a request."""
         kept, self._kept, self._came = self._kept, None, None
+        self._alone = False
         if kept is None:
             super().on_message_complete()
             return
@@ -208,10 +220,14 @@ class ApiProtocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:
             if isinstance(cycle, Post) or not cycle.more_body:
                 cycle.keep_alive = False
+                self.flow.pause_reading()
                 return
             if cycle.response_started or self.pipeline:
                 self.cut()
                 return
+        elif cycle is not None and self._came is not None and not self._head and self._kept is None:
+            self.transport.close()  # it was answered before its end
+            return
         reply = refused.reply()
         head = STATUS_LINE[reply.status] + b"content-type: application/problem+json\r\nconnection: close\r\n"
         self.transport.write(head + b"content-length: %d\r\n\r\n" % len(reply.body) + reply.body)

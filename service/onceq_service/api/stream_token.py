@@ -55,7 +55,8 @@ async def holder(service: Service, scope: Scope, heads: Heads) -> ApiKey | None:
 
 
 def _sent(query: bytes, heads: Heads) -> str:
-    if b"token=" not in query or b"authorization" in heads or b"x-api-key" in heads:
+    by_key = b"x-api-key" in heads or heads.get(b"authorization", b"").lower().startswith(b"bearer ")
+    if by_key or b"token=" not in query:
         return ""
     return parse_qs(query.decode("latin-1")).get("token", [""])[-1]
 

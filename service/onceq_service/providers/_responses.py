@@ -139,6 +139,10 @@ class PolledAnswer:
         """The first look; raises ProviderError `resume_refused` when there is nothing to go on with."""
         self._seen = await self._poll()
 
+    def left(self) -> list[Delta]:
+        """Nothing."""
+        return []
+
     def hand_to(self, take: Take) -> None:
         """It comes as one."""
 

@@ -154,7 +154,7 @@ class AnswerStream:
         """The deltas of one read; raises what broke only after the text before it has been handed over."""
         while self._failure is None and not self._answer.finished:
             deltas = self._decode(await self._read())
-            left, self._left = self._left, []
+            left = self.left()
             if self._defect is not None:
                 raise self._defect
             if self._newly_named() or self._wanted or left or deltas:
@@ -163,6 +163,11 @@ class AnswerStream:
         if self._failure is not None and not self._answer.answered:
             raise self._failure
         raise StopAsyncIteration
+
+    def left(self) -> list[Delta]:
+        """See base.CallStream."""
+        left, self._left = self._left, []
+        return left
 
     def hand_to(self, take: Take) -> None:
         """See base.CallStream."""

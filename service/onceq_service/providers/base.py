@@ -169,6 +169,10 @@ class CallStream(Protocol):
         """What the answer says of its own price, as genai-prices names it (`service_tier`); empty without a word."""
         ...
 
+    def left(self) -> list[Delta]:
+        """What was read and not handed over, since whoever iterates did not come back for it; once."""
+        ...
+
     def hand_to(self, take: Take) -> None:
         """Reads that come while somebody waits in the iteration may be given to `take` at once, from the socket's own
         callback: waking a task for each token is a third of what it costs. The iteration has the rest."""

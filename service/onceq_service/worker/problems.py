@@ -26,6 +26,12 @@ def no_key(claim: Claim) -> JobError:
     return JobError(code="provider_key_missing", message=message, retryable=True)
 
 
+def of_another_version(claim: Claim) -> JobError:
+    """Of a job that was taken before the contract refused what it asks for."""
+    message = f"job {claim.id} was accepted by an older onceq, and asks for what this one refuses; post it again"
+    return JobError(code="invalid_request", message=message, retryable=False)
+
+
 def too_dear(claim: Claim) -> JobError:
     """Of a further call that `max_cost_usd` has no room for."""
     message = (

@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
 from onceq.wire import CancelReceipt, JobError, JobRequest, Output, Timeouts
 from onceq_service.pricing import Tariff
 from onceq_service.providers import DEPARTURE, Departure
-from onceq_service.providers.base import CallSpec, Clocks, Delta, Provider, ProviderError
+from onceq_service.providers.base import CallSpec, CallStream, Clocks, Delta, Provider, ProviderError, Take
 from onceq_service.settings import ProviderConfig
 from onceq_service.store import Engine, LeaseLost
 from onceq_service.store.engine import Claim, Dispatched, End, EndState, Receipt
@@ -90,8 +92,11 @@ class Runner:
         claim, model_id = held.claim, held.claim.text("model").partition("/")[2]
         under_way = "resuming" in claim.fields
         asked = claim.take_request()
-        request, in_bytes = JobRequest.model_validate_json(asked), len(asked)
+        request, in_bytes = _request_of(asked), len(asked)
         del asked
+        if request is None:
+            await self._end(claim, "failed", error=problems.of_another_version(claim))
+            return None
         number = claim.number("tries") + (not under_way)
         sent_at = datetime.fromtimestamp(claim.number("sent_ms") / 1000, UTC) if under_way else None
         local = self.tariff.local(claim.text("model"), sent_at)
@@ -157,21 +162,29 @@ class Runner:
             async with t.provider.call(spec) as stream:
                 self.learning.note(t.claim.text("lane"), stream.rate_limits)
                 stream.hand_to(take)
-                try:
-                    async for deltas in stream:
-                        if heard.response != stream.response:
-                            await self._named(t, stream.response)
-                        if not deltas or not take(deltas):
-                            await self.relay.room()
-                    over()
-                    heard.finish_reason = stream.finish_reason
-                finally:
-                    heard.note(stream)
+                await self._hear(t, stream, take)
+                over()
         except ProviderError as exc:
             heard.error = exc
         finally:
             heard.begun = heard.begun or departure.left
             over()
+
+    async def _hear(self, t: Try, stream: CallStream, take: Take) -> None:
+        """The answer to its end; what was read by then is taken however it ends."""
+        read: list[Delta] = []
+        try:
+            async for read in stream:
+                if t.heard.response != stream.response:
+                    await self._named(t, stream.response)
+                deltas, read = read, []
+                if not deltas or not take(deltas):
+                    await self.relay.room()
+            t.heard.finish_reason = stream.finish_reason
+        finally:
+            if rest := [*read, *stream.left()]:  # it was stopped between a read and its turn
+                take(rest)
+            t.heard.note(stream)
 
     async def _named(self, t: Try, response: str | None) -> None:
         """A background response has an id: from here on a successor can take it up."""
@@ -292,6 +305,14 @@ class Runner:
         while not await until_stored(f"job {claim.id}", finish):
             pass
         self.spans.ended(state, error)
+
+
+def _request_of(stored: bytes) -> JobRequest | None:
+    """None where it asks for what an older version took."""
+    try:
+        return JobRequest.model_validate_json(stored)
+    except ValidationError:
+        return None
 
 
 def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, receipt: Receipt | None) -> End:

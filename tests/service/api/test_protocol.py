@@ -12,7 +12,7 @@ from tests.service.api.kit import JOBS, Http, ask, connect, problem_of, raw, sen
 from tests.stack import API, Stack, url_printed_by
 from tests.waiting import wait_until
 
-PATIENCE = "from onceq_service.api import protocol; protocol.PATIENCE_S = 0.5; "
+PATIENCE = "from onceq_service.api import protocol, server; protocol.PATIENCE_S = server.KEEP_ALIVE_S = 0.5; "
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_body_that_comes_slowly_is_taken(hasty: str, client: Http) -> None:
 
 
 def test_a_stream_outlives_half_a_request_behind_it(hasty: str, client: Http) -> None:
-    job_id = client.submit(ask("Slow. [[sim tokens=30 tps=20]]"))["id"]
+    job_id = client.submit(ask(tokens=30, tps=20))["id"]
     head = f"GET {JOBS}/{job_id}/events HTTP/1.1\r\nhost: x\r\nauthorization: {client.headers['authorization']}\r\n\r\n"
     got = send_raw(hasty, head.encode() + post(client)[:-5])
     stream, _, rest = got.partition(b"\r\n0\r\n\r\n")
@@ -109,3 +109,32 @@ def test_a_log_in_a_file_has_no_colours(shared: Stack) -> None:
     raw(shared.url, b"sesame, open\r\n\r\n")
     wait_until(lambda: "Invalid HTTP request" in shared.api.text(), "the log to tell of it")
     assert "\x1b[" not in shared.api.text()
+
+
+def test_requests_in_front_do_not_count_for_the_head_behind_them(shared: Stack, client: Http) -> None:
+    many = b"".join(post(client, key=f"k{n}") for n in range(400))  # 90 KiB, in one write
+    with connect(shared.url) as link:
+        link.sendall(many + b"GET /livez HTTP/1.1\r\nhost: x\r\n")
+        link.sendall(b"connection: close\r\n\r\n")
+        got = b""
+        while data := link.recv(65_536):
+            got += data
+    assert got.count(b"HTTP/1.1 202 ") == 400
+    assert got.count(b"HTTP/1.1 200 ") == 1
+
+
+def test_a_head_without_end_behind_a_stream_is_not_read(shared: Stack, client: Http) -> None:
+    job_id = client.submit(ask(tokens=4000, tps=20))["id"]
+    head = f"GET {JOBS}/{job_id}/events HTTP/1.1\r\nhost: x\r\nauthorization: {client.headers['authorization']}\r\n\r\n"
+    taken = 0
+    with connect(shared.url) as link:
+        link.sendall(head.encode() + b"GET /livez HTTP/1.1\r\nx-long: ")
+        link.setblocking(False)
+        ends = time.monotonic() + 1.0
+        while time.monotonic() < ends:
+            try:
+                taken += link.send(b"a" * 100_000)
+            except BlockingIOError:
+                time.sleep(0.01)
+    assert taken < 20_000_000, "what the system's buffers take, and no more"
+    client.post(f"{JOBS}/{job_id}/cancel")

@@ -109,3 +109,9 @@ def test_a_token_that_is_refused_says_how_a_key_is_sent(client: Http, page: http
     job = client.done(ask("refused"))
     answer = page.get(f"{JOBS}/{job.id}/events?token=not-one")
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+
+
+def test_a_password_of_a_proxy_is_no_api_key(client: Http, page: httpx2.Client) -> None:
+    """A browser sends it by itself, as it was asked for by what stands before us."""
+    job = client.done(ask("behind a proxy"))
+    assert page.get(token_url(client, job.id), auth=("someone", "secret")).status_code == 200

@@ -9,10 +9,12 @@ import socket
 from collections.abc import Generator
 from typing import Any, Literal
 
+import msgspec
 import pytest
 
 from onceq.wire import Job, JobRequest
 from onceq_service.providers import bedrock, open_providers
+from onceq_service.providers._stream import AnswerStream
 from onceq_service.providers.base import Delta, Provider
 from onceq_service.settings import ProviderConfig, ProviderKind
 from onceq_service.store import Store
@@ -86,6 +88,68 @@ async def test_an_answer_that_is_whole_is_kept_whatever_ends_the_wait_for_its_co
     assert job.output is not None
     assert job.output.finish_reason == "stop"
     assert job.cost.wasted_nano_usd == 0
+
+
+async def test_an_end_that_is_read_and_not_yet_taken_is_taken_when_the_job_is_stopped(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket's callback decodes it, and whoever reads would come back for it in the next turn of the loop."""
+    begun, stopped = asyncio.Event(), list[bool]()
+    first, rest = [{"choices": [{"delta": {"content": word}}]} for word in ("All ", "of it.")]
+    over: dict[str, object] = {"choices": [{"delta": dict[str, str](), "finish_reason": "stop"}]}
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(chunked(sse(first), end=False))
+        await begun.wait()
+        last = sse(rest, over, "[DONE]")
+        writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(last), last))
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    provider = open_providers({"openai": ProviderConfig(kind="openai", base_url=url, simulated=True)}, {})["openai"]
+    worker = Worker(store, "openai", provider)
+    job_id = await worker.post()
+    held, running = await worker.begin()
+    at_once = AnswerStream._at_once  # pyright: ignore[reportPrivateUsage]
+
+    def and_stop(stream: AnswerStream, chunk: bytes) -> float | None:
+        by = at_once(stream, chunk)
+        if stream.answered:
+            stopped.append(by is None)
+            held.stop("drain")
+        return by
+
+    monkeypatch.setattr(AnswerStream, "_at_once", and_stop)
+
+    async def said() -> bool:
+        return (await worker.job(job_id)).text == "All "
+
+    await until(said, "the first words to be there")
+    begun.set()
+    await running
+    await provider.close()
+    server.close()
+    job = await worker.job(job_id)
+    assert stopped == [True], "the end came by the socket's callback, and was left to its reader"
+    assert (job.status, job.text, job.calls) == ("succeeded", "All of it.", 1)
+
+
+@pytest.mark.parametrize("asked", [{"not_before": "0001-01-01T00:00:00Z"}, {"max_cost_usd": 1e-10}, {"gone": 1}])
+async def test_a_job_that_an_older_version_took_and_this_one_refuses_fails_with_a_sentence(
+    store: Store, asked: dict[str, Any]
+) -> None:
+    async with raw_provider("openai", b"", "hang") as provider:
+        worker = Worker(store, "openai", provider)
+        body = msgspec.json.encode({"model": MODELS["openai"], "prompt": "Say it.", **asked})
+        made = await store.jobs.admit(admission(request=body, model=MODELS["openai"], lane=MODELS["openai"]))
+        _, running = await worker.begin()
+        await running
+    job = await worker.job(made.id)
+    assert job.error is not None
+    assert (job.status, job.error.code, job.calls) == ("failed", "invalid_request", 0)
+    assert made.id in job.error.message
 
 
 @contextlib.contextmanager
