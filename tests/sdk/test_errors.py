@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -48,7 +50,9 @@ def fail() -> None:
     raise made(onceq.JobFailed)
 
 
-def test_a_process_pool_hands_on_why_a_job_failed() -> None:
+def test_a_process_pool_hands_on_why_a_job_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a child runs the parent's main file again, and a page that was tested in this process may stand in its place
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
     with (
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
         pytest.raises(onceq.JobFailed, match="key") as e,
