@@ -87,9 +87,8 @@ class ApiProtocol(HttpToolsProtocol):
 
     def _watch(self, came: int) -> None:
         """Limits a request that has not come at once."""
-        self._came = (self._came or 0) + (
-            came if self._alone else 1
-        )  # where others end in a read, who knows what is whose
+        # where another one ends in the same read, who knows what of it is whose
+        self._came = (self._came or 0) + (came if self._alone else 1)
         if self._came > MOST_BYTES:
             self.cut()
         elif self._head and self._came > MOST_HEAD_BYTES:
