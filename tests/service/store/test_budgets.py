@@ -12,6 +12,8 @@ from onceq_service.store import BudgetRefused, Store
 from onceq_service.store.admission import Admitted
 from onceq_service.store.budgets import Budget, budget_of
 from onceq_service.store.engine import Claim, End, Receipt, UnitPrices
+from onceq_service.store.stats import totals
+from onceq_service.store.views import fields_of
 from tests.service.store.driver import admission, budget_line, claim_one, dispatch, success
 from tests.service.store.timed import later, lived_long
 
@@ -210,6 +212,34 @@ async def test_a_job_that_can_not_be_ended_is_put_off_and_holds_up_no_other(stor
     assert job is not None
     assert job.status == "expired"
     assert len(await pipe.command("XRANGE", store.names("ledger", "t"), "-", "+")) == (due == "lease")
+
+
+async def test_the_call_of_a_job_that_can_not_be_ended_is_booked_once(store: Store) -> None:
+    b = budget(10_000, period="total")
+    made = await admit(store, b, amount=1_000, call_bound=1_000, on_crash="fail")
+    await running(store)
+    pipe, events = store._pipe, store.names("events", made.id)  # pyright: ignore[reportPrivateUsage]
+    await pipe.command("SET", events, "not what the scripts expect")
+    for _ in range(3):
+        await later(store, 61)
+        await lived_long(store)
+        await store.engine.tend()
+    found = await store.jobs.get(made.id, "t")
+    assert found is not None
+    assert found.status == "running"
+    await pipe.command("DEL", events)
+    await later(store, 61)
+    await lived_long(store)
+    await store.engine.tend()
+    job = await store.jobs.get(made.id, "t")
+    assert job is not None
+    assert job.status == "failed"
+    [row] = await pipe.command("XRANGE", store.names("ledger", "t"), "-", "+")
+    assert fields_of(row[1])["spent"] == b"%d" % (job.cost.nano_usd or 0)
+    assert (await use(store, b)).spent_nano_usd == job.cost.nano_usd
+    now_ms = await store.sums.now_ms()
+    [day] = await store.sums.spans("t", "d", now_ms, now_ms, ())
+    assert (totals(day.fields).calls, totals(day.fields).spent_nano_usd) == (1, job.cost.nano_usd)
 
 
 async def test_an_estimate_is_never_above_what_its_call_may_cost(store: Store) -> None:

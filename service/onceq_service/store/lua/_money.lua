@@ -63,8 +63,10 @@ end
 
 -- Books one try (an estimate never above what its call can cost at most): its ledger row, the job's sums, the rollups. `t` has outcome, billed, estimated (0 or 1), input,
 -- output, cached, cache_write (or nil), reasoning, spent (nano-USD, or nil when unpriced), kept (1 when its output is
--- the answer), reason.
+-- the answer), reason. A try is booked once, also where what came behind that has failed and is done again.
 local function book(id, job, now, t)
+  local name = 'row:' .. (job.tries or '0')
+  if redis.call('HEXISTS', k_job(id), name) == 1 then return end
   local priced = t.spent ~= nil or t.billed == 0
   if t.spent and t.estimated == 1 and job.call_bound then t.spent = math.min(t.spent, tonumber(job.call_bound)) end
   local spent = t.spent or 0
@@ -81,7 +83,7 @@ local function book(id, job, now, t)
     price_version = job.price_version or '', simulated = job.simulated or '0',
   }
   row.id = keep_row(row, now)
-  redis.call('HSET', k_job(id), 'row:' .. (job.tries or '0'), cjson.encode(row))
+  redis.call('HSET', k_job(id), name, cjson.encode(row))
   if t.billed == 1 then job.used_in, job.used_out = t.input, t.output end
   job.spent = (tonumber(job.spent) or 0) + spent
   job.wasted = (tonumber(job.wasted) or 0) + wasted
