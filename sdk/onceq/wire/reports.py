@@ -131,7 +131,10 @@ class LaneInfo(Answer):
 
 
 class Lanes(Answer):
-    """`GET /v1/lanes`, newest start first, and the bands that are paused for every lane."""
+    """`GET /v1/lanes`, newest start first, and the bands that are paused for every lane.
+
+    Only an operator sees all of them, and their counts; others those that their own tenant uses.
+    """
 
     lanes: list[LaneInfo]
     paused_bands: list[Band] = Field(default_factory=list[Band])

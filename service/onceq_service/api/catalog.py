@@ -32,6 +32,8 @@ class Catalog:
         self._known: dict[tuple[str, ...], list[Resolved]] = {}
         self.simulated = bool(providers) and all(p.simulated for p in providers.values())
         """Whether this whole stack runs on the simulator."""
+        self.named = frozenset(model for models in self.aliases.values() for model in models)
+        """The models of aliases, which everybody may see."""
 
     def chain(self, names: Iterable[str]) -> list[Resolved]:
         """The models behind names, aliases with several models opened, none twice; raises Refused (422)."""

@@ -11,6 +11,7 @@ from onceq_service.api.body import parse, read_json
 from onceq_service.api.door import HEADS
 from onceq_service.api.service import In, Service
 from onceq_service.store.lanes import Word
+from onceq_service.store.stats import HOUR_MS
 
 router = APIRouter(tags=["lanes"])
 
@@ -20,8 +21,13 @@ _SWITCH = doc.problems(400, 401, 403, 413, 415, 422, 503)
 
 @router.get("/v1/lanes", responses=doc.problems(401, 403, 503))
 async def get_lanes(service: In, key: Reader) -> Lanes:
-    """Every lane that has started a job lately. Counts go over all tenants, so that only an operator sees them."""
-    return await _lanes(service, counts=key.may("operator"))
+    """The lanes that have started a job lately: for an operator all of them, with counts over all tenants.
+
+    For others those of the models that their tenant has asked for today or yesterday (UTC), and of aliases.
+    """
+    if key.may("operator"):
+        return await _lanes(service)
+    return await _lanes_of(service, key.tenant)
 
 
 @router.post("/v1/lanes/pause", responses=_SWITCH, openapi_extra=doc.body_of(Switch))
@@ -42,15 +48,20 @@ async def _switch(request: Request, service: Service, word: Word) -> Lanes:
         await service.store.lanes.switch_band(wanted.band, word)
     for model in service.catalog.chain([wanted.lane]) if wanted.lane is not None else ():
         await service.store.lanes.switch_lane(model.model, word)
-    return await _lanes(service, counts=True)
+    return await _lanes(service)
 
 
-async def _lanes(service: Service, *, counts: bool) -> Lanes:
-    lanes = await service.store.lanes.list()
-    return Lanes(
-        lanes=lanes if counts else [_without_counts(lane) for lane in lanes],
-        paused_bands=await service.store.lanes.paused_bands(),
-    )
+async def _lanes(service: Service) -> Lanes:
+    known = service.store.lanes
+    return Lanes(lanes=await known.list(), paused_bands=await known.paused_bands())
+
+
+async def _lanes_of(service: Service, tenant: str) -> Lanes:
+    """A model's name may tell of another tenant's work (a fine-tuned one has its owner's in it)."""
+    sums, found = service.store.sums, await _lanes(service)
+    now_ms = await sums.now_ms()
+    names = service.catalog.named | await sums.models(tenant, now_ms - 24 * HOUR_MS, now_ms)
+    return Lanes(lanes=[_without_counts(x) for x in found.lanes if x.lane in names], paused_bands=found.paused_bands)
 
 
 def _without_counts(lane: LaneInfo) -> LaneInfo:

@@ -157,6 +157,12 @@ class Sums:
         """One sum an hour and (team, model, band, simulated), oldest first."""
         return await self.spans(tenant, "h", since_ms, until_ms, ("team", "model", "band"))
 
+    async def models(self, tenant: str, since_ms: int, until_ms: int) -> set[str]:
+        """The models that jobs of the tenant were for, on the days (UTC) from the first time to the second."""
+        days = range(since_ms // SPAN_MS["d"], until_ms // SPAN_MS["d"] + 1)
+        groups = await asyncio.gather(*(self._groups(tenant, "d", day) for day in days))
+        return {group_of(dims, ("model",)).names[0][1] for found in groups for dims in found}
+
     async def spans(self, tenant: str, span: Span, since_ms: int, until_ms: int, by: Sequence[Dimension]) -> list[Sum]:
         """One sum an hour or day and group, oldest first; simulated work is always apart."""
         buckets = range(since_ms // SPAN_MS[span], until_ms // SPAN_MS[span] + 1)
