@@ -29,6 +29,7 @@ from onceq_service.api import (
     metrics,
     models,
     quote,
+    reference,
     replay,
     stats,
 )
@@ -51,7 +52,22 @@ NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "log
 """FastAPI's own would write down exceptions with their words; traced.py has our spans."""
 PARTS = tuple(
     part.router
-    for part in (replay, jobs, batches, lanes, stats, costs, quote, budgets, ledger, models, keys, health, metrics)
+    for part in (
+        replay,
+        jobs,
+        batches,
+        lanes,
+        stats,
+        costs,
+        quote,
+        budgets,
+        ledger,
+        models,
+        keys,
+        health,
+        metrics,
+        reference,
+    )
 )
 
 
@@ -90,7 +106,7 @@ def build_app(settings: Settings) -> FastAPI:
 
     app = Api(
         service, tracing,
-        title="onceq", version=health.VERSION, lifespan=lifespan, redirect_slashes=False, redoc_url=None,
+        title="onceq", version=health.VERSION, lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None,
     )  # fmt: skip
     for part in PARTS:
         app.include_router(part)
@@ -157,12 +173,12 @@ def response(reply: Reply) -> Response:
 
 
 def _methods(request: Request) -> set[str]:
-    """Every method that this path has."""
+    """Every method that this path has; HEAD where there is a GET, but not a stream's."""
     found = {method for method, path in HOT if path == request.scope["path"]}
     for route in (route for part in PARTS for route in part.routes):
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             found |= route.methods or set()
-    return found or {"GET"}
+    return found | ({"HEAD"} if "GET" in found else set()) or {"GET"}
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -68,6 +68,8 @@ class Door:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         watched = Watched(send)
+        if scope["method"] == "HEAD":
+            scope = self._as_get(scope)
         try:
             path = scope["path"]
             heads = heads_of(scope["headers"])
@@ -90,6 +92,12 @@ class Door:
                 cut(scope)
             else:
                 await send_reply(send, refused.reply(scope["path"]))
+
+    def _as_get(self, scope: Scope) -> Scope:
+        """A HEAD is answered as the GET, whose body the server leaves out; not a stream's, which goes on."""
+        asked = {**scope, "method": "GET"}
+        streams = any(route.matches(asked)[0] is Match.FULL for route in self._streams)
+        return scope if streams else asked
 
     def _behind(self, scope: Scope) -> ASGIApp:
         for route in self._streams:

@@ -226,16 +226,17 @@ def test_a_post_whose_client_leaves_in_the_middle_of_it_stores_nothing(shared: S
 
 
 METHODS = {
-    "/v1/jobs": "GET, POST",
-    "/v1/jobs/batch": "GET, POST",
-    "/v1/jobs/x": "GET",
+    "/v1/jobs": "GET, HEAD, POST",
+    "/v1/jobs/batch": "GET, HEAD, POST",
+    "/v1/jobs/x": "GET, HEAD",
     "/v1/jobs/x/events": "GET",
+    "/v1/events": "GET",
     "/v1/jobs/x/cancel": "POST",
-    "/v1/jobs/x/ledger": "GET",
-    "/v1/keys": "GET, POST",
+    "/v1/jobs/x/ledger": "GET, HEAD",
+    "/v1/keys": "GET, HEAD, POST",
     "/v1/keys/x": "DELETE",
-    "/v1/stats": "GET",
-    "/livez": "GET",
+    "/v1/stats": "GET, HEAD",
+    "/livez": "GET, HEAD",
 }
 
 
@@ -245,10 +246,24 @@ def test_another_method_is_a_405_that_names_the_allowed_ones(
     client: Http, path: str, allowed: str, method: str
 ) -> None:
     answer = client.request(method, path)
+    if method in allowed:
+        assert answer.status_code != 405
+        return
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     assert answer.headers["content-type"] == "application/problem+json"
     if method != "HEAD":
         assert allowed in problem_of(answer, 405, "method_not_allowed").detail
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/v1/models", "/openapi.json", "/v1/jobs/x", "/nothing"])
+def test_a_head_is_answered_as_the_get_without_its_body(shared: Stack, client: Http, path: str) -> None:
+    """What balancers and `curl -I` ask; on a connection of its own, since a body would be the next answer's head."""
+    full, bare = client.get(path), client.head(path)
+    kept = {"content-type", "content-length", "cache-control"}
+    assert bare.status_code == full.status_code
+    assert {n: v for n, v in bare.headers.items() if n in kept} == {n: v for n, v in full.headers.items() if n in kept}
+    head = f"HEAD {path} HTTP/1.1\r\nhost: x\r\nauthorization: {client.headers['authorization']}\r\n"
+    assert send_raw(shared.url, f"{head}connection: close\r\n\r\n".encode()).partition(b"\r\n\r\n")[2] == b""
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/jobs/", "/v2/jobs", "/v1/jobs/x/nothing", "/v1/jobs/a%2Fb", "//"])
