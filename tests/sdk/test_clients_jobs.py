@@ -1,0 +1,156 @@
+"""Both clients against a real socket: what they hand out of jobs, lists and figures."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+import onceq
+from tests.sdk.fake import JOB_ID, FakeService, accepted, answer, job, problem
+
+SUBMIT, GET = "POST /v1/jobs", "GET /v1/jobs/{id}"
+
+
+def test_get_and_cancel(fake: FakeService, client: Any) -> None:
+    fake.on(GET, answer(job("running", "Hel")))
+    fake.on("POST /v1/jobs/{id}/cancel", answer(job("cancelled", cancel_requested=True)))
+    assert client.get(JOB_ID).text == "Hel"
+    assert client.cancel(JOB_ID).status == "cancelled"
+
+
+def test_an_id_from_elsewhere_stays_inside_its_path(fake: FakeService, client: Any) -> None:
+    fake.on(GET, problem(404, "job_not_found"))
+    fake.on("GET /v1/stats", answer({}))
+    with pytest.raises(onceq.NotFoundError):
+        client.get("../stats")
+    assert not fake.to("GET /v1/stats")
+
+
+def test_wait_polls_until_the_job_has_ended(fake: FakeService, client: Any) -> None:
+    fake.on(GET, answer(job("queued")), problem(503, "store_unavailable", "0"), answer(job("succeeded", "Hello")))
+    assert client.wait(JOB_ID).text == "Hello"
+    assert {seen.query["wait"] for seen in fake.seen} == {"30"}
+
+
+def test_wait_gives_up_after_its_timeout(fake: FakeService, client: Any) -> None:
+    fake.on(GET, answer(job("running")))
+    began = time.monotonic()
+    with pytest.raises(onceq.WaitTimeout, match=rf"{JOB_ID} is still running after 0\.3 s"):
+        client.wait(JOB_ID, timeout_s=0.3)
+    assert time.monotonic() - began < 3
+    assert len(fake.seen) <= 3, "an instant answer to a long poll must not become a busy loop"
+
+
+def test_wait_does_not_retry_past_its_timeout(fake: FakeService, client: Any) -> None:
+    fake.on(GET, problem(503, "store_unavailable", "5"))
+    with pytest.raises(onceq.ServiceUnavailableError):
+        client.wait(JOB_ID, timeout_s=1)
+    assert len(fake.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [("failed", onceq.JobFailed), ("cancelled", onceq.JobCancelled), ("expired", onceq.JobExpired)],
+)
+def test_result_raises_what_became_of_the_job(
+    fake: FakeService, client: Any, status: str, error: type[onceq.JobError]
+) -> None:
+    why = {"code": "provider_auth", "message": "The provider refused the key."}
+    fake.on(GET, answer(job(status, "part", error=why)))
+    with pytest.raises(error, match="refused the key") as caught:
+        client.result(JOB_ID)
+    assert (caught.value.code, caught.value.job.text) == ("provider_auth", "part")
+
+
+def test_a_handle_gets_at_its_job(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, accepted())
+    fake.on(GET, answer(job("running", "He")), answer(job("succeeded", "Hello")))
+    fake.on("POST /v1/jobs/{id}/cancel", answer(job("succeeded", "Hello")))
+    handle = client.submit("Hi")
+    assert handle.refresh().text == "He"
+    assert handle.job.status == "running"
+    assert handle.result().text == handle.wait().text == handle.cancel().text == "Hello"
+    assert "Hello" in handle._repr_html_()
+    assert JOB_ID in repr(handle)
+
+
+def test_list_fetches_pages_as_they_are_needed(fake: FakeService, client: Any) -> None:
+    first = {"jobs": [job(job_id="job_a"), job(job_id="job_b")], "next_cursor": "c2"}
+    fake.on("GET /v1/jobs", answer(first), answer({"jobs": [job(job_id="job_c")], "next_cursor": None}))
+    jobs = client.list(status="queued", team="blue", since=datetime(2026, 11, 1, tzinfo=UTC), page_size=2)
+    assert next(iter(jobs)).id == "job_a"
+    assert len(fake.seen) == 1
+    assert [j.id for j in jobs] == ["job_b", "job_c"]
+    wanted = {"status": "queued", "team": "blue", "limit": "2"}
+    assert [seen.query.get("cursor") for seen in fake.seen] == [None, "c2"]
+    assert all(wanted.items() <= seen.query.items() for seen in fake.seen)
+    assert datetime.fromisoformat(fake.seen[0].query["since"]) == datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def test_a_page_is_one_request_and_tells_how_far_it_has_looked(fake: FakeService, client: Any) -> None:
+    told: dict[str, Any] = {"jobs": [], "next_cursor": "c2", "looked_at": 5000}
+    told["looked_back_to"] = "2026-11-01T12:00:00Z"
+    fake.on("GET /v1/jobs", answer(told))
+    page = client.list_page(
+        cursor="c1", user="ada", key="key_1", band="batch", verdict="queue", replayed=False, label={"version": "v=2"},
+        until=datetime(2026, 11, 2, tzinfo=UTC), team=None,
+    )  # fmt: skip
+    assert (page.jobs, page.next_cursor, page.looked_at) == ([], "c2", 5000)
+    assert page.looked_back_to == datetime(2026, 11, 1, 12, tzinfo=UTC)
+    (seen,) = fake.seen
+    until = seen.query.pop("until")
+    assert datetime.fromisoformat(until) == datetime(2026, 11, 2, tzinfo=UTC)
+    assert seen.query == {
+        "cursor": "c1", "user": "ada", "key": "key_1", "band": "batch", "verdict": "queue", "replayed": "false",
+        "label": "version=v=2",
+    }  # fmt: skip
+
+
+def test_a_filter_that_does_not_exist_is_an_error(client: Any) -> None:
+    with pytest.raises(TypeError, match=r"colour: there are band, error, .*label, model"):
+        list(client.list(colour="blue"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"page_size": 0}, "page_size is a number from 1 on"),
+        ({"page_size": -1}, "page_size is a number from 1 on"),
+        ({"since": date(2026, 11, 1)}, r"a time is a datetime, like .*, not datetime\.date\(2026, 11, 1\)"),
+        ({"until": "2026-11-01"}, "a time is a datetime, like .*, not '2026-11-01'"),
+    ],
+)
+def test_a_filter_that_cannot_be_meant_is_refused(fake: FakeService, client: Any, wrong: Any, says: str) -> None:
+    for ask in (client.list, client.ledger_pages):
+        with pytest.raises(onceq.BadRequestError, match=says):
+            list(ask(**wrong))
+    assert fake.seen == []
+
+
+def test_stats_ledger_and_health_are_typed(fake: FakeService, client: Any) -> None:
+    totals: dict[str, Any] = {}
+    fake.on("GET /v1/stats", answer({
+        "at": "2026-11-23T12:00:00Z", "durability": "strict", "depth": {"queued": 3}, "last_hour": totals,
+        "last_24h": {"bill_amplification": 1.0}, "last_24h_simulated": totals, "hours": [], "workers": [],
+    }))  # fmt: skip
+    fake.on("GET /v1/jobs/{id}/ledger", answer([{
+        "at": "2026-11-23T12:00:00Z", "job": JOB_ID, "try_no": 1, "call": 1, "model": "m", "outcome": "ok",
+        "billed": True, "estimated": False, "input_tokens": 3, "output_tokens": 4, "cached_tokens": 0,
+        "reasoning_tokens": 0, "spent_nano_usd": 17, "wasted_nano_usd": 0, "waste_reason": None,
+        "price_version": "v", "simulated": True,
+    }]))  # fmt: skip
+    fake.on("GET /readyz", answer({"status": "unavailable", "problems": ["Redis is away"]}, 503))
+    stats = client.stats()
+    assert (stats.depth.queued, stats.last_24h.bill_amplification) == (3, 1.0)
+    assert client.ledger(JOB_ID)[0].spent_nano_usd == 17
+    assert client.health().problems == ["Redis is away"]
+    assert len(fake.to("GET /readyz")) == 1
+
+
+def test_health_of_something_else_is_an_error(fake: FakeService, client: Any) -> None:
+    fake.on("GET /readyz", problem(500, "internal_error"))
+    with pytest.raises(onceq.ServiceUnavailableError):
+        client.health()

@@ -1,0 +1,295 @@
+"""What both clients send, and send again, against a real socket; and what is refused before that."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from typing import Any
+
+import pandas
+import polars
+import pytest
+from pydantic import JsonValue
+from starlette.responses import Response
+
+import onceq
+from onceq import Client, JobRequest
+from tests.sdk.fake import JOB_ID, FakeService, Seen, accepted, answer, job, problem
+
+SUBMIT, GET = "POST /v1/jobs", "GET /v1/jobs/{id}"
+
+
+def test_submit_sends_the_request_with_a_key_of_its_own_and_the_dedupe_window(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, accepted())
+    handle = client.submit("Hi", system="Be brief", team="blue", temperature=0)
+    sent = fake.to(SUBMIT)[0]
+    assert sent.headers["authorization"] == "Bearer oq_test"
+    assert sent.headers["user-agent"] == f"onceq-python/{onceq.__version__}"
+    assert len(sent.headers["idempotency-key"]) == 32
+    assert sent.json == {
+        "model": "openai/gpt-4o-mini", "prompt": "Hi", "system": "Be brief", "team": "blue", "temperature": 0,
+        "dedupe_window_s": 600,
+    }  # fmt: skip
+    assert (handle.id, handle.disposition, handle.job.status) == (JOB_ID, "created", "queued")
+
+
+def test_a_quote_asks_with_the_same_body_and_makes_nothing(fake: FakeService, client: Any) -> None:
+    fake.on("POST /v1/quote", answer({"cost": {"upper_nano_usd": 7, "upper_usd": "0.000000007"}, "jobs_ahead": 2}))
+    told = client.quote("Hi", max_tokens=3, max_cost_usd=0.5)
+    assert (told.cost.upper_nano_usd, told.jobs_ahead, told.expected_start_at) == (7, 2, None)
+    (sent,) = fake.seen
+    assert (sent.json["prompt"], sent.json["max_tokens"], sent.json["max_cost_usd"]) == ("Hi", 3, 0.5)
+    assert "idempotency-key" not in sent.headers
+
+
+def test_two_submits_carry_two_keys(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, accepted())
+    client.submit("Hi")
+    client.submit("Hi")
+    assert len({seen.headers["idempotency-key"] for seen in fake.seen}) == 2
+
+
+def test_a_key_of_the_callers_is_sent_alone(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, accepted("replayed"))
+    assert client.submit("Hi", idempotency_key="row-7").disposition == "replayed"
+    assert fake.seen[0].headers["idempotency-key"] == "row-7"
+    assert "dedupe_window_s" not in fake.seen[0].json
+
+
+def test_messages_may_be_dicts_or_models(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, accepted())
+    client.submit([onceq.Message(role="user", content="a"), {"role": "assistant", "content": "b"}], fresh=True)
+    body = fake.seen[0].json
+    assert body["messages"] == [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    assert body["fresh"] is True
+
+
+def test_a_schema_goes_out_under_its_wire_name(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, accepted())
+    schema: dict[str, JsonValue] = {"type": "object", "properties": {"nothing": {"type": "null", "default": None}}}
+    client.submit("Hi", response_format=onceq.ResponseFormat(type="json_schema", schema=schema))
+    client.submit("Hi", response_format={"type": "json_schema", "schema": schema})
+    assert [seen.json["response_format"]["schema"] for seen in fake.seen] == [schema, schema]
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [({"max_token": 5}, "max_token"), ({"max_tokens": "5"}, "max_tokens"), ({"params": {"stream": True}}, "")],
+)
+def test_a_wrong_request_is_refused_before_it_is_sent(
+    fake: FakeService, client: Any, options: dict[str, Any], where: str
+) -> None:
+    with pytest.raises(onceq.BadRequestError, match="Nothing was sent") as caught:
+        client.submit("Hi", **options)
+    assert caught.value.code == "invalid_request"
+    assert caught.value.problem.errors is not None
+    assert [e.loc for e in caught.value.problem.errors] == [where]
+    assert fake.seen == []
+
+
+@pytest.mark.parametrize("wrong", [{"max_tokens": "5"}, {"params": {"x": object()}}])
+def test_a_refusal_is_one_error_and_not_the_last_of_two(client: Any, wrong: dict[str, Any]) -> None:
+    with pytest.raises(onceq.BadRequestError) as caught:
+        client.submit("Hi", **wrong)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "During handling" not in shown
+    assert "direct cause" not in shown
+
+
+@pytest.mark.parametrize("wrong", [{"params": {"x": object()}}, {"idempotency_key": "two words"}])
+def test_what_cannot_be_put_into_a_request_is_refused(fake: FakeService, client: Any, wrong: dict[str, Any]) -> None:
+    with pytest.raises(onceq.BadRequestError, match="Nothing was sent"):
+        client.submit("Hi", **wrong)
+    assert fake.seen == []
+
+
+def test_without_a_model_the_error_says_how_to_name_one(fake: FakeService) -> None:
+    with Client(fake.url, "oq_test") as bare, pytest.raises(onceq.ConfigurationError, match="model="):
+        bare.submit("Hi")
+
+
+def test_what_is_wrong_with_the_whole_is_said_without_a_field(client: Any) -> None:
+    with pytest.raises(onceq.BadRequestError) as caught:
+        client.pause()
+    assert str(caught.value).splitlines()[1:] == ["  give either lane or band"]
+
+
+def test_a_retry_carries_the_same_key_and_body(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, problem(503, "store_unavailable", "0"), problem(429, "rate_limited", "0"), accepted())
+    client.submit("Hi")
+    assert len({(seen.headers["idempotency-key"], seen.body) for seen in fake.seen}) == 1
+    assert len(fake.seen) == 3
+
+
+def test_retry_after_is_waited_for(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, problem(503, "store_unavailable", "1"), accepted())
+    began = time.monotonic()
+    client.submit("Hi")
+    assert time.monotonic() - began >= 1
+
+
+def test_a_retry_after_of_minutes_is_handed_to_the_caller(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, problem(429, "rate_limited", "3600"))
+    with pytest.raises(onceq.RateLimitError) as caught:
+        client.submit("Hi")
+    assert caught.value.retry_after_s == 3600
+    assert len(fake.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (400, "malformed_idempotency_key", onceq.BadRequestError),
+        (401, "unauthorized", onceq.AuthenticationError),
+        (403, "forbidden", onceq.PermissionDeniedError),
+        (404, "not_found", onceq.NotFoundError),
+        (409, "conflict", onceq.ConflictError),
+        (413, "payload_too_large", onceq.BadRequestError),
+        (422, "unknown_model", onceq.BadRequestError),
+        (422, "idempotency_key_reused", onceq.IdempotencyKeyReused),
+        (418, "teapot", onceq.APIError),
+    ],
+)
+def test_a_problem_becomes_its_error_at_once(
+    fake: FakeService, client: Any, status: int, code: str, error: type[onceq.APIError]
+) -> None:
+    fake.on(SUBMIT, problem(status, code))
+    with pytest.raises(onceq.APIError) as caught:
+        client.submit("Hi")
+    assert type(caught.value) is error
+    assert (caught.value.status, caught.value.code) == (status, code)
+    assert f"This was {code}." in str(caught.value)
+    assert len(fake.seen) == 1
+
+
+def test_an_answer_that_is_not_onceqs_says_so(fake: FakeService, client: Any) -> None:
+    fake.on(GET, Response("<html>Welcome</html>", media_type="text/html"))
+    with pytest.raises(onceq.APIError, match="check the base URL") as caught:
+        client.get(JOB_ID)
+    assert caught.value.code == "unexpected_answer"
+
+
+def test_a_proxys_error_page_keeps_its_status(fake: FakeService, client: Any) -> None:
+    fake.on(GET, Response("<html>Nope</html>", status_code=404, media_type="text/html"))
+    with pytest.raises(onceq.NotFoundError, match="404 Not Found"):
+        client.get(JOB_ID)
+
+
+def test_a_service_that_is_not_there_is_named_and_the_key_is_not(client: Any) -> None:
+    with (
+        Client("http://127.0.0.1:9", "oq_secret", max_retries=1) as away,
+        pytest.raises(onceq.ConnectionFailed) as caught,
+    ):
+        away.get(JOB_ID)
+    assert "http://127.0.0.1:9/v1/jobs/" in str(caught.value)
+    assert "onceq up" in str(caught.value)
+    assert "oq_secret" not in f"{caught.value} {away!r}"
+    assert "oq_test" not in repr(client)
+
+
+def test_a_service_that_goes_away_while_its_job_is_waited_for_says_that_the_job_goes_on() -> None:
+    with Client("http://127.0.0.1:9", "oq_secret") as away, pytest.raises(ConnectionError) as caught:
+        away.result(JOB_ID, timeout_s=0.1)
+    assert isinstance(caught.value, onceq.ConnectionFailed)
+    assert f"Job {JOB_ID} goes on" in str(caught.value)
+
+
+def _accept_all(seen: Seen) -> Response:
+    items = [{"job": {**job(job_id=f"job_{i}"), "disposition": "created"}} for i, _ in enumerate(seen.json["items"])]
+    return answer({"items": items})
+
+
+def test_a_batch_answers_per_item(fake: FakeService, client: Any) -> None:
+    wrong = {"title": "No", "status": 422, "code": "unknown_model", "detail": "No such model."}
+    fake.on(
+        "POST /v1/jobs/batch",
+        answer({"items": [{"job": {**job(), "disposition": "joined"}}, {"problem": wrong}, {}]}),
+    )
+    handle, refusal, nothing = client.submit_batch(["a", {"prompt": "b", "model": "x/y"}, "c"], team="blue")
+    assert (handle.id, handle.disposition) == (JOB_ID, "joined")
+    assert isinstance(refusal, onceq.BadRequestError)
+    assert isinstance(nothing, onceq.ServiceUnavailableError)
+    sent = fake.seen[0].json["items"]
+    assert [item["job"]["model"] for item in sent] == ["openai/gpt-4o-mini", "x/y", "openai/gpt-4o-mini"]
+    assert all(item["job"]["dedupe_window_s"] == 600 and item["job"]["team"] == "blue" for item in sent)
+    assert len({item["idempotency_key"] for item in sent}) == 3
+
+
+def test_batch_items_may_be_models_with_keys_of_their_own(fake: FakeService, client: Any) -> None:
+    fake.on("POST /v1/jobs/batch", _accept_all)
+    request = JobRequest(model="x/y", prompt="a", max_tokens=5)
+    client.submit_batch([request, onceq.BatchItem(idempotency_key="k", job=request)])
+    plain, keyed = fake.seen[0].json["items"]
+    assert plain["job"] == {"model": "x/y", "prompt": "a", "max_tokens": 5, "dedupe_window_s": 600}
+    assert keyed == {"idempotency_key": "k", "job": {"model": "x/y", "prompt": "a", "max_tokens": 5}}
+
+
+def test_a_large_batch_travels_in_posts_that_the_service_takes(fake: FakeService, client: Any) -> None:
+    fake.on("POST /v1/jobs/batch", _accept_all)
+    assert len(client.submit_batch(["a"] * 1_001)) == 1_001
+    assert [len(seen.json["items"]) for seen in fake.seen] == [1_000, 1]
+    fake.seen.clear()
+    assert len(client.submit_batch(["a" * 3_000_000] * 5)) == 5
+    assert [len(seen.json["items"]) for seen in fake.seen] == [2, 2, 1]
+    assert client.submit_batch([]) == []
+
+
+def test_what_was_accepted_is_handed_back_when_a_later_post_fails(fake: FakeService, client: Any) -> None:
+    fake.on("POST /v1/jobs/batch", _accept_all, problem(403, "forbidden"))
+    answers = client.submit_batch(["a"] * 1_002)
+    assert all(a.id.startswith("job_") for a in answers[:1_000])
+    assert [type(a) for a in answers[1_000:]] == [onceq.PermissionDeniedError] * 2
+
+
+def test_one_wrong_item_stops_the_batch_before_it_is_sent(fake: FakeService, client: Any) -> None:
+    with pytest.raises(onceq.BadRequestError, match=r"items\.1\.promt"):
+        client.submit_batch(["a", {"promt": "b"}])
+    assert fake.seen == []
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        ("hello", "For one prompt there is submit"),
+        (b"hello", "For one prompt there is submit"),
+        ({"prompt": "hello"}, "For one prompt there is submit"),
+        (JobRequest(model="x/y", prompt="a"), "For one prompt there is submit"),
+        (pandas.DataFrame({"text": ["a"]}), r"one column of a frame.*client\.map"),
+        (polars.DataFrame({"text": ["a"]}), r"one column of a frame.*client\.map"),
+        (3, "not int"),
+        (None, "not NoneType"),
+    ],
+)
+def test_a_batch_is_not_made_of_letters_fields_or_column_names(
+    fake: FakeService, client: Any, items: Any, says: str
+) -> None:
+    with pytest.raises(onceq.BadRequestError, match=says):
+        client.submit_batch(items)
+    assert fake.seen == []
+
+
+def test_a_batch_may_be_a_column_and_its_items_conversations(fake: FakeService, client: Any) -> None:
+    fake.on("POST /v1/jobs/batch", _accept_all)
+    client.submit_batch(pandas.Series(["a", "b"]))
+    client.submit_batch(polars.Series(["a", "b"]))
+    client.submit_batch([[{"role": "user", "content": "a"}]])
+    first, second, third = ([item["job"] for item in seen.json["items"]] for seen in fake.seen)
+    assert [job["prompt"] for job in first] == [job["prompt"] for job in second] == ["a", "b"]
+    assert third[0]["messages"] == [{"role": "user", "content": "a"}]
+
+
+@pytest.mark.parametrize("wrong", [None, 3, float("nan"), pandas.NA, pandas.NaT, b"text"])
+def test_what_is_no_prompt_is_named_with_its_place(fake: FakeService, client: Any, wrong: Any) -> None:
+    with pytest.raises(onceq.BadRequestError, match=r"  prompt: a prompt is a text or a list of messages, not "):
+        client.submit(wrong)
+    with pytest.raises(
+        onceq.BadRequestError, match=r"  items\.7\.prompt: a prompt is a text or a list of messages, not "
+    ):
+        client.submit_batch(pandas.Series(["a"] * 7 + [wrong], dtype=object))
+    assert fake.seen == []
+
+
+def test_one_message_is_to_be_wrapped_in_a_list(fake: FakeService, client: Any) -> None:
+    with pytest.raises(onceq.BadRequestError, match=r"  prompt: .*wrap it in a list"):
+        client.submit({"role": "user", "content": "Hi"})
+    assert fake.seen == []
