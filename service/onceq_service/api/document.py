@@ -37,9 +37,9 @@ SCHEMES: Final = {
 }  # fmt: skip
 DESCRIPTION: Final = """LLM calls behind a queue: each one is paid for once, and survives every disconnect.
 
-What goes wrong is answered as `application/problem+json` (Problem). Each route lists its own; any of them may also answer
-405 with `Allow` where the path does not have the method, 408 or 431 where the request does not end, and 500 for a fault of
-ours, after which trying again is safe. HEAD is answered like GET, without the body, but on event streams.
+What goes wrong is answered as `application/problem+json` (Problem). Each route lists its own; any of them may also
+answer 405 with `Allow` where the path does not have the method, 408 or 431 where the request does not end, and 500 for
+a fault of ours, after which trying again is safe. HEAD is answered like GET, without the body, but on event streams.
 
 The security of a route names the scope that its API key needs. `admin` stands for all of them within its tenant but
 `operator`, which stands for all.

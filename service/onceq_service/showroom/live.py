@@ -15,6 +15,7 @@ from onceq_service.store.engine import Claim, Dispatched, End, EndState, Frame, 
 from onceq_service.worker.ending import output_json, rest
 from onceq_service.worker.frames import delta_frame
 from onceq_service.worker.problems import no_budget, too_late
+from onceq_service.worker.retry import GiveUp
 
 
 @dataclass(slots=True)
@@ -102,10 +103,11 @@ def whole_end(job: Live, claim: Claim, receipt: Receipt) -> End:
     return _end(job, claim, "succeeded", receipt, rest(usage=_usage(receipt), finish_reason="stop"), finished=True)
 
 
-def failed_end(job: Live, claim: Claim, error: ProviderError, receipt: Receipt, *, retryable: bool) -> End:
+def failed_end(job: Live, claim: Claim, error: ProviderError, receipt: Receipt, give_up: GiveUp) -> End:
     """Nobody tries again."""
-    problem = JobError(code=error.code, message=error.message, retryable=retryable)
-    return _end(job, claim, "failed", receipt, rest(usage=_usage(receipt) if receipt.billed else None, error=problem))
+    problem = JobError(code=error.code, message=error.message, retryable=give_up.retryable)
+    members = rest(usage=_usage(receipt) if receipt.billed else None, error=problem)
+    return replace(_end(job, claim, "failed", receipt, members), brake_s=give_up.brake_s)
 
 
 def unsent_end(job: Live, claim: Claim, sent: Dispatched) -> End:

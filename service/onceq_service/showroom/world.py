@@ -23,7 +23,7 @@ from onceq_service.showroom.timeline import Doing, Kind, Timeline
 from onceq_service.store import Admission, BudgetRefused
 from onceq_service.store.engine import Claim, Dispatched, End, Engine, Receipt
 from onceq_service.store.told import ToldStore
-from onceq_service.worker.retry import Budget, Retry, decide
+from onceq_service.worker.retry import Left, Retry, decide
 
 Then = Callable[[], None]
 
@@ -226,11 +226,11 @@ class World:
     def _failed(self, job: Live, claim: Claim, error: ProviderError, at_ms: int) -> Doing:
         receipt = self._part_paid(job, claim, error, at_ms)
         tries, calls = claim.number("tries") + 1, claim.number("calls") + 1
-        budget = Budget(
+        left = Left(
             tries=tries, max_tries=MAX_TRIES, calls=calls, max_calls=claim.number("max_calls"),
-            remaining_s=(claim.number("deadline_ms") - job.began_ms) / 1000, others=len(claim.text("chain").split()),
+            remaining_s=(claim.number("deadline_ms") - at_ms) / 1000, others=len(claim.text("chain").split()),
         )  # fmt: skip
-        match decide(error, budget, self._rng):
+        match decide(error, left, self._rng):
             case Retry() as again:
                 self._waits(job, at_ms)
                 return self._store.lasting.requeue(
@@ -241,9 +241,7 @@ class World:
                 if self._rng.random() < REPLAYED:
                     later_ms = at_ms + self._rng.randrange(1_800_000, 21_600_000)
                     self._time.plan(later_ms, partial(self._replay, job))
-                return self._finish(
-                    job, claim, failed_end(job, claim, error, receipt, retryable=give_up.retryable), at_ms
-                )
+                return self._finish(job, claim, failed_end(job, claim, error, receipt, give_up), at_ms)
 
     def _part_paid(self, job: Live, claim: Claim, error: ProviderError | None, at_ms: int) -> Receipt:
         if error is not None and not error.may_be_billed:

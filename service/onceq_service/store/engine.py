@@ -139,6 +139,8 @@ class End:
     finish_reason: FinishReason | None = None
     measured: str = ""
     """The call's time as its worker measured it (worker/stopwatch.py); empty where none was made."""
+    brake_s: float = 0.0
+    """How long the whole lane is held back for all workers, by what its last call was told."""
 
 
 class Engine:
@@ -256,7 +258,8 @@ class Engine:
         reason = "" if end.kept else receipt.outcome
         argv: list[Arg] = [claim.id, claim.fence, end.state, end.first_seq, len(end.frames), end.rest, end.output]
         argv += [*receipt.argv(), int(end.kept), reason, ttft, int(end.receipt is not None)]
-        argv += [r.result_s, r.events_s, end.out_bytes, end.measured, receipt.cache_write_tokens, *end.frames]
+        argv += [r.result_s, r.events_s, end.out_bytes, end.measured, receipt.cache_write_tokens]
+        argv += [round(end.brake_s * 1000), *end.frames]
         word, last = cast("list[bytes]", await self._run(scripts.FINISH, argv))
         if word == b"lost":
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")

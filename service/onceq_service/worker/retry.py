@@ -24,7 +24,7 @@ BRAKED = frozenset({"provider_rate_limited", "provider_overloaded"})
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class Left:
     """What the job has left: tries and calls made so far, their limits, seconds to the deadline, and its wish."""
 
     tries: int
@@ -48,37 +48,36 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """End the job as failed. `retryable`: a replay by hand could help."""
+    """End the job as failed, and hold the lane back for `brake_s`. `retryable`: a replay by hand could help."""
 
     retryable: bool
+    brake_s: float = 0.0
 
 
-def decide(error: ProviderError, budget: Budget, rng: random.Random) -> Retry | GiveUp:
-    """Whether, and when, to try again."""
+def decide(error: ProviderError, left: Left, rng: random.Random) -> Retry | GiveUp:
+    """Whether, and when, to try again; what an error says of the lane holds it back either way."""
     rejected = error.cause == "rejected"
-    if rejected and not (budget.others and error.code in ANOTHER_MAY):
+    if rejected and not (left.others and error.code in ANOTHER_MAY):
         return GiveUp(retryable=error.code == "resume_refused")
-    if budget.tries >= budget.max_tries:
-        return GiveUp(retryable=True)
-    if error.cause == "broken" and budget.on_break == "fail":
-        return GiveUp(retryable=True)
-    if error.cause not in ("refused", "rejected") and budget.calls >= budget.max_calls:
-        return GiveUp(retryable=True)
-    delay = _delay(error, budget.tries, rng)
+    delay = _delay(error, left.tries, rng)
     brake = delay if error.code in BRAKED and error.retry_after_s is not None else 0.0
-    if budget.others:
-        untried = budget.tries <= budget.others
-        return _unless_late(Retry(0.0 if untried else delay, brake, "drop" if rejected else "next"), budget)
-    return _unless_late(Retry(delay, brake), budget)
+    if _used_up(error, left):
+        return GiveUp(retryable=True, brake_s=brake)
+    again = Retry(delay, brake)
+    if left.others:
+        again = Retry(0.0 if left.tries <= left.others else delay, brake, "drop" if rejected else "next")
+    return GiveUp(retryable=True, brake_s=brake) if again.delay_s >= left.remaining_s else again
+
+
+def _used_up(error: ProviderError, left: Left) -> bool:
+    if left.tries >= left.max_tries or (error.cause == "broken" and left.on_break == "fail"):
+        return True
+    return error.cause not in ("refused", "rejected") and left.calls >= left.max_calls
 
 
 def take_up_after_s(error: ProviderError, takeovers: int, rng: random.Random) -> float:
     """When to go on with a background response: at once the first time, since its text is being written meanwhile."""
     return _delay(error, takeovers, rng) if takeovers else 0.0
-
-
-def _unless_late(again: Retry, budget: Budget) -> Retry | GiveUp:
-    return GiveUp(retryable=True) if again.delay_s >= budget.remaining_s else again
 
 
 def _delay(error: ProviderError, tries: int, rng: random.Random) -> float:

@@ -32,7 +32,7 @@ from onceq_service.worker.lag import Lag
 from onceq_service.worker.learning import Learning
 from onceq_service.worker.patience import until_stored
 from onceq_service.worker.relay import Relay
-from onceq_service.worker.retry import Budget, GiveUp, Retry, decide, take_up_after_s
+from onceq_service.worker.retry import GiveUp, Left, Retry, decide, take_up_after_s
 from onceq_service.worker.spans import Spans
 from onceq_service.worker.stopwatch import Stopwatch
 from onceq_service.worker.tries import Try
@@ -211,7 +211,7 @@ class Runner:
         if t.goes_on(error):
             await self._hand_over(t, error)
             return
-        match GiveUp(retryable=True) if t.out_of_reach(error) else decide(error, self._budget(t), self.rng):
+        match GiveUp(retryable=True) if t.out_of_reach(error) else decide(error, self._left(t), self.rng):
             case Retry() as again:
                 await self._flush(t.call)
                 queued = await until_stored(f"job {t.claim.id}", lambda: self.engine.requeue(
@@ -220,9 +220,9 @@ class Runner:
                 ))  # fmt: skip
                 if not queued:
                     await self._end(t.claim, "cancelled", t)
-            case GiveUp(retryable):
+            case GiveUp(retryable, brake_s):
                 problem = JobError(code=error.code, message=error.message, retryable=retryable)
-                await self._end(t.claim, "failed", t, problem)
+                await self._end(t.claim, "failed", t, problem, brake_s=brake_s)
 
     async def _hand_over(self, t: Try, error: ProviderError) -> None:
         """The next worker takes the call up again; what was not yet written down it gets from the provider."""
@@ -236,11 +236,11 @@ class Runner:
             await t.provider.abandon(t.heard.response)
             await self._end(t.claim, "cancelled", t)
 
-    def _budget(self, t: Try) -> Budget:
+    def _left(self, t: Try) -> Left:
         """A worker that has to go is to its jobs what a crash is: `on_crash` decides, not `on_break`."""
-        return Budget(
+        return Left(
             tries=t.number, max_tries=self.max_tries, calls=t.sent.call, max_calls=t.claim.number("max_calls"),
-            remaining_s=(t.sent.deadline_ms - t.sent.now_ms) / 1000,
+            remaining_s=t.remaining_s(),
             on_break="fail" if t.wants_no_second else "retry",
             others=len(t.claim.text("chain").split()),
         )  # fmt: skip
@@ -281,10 +281,11 @@ class Runner:
         t: Try | None = None,
         error: JobError | None = None,
         said: Output | None = None,
+        brake_s: float = 0.0,
     ) -> None:
         """Ends the job with its last text; sends again what a restarted Redis lost before.
 
-        `said` is what its readers have of it where it ends without a try.
+        `said` is what its readers have of it where it ends without a try; `brake_s` holds its lane back.
         """
         receipt = t.receipt() if t else None
         output = t.call.output(t.heard.finish_reason) if t else said or Output()
@@ -296,7 +297,7 @@ class Runner:
         )  # fmt: skip
 
         async def finish() -> bool:
-            end = _end_of(state, t, members, output_json(output), receipt)
+            end = _end_of(state, t, members, output_json(output), receipt, brake_s)
             word, last = await self.engine.finish(claim, end)
             if word == "gap" and (t is None or not t.call.confirm(last)):
                 raise LeaseLost(f"Redis has lost more of job {claim.id} than its worker can send again")
@@ -315,14 +316,16 @@ def _request_of(stored: bytes) -> JobRequest | None:
         return None
 
 
-def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, receipt: Receipt | None) -> End:
+def _end_of(
+    state: EndState, t: Try | None, members: bytes, output: bytes, receipt: Receipt | None, brake_s: float
+) -> End:
     frames = t.call.unsent() if t else []
     first_s = t.heard.first_s if t and t.sent.word == "ok" else None  # else it is the time of a takeover
     return End(
         state=state, rest=members, output=output, receipt=receipt, kept=state == "succeeded",
         first_seq=frames[0].seq if frames else 0, frames=[f.data for f in frames],
         out_bytes=t.call.out_bytes if t else 0, provider_ttft_ms=None if first_s is None else round(first_s * 1000),
-        measured=t.watch.packed() if t else "",
+        measured=t.watch.packed() if t else "", brake_s=brake_s,
     )  # fmt: skip
 
 

@@ -20,9 +20,14 @@ class Stopwatch:
         self._lag_s, self._now_s = lag_s, now_s
         self._took: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
         self._stage: Stage = "connect"
-        self._at, self._lag = now_s(), lag_s()
+        self._made_at = self._at = now_s()
+        self._lag = lag_s()
         self._heard_at, self._heard_lag = self._at, self._lag
         self._running = True
+
+    def age_s(self) -> float:
+        """Seconds since its making, whether it still runs or not."""
+        return self._now_s() - self._made_at
 
     def sent(self) -> None:
         """The provider has the whole request."""

@@ -58,6 +58,10 @@ class Try:
             call_bound=self.claim.number("call_bound") if "call_bound" in self.claim.fields else None,
         )
 
+    def remaining_s(self) -> float:
+        """Seconds to the job's deadline: what Redis said at the call's record, less what has passed here since."""
+        return (self.sent.deadline_ms - self.sent.now_ms) / 1000 - self.watch.age_s()
+
     @property
     def wants_no_second(self) -> bool:
         """Whether the call is the job's last, should it break now."""

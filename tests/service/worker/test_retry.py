@@ -11,11 +11,11 @@ import pytest
 from onceq_service.providers import open_providers
 from onceq_service.providers.base import Cause, ProviderError
 from onceq_service.settings import ProviderConfig, ProviderKind
-from onceq_service.worker.retry import BASE_S, CAP_S, Budget, GiveUp, Retry, decide
+from onceq_service.worker.retry import BASE_S, CAP_S, GiveUp, Left, Retry, decide
 from tests.service.providers.kit import refusal, sim, spec_for
 from tests.stack import Stack
 
-FRESH = Budget(tries=1, max_tries=20, calls=1, max_calls=3, remaining_s=3600)
+FRESH = Left(tries=1, max_tries=20, calls=1, max_calls=3, remaining_s=3600)
 AGAIN: Mapping[ProviderKind, Mapping[int, str]] = {
     kind: {429: "provider_rate_limited", 500: "provider_error", 503: "provider_overloaded"}
     for kind in ("openai", "anthropic", "bedrock")

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import random
 import socket
+import time
 from collections.abc import Generator
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -19,12 +21,14 @@ from onceq_service.providers.base import Delta, Provider
 from onceq_service.settings import ProviderConfig, ProviderKind
 from onceq_service.store import Store
 from onceq_service.store.engine import Receipt
+from onceq_service.worker import run
 from onceq_service.worker.call import LiveCall
 from onceq_service.worker.held import Held, Holding
 from onceq_service.worker.learning import Learning
 from onceq_service.worker.relay import Relay
 from onceq_service.worker.run import Runner
-from tests.service.providers.raw_server import chunked, raw_provider, sse
+from onceq_service.worker.stopwatch import Stopwatch
+from tests.service.providers.raw_server import answer, chunked, raw_provider, sse
 from tests.service.store.driver import admission, claim_one, dispatch, success
 from tests.waiting import until
 
@@ -48,11 +52,11 @@ class Worker:
             {kind: config}, random.Random(7),
         )  # fmt: skip
 
-    async def post(self, **asked: Any) -> str:
+    async def post(self, deadline_s: float = 3600.0, **asked: Any) -> str:
         request = JobRequest(model=MODELS[self.kind], prompt="Say it.", **asked)
         body = request.model_dump_json(exclude_none=True).encode()
         names = {"model": MODELS[self.kind], "lane": MODELS[self.kind], "provider": self.kind}
-        return (await self.store.jobs.admit(admission(request=body, **names))).id
+        return (await self.store.jobs.admit(admission(request=body, deadline_s=deadline_s, **names))).id
 
     async def begin(self) -> tuple[Held, asyncio.Task[None]]:
         [claim], _ = await self.store.engine.claim("w1", 1, [self.kind])
@@ -194,6 +198,42 @@ async def test_a_call_that_never_left_is_not_billed(
     assert (row.outcome, row.billed, row.spent_nano_usd) == (
         "cancelled" if why == "cancel" else "provider_unreachable", False, 0,
     )  # fmt: skip
+
+
+async def test_a_break_that_comes_too_late_for_another_try_is_what_the_job_fails_of(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A try that could begin only after the deadline would hide it, and perhaps be paid for."""
+    passed_s = 0.0
+    watch = partial(Stopwatch, now_s=lambda: time.monotonic() + passed_s)
+    monkeypatch.setattr(run, "Stopwatch", watch)
+
+    def late(_: bytes) -> bytes:
+        nonlocal passed_s
+        passed_s = 3600.0
+        return chunked(sse({"choices": [{"delta": {"content": "Half"}}]}), end=False)
+
+    async with raw_provider("openai", late, "cut") as provider:
+        worker = Worker(store, "openai", provider)
+        job_id = await worker.post()
+        await (await worker.begin())[1]
+    job = await worker.job(job_id)
+    assert job.error is not None
+    assert (job.status, job.error.code, job.error.retryable, job.calls) == ("failed", "stream_broken", True, 1)
+
+
+@pytest.mark.parametrize("deadline_s", [20.0, 3600.0])
+async def test_a_429_holds_its_lane_back_also_where_its_job_can_not_wait_for_it(
+    store: Store, deadline_s: float
+) -> None:
+    refusal = answer(b'{"error": {"message": "slow down"}}', status=429, headers="retry-after: 60\r\n")
+    async with raw_provider("openai", refusal) as provider:
+        worker = Worker(store, "openai", provider)
+        job_id = await worker.post(deadline_s=deadline_s)
+        await (await worker.begin())[1]
+    assert (await worker.job(job_id)).status == ("failed" if deadline_s < 60 else "queued")
+    lane = await store.lanes.get(MODELS["openai"])
+    assert (lane.brake_reason, lane.braked_until is not None) == ("provider_rate_limited", True)
 
 
 async def test_a_worker_that_gets_its_own_lost_job_again_ends_the_call_that_it_had(store: Store) -> None:

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Ends a running job: last text, result, usage, cost, ledger row, rollups and terminal event in one step. A repeat
--- with the same fence (its reply was lost) changes nothing.
+-- with the same fence (its reply was lost) changes nothing. Optionally brakes the lane for all workers.
 -- KEYS: root
--- ARGV: id, fence, state, first_seq, frames, rest, output, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, kept, reason, provider_ttft_ms, booked, result_ttl_s, events_ttl_s, out_bytes, measured, cache_write, frame...
+-- ARGV: id, fence, state, first_seq, frames, rest, output, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, kept, reason, provider_ttft_ms, booked, result_ttl_s, events_ttl_s, out_bytes, measured, cache_write, brake_ms, frame...
 -- Returns: {'ok' | 'lost' | 'gap', the log's last number}
 
 local id, fence, state = ARGV[1], ARGV[2], ARGV[3]
@@ -15,7 +15,7 @@ local seq = tonumber(ARGV[4])
 if seq > tonumber(job.seq) + 1 then return {'gap', job.seq} end
 for n = 1, tonumber(ARGV[5]) do
   if seq == tonumber(job.seq) + 1 then
-    log(id, int(seq), ARGV[24 + n])
+    log(id, int(seq), ARGV[25 + n])
     job.seq, job.first_ms = int(seq), job.first_ms or int(now)
   end
   seq = seq + 1
@@ -33,6 +33,7 @@ if ARGV[19] == '1' then
 end
 if state == 'succeeded' then note_success(job.lane, now)
 elseif ARGV[19] == '1' then note_failure(job.lane, now, ARGV[8]) end
+if tonumber(ARGV[25]) > 0 then brake(job.lane, now, now + tonumber(ARGV[25]), ARGV[8]) end
 local set = {'output', ARGV[7], 'out_bytes', ARGV[22]}
 if job.first_ms then set[#set + 1] = 'first_ms'; set[#set + 1] = job.first_ms end
 local rest = ARGV[6] .. (state == 'cancelled' and why_cancelled(id, job) or '')
