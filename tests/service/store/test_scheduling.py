@@ -496,6 +496,35 @@ async def test_a_delayed_job_has_its_time_to_wait_from_when_it_may_start(timed: 
     await timed.jobs.cancel(job_id, "t")
 
 
+async def test_a_delayed_job_that_can_not_be_queued_is_put_off_and_holds_up_no_other(timed: Store) -> None:
+    odd = await admit(timed, not_before_ms=await timed.sums.now_ms() + 400)
+    pipe, place = timed._pipe, timed.names("wait", "standard", "openai/m", "t")  # pyright: ignore[reportPrivateUsage]
+    await pipe.command("SET", place, "not what the scripts expect")
+    await later(timed, 0.4)
+    other = await admit(timed, model="openai/other", lane="openai/other")
+    assert [claim.id for claim in await claims(timed)] == [other]
+    await pipe.command("DEL", place)
+    await later(timed, 60)
+    assert [claim.id for claim in await claims(timed)] == [odd]
+
+
+async def test_a_job_that_nobody_follows_and_that_can_not_be_cancelled_is_put_off(timed: Store) -> None:
+    odd, other = [await admit(timed, grace_s=1.0, model=m, lane=m) for m in ("openai/odd", "openai/other")]
+    pipe, events = timed._pipe, timed.names("events", odd)  # pyright: ignore[reportPrivateUsage]
+    await pipe.command("DEL", events)
+    await pipe.command("SET", events, "not what the scripts expect")
+    await timed.engine.tend()
+    for _ in range(2):  # somebody has to have been able to listen all the time
+        await later(timed, 1.5)
+        await timed.engine.tend()
+    assert [(await state(timed, job_id))["state"] for job_id in (odd, other)] == ["queued", "cancelled"]
+    await pipe.command("DEL", events)
+    for _ in range(41):
+        await later(timed, 1.5)
+        await timed.engine.tend()
+    assert (await state(timed, odd))["state"] == "cancelled"
+
+
 async def test_waiting_for_work_ends_in_time_also_where_redis_looks_at_its_clock_once_a_second(queue: str) -> None:
     """As it does with `hz 1`; left alone, these waits would take a minute and a half."""
     with tempfile.TemporaryDirectory(prefix="oq-", ignore_cleanup_errors=True) as folder:

@@ -75,6 +75,17 @@ local function listening_since(now)
   return since
 end
 
+-- Does with one job what is due, whatever state it is in: the whole queue waits behind it. What fails is said in Redis's
+-- log, and tried again in a minute; returns whether it was done.
+local PUT_OFF = 60000
+local function by_itself(place, id, now, step, ...)
+  local done, why = pcall(step, ...)
+  if done then return true end
+  redis.log(redis.LOG_WARNING, 'onceq puts job ' .. id .. ' off: ' .. tostring(type(why) == 'table' and why.err or why))
+  redis.call('ZADD', place, int(now + PUT_OFF), id)
+  return false
+end
+
 -- When somebody was last seen to follow one of a job's batches (ms).
 local function batches_followed(job)
   local last = 0
@@ -95,8 +106,8 @@ local function cancel_unwatched(now, ttl)
     if lives and now < from then redis.call('ZADD', k_watched(), int(from), id)
     elseif left > 0 then
       left = left - 1
-      redis.call('ZREM', k_watched(), id)
-      if lives then cancel_job(id, job, now, ttl, 'disconnected') end
+      local done = not lives or by_itself(k_watched(), id, now, cancel_job, id, job, now, ttl, 'disconnected')
+      if done then redis.call('ZREM', k_watched(), id) end
     end
   end
 end
@@ -145,16 +156,6 @@ local function pulse(now, lease_ms)
   return since + math.floor(lease_ms * 2 / 3)
 end
 
--- Does with one job what is due, whatever state it is in: the whole queue waits behind it. What fails is said in Redis's
--- log, and tried again in a minute.
-local PUT_OFF = 60000
-local function by_itself(place, id, now, step, ...)
-  local done, why = pcall(step, ...)
-  if done then return end
-  redis.log(redis.LOG_WARNING, 'onceq puts job ' .. id .. ' off: ' .. tostring(type(why) == 'table' and why.err or why))
-  redis.call('ZADD', place, int(now + PUT_OFF), id)
-end
-
 -- Returns whether there may be more to reap.
 local function reap(now, lease_ms, ttl)
   local from = pulse(now, lease_ms)
@@ -180,9 +181,9 @@ end
 
 local function promote(now)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', k_due(), '-inf', now, 'LIMIT', 0, 32)) do
-    redis.call('ZREM', k_due(), id)
     local job = job_of(id)
-    if job.state == 'queued' then begin_to_wait(id, job, now) end
+    local done = job.state ~= 'queued' or by_itself(k_due(), id, now, begin_to_wait, id, job, now)
+    if done then redis.call('ZREM', k_due(), id) end
   end
   for _, place in ipairs(redis.call('ZRANGEBYSCORE', k_blocked(), '-inf', now, 'LIMIT', 0, 32)) do
     redis.call('ZREM', k_blocked(), place)
