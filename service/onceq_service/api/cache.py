@@ -30,17 +30,21 @@ class Kept(Generic[T]):
         if now - made_at > self._keep_s and name not in self._renewed:
             self._renewed[name] = renewal = asyncio.create_task(make(), name=f"make-{name}")
             renewal.add_done_callback(lambda _: self._renew(name, now))
-        return task.result() if task.done() and not task.cancelled() and task.exception() is None else None
+        return task.result() if task.done() and not _failed(task) else None
 
     def _renew(self, name: str, begun: float) -> None:
         self._made[name] = (begun, self._renewed.pop(name))
 
     async def get(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What was made for the name not long ago, else what `make` gives now; raises what it raises."""
+        """What was made for the name not long ago, else what `make` gives now; raises what that raises, unkept."""
         now, known = time.monotonic(), self._made.get(name)
-        if known is not None and now - known[0] <= self._keep_s and known[1].done():
+        if known is not None and now - known[0] <= self._keep_s and known[1].done() and not _failed(known[1]):
             return known[1].result()  # as most callers find it: no waiting, no future
-        self._made = {n: made for n, made in self._made.items() if now - made[0] <= self._keep_s}
+        self._made = {n: m for n, m in self._made.items() if now - m[0] <= self._keep_s and not _failed(m[1])}
         if name not in self._made:
             self._made[name] = (now, asyncio.create_task(make(), name=f"make-{name}"))
         return await asyncio.shield(self._made[name][1])
+
+
+def _failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
 
 from onceq.wire import TERMINAL, BatchAnswerItem, Job, JobRequest, ReplayAnswer, ReplayRequest, SubmittedJob
 from onceq_service.api import documented as doc
@@ -81,9 +82,20 @@ async def _outcome(service: Service, key: ApiKey, job_id: str) -> BatchAnswerIte
 async def _replay(service: Service, key: ApiKey, job_id: str, idem_key: str | None) -> Accepted:
     fields = await fields_of(service, key, job_id)
     _must_have_ended(job_id, fields)
-    asked = JobRequest.model_validate_json(fields["request"])
+    asked = _asked(job_id, fields)
     again = asked.model_copy(update={"fresh": True, "not_before": None})
     return await admit(service, key, idem_key, again, await service.seal(), retry_of=job_id)
+
+
+def _asked(job_id: str, fields: Fields) -> JobRequest:
+    try:
+        return JobRequest.model_validate_json(fields["request"])
+    except ValidationError as exc:
+        detail = (
+            f"Job {job_id} was stored by another version of onceq, and this one refuses what it asks for: "
+            f"{exc.error_count()} of its fields. Post it anew as this version takes it. Nothing was stored."
+        )
+        raise Refused("invalid_request", detail) from None
 
 
 def _must_have_ended(job_id: str, fields: Fields) -> None:

@@ -131,7 +131,9 @@ KEYS: Final[dict[str, Key]] = {
         permanent=True,
     ),
     "counters": Key("counters", "hash", "counts of all time by provider, band, simulated", "permanent", permanent=True),
-    "index": Key("jobs:%s:%s", "zset", "job ids of tenant, status by creation time", "trimmed", permanent=True),
+    "index": Key(
+        "jobs:%s:%s", "zset", "job ids of tenant, status by creation time", "ends + result_ttl_s", permanent=True
+    ),
     "dead": Key("dead:%s", "zset", "failed job ids of a tenant that nobody replayed, by their end", "result_ttl_s"),
     "buried": Key("buried", "zset", "the dead letters of all tenants, by their end", "result_ttl_s"),
     "budgets": Key("budgets", "hash", "budgets by id", "permanent", permanent=True),

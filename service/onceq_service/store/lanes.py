@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 from onceq.wire import Band, LaneInfo
 from onceq_service.store import scripts
@@ -13,6 +14,8 @@ from onceq_service.store.keys import Keys
 from onceq_service.store.views import Fields, at, fields_of
 
 Word = Literal["pause", "resume"]
+WINDOW_S: Final = 60
+"""As WINDOW in lua/_lanes.lua."""
 _LIMITS = ("requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute", "concurrency")
 
 
@@ -29,9 +32,12 @@ class Lanes:
 
     async def get(self, lane: str) -> LaneInfo:
         """One lane; without limits or trouble when nothing is known of it."""
-        fields = fields_of(await self._pipe.command("HGETALL", self._keys("lane", lane)))
-        recent = fields_of(await self._pipe.command("HGETALL", self._keys("window", lane)))
-        return _info(lane, fields, recent)
+        fields, recent, now = await asyncio.gather(
+            self._pipe.command("HGETALL", self._keys("lane", lane)),
+            self._pipe.command("HGETALL", self._keys("window", lane)),
+            self._pipe.command("TIME"),
+        )
+        return _info(lane, fields_of(fields), _last_minute(fields_of(recent), int(now[0])))
 
     async def paused_bands(self) -> list[Band]:
         """Bands that start nothing now."""
@@ -65,7 +71,16 @@ class Lanes:
         await self._pipe.script(scripts.PAUSE, self._keys.root, ["band", band, word])
 
 
-def _info(lane: str, f: Fields, recent: Fields) -> LaneInfo:
+def _last_minute(seconds: Fields, now_s: int) -> Counter[str]:
+    """What was started in the window by now: its sums are those of the last claim, which may be a while ago."""
+    counts = Counter[str]()
+    for name, count in seconds.items():
+        if name[0] in "rio" and name[1:].isdigit() and int(name[1:]) > now_s - WINDOW_S:
+            counts[name[0]] += int(count)
+    return counts
+
+
+def _info(lane: str, f: Fields, recent: Counter[str]) -> LaneInfo:
     return LaneInfo(
         lane=lane,
         paused="paused" in f,
@@ -74,9 +89,9 @@ def _info(lane: str, f: Fields, recent: Fields) -> LaneInfo:
         breaker="half_open" if "half" in f else "closed",
         failures_in_row=int(f.get("fails", 0)),
         running=int(f["running"]) if "running" in f else None,
-        requests_last_minute=int(recent.get("r", 0)),
-        input_tokens_last_minute=int(recent.get("i", 0)),
-        output_tokens_last_minute=int(recent.get("o", 0)),
+        requests_last_minute=recent["r"],
+        input_tokens_last_minute=recent["i"],
+        output_tokens_last_minute=recent["o"],
         limits=_unpacked(f.get("limits")),
         learned_limits=_unpacked(f.get("learned")),
     )

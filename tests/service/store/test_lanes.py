@@ -211,3 +211,12 @@ def test_the_limits_of_a_lane_are_its_own_then_its_providers_then_everyones() ->
     assert [limits_of(name, lanes) for name in ("openai/m", "openai/x", "anthropic/x")] == [one, two, three]
     assert limits_of("openai/m", {}) is None
     assert LaneLimits().packed() == ""
+
+
+async def test_counts_of_the_last_minute_are_of_that_also_where_nobody_claims(timed: Store) -> None:
+    await admit_many(timed, 5, LaneLimits(requests_per_minute=50), out_est=3)
+    assert len(await claim_all(timed)) == 5
+    for seconds, left in ((0, 5), (59, 5), (1, 0)):
+        await later(timed, seconds)
+        lane = await timed.lanes.get("openai/m")
+        assert (lane.requests_last_minute, lane.output_tokens_last_minute) == (left, 3 * left)

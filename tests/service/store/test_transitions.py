@@ -9,7 +9,7 @@ import pytest
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import Filter, KeyReused, LeaseLost, Retention, Store, open_store
-from onceq_service.store.engine import End, EndState, Receipt
+from onceq_service.store.engine import End, EndState, Engine, Receipt
 from onceq_service.store.stats import ledger_rows
 from onceq_service.store.views import fields_of
 from tests.service.store.driver import (
@@ -70,6 +70,28 @@ async def test_a_call_begins_anew_where_readers_have_words_of_the_one_before_and
     assert await store.jobs.cancel(made.id, "t")
     frames = names(await read_log(store, made.id))
     assert [name for name in frames if name in ("started", "reset")] == ["started", "reset", "started"]
+
+
+async def test_ended_jobs_are_counted_no_longer_than_they_are_kept(store: Store) -> None:
+    """Also where their tenant never comes back; what waits or runs is counted as long as it does."""
+    pipe = store._pipe  # pyright: ignore[reportPrivateUsage]
+    for _ in range(40):
+        await store.jobs.admit(admission())
+        await store.engine.finish(await claim_one(store), success())
+    gone = await pipe.command("ZRANGE", store.names("index", "t", "succeeded"), 0, 36)
+    await pipe.command("DEL", *(store.names("job", name.decode()) for name in gone))
+    await store.jobs.admit(admission())
+    assert await pipe.command("TTL", store.names("index", "t", "queued")) == -1
+    claim = await claim_one(store)
+    assert await pipe.command("TTL", store.names("index", "t", "running")) == -1
+    await store.engine.finish(claim, success())
+    index = store.names("index", "t", "succeeded")
+    assert 0 < await pipe.command("TTL", index) <= store.retention.result_s
+    assert await pipe.command("ZCARD", index) == 4 + 37 - 34, "some of what is gone was found"
+    shorter = replace(store.retention, result_s=60)
+    await store.jobs.admit(admission())
+    await Engine(pipe, store.names, shorter, pipe).finish(await claim_one(store), success())
+    assert await pipe.command("TTL", index) > 60, "others are kept for longer"
 
 
 async def test_the_same_job_id_twice_is_one_job(store: Store) -> None:

@@ -41,12 +41,19 @@ local function close_phases(id, job, now, e)
     tokens = e.tokens or math.ceil((tonumber(job.out_bytes) or 0) / 3), reader_ms = tonumber(job.reader_ms) or 0})
 end
 
--- The index keeps ids as long as their jobs; a bounded look at the oldest at each end keeps it so.
-local function trim_index(tenant, state)
+-- The index keeps ids as long as their jobs: it lapses with the last of them, and a bounded look at the oldest at each
+-- end, further where there is something to find, takes out those that are gone.
+local function trim_index(tenant, state, ttl)
   local index = k_index(tenant, state)
-  for _, old in ipairs(redis.call('ZRANGE', index, 0, 1)) do
-    if redis.call('EXISTS', k_job(old)) == 0 then redis.call('ZREM', index, old) end
-  end
+  if redis.call('EXPIRE', index, ttl, 'NX') == 0 then redis.call('EXPIRE', index, ttl, 'GT') end
+  local look, gone = 2, 0
+  repeat
+    local before = gone
+    for _, old in ipairs(redis.call('ZRANGE', index, 0, look - 1)) do
+      if redis.call('EXISTS', k_job(old)) == 0 then gone = gone + redis.call('ZREM', index, old) end
+    end
+    look = look * 16
+  until look > 32 or gone - before < 2
 end
 
 -- A failed job is a dead letter until somebody replays it or its result lapses.
@@ -81,7 +88,7 @@ local function finish(id, job, now, e)
     note_ended(job.lane, now)
   end
   move(id, job, from, e.state)
-  trim_index(job.tenant, e.state)
+  trim_index(job.tenant, e.state, e.result_ttl)
   redis.call('EXPIRE', k_job(id), e.result_ttl)
   redis.call('EXPIRE', k_events(id), e.events_ttl)
   if job.fp and job.fp ~= '' and redis.call('GET', k_fp(job.fp)) == id then
