@@ -180,15 +180,18 @@ class Engine:
         """Whether word of new work would be heard at once: `wait_for_work` has asked, and Redis has not answered."""
         return self._blocking.waits
 
-    async def wait_for_work(self, timeout_s: float) -> None:
-        """Returns when a job may have come in, or after `timeout_s` (at most one second).
+    async def wait_for_work(self, providers: Sequence[str], timeout_s: float) -> None:
+        """Returns when a job of one of these may have come in, or after `timeout_s` (at most one second).
 
         Redis looks at timeouts when it wakes: at a command, or up to 1/hz later. So it is sent one in time.
         """
         for_s = max(0.01, min(timeout_s, BLOCK_S))
+        if not providers:
+            await asyncio.sleep(for_s)
+            return
         nudge = asyncio.get_running_loop().call_later(for_s + NUDGE_S, self._nudge)
         try:
-            await self._blocking.command("BLPOP", self._keys("wake"), for_s)
+            await self._blocking.command("BLPOP", *(self._keys("wake", name) for name in providers), for_s)
         finally:
             nudge.cancel()
 

@@ -177,7 +177,7 @@ class LeaseBroker(BaseRedisBroker):
 
     async def _rest(self, wait_s: float) -> None:
         try:
-            await self.store.engine.wait_for_work(wait_s)
+            await self.store.engine.wait_for_work(list(self.providers), wait_s)
         except StoreError as exc:
             log.warning("Redis does not answer, trying again: %s", exc)
             await asyncio.sleep(0.2)

@@ -124,7 +124,7 @@ async def test_plain_posts_of_one_kind_go_to_redis_as_one_run(
 async def test_a_turn_wakes_as_many_workers_as_it_has_jobs_to_start(redis_server: EmbeddedRedis, queue: str) -> None:
     async with open_store(redis_server.url, queue) as store:
         await asyncio.gather(*(store.jobs.admit(admission(str(n))) for n in range(5)))
-    assert (await everything(redis_server.url, queue))["wake"] == [b"1"] * 5
+    assert (await everything(redis_server.url, queue))["wake:openai"] == [b"1"] * 5
 
 
 async def everything(url: str, queue: str) -> dict[str, object]:

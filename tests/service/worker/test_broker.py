@@ -75,11 +75,11 @@ async def test_a_full_worker_leaves_the_word_of_new_jobs_to_others(store: Store,
     async with opened(settings) as broker:
         listening = broker.listen()
         await anext(listening)
-        await store._pipe.command("DEL", store.names("wake"))  # pyright: ignore[reportPrivateUsage]
+        await store._pipe.command("DEL", store.names("wake", "openai"))  # pyright: ignore[reportPrivateUsage]
         more = asyncio.create_task(anext(listening))
         await store.jobs.admit(admission())
         await asyncio.sleep(3 * FULL_S)
-        assert await store._pipe.command("LLEN", store.names("wake")) == 1  # pyright: ignore[reportPrivateUsage]
+        assert await store._pipe.command("LLEN", store.names("wake", "openai")) == 1  # pyright: ignore[reportPrivateUsage]
         more.cancel()
         await asyncio.gather(more, return_exceptions=True)
         await hand_back(broker)
@@ -166,7 +166,7 @@ async def test_a_stop_that_comes_together_with_redis_answer_ends_the_listening(
     """The wait for work answers instead of raising: the word to stop is lost on its way up, yet no job is claimed."""
     waiting = asyncio.Event()
 
-    async def answered_anyway(_: float) -> None:
+    async def answered_anyway(*_: Any) -> None:
         waiting.set()
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()

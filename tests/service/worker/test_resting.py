@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -172,9 +172,9 @@ async def test_a_worker_that_has_not_asked_for_work_does_not_rest(
     async with working(resting) as broker:
         asks, calm, may_ask, looked = broker.store.engine.wait_for_work, broker.holding.all_calm, asyncio.Event(), 0
 
-        async def ask(timeout_s: float) -> None:
+        async def ask(providers: Sequence[str], timeout_s: float) -> None:
             await may_ask.wait()
-            await asks(timeout_s)
+            await asks(providers, timeout_s)
 
         def look() -> bool:
             nonlocal looked

@@ -147,7 +147,7 @@ local function requeue(id, job, now, at, reason, fallback)
   job.not_before_ms = int(at)
   redis.call('ZADD', k_deadlines(), int(start_by(job)), id)
   move(id, job, 'running', 'queued')
-  if at > now then delay(id, at)
+  if at > now then delay(id, at, job.lane)
   else
     route(id, job, now)
     enqueue(id, job)

@@ -190,7 +190,7 @@ local function promote(now)
     local band, lane = string.match(place, '^(.-)|(.*)$')
     if redis.call('EXISTS', k_fair(band, lane)) == 1 then
       redis.call('ZADD', k_ready(band), redis.call('HGET', k_turns(), 'n') or 0, lane)
-      wake()
+      wake(lane)
     end
   end
 end

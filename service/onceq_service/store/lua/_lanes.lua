@@ -119,7 +119,7 @@ local function reopen(lane)
   for _, band in ipairs({'interactive', 'standard', 'batch'}) do
     if redis.call('ZREM', k_blocked(), band .. '|' .. lane) == 1 and redis.call('EXISTS', k_fair(band, lane)) == 1 then
       redis.call('ZADD', k_ready(band), redis.call('HGET', k_turns(), 'n') or 0, lane)
-      wake()
+      wake(lane)
     end
   end
 end

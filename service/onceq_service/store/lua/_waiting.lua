@@ -5,11 +5,12 @@ local LANE_TTL = 8 * 86400 -- longer than the longest deadline: a waiting job al
 -- How often (ms) it is seen whether jobs of a lane that is held back may move to another model's.
 local LOOK_AGAIN = 1000
 
--- Wakes workers that wait, as many as there are new jobs (`n`, 1 when it is nil).
-local function wake(n)
-  local ones = {}
-  for k = 1, math.min(n or 1, 64 - redis.call('LLEN', k_wake())) do ones[k] = '1' end
-  if ones[1] then redis.call('RPUSH', k_wake(), unpack(ones)) end
+-- Wakes workers that wait and serve the lane's provider, as many as there are new jobs (`n`, 1 when it is nil): the word
+-- of a job is lost on a worker that can't run it.
+local function wake(lane, n)
+  local key, ones = k_wake(string.match(lane, '^[^/]+')), {}
+  for k = 1, math.min(n or 1, 64 - redis.call('LLEN', key)) do ones[k] = '1' end
+  if ones[1] then redis.call('RPUSH', key, unpack(ones)) end
 end
 
 -- Gives a lane its turn and a tenant its share of it, where they have none: a tenant that comes back starts at the
@@ -42,13 +43,13 @@ local function enqueue(id, job)
   local apart = (tonumber(job.crashes) or 0) >= 2 and k_suspects() or job.cancel and k_stops()
   if apart then
     redis.call('ZADD', apart, job.cancel and 0 or job.created_ms, id)
-    wake()
+    wake(job.lane)
     return
   end
   redis.call('ZADD', k_wait(job.band, job.lane, job.tenant), job.created_ms, id)
   may_move(id, job)
   take_part(job.band, job.lane, job.tenant)
-  wake()
+  wake(job.lane)
 end
 
 -- Takes a tenant out of the turn when none of its jobs waits in the lane any more, and the lane when nobody's does. Says
@@ -86,9 +87,9 @@ local function start_by(job)
   return math.min(deadline, from + tonumber(job.queue_ms))
 end
 
-local function delay(id, at)
+local function delay(id, at, lane)
   redis.call('ZADD', k_due(), int(at), id)
-  wake() -- a waiting worker learns the new earliest time
+  wake(lane) -- a waiting worker learns the new earliest time
 end
 
 -- When (ms) a queued job could have started.

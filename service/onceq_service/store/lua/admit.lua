@@ -146,7 +146,7 @@ local function create(id, tenant, idem, body_hash, fp, fresh, deadline_ms, accep
     redis.call('ZADD', k_watched(), int(now + tonumber(job.grace_ms)), id)
   end
   if batch ~= '' then join_batch(id, job, batch) end
-  if delayed then delay(id, tonumber(job.not_before_ms))
+  if delayed then delay(id, tonumber(job.not_before_ms), job.lane)
   else
     local lane = job.lane
     route(id, job, now)
@@ -275,9 +275,9 @@ if next(undone) then
   end
 end
 
-local woken = 0
 for _, turn in pairs(turns) do
+  local woken = 0
   for _, id in ipairs(turn.ids) do woken = woken + (undone[id] and 0 or 1) end
+  if woken > 0 then wake(turn[2], woken) end
 end
-if woken > 0 then wake(woken) end
 return out

@@ -50,7 +50,7 @@ local function place()
   redis.call('ZADD', k_queued(kind.band), unpack(by_age))
   redis.call('ZADD', k_wait(kind.band, lane, tenant), unpack(by_age))
   take_part(kind.band, lane, tenant)
-  wake(#ids)
+  wake(lane, #ids)
   roll(now, kind, {'jobs', #ids})
   redis.call('HINCRBY', k_totals(), kind.band, #ids)
 end

@@ -15,6 +15,6 @@ if kind == 'lane' then
 elseif pause then redis.call('HSET', k_turns(), 'paused:' .. name, '1')
 else
   redis.call('HDEL', k_turns(), 'paused:' .. name)
-  wake()
+  for _, lane in ipairs(redis.call('ZRANGE', k_ready(name), 0, 63)) do wake(lane) end
 end
 return 'ok'
