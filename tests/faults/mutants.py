@@ -345,7 +345,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "G8 a job whose worker died runs again", f"{LUA}/_housekeeping.lua",
         "else by_itself(k_leases(), id, now, recover, id, job, now, ttl) end",
-        "else redis.call('ZREM', k_leases(), id) end",
+        "else redis.call('ZREM', k_leases(), id, id == '' and recover) end",
     ),
     Mutant(
         "G8 Redis was away is not the worker was away (the outage rule)", f"{LUA}/_housekeeping.lua",

@@ -21,6 +21,8 @@ Span = Literal["h", "d"]
 SPAN_MS: Final[dict[Span, int]] = {"h": HOUR_MS, "d": 24 * HOUR_MS}
 Dimension = Literal["team", "model", "provider", "band", "key", "labels"]
 BUCKETS = 96
+AT_ONCE: Final = 100
+"""Sums that are read together."""
 _NAMES = {
     "jobs": "jobs", "joined": "joined", "replayed": "replayed", "succeeded": "succeeded", "failed": "failed",
     "cancelled": "cancelled", "expired": "expired", "calls": "calls", "tries": "tries", "retries": "retries",
@@ -168,7 +170,10 @@ class Sums:
         buckets = range(since_ms // SPAN_MS[span], until_ms // SPAN_MS[span] + 1)
         groups = await asyncio.gather(*(self._groups(tenant, span, bucket) for bucket in buckets))
         wanted = [(bucket, dims) for bucket, found in zip(buckets, groups, strict=True) for dims in found]
-        sums = await asyncio.gather(*(self._sums(tenant, span, bucket, dims) for bucket, dims in wanted))
+        sums: list[Fields] = []
+        for n in range(0, len(wanted), AT_ONCE):  # others have their turn between two reads
+            part = wanted[n : n + AT_ONCE]
+            sums += await asyncio.gather(*(self._sums(tenant, span, bucket, dims) for bucket, dims in part))
         merged: dict[tuple[int, Group], list[Fields]] = {}
         for (bucket, dims), fields in zip(wanted, sums, strict=True):
             merged.setdefault((bucket, group_of(dims, by)), []).append(fields)

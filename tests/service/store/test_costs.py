@@ -167,3 +167,22 @@ async def test_what_each_job_cost_is_a_histogram_without_those_of_unknown_price(
     [(at_most, jobs)] = totals(one.fields).job_costs.items()
     assert jobs == 3
     assert 11_000 <= at_most <= 11_000 * 1.2 + 200
+
+
+async def test_groups_without_an_end_are_summed_up_in_one_more_and_nothing_is_lost(store: Store) -> None:
+    """A team, a label and a model's name are of a client's choosing; who reads the sums must be able to."""
+    ids = [(await store.jobs.admit(admission(team=f"team {n}", band="batch"))).id for n in range(1_010)]
+    await store.jobs.admit(admission(team="team 3", band="batch"))
+    await store.jobs.admit(admission(team="team 1011", band="standard"))
+    now_ms = await store.sums.now_ms()
+    found = await store.sums.spans("t", "d", now_ms, now_ms, ("team", "band"))
+    counts = {point.group.names: totals(point.fields).jobs for point in found}
+    assert (len(counts), sum(counts.values())) == (1_002, 1_012)
+    other = {dict(names)["band"]: n for names, n in counts.items() if dict(names)["team"] == "(other)"}
+    assert other == {"batch": 10, "standard": 1}
+    assert counts[("team", "team 3"), ("band", "batch")] == 2
+    for job_id in ids[-3:]:
+        await store.jobs.cancel(job_id, "t")
+    found = await store.sums.spans("t", "d", now_ms, await store.sums.now_ms(), ("team", "band"))
+    ended = {dict(p.group.names)["team"]: totals(p.fields).cancelled for p in found if totals(p.fields).cancelled}
+    assert ended == {"(other)": 3}

@@ -15,9 +15,29 @@ local function keep_row(row, now)
   return id
 end
 
-local function roll_into(span, bucket, ttl, tenant, dims, sums)
-  local index, key = k_rolls(span, bucket, tenant), k_roll(span, bucket, tenant, dims)
+-- By what sums are told apart, as JSON.
+local function dims_of(job)
+  return cjson.encode({
+    job.team or '', job.model, job.band, job.simulated or '0', job.key_id or '', job.group or '',
+  })
+end
+
+-- Teams, keys, labels and models are of a client's choosing: what comes after so many groups of an hour or a day is summed
+-- up in one more, so that they can be read.
+local MOST_GROUPS = 1000
+local function all_others(job)
+  return dims_of({team = '(other)', model = '(other)', band = job.band, simulated = job.simulated, key_id = '(other)'})
+end
+
+local function roll_into(span, bucket, ttl, job, dims, sums)
+  local index = k_rolls(span, bucket, job.tenant)
   local new = redis.call('SADD', index, dims) == 1
+  if new and redis.call('SCARD', index) > MOST_GROUPS then
+    redis.call('SREM', index, dims)
+    dims = all_others(job)
+    new = redis.call('SADD', index, dims) == 1
+  end
+  local key = k_roll(span, bucket, job.tenant, dims)
   for n = 1, #sums, 2 do
     if sums[n + 1] ~= 0 then redis.call('HINCRBY', key, sums[n], int(sums[n + 1])) end
   end
@@ -35,18 +55,11 @@ local function tally(job, sums)
   end
 end
 
--- By what sums are told apart, as JSON.
-local function dims_of(job)
-  return cjson.encode({
-    job.team or '', job.model, job.band, job.simulated or '0', job.key_id or '', job.group or '',
-  })
-end
-
 -- Adds {name, number, name, number, ...} to the hour and the day of `now`. At least one number is not 0.
 local function roll(now, job, sums)
   local dims = dims_of(job)
-  roll_into('h', int(math.floor(now / 3600000)), HOUR_TTL, job.tenant, dims, sums)
-  roll_into('d', int(math.floor(now / 86400000)), DAY_TTL, job.tenant, dims, sums)
+  roll_into('h', int(math.floor(now / 3600000)), HOUR_TTL, job, dims, sums)
+  roll_into('d', int(math.floor(now / 86400000)), DAY_TTL, job, dims, sums)
   tally(job, sums)
 end
 
