@@ -31,6 +31,9 @@ BYTES_PER_TOKEN: Final = 4
 """UTF-8 bytes that a token of English takes, about: a lane's room is corrected when the real number is known."""
 OUTPUT_TOKENS: Final = 500
 """What an answer without `max_tokens` is taken to need of its lane until it has ended."""
+MOST_OUTPUT: Final = 32_768
+"""What a lane counts of a call's output until it has ended, at most: few calls write more, whatever they may, and one
+that is counted with a minute's worth shuts its lane for all others until it starts alone."""
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
@@ -123,7 +126,7 @@ def admission(
         labels=labels_of(request),
         limits=_limits(model, defaults),
         in_est=likely_input_tokens(body),
-        out_est=request.max_tokens or OUTPUT_TOKENS,
+        out_est=min(request.max_tokens or OUTPUT_TOKENS, MOST_OUTPUT),
         chain=[(other.model, _limits(other, defaults)) for other in others],
         not_before_ms=not_before_ms(request, deadline_s),
         queue_s=request.timeouts.queue_s if request.timeouts else None,

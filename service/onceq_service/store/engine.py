@@ -141,6 +141,8 @@ class End:
     """The call's time as its worker measured it (worker/stopwatch.py); empty where none was made."""
     brake_s: float = 0.0
     """How long the whole lane is held back for all workers, by what its last call was told."""
+    trips: bool = True
+    """Whether a failure counts for the lane's breaker."""
 
 
 class Engine:
@@ -262,7 +264,7 @@ class Engine:
         argv: list[Arg] = [claim.id, claim.fence, end.state, end.first_seq, len(end.frames), end.rest, end.output]
         argv += [*receipt.argv(), int(end.kept), reason, ttft, int(end.receipt is not None)]
         argv += [r.result_s, r.events_s, end.out_bytes, end.measured, receipt.cache_write_tokens]
-        argv += [round(end.brake_s * 1000), *end.frames]
+        argv += [round(end.brake_s * 1000), int(end.trips), *end.frames]
         word, last = cast("list[bytes]", await self._run(scripts.FINISH, argv))
         if word == b"lost":
             raise LeaseLost(f"job {claim.id} is no longer held by this worker")
@@ -270,14 +272,14 @@ class Engine:
 
     async def requeue(
         self, claim: Claim, receipt: Receipt, *, delay_s: float, reason: str, brake_s: float = 0,
-        fallback: Fallback = "", measured: str = "",
+        fallback: Fallback = "", measured: str = "", trips: bool = True,
     ) -> bool:  # fmt: skip
-        """Books the try and queues the job again after a delay; `brake_s` holds the whole lane back for all workers.
+        """Books the try and queues the job again after a delay; `brake_s` and `trips` as in End.
 
         False, and nothing has changed, when the job was cancelled meanwhile.
         """
         argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason, round(brake_s * 1000), fallback]
-        argv += [*receipt.argv(), measured, receipt.cache_write_tokens]
+        argv += [*receipt.argv(), measured, receipt.cache_write_tokens, int(trips)]
         return self._back(claim, cast("list[bytes]", await self._run(scripts.REQUEUE, argv))[0])
 
     def _back(self, claim: Claim, word: bytes) -> bool:

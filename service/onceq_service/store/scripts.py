@@ -9,11 +9,11 @@ from onceq_service.store._lua import Script, load
 _FINISH = (
     "id, fence, state, first_seq, frames, rest, output, outcome, billed, estimated, input, output_tokens, cached, "
     "reasoning, spent, kept, reason, provider_ttft_ms, booked, result_ttl_s, events_ttl_s, out_bytes, "
-    "measured, cache_write, brake_ms, frame..."
+    "measured, cache_write, brake_ms, trips, frame..."
 )
 _REQUEUE = (
     "id, fence, delay_ms, reason, brake_ms, fallback, outcome, billed, estimated, input, output_tokens, cached, "
-    "reasoning, spent, measured, cache_write"
+    "reasoning, spent, measured, cache_write, trips"
 )
 
 ADMIT: Final = load(

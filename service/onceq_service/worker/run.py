@@ -13,6 +13,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -41,6 +42,20 @@ log = logging.getLogger("onceq.worker")
 
 ABANDONED = frozenset({"cancel", "deadline", "timeout"})
 """Reasons to stop for which nobody wants a background response any more."""
+
+
+CLOCKED = frozenset({"provider_timeout", "provider_unreachable"})
+"""What a call's own time may run out with, before its first byte."""
+
+
+class Told(NamedTuple):
+    """What the last call of a job that failed tells of its lane: how long to hold it back, and whether it is down."""
+
+    brake_s: float = 0.0
+    trips: bool = True
+
+
+NOTHING = Told()
 
 
 @dataclass(frozen=True)
@@ -216,13 +231,14 @@ class Runner:
                 await self._flush(t.call)
                 queued = await until_stored(f"job {t.claim.id}", lambda: self.engine.requeue(
                     t.claim, t.receipt(), delay_s=again.delay_s, reason=error.code, brake_s=again.brake_s,
-                    fallback=again.fallback, measured=t.watch.packed(),
+                    fallback=again.fallback, measured=t.watch.packed(), trips=not self._impatient(t, error),
                 ))  # fmt: skip
                 if not queued:
                     await self._end(t.claim, "cancelled", t)
             case GiveUp(retryable, brake_s):
                 problem = JobError(code=error.code, message=error.message, retryable=retryable)
-                await self._end(t.claim, "failed", t, problem, brake_s=brake_s)
+                told = Told(brake_s, trips=not self._impatient(t, error))
+                await self._end(t.claim, "failed", t, problem, told=told)
 
     async def _hand_over(self, t: Try, error: ProviderError) -> None:
         """The next worker takes the call up again; what was not yet written down it gets from the provider."""
@@ -244,6 +260,12 @@ class Runner:
             on_break="fail" if t.wants_no_second else "retry",
             others=len(t.claim.text("chain").split()),
         )  # fmt: skip
+
+    def _impatient(self, t: Try, error: ProviderError) -> bool:
+        """Whether it was the job that gave its provider less time than it has: that tells nothing of the lane."""
+        own = t.request.timeouts.first_byte_s if t.request.timeouts else None
+        mine = own is not None and own < self.configs[t.claim.text("provider")].first_byte_s
+        return mine and error.code in CLOCKED
 
     async def _flush(self, call: LiveCall) -> None:
         """What arrived before a break belongs to the log too; a `reset` voids it when the next call starts."""
@@ -281,11 +303,11 @@ class Runner:
         t: Try | None = None,
         error: JobError | None = None,
         said: Output | None = None,
-        brake_s: float = 0.0,
+        told: Told = NOTHING,
     ) -> None:
         """Ends the job with its last text; sends again what a restarted Redis lost before.
 
-        `said` is what its readers have of it where it ends without a try; `brake_s` holds its lane back.
+        `said` is what its readers have of it where it ends without a try.
         """
         receipt = t.receipt() if t else None
         output = t.call.output(t.heard.finish_reason) if t else said or Output()
@@ -297,7 +319,7 @@ class Runner:
         )  # fmt: skip
 
         async def finish() -> bool:
-            end = _end_of(state, t, members, output_json(output), receipt, brake_s)
+            end = _end_of(state, t, members, output_json(output), receipt, told)
             word, last = await self.engine.finish(claim, end)
             if word == "gap" and (t is None or not t.call.confirm(last)):
                 raise LeaseLost(f"Redis has lost more of job {claim.id} than its worker can send again")
@@ -316,16 +338,14 @@ def _request_of(stored: bytes) -> JobRequest | None:
         return None
 
 
-def _end_of(
-    state: EndState, t: Try | None, members: bytes, output: bytes, receipt: Receipt | None, brake_s: float
-) -> End:
+def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, receipt: Receipt | None, told: Told) -> End:
     frames = t.call.unsent() if t else []
     first_s = t.heard.first_s if t and t.sent.word == "ok" else None  # else it is the time of a takeover
     return End(
         state=state, rest=members, output=output, receipt=receipt, kept=state == "succeeded",
         first_seq=frames[0].seq if frames else 0, frames=[f.data for f in frames],
         out_bytes=t.call.out_bytes if t else 0, provider_ttft_ms=None if first_s is None else round(first_s * 1000),
-        measured=t.watch.packed() if t else "", brake_s=brake_s,
+        measured=t.watch.packed() if t else "", brake_s=told.brake_s, trips=told.trips,
     )  # fmt: skip
 
 

@@ -554,10 +554,12 @@ async def test_word_of_a_job_goes_to_a_worker_that_serves_it(
     pipe = store._pipe  # pyright: ignore[reportPrivateUsage]
     await pipe.command("DEL", store.names("wake", "openai"))
     async with open_store(redis_server.url, queue) as elsewhere:
+        for one in (store, elsewhere):
+            monkeypatch.setattr(one.engine._blocking, "_timeout_s", 200.0)  # pyright: ignore[reportPrivateUsage]
         others = asyncio.create_task(elsewhere.engine.wait_for_work(["bedrock", "anthropic"], 30))
-        await blocked(store, 1)
+        await waits(elsewhere)
         ours = asyncio.create_task(store.engine.wait_for_work(["bedrock", "openai"], 30))
-        await blocked(store, 2)
+        await waits(store)
         match how:
             case "post":
                 job_id = await admit(store)
@@ -581,14 +583,14 @@ async def test_word_of_a_job_goes_to_a_worker_that_serves_it(
     await store.jobs.cancel(job_id, "t")
 
 
-async def blocked(store: Store, clients: int) -> None:
-    """Waits until so many wait for work."""
+async def waits(store: Store) -> None:
+    """Returns when Redis has the question for work: what was sent before a PING is done before its answer."""
 
-    async def there() -> bool:
-        info = await store._pipe.command("INFO", "clients")  # pyright: ignore[reportPrivateUsage]
-        return b"\r\nblocked_clients:%d\r\n" % clients in info
+    async def asked() -> bool:
+        return store.engine.listens
 
-    await until(there, f"{clients} workers to wait")
+    await until(asked, "a worker to ask for work")
+    await store._pipe.command("PING")  # pyright: ignore[reportPrivateUsage]
 
 
 async def goes_on(store: Store) -> Claim:

@@ -8,6 +8,7 @@ import random
 import socket
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -56,7 +57,8 @@ class Worker:
         request = JobRequest(model=MODELS[self.kind], prompt="Say it.", **asked)
         body = request.model_dump_json(exclude_none=True).encode()
         names = {"model": MODELS[self.kind], "lane": MODELS[self.kind], "provider": self.kind}
-        return (await self.store.jobs.admit(admission(request=body, deadline_s=deadline_s, **names))).id
+        bounds: dict[str, Any] = {"deadline_s": deadline_s, "max_calls": request.max_calls or 3}
+        return (await self.store.jobs.admit(admission(request=body, **names, **bounds))).id
 
     async def begin(self) -> tuple[Held, asyncio.Task[None]]:
         [claim], _ = await self.store.engine.claim("w1", 1, [self.kind])
@@ -234,6 +236,22 @@ async def test_a_429_holds_its_lane_back_also_where_its_job_can_not_wait_for_it(
     assert (await worker.job(job_id)).status == ("failed" if deadline_s < 60 else "queued")
     lane = await store.lanes.get(MODELS["openai"])
     assert (lane.brake_reason, lane.braked_until is not None) == ("provider_rate_limited", True)
+
+
+@pytest.mark.parametrize(("own_s", "told"), [(0.05, 0), (None, 1)])
+async def test_a_job_that_gives_its_provider_no_time_tells_nothing_of_the_lane(
+    store: Store, own_s: float | None, told: int
+) -> None:
+    """Else a tenant could close a lane for all others by its own impatience."""
+    async with raw_provider("openai", b"", "hang") as provider:
+        worker = Worker(store, "openai", provider)
+        config = worker.runner.configs["openai"].model_copy(update={"first_byte_s": 0.1 if own_s is None else 60.0})
+        worker.runner = replace(worker.runner, configs={"openai": config})
+        for max_calls in (1, 2):  # it ends, and is tried again
+            job_id = await worker.post(timeouts={"first_byte_s": own_s} if own_s else None, max_calls=max_calls)
+            await (await worker.begin())[1]
+            assert (await worker.job(job_id)).status == ("failed" if max_calls == 1 else "queued")
+    assert (await store.lanes.get(MODELS["openai"])).failures_in_row == 2 * told
 
 
 async def test_a_worker_that_gets_its_own_lost_job_again_ends_the_call_that_it_had(store: Store) -> None:

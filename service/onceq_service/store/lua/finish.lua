@@ -2,7 +2,7 @@
 -- Ends a running job: last text, result, usage, cost, ledger row, rollups and terminal event in one step. A repeat
 -- with the same fence (its reply was lost) changes nothing. Optionally brakes the lane for all workers.
 -- KEYS: root
--- ARGV: id, fence, state, first_seq, frames, rest, output, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, kept, reason, provider_ttft_ms, booked, result_ttl_s, events_ttl_s, out_bytes, measured, cache_write, brake_ms, frame...
+-- ARGV: id, fence, state, first_seq, frames, rest, output, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, kept, reason, provider_ttft_ms, booked, result_ttl_s, events_ttl_s, out_bytes, measured, cache_write, brake_ms, trips, frame...
 -- Returns: {'ok' | 'lost' | 'gap', the log's last number}
 
 local id, fence, state = ARGV[1], ARGV[2], ARGV[3]
@@ -15,7 +15,7 @@ local seq = tonumber(ARGV[4])
 if seq > tonumber(job.seq) + 1 then return {'gap', job.seq} end
 for n = 1, tonumber(ARGV[5]) do
   if seq == tonumber(job.seq) + 1 then
-    log(id, int(seq), ARGV[25 + n])
+    log(id, int(seq), ARGV[26 + n])
     job.seq, job.first_ms = int(seq), job.first_ms or int(now)
   end
   seq = seq + 1
@@ -32,7 +32,7 @@ if ARGV[19] == '1' then
   end
 end
 if state == 'succeeded' then note_success(job.lane, now)
-elseif ARGV[19] == '1' then note_failure(job.lane, now, ARGV[8]) end
+elseif ARGV[19] == '1' and ARGV[26] == '1' then note_failure(job.lane, now, ARGV[8]) end
 if tonumber(ARGV[25]) > 0 then brake(job.lane, now, now + tonumber(ARGV[25]), ARGV[8]) end
 local set = {'output', ARGV[7], 'out_bytes', ARGV[22]}
 if job.first_ms then set[#set + 1] = 'first_ms'; set[#set + 1] = job.first_ms end

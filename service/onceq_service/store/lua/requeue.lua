@@ -2,7 +2,7 @@
 -- Books a try that did not end the job and puts the job back into the queue, not before a delay. A refused try is not
 -- a call: its record is taken back (G3). It may go on with the next of its models (`fallback`: next | drop). Optionally brakes the lane for all workers. Repeats change nothing.
 -- KEYS: root
--- ARGV: id, fence, delay_ms, reason, brake_ms, fallback, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, measured, cache_write
+-- ARGV: id, fence, delay_ms, reason, brake_ms, fallback, outcome, billed, estimated, input, output_tokens, cached, reasoning, spent, measured, cache_write, trips
 -- Returns: {'ok' | 'lost' | 'cancel', not_before_ms}; 'cancel' has changed nothing: the worker ends the job
 
 local id, fence = ARGV[1], ARGV[2]
@@ -19,7 +19,7 @@ book(id, job, now, {outcome = ARGV[7], billed = tonumber(ARGV[8]), estimated = t
   cache_write = tonumber(ARGV[16])})
 if ARGV[8] == '0' then redis.call('HINCRBY', k_job(id), 'calls', -1) end
 roll(now, job, {'retries', 1})
-note_failure(job.lane, now, ARGV[4])
+if ARGV[17] == '1' then note_failure(job.lane, now, ARGV[4]) end
 if tonumber(ARGV[5]) > 0 then brake(job.lane, now, now + tonumber(ARGV[5]), ARGV[4]) end
 local at = now + tonumber(ARGV[3])
 spend_call(job, ARGV[15], now)
