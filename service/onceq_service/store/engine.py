@@ -218,7 +218,7 @@ class Engine:
         return self._back(claim, cast("bytes", await self._run(scripts.DEFER, [claim.id, claim.fence, at_ms])))
 
     async def append(self, frames: Sequence[Frame]) -> list[tuple[str, int]]:
-        """Writes frames of many jobs in one step each: ('ok' | 'cancel' | 'lost' | 'gap', the log's last number)."""
+        """Writes frames of many jobs; for each frame ('ok' | 'cancel' | 'lost' | 'gap', its log's last number)."""
         return await self.append_now(frames)
 
     def append_now(self, frames: Sequence[Frame]) -> Awaitable[list[tuple[str, int]]]:

@@ -19,7 +19,10 @@ from onceq_service.settings import Settings
 
 
 def worker_args(settings: Settings) -> WorkerArgs:
-    """Taskiq's arguments: one slot a job, nothing fetched ahead, no result ever stored."""
+    """Taskiq's arguments: nothing fetched ahead, no result ever stored.
+
+    `Holding` bounds the jobs: a slot of Taskiq's holds a message, which is an alert or up to CLAIM_AT_ONCE jobs.
+    """
     return WorkerArgs(
         broker="onceq_service.worker.broker:make_broker",
         modules=[],

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Appends frames to the logs of running jobs: one flush of a worker, in one step a job. Idempotent by the expected
--- number; renews the lease; publishes only what it accepted, so that a worker that lost its job reaches no reader.
+-- Appends frames to the logs of running jobs: one flush of a worker, of many jobs at once. Each frame is judged by
+-- itself, and idempotent by its expected number. Renews the leases; publishes only what it accepted, so that a worker
+-- that lost its job reaches no reader.
 -- KEYS: root
 -- ARGV: lease_ms, (id, fence, seq, out_bytes, cursor, frame)...
 -- Returns: for each frame {'ok' | 'cancel' | 'lost' | 'gap', the log's last number}
