@@ -57,6 +57,7 @@ class Batches:
                 if page:
                     yield b"".join(await asyncio.gather(*(self._frame(*entry) for entry in page)))
                     after = page[-1][0]
+                    box.found()
                 elif not live:
                     return
                 if live and len(page) < PAGE:

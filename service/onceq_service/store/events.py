@@ -108,6 +108,10 @@ class Mailbox:
             self._looks, self._quiet_since = min(DOUBLINGS, self._looks + 1), now
             self.look_at_log()
 
+    def found(self) -> None:
+        """A look found something: a log that grows unheard is looked into as often as at first."""
+        self._looks = 0
+
     async def wait(self) -> None:
         """Until there is something to look at."""
         if not self._rung:
@@ -170,6 +174,7 @@ class EventLog:
                     frames, gone = await self._live(job_id, box.after, box)
                 if frames:
                     box.after += len(frames)
+                    box.found()
                     box.check_log = box.check_log or len(frames) >= PAGE
                     yield b"".join(frames)
                     if ends(frames[-1]):

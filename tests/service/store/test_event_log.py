@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
 import pytest
@@ -15,7 +15,9 @@ import pytest
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import Store, events, open_store
 from onceq_service.store._pipe import Arg, Pipe, connect
+from onceq_service.store.batches import Batches
 from onceq_service.store.events import EventLog
+from onceq_service.store.keys import Keys
 from tests.service.store.driver import admission, claim_one, dispatch, names, success, text_frame
 from tests.waiting import until
 
@@ -60,10 +62,9 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def following(store: Store, job_id: str) -> AsyncGenerator[Callable[[int], Awaitable[int]]]:
+async def following(log: EventLog, job_id: str) -> AsyncGenerator[Callable[[int], Awaitable[int]]]:
     """A reader from the beginning; what is given waits until it has that many frames, and says how many it has."""
-    log, seen = store.events, 0
-    stream = log.follow(job_id, 0)
+    stream, seen = log.follow(job_id, 0), 0
 
     async def read_to(count: int) -> int:
         nonlocal seen
@@ -88,7 +89,7 @@ async def test_a_log_of_whole_pages_is_read_to_its_end_at_once(store: Store) -> 
     for first in range(sent.seq + 1, total + 1, 100):
         numbers = range(first, min(first + 100, total + 1))
         await store.engine.append([text_frame(claim, n, "x") for n in numbers])
-    async with following(store, claim.id) as read_to:
+    async with following(store.events, claim.id) as read_to:
         assert await read_to(total) == total
 
 
@@ -102,7 +103,7 @@ async def test_what_was_published_while_the_subscription_was_cut_is_read_from_th
             await store.jobs.admit(admission())
             claim = await claim_one(store)
             sent = await dispatch(store, claim)
-            async with following(store, claim.id) as read_to:
+            async with following(store.events, claim.id) as read_to:
                 assert await read_to(sent.seq) == sent.seq
                 mine = await until(lambda: subscriber(other, queue), "the reader to be subscribed")
                 await store.engine.append([text_frame(claim, sent.seq + 1, "heard")])
@@ -112,6 +113,56 @@ async def test_what_was_published_while_the_subscription_was_cut_is_read_from_th
                 assert await read_to(sent.seq + 2) == sent.seq + 2
     finally:
         await other.close()
+
+
+PAUSES = 12
+"""Each is twice the one before where nothing is heard or found: then the last of them would take a minute."""
+
+
+@pytest.fixture
+async def unheard(
+    redis_server: EmbeddedRedis, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[tuple[Pipe, EventLog]]:
+    """Logs of the test's queue for readers whom no message reaches: silence is looked into, all in a hundredth of the
+    time, and pauses grow without end."""
+    pipe, nowhere = Pipe(connect(redis_server.url, connections=2)), connect("unix:///nowhere.sock", connections=1)
+    log = EventLog(pipe, Keys(queue), nowhere)
+    monkeypatch.setattr(events, "QUIET_S", events.QUIET_S / 50)
+    monkeypatch.setattr(events, "DOUBLINGS", 64)
+    monkeypatch.setattr(events, "TURNS", events.TURNS * 100)  # as many turns as before, but shorter ones
+    await log.start()
+    yield pipe, log
+    await log.stop()
+    await pipe.close()
+    await nowhere.aclose()
+
+
+async def test_a_log_that_grows_unheard_is_looked_into_as_often_as_at_first(
+    store: Store, unheard: tuple[Pipe, EventLog]
+) -> None:
+    await store.jobs.admit(admission())
+    claim = await claim_one(store)
+    sent = await dispatch(store, claim)
+    async with following(unheard[1], claim.id) as read_to:
+        assert await read_to(sent.seq) == sent.seq
+        for n in range(sent.seq + 1, sent.seq + PAUSES):
+            await store.engine.append([text_frame(claim, n, "x")])
+            assert await read_to(n) == n
+
+
+async def test_a_batch_whose_jobs_end_unheard_is_looked_into_as_often_as_at_first(
+    store: Store, unheard: tuple[Pipe, EventLog]
+) -> None:
+    pipe, log = unheard
+    for _ in range(PAUSES):
+        await store.jobs.admit(admission(batch="b"))
+    ends = Batches(pipe, store.names, log).follow("t", "b", 0)
+    async with aclosing(ends), asyncio.timeout(20):
+        for n in range(1, PAUSES + 1):
+            claim = await claim_one(store)
+            sent = await dispatch(store, claim)
+            await store.engine.finish(claim, success(sent.seq + 1))
+            assert (await anext(ends)).startswith(b"id: %d\n" % n)
 
 
 async def subscriber(admin: Pipe, name: str) -> str | None:
