@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 from onceq.wire import ImagePart, JobRequest
+from onceq_service.anthropic_limit import anthropic_max_tokens
 from onceq_service.pricing.ceilings import Ceilings, Step
 from onceq_service.pricing.tables import MTOK
 from onceq_service.pricing.tariff import Tariff
@@ -30,8 +31,6 @@ TOOL_TOKENS: Final = 128
 IMAGE_TOKENS: Final[dict[ProviderKind, int]] = {"openai": 50_000, "anthropic": 8_000, "bedrock": 8_000}
 """One image in full detail. OpenAI: 48,169 with gpt-4o-mini (2,833 + 8 tiles of 5,667), the others less. Anthropic:
 4,784. Bedrock: Claude's, and four tiles of 1,601 with Llama."""
-DEFAULT_MAX_TOKENS: Final = 4_096
-"""What we send to Anthropic where a request has no `max_tokens` (providers/_anthropic_request.py), beside thinking."""
 HARMLESS_PARAMS: Final[frozenset[str]] = frozenset({
     "top_p", "topP", "top_k", "topK", "min_p", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty",
     "logit_bias", "logprobs", "top_logprobs", "parallel_tool_calls", "reasoning_effort", "reasoning", "verbosity",
@@ -170,9 +169,7 @@ def _output_tokens(request: JobRequest, kind: ProviderKind, prices: Ceilings | N
     if request.max_tokens is not None:
         return request.max_tokens
     if kind == "anthropic":
-        thinking = (request.params or {}).get("thinking")
-        budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
-        return DEFAULT_MAX_TOKENS + (budget if isinstance(budget, int) else 0)
+        return anthropic_max_tokens(request)
     return prices.window if prices else None
 
 

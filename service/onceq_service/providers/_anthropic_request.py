@@ -6,16 +6,13 @@ Source: the Messages reference, and `anthropic.types` of the installed SDK.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from onceq.wire import JobRequest, Message, Part, ResponseFormat, TextPart, Tool, ToolChoice
+from onceq_service.anthropic_limit import anthropic_max_tokens
 from onceq_service.providers._errors import UNSUPPORTED, error
 from onceq_service.providers._shape import ANY_OBJECT, EMPTY_SCHEMA, WHOLE_ANSWER, given, json_object
 from onceq_service.providers.base import CallSpec
-
-DEFAULT_MAX_TOKENS: Final = 4096
-"""Anthropic requires `max_tokens`. This is the smallest output limit of any Claude model (Claude 3 Haiku, Anthropic's
-models overview), so every model takes it; an answer cut by it says `finish_reason: length`."""
 
 
 def to_body(spec: CallSpec) -> dict[str, Any]:
@@ -25,7 +22,7 @@ def to_body(spec: CallSpec) -> dict[str, Any]:
         "model": spec.model_id,
         "messages": _messages(spec),
         "system": _system(spec),
-        "max_tokens": request.max_tokens or _default_max_tokens(request),
+        "max_tokens": anthropic_max_tokens(request),
         "temperature": request.temperature,
         "stop_sequences": request.stop or None,
         "tools": [_tool(tool) for tool in request.tools or ()] or None,
@@ -48,13 +45,6 @@ def _forced_tool(spec: CallSpec) -> dict[str, Any]:
         raise error(spec, "anthropic", UNSUPPORTED, said="json_object can't be asked for together with tools")
     tool = {"name": wanted.name, "description": WHOLE_ANSWER, "input_schema": ANY_OBJECT}
     return {"tools": [tool], "tool_choice": {"type": "tool", "name": wanted.name}}
-
-
-def _default_max_tokens(request: JobRequest) -> int:
-    """Thinking counts toward max_tokens and must be smaller: the answer's share is added to its budget."""
-    thinking = (request.params or {}).get("thinking")
-    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
-    return DEFAULT_MAX_TOKENS + (budget if isinstance(budget, int) else 0)
 
 
 def _system(spec: CallSpec) -> str | list[dict[str, Any]] | None:

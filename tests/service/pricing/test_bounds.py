@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from onceq.wire import JobRequest
+from onceq_service.anthropic_limit import DEFAULT_MAX_TOKENS
 from onceq_service.pricing import Tariff, bounds, call_bound, cost_bounds
 from onceq_service.pricing.tables import to_nano
 from onceq_service.providers import _anthropic_request, open_providers
@@ -22,7 +23,7 @@ from onceq_service.providers.base import CallSpec
 from onceq_service.settings import DEFAULT_PROVIDERS, PriceConfig, ProviderKind, on_simulator
 from onceq_service.simulator import SimulatorServer
 from tests.service.providers.conftest import simulator
-from tests.service.providers.kit import KINDS, MODELS, PATIENT, Heard, Meter, hear, sim
+from tests.service.providers.kit import KINDS, MODELS, PATIENT, Heard, Meter, hear, sim, spec_for
 
 __all__ = ["simulator"]
 
@@ -153,10 +154,16 @@ def test_an_image_counts_by_its_number_not_by_its_bytes() -> None:
 def test_the_answer_is_bound_by_max_tokens_else_by_what_we_send_else_by_the_context() -> None:
     assert bound("openai/gpt-4o-mini", max_tokens=50).output_tokens == 50
     assert bound("openai/gpt-4o-mini").output_tokens == 128_000
-    assert bound("anthropic/claude-haiku-4-5").output_tokens == _anthropic_request.DEFAULT_MAX_TOKENS
-    thinking = {"thinking": {"type": "enabled", "budget_tokens": 2_000}}
-    assert bound("anthropic/claude-haiku-4-5", params=thinking).output_tokens == bounds.DEFAULT_MAX_TOKENS + 2_000
-    assert bounds.DEFAULT_MAX_TOKENS == _anthropic_request.DEFAULT_MAX_TOKENS
+    assert bound("anthropic/claude-haiku-4-5").output_tokens == DEFAULT_MAX_TOKENS
+
+
+@pytest.mark.parametrize("asked_for", [
+    {}, {"max_tokens": 1}, {"params": {"thinking": {"type": "enabled", "budget_tokens": 2_000}}},
+    {"params": {"thinking": {"type": "adaptive"}}},
+])  # fmt: skip
+def test_the_bound_covers_the_longest_answer_that_anthropic_is_asked_for(asked_for: dict[str, Any]) -> None:
+    sent = _anthropic_request.to_body(spec_for("anthropic", **asked_for))
+    assert bound(f"anthropic/{sent['model']}", **asked_for).output_tokens == sent["max_tokens"]
 
 
 def test_a_model_without_a_price_has_no_bound() -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from onceq_service.anthropic_limit import DEFAULT_MAX_TOKENS
 from onceq_service.providers import ProviderError
-from onceq_service.providers._anthropic_request import DEFAULT_MAX_TOKENS, to_body
+from onceq_service.providers._anthropic_request import to_body
 from tests.service.providers.kit import spec_for
 
 
