@@ -5,6 +5,7 @@ Provider keys are not settings: they are named here (`key_env`) and read from th
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from datetime import date
@@ -200,6 +201,11 @@ class Settings(BaseSettings):
                 f"be paid for twice: raise it to {max(longer.values())} or more, or lower what is above it"
             )
         return self
+
+    def environment(self) -> dict[str, str]:
+        """The variables from which a child reads the same settings; defaults too, which win over what it inherits."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {f"ONCEQ_{name.upper()}": v if isinstance(v, str) else json.dumps(v) for name, v in values.items()}
 
     def file(self) -> FileConfig:
         """Reads `onceq.toml` (ONCEQ_CONFIG, else ./onceq.toml if there); raises ConfigurationError."""

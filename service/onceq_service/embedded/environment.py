@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
@@ -25,13 +24,7 @@ def child_environment(
     kept = {name: value for name, value in base.items() if not name.startswith("ONCEQ_")}
     if role != "worker" or settings.simulator_url is not None:
         kept = {n: v for n, v in kept.items() if n not in secret and not n.startswith(PROVIDER_PREFIXES)}
-    told = settings_environment(settings)
+    told = settings.environment()
     if role not in {"api", "worker"}:
         del told["ONCEQ_REDIS_URL"]
     return kept | told | {SUPERVISED: "1", "PYTHONUNBUFFERED": "1"} | dict(extra or {})
-
-
-def settings_environment(settings: Settings) -> dict[str, str]:
-    """The variables that `Settings` reads back as the same settings."""
-    values = settings.model_dump(mode="json", exclude_none=True)
-    return {f"ONCEQ_{name.upper()}": v if isinstance(v, str) else json.dumps(v) for name, v in values.items()}

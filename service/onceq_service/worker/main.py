@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import multiprocessing
 import os
@@ -42,7 +41,7 @@ def run(settings: Settings) -> None:
     if sys.platform == "linux":
         # Since Python 3.14 another way is the default, in which children have nothing of what is done here.
         multiprocessing.set_start_method("fork")
-    os.environ.update(_environment(settings))
+    os.environ.update(settings.environment())
     _import_once(settings)
     logging.getLogger("onceq").setLevel(settings.log_level.upper())
     status = run_worker(worker_args(settings))
@@ -60,13 +59,3 @@ def _import_once(settings: Settings) -> None:
         importlib.import_module(f"onceq_service.providers.{kind}")
     # The garbage collector writes into all that it looks at: every page would soon be there once a process.
     heap.set_aside()
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    """What the child processes must see to build the same settings, beside what is there already."""
-    given = settings.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-    return {f"ONCEQ_{k.upper()}": v if isinstance(v, str) else _json(v) for k, v in given.items()}
-
-
-def _json(value: object) -> str:
-    return json.dumps(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from onceq_service.embedded.banner import mode_lines
-from onceq_service.embedded.environment import SUPERVISED, child_environment, settings_environment
+from onceq_service.embedded.environment import SUPERVISED, child_environment
 from onceq_service.embedded.mode import Mode, choose_mode
 from onceq_service.settings import DEFAULT_PROVIDERS, ProviderConfig, Settings
 
@@ -111,7 +111,7 @@ def test_the_dashboard_does_not_learn_where_redis_is() -> None:
 
 def test_settings_reach_a_child_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(queue="q", cors_origins=["https://a.test"], log_json=True, lease_s=7.5, data_dir=Path("/d"))
-    for name, value in settings_environment(settings).items():
+    for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings
 
