@@ -130,8 +130,17 @@ async def test_leaving_a_background_response_does_not_stop_it_but_abandoning_doe
     assert (await meter.row(spec))["status"] == "cancelled"
 
 
-async def test_abandoning_what_is_gone_is_no_error(openai: Provider) -> None:
-    await openai.abandon("resp_unknown")
+async def test_abandoning_what_is_gone_is_told_once_and_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[bytes] = []
+
+    def host(head: bytes) -> bytes:
+        told.append(head.split(b"\r\n")[0])
+        return answer(b'{"error": {"message": "not found", "code": "not_found"}}', status=404, headers=JSON)
+
+    async with raw_provider("openai", host) as provider:
+        await provider.abandon("resp_unknown")
+    assert told == [b"POST /responses/resp_unknown/cancel HTTP/1.1"]
+    assert "openai could not be told to stop response resp_unknown: NotFoundError" in caplog.text
 
 
 async def test_a_host_that_is_away_for_a_moment_is_told_again_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
