@@ -40,11 +40,6 @@ class Priced:
     estimated: bool
     price_version: str
 
-    @property
-    def priced(self) -> bool:
-        """Whether the price is known."""
-        return self.nano_usd is not None
-
 
 def price(
     provider: Priceable,

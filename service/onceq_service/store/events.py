@@ -205,13 +205,6 @@ class EventLog:
         if not self._boxes[name]:
             del self._boxes[name]
 
-    async def last(self, job_id: str) -> tuple[int, bool]:
-        """The log's last number and whether it is the end; (0, True) when the job is gone."""
-        seq, state = cast("list[bytes | None]", await self._pipe.command(
-            "HMGET", self._keys("job", job_id), "seq", "state"
-        ))  # fmt: skip
-        return (0, True) if seq is None or state is None else (int(seq), state.decode() in TERMINAL)
-
     async def _live(self, job_id: str, after: int, box: Mailbox) -> tuple[list[bytes], bytes | None]:
         pending, box.frames = box.frames, []
         frames: list[bytes] = []

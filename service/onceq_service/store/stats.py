@@ -122,11 +122,6 @@ class Sums:
         )
         return Depth.model_validate(dict(zip(STATUSES, counts, strict=True)))
 
-    async def queued_by_band(self) -> dict[str, int]:
-        """Queued jobs by band over all tenants."""
-        fields = fields_of(await self._pipe.command("HGETALL", self._keys("totals")))
-        return {band: int(n) for band, n in fields.items()}
-
     async def running(self) -> int:
         """Running jobs over all tenants."""
         return int(await self._pipe.command("ZCARD", self._keys("leases")))

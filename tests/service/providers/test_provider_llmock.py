@@ -39,7 +39,7 @@ async def test_text_and_usage_arrive(llmock: LLMock, provider: Provider, kind: P
     priced = pricing.price(provider, spec.model_id, heard.usage)
     assert priced is not None
     assert priced.tokens.output > 0
-    assert priced.priced
+    assert priced.nano_usd is not None
 
 
 async def test_a_tool_call_arrives(llmock: LLMock, provider: Provider, kind: ProviderKind) -> None:
