@@ -194,12 +194,14 @@ class AsyncClient(Maps, Books, Admin):
         since: datetime | None = None,
         limit: int = 100,
     ) -> Submitted:
-        """Ask again what ended so and was not replayed before, newest first; one handle or error each.
+        """Replay the newest jobs that ended in `status` and have not been replayed yet; one handle or error each.
 
-        Fewer than `limit` (at most 1,000) come back when no more fit. Sent twice it makes no job twice.
+        Fewer than `limit` (at most 1,000) come back when no more fit. A further call goes on with the next ones, so
+        this is sent once, whatever `max_retries`: where its answer is lost (ConnectionFailed, ServiceUnavailableError),
+        some jobs may have been replayed, and the error says how to find them.
         """
         wanted = replay_request(status=status, error=error, team=team, model=model, since=since, limit=limit)
-        answers = await self._driver.run(_flows.replay_all(wanted, self._backoff))
+        answers = await self._driver.run(_flows.replay_all(wanted))
         return [AsyncJobHandle(self._driver, a) if isinstance(a, SubmittedJob) else a for a in answers]
 
     async def close(self) -> None:

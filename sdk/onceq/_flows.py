@@ -23,6 +23,7 @@ from onceq.errors import (
     JobExpired,
     JobFailed,
     OnceqError,
+    ServiceUnavailableError,
     WaitTimeout,
 )
 from onceq.wire import (
@@ -100,10 +101,30 @@ def replay(job_id: str, key: str, backoff: Backoff) -> Flow[SubmittedJob]:
     return read(SubmittedJob.model_validate_json, (yield from exchange(call, backoff)))
 
 
-def replay_all(wanted: ReplayRequest, backoff: Backoff) -> Flow[list[SubmittedJob | OnceqError]]:
-    """Ask again what fits; what became of each. Sent twice it makes no job twice."""
-    answer = read(ReplayAnswer.model_validate_json, (yield from exchange(_post("/v1/jobs/replay", wanted), backoff)))
+def replay_all(wanted: ReplayRequest) -> Flow[list[SubmittedJob | OnceqError]]:
+    """Replay what fits; what became of each. Sent once, as a second post would replay the next `limit` jobs."""
+    call = _post("/v1/jobs/replay", wanted)
+    try:
+        answer = read(ReplayAnswer.model_validate_json, (yield from exchange(call, Backoff(0))))
+    except (ConnectionFailed, ServiceUnavailableError) as exc:
+        raise _perhaps_replayed(exc) from exc.__cause__
     return [item.job or problem_error(item.problem or _NO_ANSWER) for item in answer.items]
+
+
+_PERHAPS: Final = (
+    "Some jobs may have been replayed: the new ones have a `retry_of`, and are among the newest of client.list() "
+    "(or `onceq jobs list --json`)."
+)
+
+
+def _perhaps_replayed(error: ConnectionFailed | ServiceUnavailableError) -> APIError | ConnectionFailed:
+    """The same error, saying too what to look for; not where the post never left."""
+    if isinstance(error, ServiceUnavailableError):
+        detail = f"{error.detail.removesuffix('.')}. {_PERHAPS}"
+        return problem_error(error.problem.model_copy(update={"detail": detail}), error.retry_after_s)
+    if isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout):
+        return error
+    return ConnectionFailed(f"{error} {_PERHAPS}")
 
 
 def lanes(backoff: Backoff) -> Flow[Lanes]:

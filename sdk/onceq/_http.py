@@ -2,7 +2,8 @@
 
 A `Call` is one HTTP request. A flow is a generator that yields calls, is sent what became of each, and returns a
 value or raises an error of `onceq.errors`; a client drives it with a socket (`_client.py`, `_async_client.py`).
-Retries live here: every call of onceq may be sent twice (reads, cancel, and posts that carry an Idempotency-Key).
+Retries live here: a call that is repeated may arrive twice, and does no more than once (reads, cancel, changes to a
+value, deletions, and posts that carry an Idempotency-Key). Flows send anything else with `Backoff(0)`.
 """
 
 from __future__ import annotations

@@ -81,6 +81,11 @@ def problem(status: int, code: str, retry_after: str | None = None) -> Response:
     return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
 
 
+def lost(_: Seen) -> Response:
+    """Does what it was asked, and breaks off in the answer."""
+    return StreamingResponse(_body(b"{}", 1), media_type="application/json")
+
+
 @dataclass
 class Seen:
     """A request that arrived."""
@@ -155,6 +160,7 @@ ROUTES = (
     "POST /v1/jobs",
     "POST /v1/quote",
     "POST /v1/jobs/batch",
+    "POST /v1/jobs/replay",
     "GET /v1/jobs",
     "GET /v1/jobs/{id}",
     "GET /v1/jobs/{id}/events",

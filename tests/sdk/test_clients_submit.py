@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 import onceq
 from onceq import Client, JobRequest
-from tests.sdk.fake import JOB_ID, FakeService, Seen, accepted, answer, job, problem
+from tests.sdk.fake import JOB_ID, FakeService, Seen, accepted, answer, job, lost, problem
 
 SUBMIT, GET = "POST /v1/jobs", "GET /v1/jobs/{id}"
 
@@ -160,6 +160,35 @@ def test_a_problem_becomes_its_error_at_once(
     assert (caught.value.status, caught.value.code) == (status, code)
     assert f"This was {code}." in str(caught.value)
     assert len(fake.seen) == 1
+
+
+def test_a_replay_of_many_whose_answer_is_lost_is_not_sent_again_and_says_what_to_look_for(
+    fake: FakeService, client: Any
+) -> None:
+    fake.on("POST /v1/jobs/replay", lost, answer({"items": []}))
+    with pytest.raises(onceq.ConnectionFailed, match=r"Some jobs may have been replayed: .*`retry_of`.*client\.list"):
+        client.replay_all(limit=3)
+    assert len(fake.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "away",
+    [problem(503, "store_unavailable", "0"), Response("<html>Bad</html>", status_code=502, media_type="text/html")],
+)
+def test_a_replay_of_many_that_broke_off_keeps_the_kind_of_its_error(
+    fake: FakeService, client: Any, away: Response
+) -> None:
+    fake.on("POST /v1/jobs/replay", away, answer({"items": []}))
+    with pytest.raises(onceq.ServiceUnavailableError, match="Some jobs may have been replayed") as caught:
+        client.replay_all()
+    assert caught.value.status == away.status_code
+    assert len(fake.seen) == 1
+
+
+def test_a_replay_of_many_that_never_left_has_replayed_nothing() -> None:
+    with Client("http://127.0.0.1:9", "oq_test") as away, pytest.raises(onceq.ConnectionFailed) as caught:
+        away.replay_all()
+    assert "replayed" not in str(caught.value)
 
 
 def test_an_answer_that_is_not_onceqs_says_so(fake: FakeService, client: Any) -> None:
