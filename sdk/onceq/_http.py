@@ -122,13 +122,21 @@ def exchange(call: Call, backoff: Backoff, until: float | None = None) -> Flow[h
         call = replace(call, headers={**call.headers, **trace_headers()})
     while True:
         outcome = yield call
-        if isinstance(outcome, httpx2.Response) and outcome.is_success:
+        if isinstance(outcome, httpx2.Response) and (outcome.is_success or (retry and is_gone(call, outcome))):
             return outcome
         retry += 1
         pause_s = backoff.pause_s(retry, retry_after_s(outcome)) if is_retryable(outcome) else None
         if pause_s is None or (until is not None and time.monotonic() + pause_s > until):
             raise error_of(outcome) from (outcome if isinstance(outcome, Exception) else None)
         call = replace(call, after_s=pause_s)
+
+
+def is_gone(call: Call, response: httpx2.Response) -> bool:
+    """Whether a deletion found nothing: for one that is sent again, that the one whose answer was lost had arrived.
+
+    onceq itself must say so: some balancers answer 404 while no service is up.
+    """
+    return call.method == "DELETE" and response.status_code == 404 and _problem(response).code == "not_found"
 
 
 def is_retryable(outcome: Outcome) -> bool:

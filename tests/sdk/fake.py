@@ -168,6 +168,8 @@ ROUTES = (
     "POST /v1/jobs/{id}/cancel",
     "GET /v1/stats",
     "GET /v1/costs",
+    "DELETE /v1/budgets/{id}",
+    "DELETE /v1/keys/{id}",
     "GET /readyz",
 )
 

@@ -162,6 +162,35 @@ def test_a_problem_becomes_its_error_at_once(
     assert len(fake.seen) == 1
 
 
+DELETIONS = [("delete_budget", "DELETE /v1/budgets/{id}"), ("revoke_key", "DELETE /v1/keys/{id}")]
+
+
+@pytest.mark.parametrize(("method", "route"), DELETIONS)
+def test_what_a_deletion_with_a_lost_answer_has_taken_away_is_no_error(
+    fake: FakeService, client: Any, method: str, route: str
+) -> None:
+    fake.on(route, lost, problem(404, "not_found"))
+    assert getattr(client, method)("some_id") is None
+    assert len(fake.seen) == 2
+
+
+@pytest.mark.parametrize(("method", "route"), DELETIONS)
+def test_a_deletion_of_what_was_never_there_is_an_error(
+    fake: FakeService, client: Any, method: str, route: str
+) -> None:
+    fake.on(route, problem(404, "not_found"))
+    with pytest.raises(onceq.NotFoundError):
+        getattr(client, method)("some_id")
+    assert len(fake.seen) == 1
+
+
+def test_a_balancer_that_finds_no_service_has_deleted_nothing(fake: FakeService, client: Any) -> None:
+    nobody = Response("<html>Nobody</html>", status_code=404, media_type="text/html")
+    fake.on("DELETE /v1/keys/{id}", problem(503, "store_unavailable", "0"), nobody)
+    with pytest.raises(onceq.NotFoundError):
+        client.revoke_key("key_1")
+
+
 def test_a_replay_of_many_whose_answer_is_lost_is_not_sent_again_and_says_what_to_look_for(
     fake: FakeService, client: Any
 ) -> None:
