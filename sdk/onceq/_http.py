@@ -87,6 +87,11 @@ PATIENT: Final = Backoff(max_retries=12)
 """For following a job that goes on anyway: half a minute on average (69 s at most) without any progress."""
 
 
+IDLE_S: Final = 30.0
+"""An idle connection is given up after this long, before a proxy or balancer closes it (often after 60 s; our API after
+75 s): a request that is sent in that moment is lost, and what must not be sent again fails."""
+
+
 class ClientOptions(TypedDict):
     """What both kinds of httpx2 client are built with."""
 
@@ -101,8 +106,7 @@ def client_options(config: Config) -> ClientOptions:
     return {
         "base_url": config.base_url,
         "headers": {"authorization": f"Bearer {config.api_key}", "user-agent": f"onceq-python/{version('onceq')}"},
-        # uvicorn closes a connection that has idled for 5 s: leave it first, so as not to write into a closed one
-        "limits": httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=4.0),
+        "limits": httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=IDLE_S),
         "trust_env": not config.is_local,
     }
 
