@@ -282,8 +282,8 @@ def _left_s(deadline: float | None, now: float) -> float:
 
 
 def _poll(job_id: str, poll_s: float, pause_s: float) -> Call:
-    whole_s = int(poll_s)  # the service counts in whole seconds
-    return Call("GET", job_path(job_id), {"wait": str(whole_s)}, read_timeout_s=whole_s + 15, after_s=pause_s)
+    wait = {"wait": f"{round(poll_s, 3):g}"}
+    return Call("GET", job_path(job_id), wait, read_timeout_s=poll_s + 15, after_s=pause_s)
 
 
 def succeeded(job: Job) -> Job:

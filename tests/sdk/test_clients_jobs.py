@@ -35,6 +35,12 @@ def test_wait_polls_until_the_job_has_ended(fake: FakeService, client: Any) -> N
     assert {seen.query["wait"] for seen in fake.seen} == {"30"}
 
 
+def test_wait_asks_for_the_fraction_of_a_second_that_is_left(fake: FakeService, client: Any) -> None:
+    fake.on(GET, answer(job("succeeded", "Hello")))
+    client.wait(JOB_ID, timeout_s=0.9)
+    assert 0 < float(fake.seen[0].query["wait"]) <= 0.9
+
+
 def test_wait_gives_up_after_its_timeout(fake: FakeService, client: Any) -> None:
     fake.on(GET, answer(job("running")))
     began = time.monotonic()
