@@ -84,7 +84,7 @@ class Backoff:
 
 
 PATIENT: Final = Backoff(max_retries=12)
-"""For following a job that goes on anyway: half a minute on average (69 s at most) without any progress."""
+"""For following a job that goes on anyway: pauses of 32 s on average and 64 s at most, in all, without any progress."""
 
 
 IDLE_S: Final = 30.0

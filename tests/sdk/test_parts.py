@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import onceq
 from onceq._config import Config, discover
 from onceq._display import footer, job_html
-from onceq._http import Backoff, error_of, is_retryable, retry_after_s
+from onceq._http import PATIENT, Backoff, error_of, is_retryable, retry_after_s
 from tests.sdk.fake import job
 
 
@@ -99,6 +99,13 @@ def test_pauses_are_bounded_and_honour_what_was_asked(retry: int, asked_s: float
         assert pause_s is not None
         assert (asked_s or 0) <= pause_s <= (asked_s or 0) + 8
         assert pause_s <= 0.25 * 2 ** (retry - 1) or asked_s is not None
+
+
+@pytest.mark.parametrize(("backoff", "at_most_s"), [(Backoff(), 7.75), (PATIENT, 63.75)])
+def test_all_pauses_together_are_as_long_as_the_docstrings_say(backoff: Backoff, at_most_s: float) -> None:
+    retries = range(1, backoff.max_retries + 1)
+    longest = [max(backoff.pause_s(retry) or 0.0 for _ in range(2_000)) for retry in retries]
+    assert at_most_s * 0.95 < sum(longest) < at_most_s
 
 
 @pytest.mark.parametrize(
