@@ -109,7 +109,8 @@ class Maps(Connection):
         `sample=20` runs so many rows and says what all of them will cost. `max_cost_usd` is never passed by what the
         frame's rows cost together. `dry_run=True` posts nothing and returns a `MapQuote`. An interrupt leaves what is
         in flight to the service, and says how to come back; with `on_interrupt="cancel"` it is cancelled. An iterator
-        is walked once, at most 10,000 rows ahead of the answers.
+        is walked once, at most 10,000 rows ahead of the answers; where a `sample` or `max_cost_usd` is asked for, all
+        rows are read before the first is posted, and `max_cost_usd` refuses what has no length.
 
         Raises BadRequestError and ConfigurationError for what can't be a map, before anything is sent, and what
         `submit` raises where the service would refuse every row.

@@ -63,9 +63,7 @@ class Plan:
     def __init__(self, wish: Wish, contact: Contact, *, frames: bool) -> None:
         _check(wish)
         self._wish, self._contact = wish, contact
-        self.source: Source = source_of(wish.rows, wish.prompt)
-        if wish.sample is not None:
-            self.source = self.source.kept()
+        self.source = _source(wish)
         if frames:
             frame.needs(self.source)
         self.output: Output = output_of(wish.output)
@@ -169,6 +167,19 @@ def say(words: str | None) -> None:
     if words:
         sys.stdout.write(f"{plain(words)}\n")
         sys.stdout.flush()
+
+
+def _source(wish: Wish) -> Source:
+    """The rows. Raises BadRequestError where they may be endless, and all are needed before the first is posted."""
+    source = source_of(wish.rows, wish.prompt)
+    if wish.sample is not None:
+        source = source.kept()
+    if wish.max_cost_usd is not None and source.total is None:
+        raise refusal(
+            "max_cost_usd needs all rows before the first is posted, since what they have cost before counts, and "
+            f"{type(wish.rows).__name__!r} has no length: pass a list of the rows."
+        )
+    return source
 
 
 def _check(wish: Wish) -> None:

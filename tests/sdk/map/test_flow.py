@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from onceq._config import Config
 from onceq._follow import StreamEvent
 from onceq._http import Backoff, Call
+from onceq.errors import BadRequestError
 from onceq.map.plan import Plan, Wish
 from onceq.map.run import WINDOW
 from onceq.map.scope import Contact
@@ -131,6 +133,18 @@ def test_an_endless_iterator_is_walked_no_further_than_the_window_and_posted_in_
     assert max(service.posts) <= MAX_BATCH
     assert len(service.posts) <= 2 * rows / MAX_BATCH, "packs, not rows"
     assert len(service.streams) == 1, "one stream tells the ends of all"
+
+
+@pytest.mark.parametrize("endless", [count(), iter(["a row"]), (f"row {n}" for n in range(3))])
+def test_a_limit_is_refused_for_an_iterator_instead_of_reading_on_for_ever(endless: Iterator[Any]) -> None:
+    with pytest.raises(BadRequestError, match=r"max_cost_usd .*: pass a list of the rows\. Nothing was sent"):
+        plan(map(str, endless), max_cost_usd=1)
+
+
+def test_a_limit_is_kept_for_an_iterator_that_a_sample_has_read_to_its_end() -> None:
+    service = Service(1.0)
+    assert service.run(plan(counted(50, lambda _: None), max_cost_usd=1, sample=5)) == 50
+    assert service.told == 5
 
 
 def turns(*contents: Any) -> list[dict[str, Any]]:
