@@ -125,7 +125,7 @@ class AsyncClient(Maps, Books, Admin):
         return AsyncJobStream(self._driver, prepare(prompt, model or self._model, idempotency_key, options))
 
     def follow(self, job_id: str, *, after: int = 0) -> AsyncJobStream:
-        """The stream of a job that was submitted before, from its start or from behind event number `after`."""
+        """The stream of a job that was submitted before, from its start or from the event after number `after`."""
         return AsyncJobStream(self._driver, job_id, after)
 
     async def get(self, job_id: str) -> Job:
@@ -173,7 +173,7 @@ class AsyncClient(Maps, Books, Admin):
     async def list_page(
         self, *, cursor: str | None = None, page_size: int | None = None, **where: Unpack[JobFilters]
     ) -> JobPage:
-        """One page of `list` in one request, which does bounded work whatever fits; `cursor` is a `next_cursor` before.
+        """One page of `list` in one request, which does bounded work whatever fits; `cursor` is the last page's.
 
         It may be short, or empty, and yet have a `next_cursor`: `looked_back_to` says how far it has looked.
         """

@@ -18,10 +18,10 @@ from onceq.wire import TERMINAL, Disposition, Job, Output, SubmittedJob
 class AsyncJobStream:
     """The text of a job while it is written. `async for` over it yields pieces of text (`str`) as they arrive.
 
-    A lost connection is taken up again behind the last event, so that nothing is missed or repeated. Leave the loop
+    A lost connection is taken up again after the last event, so that nothing is missed or repeated. Leave the loop
     whenever you like: the connection is closed, the job goes on, and the next loop over the same object carries on
     where you left. When the job ends without an answer, the loop raises JobFailed, JobCancelled or JobExpired; when
-    the connection cannot be had back, StreamLost.
+    the connection can't be restored, StreamLost.
 
     When the provider's stream breaks and the job is allowed to call again, the text so far is void: the loop then
     yields one `Reset` and goes on with the new text. `stream.text` is the answer in any case; the joined pieces are not
@@ -50,7 +50,7 @@ class AsyncJobStream:
 
     @property
     def text(self) -> str:
-        """The text so far (behind `after`, when the stream began there), without what a reset has voided."""
+        """The text so far (from the event after number `after`, when the stream began there), without what is void."""
         return self._reader.fold.text if self._reader else ""
 
     @property
@@ -144,11 +144,11 @@ class AsyncJobHandle:
         return self._job
 
     def stream(self, *, after: int = 0) -> AsyncJobStream:
-        """The text as it is written, from the start or from behind event number `after`."""
+        """The text as it is written, from the start or from the event after number `after`."""
         return AsyncJobStream(self._driver, self._job, after)
 
     def events(self, *, after: int = 0) -> AsyncIterator[StreamEvent]:
-        """Every event from behind number `after` to the terminal event."""
+        """Every event after number `after`, to the terminal event."""
         return self.stream(after=after).events()
 
     async def wait(self, timeout_s: float | None = None) -> Job:

@@ -45,7 +45,7 @@ Made = TypeVar("Made", bound=Request)
 Prompt = str | Sequence[Message | Mapping[str, Any]]
 """What to ask: a text, or the turns of a conversation as `Message` or plain dicts of the same fields."""
 Models = str | Sequence[str]
-"""A model, or several: those behind the first answer when those before them can't."""
+"""A model, or several: each after the first answers when those before it can't."""
 Item = Prompt | JobRequest | BatchItem | Mapping[str, Any]
 """One job of a batch: a prompt, a whole request, or a dict of `JobRequest` fields and `idempotency_key`."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BETWEEN: Final = " · "
 """Stands between prompt and model in the name of a side that has both."""
 SMALLEST_USD: Final = 1e-9
-"""A limit that nothing is within, for the sides behind the one that used it up: they give what is known already."""
+"""A limit that nothing is within, for the sides after the one that used it up: they give what is known already."""
 _VERSIONED: Final = re.compile(r"(?P<prompt>.+?)\s+v(?P<version>\d\S*)")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from typing import Any
 
 import pytest
 
+import onceq
 from onceq.wire import SCOPES
 from onceq_service.api.app import build_app
 from onceq_service.providers.base import Clocks
@@ -77,3 +79,13 @@ def test_what_is_said_of_defaults_is_so() -> None:
         (clocks["between_bytes_s"], Clocks().between_bytes_s),
     ):  # fmt: skip
         assert f" {seconds:,.0f} if not given" in described["description"]
+
+
+def test_what_the_public_reads_says_after_where_it_means_after() -> None:
+    """Events, rows and models come after one another; "behind" is where a queue or a proxy stands."""
+    offered = [getattr(onceq, name) for name in onceq.__all__]
+    parts = [part for one in offered if inspect.isclass(one) for _, part in inspect.getmembers(one)]
+    said = [inspect.getdoc(one) or "" for one in (*offered, *parts)] + [json.dumps(document)]
+    assert len(said) > 500
+    misread = re.compile(r"[^.]*\bbehind (?!a queue|each of the models)[^.]*|[^.]*\bended so\b[^.]*")
+    assert {found for words in said for found in misread.findall(words)} == set()

@@ -131,8 +131,10 @@ def test_a_job_with_not_before_waits_for_its_time(client: Client) -> None:
     assert job.started_at >= at - timedelta(milliseconds=2)
 
 
-def test_not_before_behind_the_deadline_is_refused(client: Client) -> None:
-    with pytest.raises(OnceqError, match="deadline"):
+def test_not_before_after_the_deadline_is_refused(client: Client) -> None:
+    with pytest.raises(
+        OnceqError, match="is after the job's deadline: give a later deadline_s, or an earlier not_before"
+    ):
         client.submit("Never.", not_before=datetime.now(UTC) + timedelta(hours=2), deadline_s=60)
 
 

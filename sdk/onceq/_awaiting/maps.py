@@ -105,10 +105,10 @@ class Maps(Connection):
         it. polars gives polars.
 
         Run again, also in another kernel or on another machine, it returns what is done at once, takes up what is in
-        flight, and posts what is missing or failed (`retry_failed=False`: missing alone). Rows are told by their
-        content and `name`; another prompt or model makes new rows, `fresh=True` asks all anew. Finished rows are kept
-        in `onceq-map.sqlite` in the working directory (`cache=` another file, or False), longer than by the service.
-        A bar tells of progress where tqdm is there; `progress=` False leaves it out, a text is its title.
+        flight, and posts what is missing or failed (`retry_failed=False`: missing alone). Rows are told apart
+        by their content and `name`; another prompt or model makes new rows, `fresh=True` asks all anew. Finished rows
+        are kept in `onceq-map.sqlite` in the working directory (`cache=` another file, or False), longer than by the
+        service. A bar tells of progress where tqdm is there; `progress=` False leaves it out, a text is its title.
 
         `sample=20` runs so many rows and says what all of them will cost. `max_cost_usd` is never passed by what the
         frame's rows cost together. `dry_run=True` posts nothing and returns a `MapQuote`. An interrupt leaves what is

@@ -93,7 +93,7 @@ def read(line: str, cell: str | None) -> tuple[Namespace, str]:
         raise UsageError(f"llm: {rest.split()[0]!r} is no option, or lacks its value; `%llm?` lists them.")
     prompt = rest if cell is None else cell.strip()
     if not prompt:
-        raise UsageError("llm: there is no prompt: write it below `%%llm`, or behind `%llm`.")
+        raise UsageError("llm: there is no prompt: write it below `%%llm`, or after `%llm`.")
     return options, prompt
 
 

@@ -24,7 +24,7 @@ class BudgetRequest(Request):
 
     It counts the jobs of a tenant that fit all of `team`, `key` (an API key's id), `model` (`<provider>/<model id>`, or
     `<provider>/*`) and `labels`; what is left out fits any. A job with several models falls under it when one of them
-    fits. `name` is one of a kind in its tenant and can't be changed. `alerts` are shares of the limit: when so much of
+    fits. `name` is unique in its tenant and can't be changed. `alerts` are shares of the limit: when so much of
     it is spent, somebody is told, once a period. `tenant` is the caller's own; an operator may name another.
     """
 
@@ -42,7 +42,7 @@ class BudgetRequest(Request):
 
 
 class BudgetChange(Request):
-    """`PATCH /v1/budgets/{id}` (admin): what is given becomes so; what was spent and reserved stays counted."""
+    """`PATCH /v1/budgets/{id}` (admin): changes what is given; what was spent and reserved stays counted."""
 
     limit_usd: Annotated[float, Field(ge=1e-9, le=MAX_BUDGET_USD)] | None = None
     mode: BudgetMode | None = None
@@ -121,7 +121,7 @@ class BudgetList(Answer):
 
 
 class BudgetRefusal(Answer):
-    """In a 402 `budget_exceeded`: which one, what is left of it, what was needed, and when it renews (null: never)."""
+    """In a 402 `budget_exceeded`: which budget, what it has left, what was needed, and when it renews (null: never)."""
 
     id: str
     name: str

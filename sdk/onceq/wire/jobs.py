@@ -196,7 +196,7 @@ class FieldError(Answer):
 class Problem(Answer):
     """An error answer, `application/problem+json` (RFC 9457), with a stable `code`.
 
-    `budget` says which one it was, with the code `budget_exceeded`.
+    With the code `budget_exceeded`, `budget` is the one that has no room.
     """
 
     type: str = "about:blank"
@@ -230,7 +230,7 @@ class BatchCancelled(Answer):
 
 
 class ReplayAnswer(Answer):
-    """What became of each: a new job (its `retry_of` says of which) or a problem. `more`: others fit, ask again."""
+    """What became of each job: a new one, whose `retry_of` names it, or a problem. `more`: other jobs fit too."""
 
     items: list[BatchAnswerItem]
     more: bool = False

@@ -153,7 +153,7 @@ class JobRequest(Request):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     model: ModelName | Annotated[list[ModelName], Field(min_length=1, max_length=8)]
-    """`<provider>/<model id>`, or an alias of the service; of a list the first, and those behind it where it can't."""
+    """`<provider>/<model id>`, or an alias of the service; of a list the first, or where it can't those after it."""
     prompt: Annotated[str, StringConstraints(min_length=1)] | None = None
     """One user turn."""
     messages: Annotated[list[Message], Field(min_length=1, max_length=2_000)] | None = None
@@ -221,7 +221,7 @@ class JobRequest(Request):
         return list(self.messages) if self.messages is not None else [Message(role="user", content=self.prompt)]
 
     def models(self) -> list[str]:
-        """The model that is wanted, and behind it those that may answer instead."""
+        """The model that is wanted, then those that may answer instead."""
         return [self.model] if isinstance(self.model, str) else list(self.model)
 
 
@@ -248,9 +248,10 @@ class BatchRequest(Request):
 
 
 class ReplayRequest(Request):
-    """`POST /v1/jobs/replay`: asks again what ended so and was not replayed before, newest first, at most `limit`.
+    """`POST /v1/jobs/replay`: replays the newest jobs that ended in `status` and have not been replayed yet.
 
-    `error` is the code of its error, `since` a time of creation; what is left out fits any.
+    At most `limit` of them. `error` is the code of a job's error, `since` a time of creation; what is left out fits
+    any.
     """
 
     status: Literal["failed", "expired", "cancelled"] = "failed"

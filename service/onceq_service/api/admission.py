@@ -148,7 +148,8 @@ def not_before_ms(request: JobRequest, deadline_s: float) -> int | None:
         return None
     at = request.not_before.timestamp()
     if at - time.time() >= deadline_s:
-        raise invalid_field("not_before", "lies behind the job's deadline: give a later deadline_s, or start earlier")
+        what = "is after the job's deadline: give a later deadline_s, or an earlier not_before"
+        raise invalid_field("not_before", what)
     return round(at * 1000)
 
 

@@ -66,7 +66,7 @@ def _reach(query: CostQuery, span: Span, now: datetime) -> tuple[datetime, datet
     until = min(query.until or now, now)
     since = max(query.since or until - USUAL[span], now - KEPT[span])
     if since > until:
-        raise invalid_field("query.since", "lies behind until: nothing was asked for")
+        raise invalid_field("query.since", "is after until or after now, so the range is empty")
     return since, until
 
 

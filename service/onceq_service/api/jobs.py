@@ -95,7 +95,7 @@ async def get_job(
     key: Reader,
     job_id: str,
     query: Annotated[WaitQuery, Query()],
-    if_none_match: Annotated[str, Header(alias="If-None-Match", description="An ETag of before.")] = "",
+    if_none_match: Annotated[str, Header(alias="If-None-Match", description="The ETag of an earlier answer.")] = "",
 ) -> Response:
     """The job as it stands. With `wait` it is answered at the job's end, or after that many seconds."""
     fields = _found(await wait_for_end(service, key, job_id, query.wait, request), service, job_id)

@@ -35,7 +35,7 @@ router = APIRouter(tags=["costs"])
 class LedgerQuery(BaseModel):
     """Rows booked from `since` (else the oldest) up to, not with, `until` (else now).
 
-    `cursor` is the `next_cursor` of the page before, or the id of any row: rows behind it. `restated_at` adds what a
+    `cursor` is the `next_cursor` of the page before, or the id of any row: rows after it. `restated_at` adds what a
     row's tokens would cost at the prices of that time; what was booked stays as it is.
     """
 
@@ -107,7 +107,7 @@ async def _page(service: Service, key: ApiKey, query: LedgerQuery) -> LedgerPage
     now = time_of(await service.store.sums.now_ms())
     since, until = query.since, min(query.until or now, now)
     if since is not None and since > until:
-        raise invalid_field("query.since", "lies behind until: nothing was asked for")
+        raise invalid_field("query.since", "is after until or after now, so the range is empty")
     try:
         found = await service.store.ledger.page(
             key.tenant, ms_from(since) if since else 0, ms_from(until), query.cursor, query.limit

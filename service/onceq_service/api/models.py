@@ -23,7 +23,7 @@ class ProviderInfo(Answer):
 
 
 class ModelAlias(Answer):
-    """A short name for a model; with several models, each behind the first answers when those before it can't."""
+    """A short name for a model; with several models, each after the first answers when those before it can't."""
 
     name: str
     models: list[str]

@@ -13,11 +13,13 @@ from onceq.wire import BudgetMode, BudgetPeriod, BudgetStatus, BudgetUse
 from onceq_service.cli.options import AsJson
 from onceq_service.cli.output import say, table, usd
 
-Name = Annotated[str, typer.Argument(help="What it is called; one of a kind in its tenant.")]
-Which = Annotated[str, typer.Argument(metavar="BUDGET", help="Its id or its name.")]
+Name = Annotated[str, typer.Argument(help="The budget's name, unique in its tenant.")]
+Which = Annotated[str, typer.Argument(metavar="BUDGET", help="The budget's id or name.")]
 Limit = Annotated[float, typer.Argument(metavar="USD", help="The limit, in US dollars.")]
 Alerts = Annotated[list[float] | None, typer.Option("--alert", help="A share of the limit; may be repeated.")]
-Labels = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.")]
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Only jobs with this label; may be repeated.")
+]
 
 group = typer.Typer(help="Show, make, change and delete budgets.", rich_markup_mode=None)
 
@@ -57,7 +59,7 @@ def create(
     model: Annotated[str | None, typer.Option(help="Only this model, or <provider>/*.")] = None,
     label: Labels = None,
     alert: Alerts = None,
-    tenant: Annotated[str | None, typer.Option(help="Another tenant's; needs an operator's key.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="For another tenant; needs an operator's key.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a budget. It counts jobs that are posted from now on."""

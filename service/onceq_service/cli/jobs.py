@@ -42,11 +42,13 @@ def list_jobs(
     key: Annotated[str | None, typer.Option(help="Only those posted with this API key, by its id.")] = None,
     band: Annotated[Band | None, typer.Option(help="Only this band.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="Only those with this label, name=value; repeatable.")] = None,
-    verdict: Annotated[Verdict | None, typer.Option(help="Only those that this made slow, or failed.")] = None,
+    verdict: Annotated[
+        Verdict | None, typer.Option(help="Only those with this verdict: who made them slow or fail.")
+    ] = None,
     error: Annotated[str | None, typer.Option(help="Only those that failed for this cause, an error's code.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only those made since (local time).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only those made until (local time).")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many, newest first.")] = 20,
+    since: Annotated[datetime | None, typer.Option(help="Only those made since this time (local).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only those made until this time (local).")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many, newest first.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
@@ -91,14 +93,15 @@ def cancel(job_id: JOB_ID) -> None:
 def replay(
     job_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The jobs' ids, job_...")] = None,
     all_of: Annotated[
-        Ended | None, typer.Option("--all", help="Instead of ids: every job that ended so and was not replayed.")
+        Ended | None,
+        typer.Option("--all", help="Instead of ids: the newest jobs that ended like this, not replayed yet."),
     ] = None,
     error: Annotated[str | None, typer.Option(help="With --all: only those of this cause, an error's code.")] = None,
     team: Annotated[str | None, typer.Option(help="With --all: only this team's.")] = None,
     model: Annotated[str | None, typer.Option(help="With --all: only this model's.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="With --all: at most so many.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="With --all: at most this many.")] = 100,
 ) -> None:
-    """Ask again what ended without an answer: new jobs, new calls, a new bill."""
+    """Replay jobs that ended without an answer: new jobs, new calls, a new bill."""
     if bool(job_ids) == bool(all_of):
         raise typer.BadParameter("give either ids or --all failed")
     with Client() as client:

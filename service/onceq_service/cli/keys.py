@@ -88,7 +88,7 @@ def rotate(
 ) -> None:
     """Make a new secret for stream tokens, or for fingerprints; API keys stay as they are.
 
-    Stream tokens that were handed out stop working. With new fingerprints, posts of before are not recognised: a retry
+    Stream tokens that were handed out stop working. With new fingerprints, earlier posts are not recognised: a retry
     of one makes a second job, so do it when nothing is waiting.
     """
     _with_store(data_dir, lambda store: store.new_secret("stream" if purpose == "stream-tokens" else "hmac"))
@@ -99,7 +99,7 @@ def chosen_scopes(asked: Sequence[str]) -> list[Scope]:
     """The scopes of these names; raises ConfigurationError on one that is none."""
     unknown = set(asked).difference(SCOPES)
     if unknown:
-        raise ConfigurationError(f"there is no scope {', '.join(sorted(unknown))}: choose of {', '.join(SCOPES)}.")
+        raise ConfigurationError(f"there is no scope {', '.join(sorted(unknown))}: choose from {', '.join(SCOPES)}.")
     return [scope for scope in SCOPES if scope in asked]
 
 

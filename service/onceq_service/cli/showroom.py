@@ -44,14 +44,14 @@ def add_to(app: typer.Typer) -> None:
 
 def showroom(
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-n", min=100, max=1_000_000, help=f"About so many jobs [{JOBS}].")
+        int | None, typer.Option("--jobs", "-n", min=100, max=1_000_000, help=f"About this many jobs [{JOBS}].")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help=f"Of what happens in it [{SEED}].")] = None,
-    new: Annotated[bool, typer.Option("--new", help="Make it anew, where there is one.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", help=f"The seed of what happens in it [{SEED}].")] = None,
+    new: Annotated[bool, typer.Option("--new", help="Make the showroom anew where there is one.")] = False,
     traffic: Annotated[bool, typer.Option("--traffic/--no-traffic", help="Go on with a little live traffic.")] = True,
     port: Port = None,
     dashboard_port: DashboardPort = None,
-    data_dir: Annotated[Path, typer.Option("--data-dir", help="Its folder.")] = FOLDER,
+    data_dir: Annotated[Path, typer.Option("--data-dir", help="The showroom's folder.")] = FOLDER,
     workers: Workers = None,
 ) -> None:
     """See the dashboard with something in it.

@@ -87,7 +87,7 @@ def test_a_quote_needs_the_right_to_post_and_a_request_that_is_one(shared: Stack
 
 REFUSED = {
     "a number that JSON has not": {"params": {"x": float("inf")}},
-    "a start behind the deadline": {"not_before": "9998-12-31T00:00:00Z"},
+    "a start after the deadline": {"not_before": "9998-12-31T00:00:00Z"},
     "a call that can't be resumed": {"on_crash": "resume", "model": "anthropic/claude-haiku-4-5"},
 }
 

@@ -115,7 +115,7 @@ def test_keys_are_made_listed_and_revoked(user: Shell, stack: Stack) -> None:
 def test_an_unknown_scope_is_refused_with_the_known_ones(user: Shell) -> None:
     done = user("keys", "create", "--scope", "root")
     assert done.returncode == 1
-    assert "choose of submit, read, cancel, admin, operator" in done.stderr
+    assert "choose from submit, read, cancel, admin, operator" in done.stderr
 
 
 @pytest.mark.parametrize("tenant", ["", "a:b", "a b", "ä", "a\n", "x" * 65])
