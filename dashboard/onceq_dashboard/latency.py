@@ -18,7 +18,6 @@ from onceq_dashboard.frames import NOBODY, times
 from onceq_dashboard.quantiles import mixed
 
 Split = Literal["model", "band"]
-Measure = Literal["ttft", "total"]
 
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "start time, budget": ("scheduled", "budget"),

@@ -85,11 +85,6 @@ def job_markdown(job: Shown) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def job_plain(job: Shown) -> str:
-    """The same for terminals."""
-    return plain("\n".join(part for part in (job.text, problem(job), footer(job)) if part))
-
-
 def stream_html(text: str, job: Shown | None) -> str:
     """What has arrived of a stream."""
     return answer_html(text, footer(job), problem(job)) if job else answer_html(text, "not started")

@@ -13,15 +13,13 @@ from typing import Final
 
 from onceq.wire import NANO
 
-SURE: Final = 0.95
-"""The share of maps whose bill is within the range, where costs are alike from row to row."""
 _T95: Final = ((1, 12.71), (2, 4.30), (3, 3.18), (4, 2.78), (6, 2.45), (9, 2.26), (19, 2.09), (59, 2.00))
 """Two-sided 95 % quantiles of Student's t by degrees of freedom; each serves up to the next, which is the safe side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What the whole map may cost, nano-USD: the mean, and the range for 95 % of such maps."""
+    """What the whole map may cost, nano-USD: the mean, and the range for 95 % of maps whose rows cost alike."""
 
     nano_usd: int
     low_nano_usd: int

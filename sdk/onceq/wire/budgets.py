@@ -13,7 +13,6 @@ BudgetPeriod = Literal["hour", "day", "month", "total"]
 """What a limit is for: each calendar hour, day or month in the budget's time zone, or all time together."""
 BudgetMode = Literal["hard", "soft"]
 """`hard` refuses what may not fit; `soft` refuses nothing, it counts and alerts."""
-BudgetId = Annotated[str, StringConstraints(pattern=r"^bud_[0-9a-f]{20}$")]
 AlertAt = Annotated[float, Field(gt=0, le=10)]
 MAX_BUDGET_USD: Final = 9_000_000
 """The highest limit: so much nano-USD is still exact in the scripts' numbers."""
