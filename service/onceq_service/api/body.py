@@ -10,6 +10,7 @@ from starlette.types import Receive
 
 from onceq.wire import MAX_BODY_BYTES, ErrorCode
 from onceq_service.api.problems import Refused, invalid
+from onceq_service.api.shape import must_be_few
 
 Heads = Mapping[bytes, bytes]
 Model = TypeVar("Model", bound=BaseModel)
@@ -68,7 +69,13 @@ async def _chunks(receive: Receive) -> AsyncGenerator[bytes]:
 
 
 def parse(model: type[Model], body: bytes) -> Model:
-    """The body as a model; raises Refused (400 malformed JSON, 422 wrong fields)."""
+    """The body as a model; raises Refused (400 malformed JSON, 422 wrong fields, or too many values)."""
+    must_be_few(body)
+    return validated(model, body)
+
+
+def validated(model: type[Model], body: bytes) -> Model:
+    """The same for a body whose values were counted."""
     try:
         return model.model_validate_json(body)
     except ValidationError as exc:

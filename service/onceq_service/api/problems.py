@@ -34,6 +34,8 @@ STATUS: Final[dict[ErrorCode, int]] = {
 }  # fmt: skip
 MAX_ERRORS: Final = 20
 """Field errors named in one answer; a long list of messages can be wrong in thousands of places."""
+MAX_COLLECTED: Final = 5_000
+"""Of more, none is named: pydantic makes all of them or none, at 6 us each."""
 MAX_LOC: Final = 200
 _IN_A_PATH: Final = "/:@!$&'()*+,;=~"
 """What a path may hold as it is (RFC 3986); `instance` is a reference, not what somebody has sent."""
@@ -129,6 +131,10 @@ def span(seconds: int) -> str:
 
 def invalid(exc: ValidationError, where: str = "") -> Refused:
     """400 for what is not JSON, 422 with the wrong fields otherwise; the values that were sent are never repeated."""
+    if (many := exc.error_count()) > MAX_COLLECTED:
+        return invalid_field(
+            where, f"it is wrong in {many:,} places; up to {MAX_COLLECTED:,} of them would be looked at"
+        )
     found = exc.errors(include_url=False, include_input=False, include_context=False)
     if found[0]["type"] == "json_invalid":
         return Refused("malformed_json", f"The body is not JSON: {_after_colon(found[0]['msg'])}.")
