@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from onceq.wire import Band, Job, JobPage, JobRequest, LedgerEntry, Status, StreamToken, Verdict
+from onceq.wire import Band, Cost, Job, JobPage, JobRequest, LedgerEntry, Status, StreamToken, Verdict
 from onceq.wire.words import ModelName, Name, RangeEnd
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Canceller, Reader
@@ -113,12 +113,24 @@ async def get_job(
     "/v1/jobs/{job_id}/cancel", response_model=Job, responses=doc.CANCEL_TOLD | doc.problems(401, 403, 404, 503)
 )
 async def cancel_job(request: Request, service: In, key: Canceller, job_id: str) -> Response:
-    """Cancels a job, for everyone who joined it: 200 when it has ended, 202 when its worker has yet to let go."""
+    """Cancels a job, for everyone who joined it: 200 when it has ended, 202 when its worker has yet to let go.
+
+    A key without the scope `read` is told the state and the receipt: `output`, `usage`, `user`, `team`, `labels`,
+    `error` and the sums of `cost` are left empty.
+    """
     outcome = await service.store.jobs.cancel(job_id, key.tenant)
     wait_s = CANCEL_WAIT_S if outcome == "requested" else 0
     fields = _found(await wait_for_end(service, key, job_id, wait_s, request), service, job_id)
     job = await service.store.jobs.view(job_id, fields)
-    return Response(job.model_dump_json(), 200 if job.finished_at else 202, media_type=JSON)
+    shown = job if key.may("read") else _unread(job)
+    return Response(shown.model_dump_json(), 200 if job.finished_at else 202, media_type=JSON)
+
+
+def _unread(job: Job) -> Job:
+    """The job without what was said, for whom, and for how much."""
+    unsaid = {"output": None, "usage": None, "error": None}
+    nobody = {"user": None, "team": None, "labels": {}}
+    return job.model_copy(update=unsaid | nobody | {"cost": Cost(nano_usd=None, usd=None, priced=job.cost.priced)})
 
 
 @router.get("/v1/jobs/{job_id}/ledger", responses=doc.problems(401, 403, 404, 503))

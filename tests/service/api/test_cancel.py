@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from onceq.wire import Job
 from tests.service.api.kit import JOBS, Http, ask, meter_of, problem_of
 from tests.stack import Stack
 from tests.waiting import wait_until
@@ -69,3 +70,31 @@ def test_a_cancel_takes_no_body_and_minds_none(client: Http) -> None:
     job_id = client.submit(ask() | {"not_before": in_an_hour()})["id"]
     assert client.post(f"{JOBS}/{job_id}/cancel", content=b"not JSON").status_code == 200
     problem_of(client.post(f"{JOBS}/job_{'0' * 32}/cancel"), 404, "job_not_found")
+
+
+def test_a_key_that_may_only_cancel_is_told_the_state_and_not_the_answer(shared: Stack, client: Http) -> None:
+    whose = {"user": "ada", "team": "red", "labels": {"project": "x"}}
+    done = client.done(ask() | whose)
+    with Http(shared.url, shared.key(_tenant(client), "cancel")) as canceller:
+        problem_of(canceller.get(f"{JOBS}/{done.id}"), 403, "forbidden")
+        answer = canceller.post(f"{JOBS}/{done.id}/cancel")
+    told = Job.model_validate_json(answer.content)
+    assert (answer.status_code, told.id, told.status, told.model) == (200, done.id, "succeeded", done.model)
+    assert done.text
+    assert (told.output, told.usage, told.error) == (None, None, None)
+    assert (told.user, told.team, told.labels) == (None, None, {})
+    assert (told.cost.nano_usd, told.cost.usd, told.cost.wasted_nano_usd) == (None, None, 0)
+    assert client.post(f"{JOBS}/{done.id}/cancel").json()["output"]["text"] == done.text, "a reader sees it whole"
+
+
+def test_what_a_key_that_may_only_cancel_has_cut_comes_with_its_receipt(shared: Stack, client: Http) -> None:
+    job_id = client.submit(ask(tokens=10_000, tps=100))["id"]
+    wait_until(lambda: client.job(job_id).text, "its first text")
+    with Http(shared.url, shared.key(_tenant(client), "cancel")) as canceller:
+        first = canceller.post(f"{JOBS}/{job_id}/cancel").json()
+        ended = client.job(job_id, wait=30)
+        last = canceller.post(f"{JOBS}/{job_id}/cancel").json()
+    assert ended.text, "a reader sees what had come"
+    assert ended.receipt is not None
+    assert (first["output"], last["output"], last["status"]) == (None, None, "cancelled")
+    assert last["receipt"] == ended.receipt.model_dump(mode="json")
