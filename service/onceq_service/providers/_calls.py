@@ -93,7 +93,7 @@ _MAKING: Final[ContextVar[Calls | None]] = ContextVar("onceq_making", default=No
 
 
 async def note_made(request: httpx2.Request) -> None:
-    """An event hook of the client; what it sees after the first request is where that was redirected to."""
+    """An event hook of the client."""
     if (calls := _MAKING.get()) is not None:
         _MAKING.set(None)
         calls.note(request)

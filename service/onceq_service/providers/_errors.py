@@ -67,6 +67,12 @@ FAILED = Meaning("provider_error", "refused", "failed before it began to answer"
 UNREACHABLE = Meaning(
     "provider_unreachable", "refused", "can't be reached", "Check the network and the base URL; it is tried again."
 )
+MOVED = Meaning(
+    "provider_unreachable",
+    "rejected",
+    "answers with a redirect, which is not followed: the prompt would go to an address that nobody has set",
+    "Set the provider's base_url to the address where its API is.",
+)
 TIMED_OUT = Meaning("provider_timeout", "timeout", "did not answer in time", "It may be billed; see first_byte_s.")
 STALLED = Meaning(
     "provider_stalled", "broken", "went silent in the middle of its answer", "It may be billed; see between_bytes_s."
@@ -137,7 +143,8 @@ def from_status(
     spec: CallSpec, provider: str, status: int, names: Iterable[str], said: str, headers: Mapping[str, str]
 ) -> ProviderError:
     """The error for an HTTP answer of 300 or more. `names` are the provider's own codes, the most telling first."""
-    meaning = _by_words(status, said) or next((_BY_NAME[n] for n in names if n in _BY_NAME), None) or _by_status(status)
+    named = next((_BY_NAME[n] for n in names if n in _BY_NAME), None) if status >= 400 else None
+    meaning = _by_words(status, said) or named or _by_status(status)
     return error(
         spec, provider, meaning, said=said, status=status, retry_after_s=retry_after_s(headers), hint=f"status {status}"
     )
@@ -202,7 +209,9 @@ def _by_words(status: int, said: str) -> Meaning | None:
 
 
 def _by_status(status: int) -> Meaning:
-    return _BY_STATUS.get(status) or (FAILED if status >= 500 or status < 400 else BAD_REQUEST)
+    if 300 <= status < 400:
+        return MOVED
+    return _BY_STATUS.get(status) or (FAILED if status >= 500 else BAD_REQUEST)
 
 
 def _number(value: str | None) -> float | None:

@@ -43,16 +43,17 @@ Translate = Callable[[CallSpec, Exception], ProviderError]
 def new_http_client(*, trust_env: bool) -> tuple[httpx2.AsyncClient, StreamTransport | None]:
     """For an SDK, and its transport: ours (_transport.py), or None for httpx2's where the system has a proxy for us.
 
+    Neither follows a redirect, which would take the prompt to a host of somebody else's choice (_errors.py, MOVED).
     No read timeout: AnswerStream's clocks measure what the SDK can't, the first byte and the pause between two.
     """
     timeout = httpx2.Timeout(None, connect=CONNECT_S)
     if trust_env and getproxies():
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=KEPT_IDLE, keepalive_expiry=KEEP_ALIVE_S)
         hooks = {"request": [trace_sent]}
-        return httpx2.AsyncClient(limits=limits, timeout=timeout, follow_redirects=True, event_hooks=hooks), None
+        return httpx2.AsyncClient(limits=limits, timeout=timeout, follow_redirects=False, event_hooks=hooks), None
     transport = StreamTransport(keep_s=KEEP_ALIVE_S, trust_env=trust_env)
     client = httpx2.AsyncClient(
-        transport=transport, timeout=timeout, follow_redirects=True, trust_env=trust_env,
+        transport=transport, timeout=timeout, follow_redirects=False, trust_env=trust_env,
         event_hooks={"request": [note_made]},
     )  # fmt: skip
     return client, transport

@@ -17,7 +17,7 @@ from onceq_service.providers import Provider, _calls, open_providers
 from onceq_service.providers._calls import Calls
 from onceq_service.providers._http import new_http_client
 from onceq_service.settings import ProviderConfig, ProviderKind
-from tests.service.providers.kit import LEARNT, hear, refusal, spec_for
+from tests.service.providers.kit import KINDS, LEARNT, hear, refusal, spec_for
 from tests.service.providers.raw_server import answer, sse
 
 TEXT = sse({"choices": [{"delta": {"content": "Hi"}}]}, {"choices": [{"finish_reason": "stop"}]}, "[DONE]")
@@ -84,7 +84,8 @@ async def hosted() -> AsyncGenerator[Host]:
 async def opened(host: Host, kind: ProviderKind = "openai", *, learnt: bool = True) -> AsyncGenerator[Provider]:
     """A provider at the host; `learnt`: whose SDK has made as many requests as are needed."""
     config = ProviderConfig(kind=kind, base_url=host.url, key_env="KEY")
-    provider = open_providers({kind: config}, {"KEY": "sk-x"})[kind]
+    keys = {"KEY": "sk-x", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    provider = open_providers({kind: config}, keys)[kind]
     for _ in range(LEARNT if learnt else 0):
         await hear(provider, spec_for(kind))
     yield provider
@@ -164,23 +165,31 @@ async def test_an_error_is_read_by_the_sdk_and_sent_once() -> None:
     assert "no such model" in made[3]
 
 
-async def test_a_redirect_is_followed_by_the_sdk() -> None:
-    async with hosted() as host, opened(host) as provider:
-        moved = answer(b"", status=307, headers=f"location: {host.url}/elsewhere\r\n")
-        host.says = lambda request: SAID if b"elsewhere" in request.line else moved
-        for _ in range(LEARNT + 1):
-            assert (await hear(provider, spec_for("openai", "where?"))).said() == "Hi"
-    assert [request.body["messages"][0]["content"] for request in host.requests[LEARNT:]] == ["where?"] * 6
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_redirect_is_not_followed_and_says_what_to_set(kind: ProviderKind, status: int) -> None:
+    async with hosted() as elsewhere, hosted() as host, opened(host, kind, learnt=False) as provider:
+        host.says = lambda _: answer(b"", status=status, headers=f"location: {elsewhere.url}/taken\r\n")
+        errors = [await refusal(provider, spec_for(kind, "where?")) for _ in range(LEARNT + 1)]
+    assert len(host.requests) == LEARNT + 1, "each is sent once, to its own host"
+    assert elsewhere.requests == [], "no prompt goes where nobody has sent it"
+    for error in errors:
+        assert (error.code, error.cause, error.status) == ("provider_unreachable", "rejected", status)
+        assert not error.may_be_billed
+        assert f"status {status}" in error.message
+        assert "base_url" in error.message
 
 
-async def test_where_a_request_was_redirected_to_is_not_where_the_next_one_goes() -> None:
-    async with hosted() as host, opened(host, learnt=False) as provider:
-        moved = answer(b"", status=307, headers=f"location: {host.url}/elsewhere\r\n")
-        host.says = lambda request: moved if len(host.requests) % 3 else SAID  # twice to the same place
-        for _ in range(LEARNT + 2):
-            assert (await hear(provider, spec_for("openai"))).said() == "Hi"
-    paths = [request.line.split()[1].rpartition(b"/")[2] for request in host.requests]
-    assert paths == [b"completions", b"elsewhere", b"elsewhere"] * (LEARNT + 2)
+async def test_a_redirect_is_not_followed_through_a_proxy_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with hosted() as elsewhere, hosted() as host:
+        monkeypatch.setenv("http_proxy", host.url)
+        host.says = lambda _: answer(b"", status=307, headers=f"location: {elsewhere.url}/taken\r\n")
+        client, transport = new_http_client(trust_env=True)
+        assert transport is None
+        async with client:
+            told = await client.post("http://api.invalid/v1/chat/completions", json={"prompt": "where?"})
+    assert told.status_code == 307
+    assert (len(host.requests), elsewhere.requests) == (1, [])
 
 
 async def test_a_background_response_is_begun_by_the_request_that_the_sdk_makes(by_sdk: Callable[[], int]) -> None:

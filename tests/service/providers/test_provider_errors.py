@@ -58,7 +58,7 @@ def test_retry_after_may_be_a_date() -> None:
         (429, "ModelNotReadyException", "", "provider_overloaded", "refused"),
         (429, "insufficient_quota", "", "provider_rate_limited", "refused"),
         (504, "", "", "provider_error", "refused"),
-        (302, "", "", "provider_error", "refused"),
+        (302, "not_found_error", "", "provider_unreachable", "rejected"),
     ],
 )
 def test_a_providers_name_for_it_says_more_than_the_status(
