@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib import import_module
@@ -18,8 +19,8 @@ from onceq.errors import ConfigurationError
 from onceq.wire import NANO, LedgerEntry
 
 Cell = str | int | bool | None
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""A text that begins so is a formula to a spreadsheet; in CSV it gets an apostrophe before it."""
+_FORMULA: Final = re.compile(r" *[\t\r\n]|[\s\x00-\x1f]*[=+\-@＝＋－＠]")
+"""How a text begins that is a formula to some spreadsheet: they pass over white space, and know full-width signs."""
 
 COLUMNS: Final[dict[str, Callable[[LedgerEntry], Cell]]] = {
     "row_id": lambda e: e.id,
@@ -81,11 +82,16 @@ def csv_text(entries: Iterable[LedgerEntry], *, head: bool = True) -> str:
     return out.getvalue()
 
 
+def guarded(text: str) -> str:
+    """A text for a cell of CSV, led by an apostrophe where a spreadsheet would run it (OWASP, "CSV injection")."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
 def _csv_cell(name: str, value: Cell) -> str | int:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str) and not name.endswith("_usd"):
-        return f"'{value}" if value.startswith(FORMULA) else value
+        return guarded(value)
     return "" if value is None else value
 
 

@@ -297,7 +297,10 @@ def test_another_tenants_rows_are_never_there(client: Client, stack: Stack) -> N
     assert [row.id for row in client.ledger_rows()] == [mine.id]
 
 
-@pytest.mark.parametrize("words", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", " =1", "\n=1", "\u3000@x", "＝1", "－1", " \r\nx"]
+
+
+@pytest.mark.parametrize("words", HOSTILE)
 def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe(client: Client, words: str) -> None:
     pay(client, user=f"{words.strip()}x", labels={"note": words.strip()})
     [row] = client.ledger_rows()
