@@ -47,8 +47,8 @@ ErrorCode = Literal[
     "last_event_id_ahead", "unauthorized", "forbidden", "job_not_found", "batch_not_found", "job_not_ended",
     "not_found", "method_not_allowed", "idempotency_key_reused", "payload_too_large", "unsupported_media_type",
     "unknown_model", "provider_not_served", "unpriced_model", "unbounded_cost", "budget_exceeded", "budget_exists",
-    "budget_read_only", "too_many_budgets", "rate_limited", "store_unavailable", "store_full", "internal_error",
-    "parquet_unavailable",
+    "budget_read_only", "too_many_budgets", "too_many_keys", "rate_limited", "store_unavailable", "store_full",
+    "internal_error", "parquet_unavailable",
     # the job, in Job.error
     "provider_bad_request", "provider_auth", "provider_forbidden", "model_not_found", "provider_too_large",
     "content_refused", "provider_rate_limited", "provider_overloaded", "provider_error", "provider_unreachable",

@@ -23,7 +23,8 @@ _WHY: Final[dict[int, str]] = {
     "(`budget` says which, what is left, when it renews), `unpriced_model`, `unbounded_cost`.",
     403: "The API key lacks the scope.",
     404: "No such thing for this API key (another tenant's looks the same).",
-    409: "Not in a state for this: `job_not_ended`; `budget_exists`, `budget_read_only`, `too_many_budgets`.",
+    409: "Not in a state for this: `job_not_ended`; `budget_exists`, `budget_read_only`, `too_many_budgets`; "
+    "`too_many_keys`.",
     413: "The body is too large.",
     415: "The body is not sent as application/json.",
     422: "Not valid: `errors` says where. Or `unknown_model`, `provider_not_served`, `idempotency_key_reused`.",

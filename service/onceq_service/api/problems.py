@@ -27,7 +27,7 @@ STATUS: Final[dict[ErrorCode, int]] = {
     "batch_not_found": 404, "not_found": 404,
     "method_not_allowed": 405, "request_timeout": 408, "job_not_ended": 409, "budget_exists": 409,
     "budget_read_only": 409,
-    "too_many_budgets": 409, "payload_too_large": 413, "unsupported_media_type": 415,
+    "too_many_budgets": 409, "too_many_keys": 409, "payload_too_large": 413, "unsupported_media_type": 415,
     "invalid_request": 422, "idempotency_key_reused": 422, "unknown_model": 422, "provider_not_served": 422,
     "rate_limited": 429, "headers_too_large": 431,
     "internal_error": 500, "parquet_unavailable": 501, "store_unavailable": 503, "store_full": 503,

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from onceq.wire import Scope
+from onceq_service.api.keys import MOST_OF_A_TENANT
 from onceq_service.store import open_store
 from tests.service.api.kit import JOBS, Http, ask, http, problem_of
 from tests.stack import Stack
@@ -193,3 +194,21 @@ def test_a_wrong_key_request_is_a_422_and_makes_none(client: Http, body: Any) ->
     before = client.get("/v1/keys").json()
     problem_of(client.post("/v1/keys", json=body), 422, "invalid_request")
     assert client.get("/v1/keys").json() == before
+
+
+def test_a_tenant_has_a_thousand_keys_at_most(shared: Stack, tenant: str, stranger: Http) -> None:
+    with http(shared, tenant, "admin") as admin:
+        asyncio.run(_make_keys(shared, tenant, MOST_OF_A_TENANT - 2))
+        last = admin.post("/v1/keys", json={"name": "the last one"})
+        assert last.status_code == 201
+        problem = problem_of(admin.post("/v1/keys", json={"name": "one more"}), 409, "too_many_keys")
+        assert tenant in problem.detail
+        assert "1,000" in problem.detail
+        assert stranger.post("/v1/keys", json={}).status_code == 201, "another tenant has its own"
+        assert admin.delete(f"/v1/keys/{last.json()['id']}").status_code == 204
+        assert admin.post("/v1/keys", json={"name": "in its place"}).status_code == 201
+
+
+async def _make_keys(stack: Stack, tenant: str, many: int) -> None:
+    async with open_store(stack.redis.url, stack.queue) as store:
+        await asyncio.gather(*(store.keys.create(tenant=tenant, name="n", scopes=["read"]) for _ in range(many)))
