@@ -12,9 +12,10 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -151,12 +152,43 @@ class FileConfig(BaseModel):
         return self
 
 
+def redis_address(url: str) -> str:
+    """A URL that redis-py can open; raises ValueError, whose words never hold a part of it: a password may be there."""
+    parts = _split(url)
+    if parts is None or parts.scheme not in {"redis", "rediss", "unix"} or not url.startswith(f"{parts.scheme}://"):
+        raise ValueError("is no URL of a Redis: write redis://host:6379/0, rediss:// for TLS, or unix:///path/to.sock")
+    if parts.scheme == "unix" and not parts.path:
+        raise ValueError("names no socket: write unix:///path/to.sock")
+    if parts.scheme != "unix" and not _whole(parts):
+        raise ValueError("has no usable host or port; write / ? # @ of a password as %2F %3F %23 %40")
+    return url
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
+
+
+def _whole(parts: SplitResult) -> bool:
+    """Whether host and port are what they seem: a password's unescaped / ? # ends them too early."""
+    try:
+        parts.port  # noqa: B018 - raises for one that is no number
+    except ValueError:
+        return False
+    return bool(parts.hostname) and "@" not in parts.path + parts.query + parts.fragment
+
+
 class Settings(BaseSettings):
-    """Everything a process of onceq needs to know, from `ONCEQ_*` variables; durations are seconds."""
+    """Everything a process of onceq needs to know, from `ONCEQ_*` variables; durations are seconds.
 
-    model_config = SettingsConfigDict(env_prefix="ONCEQ_", extra="ignore", frozen=True)
+    An empty variable is as one that is not set.
+    """
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    model_config = SettingsConfigDict(env_prefix="ONCEQ_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    redis_url: Annotated[str, AfterValidator(redis_address)] = "redis://127.0.0.1:6379/0"
     queue: str = Field(default="main", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     config: Path | None = None
     data_dir: Path = Path(".onceq")

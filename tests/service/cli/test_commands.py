@@ -47,6 +47,37 @@ def test_a_setting_that_can_not_be_used_is_one_sentence(tmp_path: Path) -> None:
     assert "ONCEQ_PORT: Input should be a valid integer" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["worker", "api", "keys list"])
+def test_a_url_that_is_no_redis_s_is_one_sentence(tmp_path: Path, command: str) -> None:
+    done = Shell(tmp_path, ONCEQ_REDIS_URL="localhost:6379")(*command.split())
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "not usable: ONCEQ_REDIS_URL: is no URL of a Redis" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "url", ["http://:hidden@x", "redis://u:1#hidden@x", "redis://u:1?hidden@x", "redis://:hidden/b@x", "redis://x:many",
+            "redis://", "redis:/x", "unix://", "REDIS://x", "redis://[x", " redis://x"],
+)  # fmt: skip
+def test_a_redis_url_that_redis_py_would_misread_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="ONCEQ_REDIS_URL") as refused:
+        load_settings(redis_url=url)
+    assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://x", "rediss://u:p%40w@x:6380/3?ssl_ca_certs=/ca.pem", "unix:///a@b/redis.sock?db=1",
+            "unix://u:p@/redis.sock", "redis://[::1]:6379/0"],
+)  # fmt: skip
+def test_a_redis_url_that_redis_py_can_open_is_taken_as_it_is(url: str) -> None:
+    assert load_settings(redis_url=url).redis_url == url
+
+
+def test_an_empty_variable_is_as_one_that_is_not_set(tmp_path: Path) -> None:
+    done = Shell(tmp_path, ONCEQ_REDIS_URL="", ONCEQ_PORT="", ONCEQ_LABEL_KEYS="", ONCEQ_CONFIG="")("keys", "list")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "start `onceq up` there, or set ONCEQ_REDIS_URL" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("seconds", "less_than", "enough"),
     [
