@@ -6,18 +6,19 @@ Provider keys are not settings: they are named here (`key_env`) and read from th
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from onceq.errors import ConfigurationError
 from onceq.wire import BudgetRequest, LabelKey, TenantName
@@ -282,7 +283,7 @@ def read_config(path: Path | None) -> FileConfig:
         return FileConfig()
     try:
         return FileConfig.model_validate(tomllib.loads(found.read_text("utf-8")))
-    except (OSError, tomllib.TOMLDecodeError) as exc:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise ConfigurationError(f"{found} can't be used: {exc}. Mend the file, then start again.") from exc
     except ValidationError as exc:
         wrong = "; ".join(_told(".".join(map(str, e["loc"])), e) for e in exc.errors())
@@ -301,3 +302,15 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as exc:
         lines = "; ".join(_told(f"ONCEQ_{str(e['loc'][0]).upper()}" if e["loc"] else "", e) for e in exc.errors())
         raise ConfigurationError(f"a setting is not usable: {lines}.") from exc
+    except SettingsError as exc:
+        raise ConfigurationError(f"a setting is not usable: {_not_json(exc)}.") from exc
+
+
+def _not_json(exc: SettingsError) -> str:
+    """pydantic-settings names the field of a value that is not JSON in its words alone."""
+    named = re.search(r'field "(\w+)"', str(exc))
+    if named is None or named[1] not in Settings.model_fields:
+        return str(exc)
+    a_list = get_origin(Settings.model_fields[named[1]].annotation) is list
+    kind = """a JSON list like '["a", "b"]'""" if a_list else """a JSON object like '{"name": {...}}'"""
+    return f"ONCEQ_{named[1].upper()}: write {kind}"

@@ -59,6 +59,7 @@ class ApiServer(uvicorn.Server):
 def run(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM; prints `{"url": ...}` when it answers. Raises ConfigurationError."""
     configure_logs(settings)
+    settings.file()  # what is wrong with it is said once, not by each process
     listener = bind(settings.host, settings.port)
     try:
         if settings.api_processes == 1:

@@ -47,6 +47,36 @@ def test_a_setting_that_can_not_be_used_is_one_sentence(tmp_path: Path) -> None:
     assert "ONCEQ_PORT: Input should be a valid integer" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("LABEL_KEYS", "project", "list"),
+        ("CORS_ORIGINS", "https://a.b", "list"),
+        ("LANES", "nope", "object"),
+        ("TENANTS", "{", "object"),
+    ],
+)
+def test_a_value_that_is_not_json_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, kind: str
+) -> None:
+    monkeypatch.setenv(f"ONCEQ_{name}", value)
+    with pytest.raises(ConfigurationError, match=rf"not usable: ONCEQ_{name}: write a JSON {kind} like '.*'\.$"):
+        load_settings()
+
+
+@pytest.mark.parametrize("where", ["missing.toml", "."])
+def test_a_configuration_that_is_no_file_is_one_sentence_of_all_processes(tmp_path: Path, where: str) -> None:
+    done = Shell(tmp_path, ONCEQ_CONFIG=where, ONCEQ_API_PROCESSES="2", ONCEQ_PORT="0")("api")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"{where} can't be used: " in done.stderr
+
+
+def test_a_configuration_file_that_is_not_utf_8_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "onceq.toml").write_bytes(b'[aliases]\nsmall = "\xe9/x"\n')
+    with pytest.raises(ConfigurationError, match=r"onceq\.toml can't be used: .*utf-8"):
+        read_config(tmp_path / "onceq.toml")
+
+
 @pytest.mark.parametrize("command", ["worker", "api", "keys list"])
 def test_a_url_that_is_no_redis_s_is_one_sentence(tmp_path: Path, command: str) -> None:
     done = Shell(tmp_path, ONCEQ_REDIS_URL="localhost:6379")(*command.split())
