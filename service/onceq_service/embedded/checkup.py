@@ -69,19 +69,37 @@ def redis_checks(facts: ServerFacts) -> Iterator[Check]:
     """What the server's facts mean for what a 202 promises."""
     old = _version(facts.version) < OLDEST
     yield Check("fail" if old else "ok", "redis version", facts.version, "Redis 7.0 or newer is needed" if old else "")
-    if not facts.appendonly:
-        advice = "a restart of Redis loses every job: CONFIG SET appendonly yes, and in its configuration"
-        yield Check("fail", "persistence", "appendonly no", advice)
-    elif facts.appendfsync != "always":
-        advice = "a crash may lose accepted jobs, so each 202 says durability relaxed: set appendfsync always"
-        yield Check("warn", "persistence", f"appendonly yes, appendfsync {facts.appendfsync}", advice)
-    else:
-        yield Check("ok", "persistence", "appendonly yes, appendfsync always")
-    evicts = facts.maxmemory_policy != "noeviction"
-    advice = "Redis would drop jobs when its memory is full: CONFIG SET maxmemory-policy noeviction" if evicts else ""
-    yield Check("fail" if evicts else "ok", "eviction", facts.maxmemory_policy, advice)
+    yield _persistence(facts)
+    yield _eviction(facts.maxmemory_policy)
     yield _memory(facts)
     yield _clock(facts.clock_offset_ms)
+
+
+def _persistence(facts: ServerFacts) -> Check:
+    name, fsync = "persistence", facts.appendfsync
+    if facts.appendonly is None:
+        return Check("warn", name, "Redis does not say whether appendonly is yes", "ask its host: jobs need it")
+    if not facts.appendonly:
+        advice = "a restart of Redis loses every job: CONFIG SET appendonly yes, and in its configuration"
+        return Check("fail", name, "appendonly no", advice)
+    if fsync is None:
+        says = "appendonly yes, appendfsync unknown: this Redis user may not CONFIG GET appendfsync"
+        advice = "grant it +config|get, or ask the host of this Redis; until then each 202 says durability relaxed"
+        return Check("warn", name, says, advice)
+    if fsync != "always":
+        advice = "a crash may lose accepted jobs, so each 202 says durability relaxed: set appendfsync always"
+        return Check("warn", name, f"appendonly yes, appendfsync {fsync}", advice)
+    return Check("ok", name, "appendonly yes, appendfsync always")
+
+
+def _eviction(policy: str | None) -> Check:
+    if policy is None:
+        advice = "grant it +config|get, or ask the host of this Redis: it must be noeviction"
+        return Check("warn", "eviction", "unknown: this Redis user may not CONFIG GET maxmemory-policy", advice)
+    if policy != "noeviction":
+        advice = "Redis would drop jobs when its memory is full: CONFIG SET maxmemory-policy noeviction"
+        return Check("fail", "eviction", policy, advice)
+    return Check("ok", "eviction", policy)
 
 
 def _memory(facts: ServerFacts) -> Check:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Final, cast
 
 from onceq.wire import Durability
 from onceq_service.store._pipe import Pipe
@@ -12,17 +12,21 @@ from onceq_service.store.errors import StoreError, StoreUnavailable
 
 FULL_AT = 0.85
 """Share of maxmemory from which new work is refused, so that running jobs can still finish."""
+GRANT: Final = "this Redis user may not CONFIG GET {}: grant +config|get, or ask the host of this Redis what it is"
 
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """Facts of the Redis server. `maxmemory` 0 means unlimited; `clock_offset_ms` is Redis's clock minus ours."""
+    """Facts of the Redis server. `maxmemory` 0 means unlimited; `clock_offset_ms` is Redis's clock minus ours.
+
+    None is what Redis does not tell its user: CONFIG is not allowed, or not there, at many hosts of Redis.
+    """
 
     version: str
-    appendonly: bool
-    appendfsync: str
+    appendonly: bool | None
+    appendfsync: str | None
     maxmemory: int
-    maxmemory_policy: str
+    maxmemory_policy: str | None
     used_memory: int
     clock_offset_ms: int
     role: str
@@ -41,16 +45,16 @@ class ServerFacts:
 
 
 async def inspect(pipe: Pipe) -> ServerFacts:
-    """Asks the server; raises StoreUnavailable. What a restricted user may not read counts as a problem."""
+    """Asks the server; raises StoreUnavailable. What its user may not know is None, and no promise."""
     info = _pairs(cast("bytes", await pipe.command("INFO")).decode())
-    config = {name: await _setting(pipe, name) for name in ("appendonly", "appendfsync", "maxmemory-policy")}
+    fsync, policy = await _setting(pipe, "appendfsync"), await _setting(pipe, "maxmemory-policy")
     seconds, micros = cast("list[bytes]", await pipe.command("TIME"))
     facts = ServerFacts(
         version=info.get("valkey_version", info.get("redis_version", "?")),
-        appendonly=config["appendonly"] == "yes",
-        appendfsync=config["appendfsync"] or "?",
+        appendonly=info["aof_enabled"] == "1" if "aof_enabled" in info else None,
+        appendfsync=fsync,
         maxmemory=int(info.get("maxmemory", 0)),
-        maxmemory_policy=config["maxmemory-policy"] or info.get("maxmemory_policy", "?"),
+        maxmemory_policy=policy or info.get("maxmemory_policy"),
         used_memory=int(info.get("used_memory", 0)),
         clock_offset_ms=round(int(seconds) * 1000 + int(micros) / 1000 - time.time() * 1000),
         role=info.get("role", "?"),
@@ -83,11 +87,17 @@ def _pairs(text: str) -> dict[str, str]:
 
 def _problems(f: ServerFacts) -> list[str]:
     found: list[str] = []
-    if not f.appendonly:
+    if f.appendonly is None:
+        found.append("Redis does not say whether appendonly is yes: unless it is, a restart loses accepted jobs")
+    elif not f.appendonly:
         found.append("appendonly is not yes: a restart of Redis loses accepted jobs; CONFIG SET appendonly yes")
-    if f.appendfsync != "always":
+    if f.appendfsync is None:
+        found.append(f"{GRANT.format('appendfsync')}; unless it is always, a crash of Redis may lose accepted jobs")
+    elif f.appendfsync != "always":
         found.append("appendfsync is not always: a crash of Redis may lose accepted jobs; set appendfsync always")
-    if f.maxmemory_policy != "noeviction":
+    if f.maxmemory_policy is None:
+        found.append(f"{GRANT.format('maxmemory-policy')}; unless it is noeviction, Redis may drop jobs")
+    elif f.maxmemory_policy != "noeviction":
         found.append("maxmemory-policy is not noeviction: Redis may drop jobs; set maxmemory-policy noeviction")
     if f.role not in ("master", "?"):
         found.append("this Redis is a replica: connect to the primary")

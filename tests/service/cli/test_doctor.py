@@ -10,6 +10,7 @@ import pytest
 from onceq_service.embedded.checkup import redis_checks
 from onceq_service.embedded.memory import MIB
 from onceq_service.store import ServerFacts
+from tests.redis_user import as_user
 from tests.service.cli.conftest import Shell
 from tests.stack import Stack
 
@@ -37,7 +38,10 @@ def test_a_sound_redis_has_nothing_to_mend() -> None:
         ({"version": "6.2.14"}, {"redis version": "fail"}),
         ({"version": "?"}, {"redis version": "fail"}),
         ({"appendonly": False}, {"persistence": "fail"}),
+        ({"appendonly": None}, {"persistence": "warn"}),
         ({"appendfsync": "everysec"}, {"persistence": "warn"}),
+        ({"appendfsync": None}, {"persistence": "warn"}),
+        ({"maxmemory_policy": None}, {"eviction": "warn"}),
         ({"maxmemory_policy": "allkeys-lru"}, {"eviction": "fail"}),
         ({"maxmemory": 0}, {"memory": "warn"}),
         ({"used_memory": 1000 * MIB}, {"memory": "fail"}),
@@ -82,6 +86,20 @@ def test_a_running_redis_is_looked_at(user: Shell) -> None:
     found = checks(user, "--port", "0", "--dashboard-port", "0")
     assert found["persistence"]["says"] == "appendonly yes, appendfsync always"
     assert found["eviction"]["says"] == "noeviction"
+
+
+def test_what_a_restricted_user_may_not_know_is_no_false_alarm(user: Shell, stack: Stack) -> None:
+    for rules in ("+@all -config", "+@all -config +config|get"):
+        name = f"doctor-{len(rules)}"
+        user.env["ONCEQ_REDIS_URL"] = as_user(stack.redis, name, rules)
+        said = checks(user, "--port", "0", "--dashboard-port", "0")["persistence"]
+        if "+config|get" in rules:
+            assert said["level"] == "ok"
+        else:
+            assert said["level"] == "warn"
+            assert "appendonly yes, appendfsync unknown: this Redis user may not CONFIG GET appendfsync" in said["says"]
+            assert "+config|get" in said["advice"]
+            assert "CONFIG SET" not in said["advice"]
 
 
 def test_a_redis_that_is_away_fails_without_its_password(shell: Shell) -> None:
