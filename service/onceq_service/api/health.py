@@ -10,6 +10,7 @@ from fastapi import APIRouter, Response
 from onceq.wire import Health
 from onceq_service.api.service import In, Service
 from onceq_service.store import StoreError
+from onceq_service.store.server import REPLICA
 
 PING_S = 2.0
 VERSION = version("onceq")
@@ -39,10 +40,17 @@ async def look(service: Service) -> Health:
         async with asyncio.timeout(PING_S):
             await service.store.ping()
             if service.facts is None:
-                await service.inspect()
+                service.facts = await service.store.inspect()
+            if service.facts.replica:
+                return _unavailable(REPLICA)
+            await service.seal()
     except (StoreError, TimeoutError):
-        return Health(status="unavailable", problems=["Redis can't be reached"], version=VERSION)
+        return _unavailable("Redis can't be reached")
     return _health(service)
+
+
+def _unavailable(problem: str) -> Health:
+    return Health(status="unavailable", problems=[problem], version=VERSION)
 
 
 def _health(service: Service) -> Health:

@@ -69,6 +69,8 @@ def redis_checks(facts: ServerFacts) -> Iterator[Check]:
     """What the server's facts mean for what a 202 promises."""
     old = _version(facts.version) < OLDEST
     yield Check("fail" if old else "ok", "redis version", facts.version, "Redis 7.0 or newer is needed" if old else "")
+    if facts.replica:
+        yield Check("fail", "redis role", "a replica: each post is refused", "connect to its primary: ONCEQ_REDIS_URL")
     yield _persistence(facts)
     yield _eviction(facts.maxmemory_policy)
     yield _memory(facts)

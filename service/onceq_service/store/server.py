@@ -12,6 +12,7 @@ from onceq_service.store.errors import StoreError, StoreUnavailable
 
 FULL_AT = 0.85
 """Share of maxmemory from which new work is refused, so that running jobs can still finish."""
+REPLICA: Final = "this Redis is a replica and takes no jobs: connect to the primary"
 GRANT: Final = "this Redis user may not CONFIG GET {}: grant +config|get, or ask the host of this Redis what it is"
 
 
@@ -37,6 +38,11 @@ class ServerFacts:
     def durability(self) -> Durability:
         """`strict` when an accepted job survives a crash of Redis."""
         return "relaxed" if self.problems else "strict"
+
+    @property
+    def replica(self) -> bool:
+        """Whether it takes no writes, so no job either."""
+        return self.role not in ("master", "?")
 
     @property
     def full(self) -> bool:
@@ -99,6 +105,6 @@ def _problems(f: ServerFacts) -> list[str]:
         found.append(f"{GRANT.format('maxmemory-policy')}; unless it is noeviction, Redis may drop jobs")
     elif f.maxmemory_policy != "noeviction":
         found.append("maxmemory-policy is not noeviction: Redis may drop jobs; set maxmemory-policy noeviction")
-    if f.role not in ("master", "?"):
-        found.append("this Redis is a replica: connect to the primary")
+    if f.replica:
+        found.append(REPLICA)
     return found

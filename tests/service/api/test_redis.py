@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Generator
+from typing import Any
 
 import httpx2
 import pytest
@@ -215,3 +216,24 @@ def test_a_redis_that_may_lose_jobs_is_called_relaxed_wherever_it_matters(
         tell(own_redis, f"CONFIG SET {strict}")
     wait_until(lambda: user.get("/readyz").json()["durability"] == "strict", "it to be strict again")
     assert user.submit(ask())["durability"] == "strict"
+
+
+def test_a_replica_is_not_ready_until_it_is_the_primary(own: Stack, own_redis: EmbeddedRedis, user: Http) -> None:
+    body, nobody = ask(), 1  # where no primary listens: a replica all the same
+    tell(own_redis, f"REPLICAOF 127.0.0.1 {nobody}")
+    late = start([sys.executable, "-c", API], own.env, own.folder / "of-a-replica.log")
+    try:
+        for url in (own.url, url_printed_by(late)):
+            said = wait_until(lambda url=url: unready(url), "the replica to be seen")
+            assert said["problems"] == ["this Redis is a replica and takes no jobs: connect to the primary"]
+        problem_of(user.post_json(body, idempotency_key="at-a-replica"), 503, "store_unavailable")
+    finally:
+        late.stop()
+        tell(own_redis, "REPLICAOF NO ONE")
+    wait_until(lambda: user.get("/readyz").status_code == 200, "the primary to be seen")
+    assert user.submit(body, idempotency_key="at-a-replica")["disposition"] == "created"
+
+
+def unready(url: str) -> dict[str, Any] | None:
+    answer = httpx2.get(f"{url}/readyz")
+    return answer.json() if answer.status_code == 503 else None

@@ -43,6 +43,7 @@ def test_a_sound_redis_has_nothing_to_mend() -> None:
         ({"appendfsync": None}, {"persistence": "warn"}),
         ({"maxmemory_policy": None}, {"eviction": "warn"}),
         ({"maxmemory_policy": "allkeys-lru"}, {"eviction": "fail"}),
+        ({"role": "slave"}, {"redis role": "fail"}),
         ({"maxmemory": 0}, {"memory": "warn"}),
         ({"used_memory": 1000 * MIB}, {"memory": "fail"}),
         ({"clock_offset_ms": -5000}, {"clock": "warn"}),
