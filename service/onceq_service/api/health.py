@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 
 from onceq.wire import Health
 from onceq_service.api.service import In, Service
-from onceq_service.store import StoreError
+from onceq_service.store import StoreDenied, StoreError
 from onceq_service.store.server import REPLICA
 
 PING_S = 2.0
@@ -44,6 +44,8 @@ async def look(service: Service) -> Health:
             if service.facts.replica:
                 return _unavailable(REPLICA)
             await service.seal()
+    except StoreDenied:
+        return _unavailable("Redis refuses the service's user; the log says why")
     except (StoreError, TimeoutError):
         return _unavailable("Redis can't be reached")
     return _health(service)

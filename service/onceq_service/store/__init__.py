@@ -22,6 +22,7 @@ from onceq_service.store.errors import (
     KeyReused,
     LeaseLost,
     NotThere,
+    StoreDenied,
     StoreError,
     StoreFull,
     StoreUnavailable,
@@ -42,8 +43,8 @@ from onceq_service.store.stats import Sums
 __all__ = [
     "Admission", "Admitted", "Alerts", "ApiKey", "ApiKeys", "BatchState", "Batches", "BudgetRefused", "Budgets",
     "CostTooHigh", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger",
-    "NotThere", "Own", "Pace", "Pattern", "Retention", "Seal", "ServerFacts", "Store", "StoreError", "StoreFull",
-    "StoreUnavailable", "Sums", "new_job_id", "open_store",
+    "NotThere", "Own", "Pace", "Pattern", "Retention", "Seal", "ServerFacts", "Store", "StoreDenied", "StoreError",
+    "StoreFull", "StoreUnavailable", "Sums", "new_job_id", "open_store",
 ]  # fmt: skip
 
 

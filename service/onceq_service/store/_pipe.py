@@ -18,18 +18,30 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from onceq_service.store._link import Arg, Link, open_link, pack
 from onceq_service.store._lua import Script
-from onceq_service.store.errors import StoreError, StoreFull, StoreUnavailable
+from onceq_service.store.errors import StoreDenied, StoreError, StoreFull, StoreUnavailable
 
 TIMEOUT_S = 5.0
 """How long an answer may take."""
 _AWAY = (RedisConnectionError, RedisTimeoutError, OSError, asyncio.TimeoutError)
-_AWAY_WORDS = (
+_NOT_NOW = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError)
+"""redis-py's kinds of the first of these words, which its messages then lack."""
+_NOT_NOW_WORDS = (
     "LOADING",
     "READONLY",
     "MASTERDOWN",
@@ -40,6 +52,9 @@ _AWAY_WORDS = (
     "UNKILLABLE",
     "BUSY",
 )
+
+_MAY_NOT = ("NOPERM", "ACL failure", "The user executing the script can't")
+"""What a command is told, and what a command in a script is, by Redis 7.2 and by 7.0."""
 
 
 def connect(url: str, *, connections: int, timeout_s: float = TIMEOUT_S, retries: int = 1) -> Redis:
@@ -59,14 +74,27 @@ def connect(url: str, *, connections: int, timeout_s: float = TIMEOUT_S, retries
 
 
 def translate(exc: BaseException) -> StoreError:
-    """Redis's errors in our words; the one door for them."""
-    said = str(exc)
-    if isinstance(exc, OutOfMemoryError) or (isinstance(exc, hiredis.ReplyError) and said.startswith("OOM")):
-        return StoreFull("Redis is at its memory limit; nothing was stored. Free memory or raise maxmemory.")
+    """Redis's errors in our words, with their cause: for logs and operators. The one door for them."""
+    if isinstance(exc.__cause__, (AuthenticationError, NoPermissionError)):
+        exc = exc.__cause__  # redis-py makes a ConnectionError of whatever goes wrong while it greets Redis
+    said = _cause(exc)
     refused = isinstance(exc, (ResponseError, hiredis.ReplyError))
-    if isinstance(exc, _AWAY) or (refused and said.startswith(_AWAY_WORDS)):
-        return StoreUnavailable(f"Redis can't be reached ({type(exc).__name__}); try again shortly.")
-    return StoreError(f"Redis refused a command: {exc}")
+    if isinstance(exc, OutOfMemoryError) or (refused and said.startswith("OOM")):
+        return StoreFull("Redis is at its memory limit; nothing was stored. Free memory or raise maxmemory.")
+    if isinstance(exc, NoPermissionError) or (refused and any(words in said for words in _MAY_NOT)):
+        return StoreDenied(f"this user of Redis may not do what onceq needs ({said}); grant it by ACL SETUSER.")
+    if isinstance(exc, AuthenticationError) or (refused and said.startswith(("NOAUTH", "WRONGPASS"))):
+        return StoreDenied(f"Redis refuses the user or the password of ONCEQ_REDIS_URL ({said}).")
+    if isinstance(exc, _NOT_NOW) or (refused and said.startswith(_NOT_NOW_WORDS)):
+        return StoreUnavailable(f"Redis takes no commands now ({said}); try again shortly.")
+    if isinstance(exc, _AWAY):
+        return StoreUnavailable(f"Redis can't be reached ({said or type(exc).__name__}); try again shortly.")
+    return StoreError(f"Redis refused a command: {said}")
+
+
+def _cause(exc: BaseException) -> str:
+    """The first line of what was said. An unknown command is told with its arguments: a password of AUTH, a prompt."""
+    return str(exc).partition("\n")[0].partition(", with args beginning with")[0][:300]
 
 
 @dataclass(slots=True)

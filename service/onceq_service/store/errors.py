@@ -19,6 +19,10 @@ class StoreUnavailable(StoreError):  # noqa: N818 - the field's word
     code = "store_unavailable"
 
 
+class StoreDenied(StoreUnavailable):
+    """Redis refuses our user: its name, its password, or what it may do."""
+
+
 class StoreFull(StoreError):  # noqa: N818 - the field's word
     """Redis is at its memory limit: nothing was stored, running jobs go on."""
 

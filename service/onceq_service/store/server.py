@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from onceq.wire import Durability
 from onceq_service.store._pipe import Pipe
-from onceq_service.store.errors import StoreError, StoreUnavailable
+from onceq_service.store.errors import StoreDenied, StoreError, StoreUnavailable
 
 FULL_AT = 0.85
 """Share of maxmemory from which new work is refused, so that running jobs can still finish."""
@@ -80,9 +80,11 @@ async def memory(pipe: Pipe) -> tuple[int, int]:
 async def _setting(pipe: Pipe, name: str) -> str | None:
     try:
         flat = cast("list[bytes]", await pipe.command("CONFIG", "GET", name))
+    except StoreDenied:
+        return None
     except StoreUnavailable:
         raise
-    except StoreError:
+    except StoreError:  # some hosts of Redis have no CONFIG
         return None
     return flat[1].decode() if flat else None
 

@@ -15,6 +15,7 @@ from onceq_service.embedded.ping import ask_redis
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import Keys
 from onceq_service.store.keys import shard
+from tests.redis_user import as_user
 from tests.service.api.kit import JOBS, Http, ask, frames, http, problem_of, text_of
 from tests.stack import API, Stack, running_stack, start, url_printed_by
 from tests.waiting import wait_until
@@ -237,3 +238,22 @@ def test_a_replica_is_not_ready_until_it_is_the_primary(own: Stack, own_redis: E
 def unready(url: str) -> dict[str, Any] | None:
     answer = httpx2.get(f"{url}/readyz")
     return answer.json() if answer.status_code == 503 else None
+
+
+def test_a_user_that_may_not_do_all_is_a_503_whose_reason_is_in_the_log_alone(
+    own: Stack, own_redis: EmbeddedRedis
+) -> None:
+    env = own.env | {"ONCEQ_REDIS_URL": as_user(own_redis, "half", "+@all -info")}
+    half = start([sys.executable, "-c", API], env, own.folder / "half.log")
+    try:
+        url = url_printed_by(half)
+        said = wait_until(lambda: unready(url), "it to be unready")
+        assert said["problems"] == ["Redis refuses the service's user; the log says why"]
+        with Http(url, own.api_key) as user:
+            answer = user.post_json(ask())
+            problem_of(answer, 503, "store_unavailable")
+            assert "NOPERM" not in answer.text
+        assert "may not do what onceq needs (NOPERM" in half.text()
+        assert "hidden" not in half.text()
+    finally:
+        half.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import ssl
@@ -27,6 +28,7 @@ from onceq_service.store._link import open_link
 from onceq_service.store._lua import Script
 from onceq_service.store._pipe import TIMEOUT_S, Pipe, connect
 from onceq_service.store._subscription import Subscription
+from onceq_service.store.heart import Heart
 
 CERTIFICATE = Path(__file__).parents[1] / "providers" / "localhost.pem"
 
@@ -240,6 +242,53 @@ def behind_tls(redis_server: EmbeddedRedis) -> Generator[str]:
     finally:
         over.set_result(None)
         thread.join()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+async def told_by(url: str) -> str:
+    """Why nothing can be asked there."""
+    async with piped(url) as pipe:
+        with pytest.raises(StoreUnavailable) as away:
+            await pipe.command("PING")
+    return str(away.value)
+
+
+async def test_why_redis_is_away_is_told_without_its_password(behind_tls: str, tmp_path: Path) -> None:
+    causes = {
+        f"redis://u:hidden@127.0.0.1:{free_port()}/0": "refused|Connect call failed",
+        f"unix://u:hidden@{tmp_path}/none.sock": "No such file",
+        behind_tls.replace("//", "//u:hidden@").partition("?")[0]: "CERTIFICATE_VERIFY_FAILED",
+        behind_tls.replace("rediss://", "redis://u:hidden@").partition("?")[0]: "closed",
+    }
+    for url, cause in causes.items():
+        told = await told_by(url)
+        assert re.search(rf"^Redis can't be reached \(.*({cause})", told), (url, told)
+        assert "hidden" not in told
+
+
+async def test_what_a_redis_that_takes_nothing_says_is_told(redis_server: EmbeddedRedis) -> None:
+    heart = Heart(redis_server.url, "q", 1000)
+    async with piped(redis_server.url) as pipe:
+        await pipe.command("REPLICAOF", "127.0.0.1", free_port())
+        try:
+            with pytest.raises(StoreUnavailable, match=r"takes no commands now \(READONLY You can't write"):
+                await pipe.command("SET", "a", "b")
+            with pytest.raises(StoreUnavailable, match=r"takes no commands now \(.*You can't write"):
+                await asyncio.to_thread(heart.beat, "w", b"{}", [])
+        finally:
+            await pipe.command("REPLICAOF", "NO", "ONE")
+            heart.close()
+
+
+async def test_what_was_sent_is_in_no_error(redis_server: EmbeddedRedis) -> None:
+    async with piped(redis_server.url) as pipe:
+        with pytest.raises(StoreError, match="unknown command 'AUHT'") as refused:
+            await pipe.command("AUHT", "hidden")
+    assert "hidden" not in str(refused.value)
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
