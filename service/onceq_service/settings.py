@@ -26,6 +26,7 @@ from onceq.wire import BudgetRequest, LabelKey, TenantName
 DEFAULT_TENANT = "default"
 """Whose a budget of the file is that names no tenant: that of `onceq up` and of `onceq keys create`."""
 ProviderKind = Literal["openai", "anthropic", "bedrock"]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]\S*$", max_length=2_000)]
 
 
 class ProviderConfig(BaseModel):
@@ -34,7 +35,7 @@ class ProviderConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: ProviderKind
-    base_url: str | None = None
+    base_url: HttpUrl | None = None
     key_env: str | None = None
     region: str = "us-east-1"
     simulated: bool = False
@@ -112,7 +113,7 @@ class AlertsConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    webhook_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2_000)] | None = None
+    webhook_url: HttpUrl | None = None
     secret_env: str = "ONCEQ_WEBHOOK_SECRET"  # noqa: S105 - a name
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from types import FrameType
 
+import structlog
 import uvicorn
 
 from onceq.errors import ConfigurationError
@@ -22,6 +23,9 @@ from onceq_service.api.logs import configure_logs
 from onceq_service.api.processes import Fleet
 from onceq_service.api.protocol import ApiProtocol
 from onceq_service.settings import Settings
+from onceq_service.variables import unread
+
+log = structlog.get_logger("onceq.api")
 
 BACKLOG = 2048
 STOP_S = 1
@@ -59,7 +63,9 @@ class ApiServer(uvicorn.Server):
 def run(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM; prints `{"url": ...}` when it answers. Raises ConfigurationError."""
     configure_logs(settings)
-    settings.file()  # what is wrong with it is said once, not by each process
+    file = settings.file()  # what is wrong with it is said once, not by each process
+    for name, guess in unread(os.environ, file):
+        log.warning("a variable is set, and nothing reads it", name=name, meant=guess)
     listener = bind(settings.host, settings.port)
     try:
         if settings.api_processes == 1:

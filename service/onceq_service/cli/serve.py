@@ -13,8 +13,10 @@ import typer
 
 from onceq.errors import ConfigurationError
 from onceq_service.cli.options import DashboardPort, Port, Workers
+from onceq_service.cli.output import hint
 from onceq_service.embedded.environment import SUPERVISED
-from onceq_service.settings import load_settings
+from onceq_service.settings import Settings, load_settings
+from onceq_service.variables import meant, unread
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,6 +46,7 @@ def worker(workers: Workers = None) -> None:
     Needs ONCEQ_REDIS_URL and the providers' keys.
     """
     settings = load_settings(worker_processes=workers)
+    warn_of_unread(settings)
     end_with_parent()
     from onceq_service.worker import main  # the other commands need not wait for its imports
 
@@ -70,6 +73,12 @@ def simulator(ctx: typer.Context) -> None:
     end_with_parent()
     sys.argv = ["onceq simulator", *ctx.args]
     runpy.run_module("onceq_service.simulator", run_name="__main__")
+
+
+def warn_of_unread(settings: Settings) -> None:
+    """Says which variables nothing reads; raises ConfigurationError when the configuration can't be read."""
+    for name, guess in unread(os.environ, settings.file()):
+        hint(f"onceq: {name} is set, and nothing reads it; {meant(guess)}".rstrip("; "))
 
 
 def need_dashboard() -> None:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import onceq
 from onceq import AuthenticationError, Client, OnceqError
 from onceq.errors import ConfigurationError
 from onceq_service.embedded.access import KEY_FILE, URL_FILE
+from onceq_service.embedded.check import Check, Level
+from onceq_service.embedded.checkup_names import alias_checks, lane_checks, variable_checks
 from onceq_service.embedded.memory import MIB
 from onceq_service.embedded.mode import Mode, ProviderMode, choose_mode
 from onceq_service.embedded.ping import ask_redis
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from onceq.wire import WorkerInfo
     from onceq_service.store import ServerFacts
 
-Level = Literal["ok", "warn", "fail"]
-
 CLOCK_MS: Final = 1000
 """Redis's clock decides about leases and deadlines; an offset beyond this makes times hard to read together."""
 
@@ -38,16 +38,6 @@ EXTRAS: Final = {
     "dashboard": ("streamlit",),
     "notebook": ("pandas", "tqdm", "ipykernel"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at. `advice` is empty where all is well."""
-
-    level: Level
-    name: str
-    says: str
-    advice: str = ""
 
 
 def examine(settings: Settings, env: Mapping[str, str], home: Path) -> Iterator[Check]:
@@ -196,12 +186,16 @@ def _folder(folder: Path) -> Check:
 def _providers(settings: Settings, env: Mapping[str, str], home: Path, workers: list[WorkerInfo]) -> Iterator[Check]:
     """By the workers that run, which hold the keys; while none does, by what one started from here would find."""
     try:
-        providers = DEFAULT_PROVIDERS | settings.file().providers
+        file = settings.file()
     except ConfigurationError as exc:
         yield Check("fail", "configuration", "onceq.toml", str(exc))
         return
-    yield from price_checks(settings.file().prices, set(providers), datetime.now(UTC))
-    yield from budget_checks(settings.file(), set(providers), env)
+    providers = DEFAULT_PROVIDERS | file.providers
+    yield from variable_checks(env, file)
+    yield from alias_checks(file.aliases, providers.keys())
+    yield from lane_checks({**file.lanes, **settings.lanes}, providers.keys())
+    yield from price_checks(file.prices, set(providers), datetime.now(UTC))
+    yield from budget_checks(file, set(providers), env)
     mode = choose_mode(providers, env, home, simulate=settings.simulator_url is not None)
     served = {name for worker in workers for name in worker.providers}
     yield from (_served(p.name, served) if workers else _provider(mode, p) for p in mode.providers)

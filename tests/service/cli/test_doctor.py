@@ -103,6 +103,36 @@ def test_what_a_restricted_user_may_not_know_is_no_false_alarm(user: Shell, stac
             assert "CONFIG SET" not in said["advice"]
 
 
+TYPOS = """
+[aliases]
+small = "opnai/gpt"
+large = ["openai/gpt", "gpt"]
+fine = "openai/gpt"
+[lanes."opnai/*"]
+requests_per_minute = 5
+[lanes.openai]
+concurrency = 5
+[lanes."*"]
+concurrency = 5
+[lanes."bedrock/*"]
+concurrency = 5
+"""
+
+
+def test_a_name_that_names_nothing_is_told_with_the_one_that_may_be_meant(shell: Shell) -> None:
+    (shell.folder / "onceq.toml").write_text(TYPOS)
+    shell.env |= {"ONCEQ_WORKER_CONCURENCY": "64", "ONCEQ_DASHBOARD_HOST": "::1", "ONCEQ_API_KEY": "x"}
+    found = checks(shell, "--port", "0", "--dashboard-port", "0")
+    assert found["variable ONCEQ_WORKER_CONCURENCY"]["advice"] == "is ONCEQ_WORKER_CONCURRENCY meant?"
+    kinds = ("variable", "alias", "lane")
+    assert {name: check["level"] for name, check in found.items() if name.startswith(kinds)} == {
+        "variable ONCEQ_WORKER_CONCURENCY": "warn", "alias small": "fail", "alias large": "fail",
+        "lane opnai/*": "fail", "lane openai": "fail",
+    }  # fmt: skip
+    assert found["alias small"]["advice"] == "no provider is named 'opnai'; is openai meant?"
+    assert found["lane openai"]["advice"].startswith("write openai/ and")
+
+
 def test_a_redis_that_is_away_fails_without_its_password(shell: Shell) -> None:
     shell.env |= {"ONCEQ_REDIS_URL": "redis://:hidden-password@127.0.0.1:1/0"}
     done = shell("doctor", "--port", "0", "--dashboard-port", "0")
