@@ -1,7 +1,8 @@
 """`python -m onceq_dashboard --host 127.0.0.1 --port 8501`: serve the dashboard until a signal ends it.
 
 Reads ONCEQ_BASE_URL and ONCEQ_API_KEY, else the nearest `.onceq/`; ONCEQ_DASHBOARD_SECRETS names the secrets file of
-the sign-in. `/_stcore/health` answers once it is ready.
+the sign-in, ONCEQ_DASHBOARD_HOSTS the public names that a proxy passes on. With `--open` nobody at this machine is
+asked for a key. `/_stcore/health` answers once it is ready.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ from pathlib import Path
 
 from streamlit.web import cli
 
-from onceq_dashboard.options import flags
+from onceq_dashboard.options import OPEN, flags, problem
 
 APP = Path(__file__).with_name("server.py")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve; the exit code. 2 when the port can't be had."""
+    """Serve; the exit code. 1 when a setting can't be used, 2 when the port can't be had."""
     args = _parser().parse_args(argv)
-    problem = _taken(args.host, args.port)
-    if problem:
-        print(f"onceq dashboard: {problem}", file=sys.stderr)  # noqa: T201 - the one sentence of a command
-        return 2
+    wrong, taken = problem(), _taken(args.host, args.port)
+    if wrong or taken:
+        print(f"onceq dashboard: {wrong or taken}", file=sys.stderr)  # noqa: T201 - the one sentence of a command
+        return 1 if wrong else 2
+    os.environ[OPEN] = "1" if args.open else ""
     import_module("onceq_dashboard.charts")  # seconds of imports, before the first person waits for them
     cli.main(["run", str(APP), *flags(args.host, args.port)], standalone_mode=False)
     return 0
@@ -37,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="onceq dashboard", description="Serve onceq's dashboard.")
     parser.add_argument("--host", default=os.environ.get("ONCEQ_DASHBOARD_HOST", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=int(os.environ.get("ONCEQ_DASHBOARD_PORT", "8501")))
+    parser.add_argument("--open", action="store_true", help="ask nobody at this machine for a key")
     return parser
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+OPEN: Final = "ONCEQ_DASHBOARD_OPEN"
+"""Set by `main` alone, for the pages: `--open` was given. What it was set to before does not count."""
 
 PATHS: Final = ("", "jobs", "failures", "latency", "cost", "budgets", "keys")
 """Of the pages, as `app.py` has them; the first is the one at the dashboard's own address."""
@@ -92,14 +97,46 @@ buttons of a table would always lie on the words above it.
 """
 
 
+def secrets_file() -> str | None:
+    """The file of the sign-in that ONCEQ_DASHBOARD_SECRETS names; None where it names none."""
+    return os.environ.get("ONCEQ_DASHBOARD_SECRETS") or None
+
+
+def public_hosts() -> list[str]:
+    """The names under which a proxy shows the dashboard to others: ONCEQ_DASHBOARD_HOSTS, with commas between them."""
+    return os.environ.get("ONCEQ_DASHBOARD_HOSTS", "").replace(",", " ").split()
+
+
+def problem() -> str | None:
+    """What is wrong with the variables above, as a sentence.
+
+    Streamlit would start without a secrets file that it can't use, and so without the sign-in that was asked for.
+    """
+    for name in public_hosts():
+        if "/" in name or ":" in name:
+            return f"ONCEQ_DASHBOARD_HOSTS has {name!r}: write the host's name alone, without a scheme and a port."
+    path = secrets_file()
+    try:
+        tomllib.loads(Path(path).read_text("utf-8") if path else "")
+    except (OSError, ValueError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        return (
+            f"ONCEQ_DASHBOARD_SECRETS names {path}, which can't be used ({why}): mend the file, or unset the variable."
+        )
+    return None
+
+
 def flags(host: str, port: int) -> list[str]:
-    """The command line that `streamlit run` takes. On loopback only loopback's names are answered (DNS rebinding)."""
+    """The command line that `streamlit run` takes.
+
+    On loopback only loopback's names are answered, because of DNS rebinding, and those of ONCEQ_DASHBOARD_HOSTS.
+    """
     options = [*_SERVER.items(), ("server.address", host), ("server.port", str(port))]
-    secrets = os.environ.get("ONCEQ_DASHBOARD_SECRETS")
+    secrets, public = secrets_file(), public_hosts()
     if secrets:
         options.append(("secrets.files", secrets))
-    if host in LOOPBACK:
-        options += [("server.allowedHosts", name) for name in LOOPBACK]
+    if host in LOOPBACK or public:
+        options += [("server.allowedHosts", name) for name in (*LOOPBACK, *public)]
     for base, colours in COLOURS.items():
         options += [(f"theme.{base}.{name}", colour) for name, colour in colours.items()]
     return [f"--{name}={value}" for name, value in options]

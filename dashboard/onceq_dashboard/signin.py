@@ -1,9 +1,10 @@
 """Who may look: whoever sits at this machine with its key, who signs in by a name (OIDC), or who brings a key.
 
-The key that the server was started with is used without a question only where nobody else can reach the server: it
-listens on loopback, the request was not forwarded, and no sign-in is set up. A key that is typed lives in the memory of
-this page's session. Who signs in by a name is looked up in the allow-list at every run: Streamlit's cookie lives for 30
-days, and who is taken off the list must be out at once.
+The key that the server was started with is used without a question only where somebody said so (`--open`, as `onceq up`
+does) and nothing speaks against it: the server listens on loopback, no proxy shows it to others, and no sign-in is set
+up. That it listens on loopback is not enough, since a proxy need not say that it is one. A key that is typed lives in
+the memory of this page's session. Who signs in by a name is looked up in the allow-list at every run: Streamlit's
+cookie lives for 30 days, and who is taken off the list must be out at once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import streamlit as st
 from onceq_dashboard import source
 from onceq_dashboard.door import Door, SourceError, opens
 from onceq_dashboard.format import code_span, literal
-from onceq_dashboard.options import LOOPBACK
+from onceq_dashboard.options import LOOPBACK, OPEN, public_hosts, secrets_file
 from onceq_dashboard.people import Person, admitted
 from onceq_dashboard.views import parts
 
@@ -168,5 +169,8 @@ def _person() -> Person | None:
 
 
 def _is_private() -> bool:
+    """Whether the own key is for whoever comes. A secrets file that breaks later must not open what it has closed."""
+    if not os.environ.get(OPEN) or public_hosts() or secrets_file():
+        return False
     forwarded = any(st.context.headers.get(name) for name in _FORWARDED)
     return st.get_option("server.address") in LOOPBACK and not forwarded

@@ -54,7 +54,7 @@ def test_provider_keys_reach_the_workers_alone_and_have_no_default() -> None:
 
 
 def test_every_onceq_variable_is_a_setting() -> None:
-    other = {"ONCEQ_BASE_URL", "ONCEQ_API_KEY"}
+    other = {"ONCEQ_BASE_URL", "ONCEQ_API_KEY", "ONCEQ_DASHBOARD_HOSTS"}
     known = {f"ONCEQ_{name.upper()}" for name in Settings.model_fields} | other
     for name in OURS:
         assert {v for v in SERVICES[name]["environment"] if v.startswith("ONCEQ_")} <= known

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,13 +78,18 @@ def chromium() -> Generator[Browser]:
 
 @contextmanager
 def running_dashboard(
-    api: str, key: str, folder: Path, host: str = "127.0.0.1", secrets: Callable[[str], str] | None = None
-) -> Generator[Dashboard]:
-    """`onceq dashboard` on a free port of `host`, until the end of the block; `secrets` makes its file for its URL."""
+    api: str, key: str, folder: Path, host: str = "127.0.0.1", secrets: Callable[[str], str] | None = None,
+    options: Sequence[str] = ("--open",), **settings: str,
+) -> Generator[Dashboard]:  # fmt: skip
+    """`onceq dashboard` on a free port of `host`, until the end of the block; `secrets` makes its file for its URL.
+
+    `settings` are ONCEQ_* variables without their prefix.
+    """
     claimed = claim_port(host, 0, "dashboard", "--dashboard-port")  # or another process is given it before it listens
     port = claimed.number
     env = {"ONCEQ_BASE_URL": api, "ONCEQ_API_KEY": key, "ONCEQ_HOST": host}
-    command = [sys.executable, "-m", "onceq_service", "dashboard", "--dashboard-port", str(port)]
+    command = [sys.executable, "-m", "onceq_service", "dashboard", "--dashboard-port", str(port), *options]
+    env |= {f"ONCEQ_{name.upper()}": value for name, value in settings.items()}
     if secrets:
         (folder / "secrets.toml").write_text(secrets(f"http://{host}:{port}"))
         env["ONCEQ_DASHBOARD_SECRETS"] = str(folder / "secrets.toml")

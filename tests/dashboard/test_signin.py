@@ -25,9 +25,10 @@ def open_app(api: FakeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> O
 
     def run(
         address: str = "127.0.0.1", key: str = KEY, headers: dict[str, str] | None = None,
-        claims: dict[str, object] | None = None, people: dict[str, str] | None = None,
+        claims: dict[str, object] | None = None, people: dict[str, str] | None = None, opened: str = "1",
     ) -> AppTest:  # fmt: skip
         monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("ONCEQ_DASHBOARD_OPEN", opened)
         monkeypatch.setenv("ONCEQ_BASE_URL", api.url)
         monkeypatch.setenv("ONCEQ_API_KEY", key)
         monkeypatch.setattr(st, "get_option", {"server.address": address}.get)
@@ -53,10 +54,26 @@ def asked(app: AppTest) -> bool:
     return [t.label for t in app.text_input] == ["API key"]
 
 
-def test_on_loopback_the_server_s_own_key_opens_the_pages(open_app: OpenApp) -> None:
+def test_on_loopback_the_server_s_own_key_opens_the_pages_where_that_was_asked_for(open_app: OpenApp) -> None:
     app = open_app()
     assert tiles(app)["Queued"] == "17"
     assert "Sign out" not in labels(app)
+
+
+def test_without_being_asked_to_the_server_s_own_key_opens_nothing_as_a_proxy_may_not_say_it_is_one(
+    open_app: OpenApp,
+) -> None:
+    app = open_app(opened="")
+    assert asked(app)
+    assert not app.metric
+
+
+@pytest.mark.parametrize("name", ["ONCEQ_DASHBOARD_HOSTS", "ONCEQ_DASHBOARD_SECRETS"])
+def test_where_others_are_meant_to_come_a_key_is_asked_for_even_so(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "onceq.example.com")
+    assert asked(open_app())
 
 
 def labels(app: AppTest) -> list[str]:

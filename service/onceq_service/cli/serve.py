@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from importlib.util import find_spec
+from typing import Annotated
 
 import typer
 
@@ -53,15 +54,21 @@ def worker(workers: Workers = None) -> None:
     main.run(settings)
 
 
-def dashboard(port: DashboardPort = None) -> None:
+def dashboard(
+    port: DashboardPort = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Ask nobody at this machine for a key: they use ONCEQ_API_KEY's.")
+    ] = False,
+) -> None:
     """Serve the dashboard alone.
 
-    Needs ONCEQ_BASE_URL and ONCEQ_API_KEY, or a `.onceq` folder.
+    Needs ONCEQ_BASE_URL, or a `.onceq` folder. Whoever opens it signs in, by a key or by name.
     """
     settings = load_settings(dashboard_port=port)
     need_dashboard()
     end_with_parent()
     sys.argv = ["onceq dashboard", "--host", settings.host, "--port", str(settings.dashboard_port)]
+    sys.argv += ["--open"] if open_ else []
     runpy.run_module("onceq_dashboard", run_name="__main__")
 
 

@@ -42,10 +42,10 @@ class Kitchen:
         return self._recipe("worker", ("worker",), ready)
 
     def dashboard(self, base_url: str, api_key: str) -> Recipe:
-        """The dashboard, which knows nothing but the API."""
+        """The dashboard, which knows nothing but the API; who sits at this machine is asked for no key."""
         url = local_url(self.settings.host, self.settings.dashboard_port)
         extra = {"ONCEQ_BASE_URL": base_url, "ONCEQ_API_KEY": api_key}
-        return self._recipe("dashboard", ("dashboard",), answers(f"{url}/_stcore/health"), extra)
+        return self._recipe("dashboard", ("dashboard", "--open"), answers(f"{url}/_stcore/health"), extra)
 
     def _recipe(
         self, role: Role, arguments: tuple[str, ...], ready: Callable[[], bool], extra: dict[str, str] | None = None
