@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from onceq_service.embedded.banner import mode_lines
-from onceq_service.embedded.environment import SUPERVISED, child_environment
+from onceq_service.embedded.environment import SUPERVISED, Role, child_environment
 from onceq_service.embedded.mode import Mode, choose_mode
 from onceq_service.settings import DEFAULT_PROVIDERS, ProviderConfig, Settings
 
@@ -101,6 +101,25 @@ def test_provider_keys_reach_real_workers_and_nobody_else() -> None:
 def test_simulated_workers_get_no_key() -> None:
     settings = Settings(simulator_url="http://127.0.0.1:1")
     assert "OPENAI_API_KEY" not in child_environment("worker", settings, SECRETS, [])
+
+
+ROLES: tuple[Role, ...] = ("api", "worker", "dashboard", "simulator")
+
+
+@pytest.mark.parametrize("name", ["ONCEQ_WEBHOOK_SECRET", "ALERT_SECRET"])
+@pytest.mark.parametrize("simulator", [None, "http://127.0.0.1:1"])
+def test_the_secret_that_signs_alerts_reaches_the_workers_alone_under_whatever_name(
+    tmp_path: Path, name: str, simulator: str | None
+) -> None:
+    config = tmp_path / "onceq.toml"
+    config.write_text(f'[alerts]\nwebhook_url = "https://hooks.example.com"\nsecret_env = "{name}"\n')
+    settings = Settings(config=config, simulator_url=simulator)
+    assert [role for role in ROLES if name in child_environment(role, settings, {name: "x"}, [])] == ["worker"]
+
+
+@pytest.mark.parametrize("name", ["ONCEQ_DASHBOARD_SECRETS", "ONCEQ_DASHBOARD_HOSTS"])
+def test_what_the_dashboard_reads_beside_the_settings_reaches_it_alone(name: str) -> None:
+    assert [role for role in ROLES if name in child_environment(role, Settings(), {name: "x"}, [])] == ["dashboard"]
 
 
 def test_the_dashboard_does_not_learn_where_redis_is() -> None:

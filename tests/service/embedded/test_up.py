@@ -164,6 +164,14 @@ def test_one_key_makes_everything_real_and_a_model_without_a_key_is_a_clear_erro
     assert simulator.stop() in {0, -signal.SIGTERM}
 
 
+def test_a_secrets_file_of_the_dashboard_that_is_not_there_ends_up_in_a_sentence(folder: Path) -> None:
+    env = {"HOME": str(folder), "ONCEQ_DASHBOARD_SECRETS": "/nowhere/secrets.toml"}
+    arguments = ("up", "--port", "0", "--dashboard-port", "0", "--data-dir", str(folder / ".onceq"))
+    process = start([sys.executable, "-m", "onceq_service", *arguments], env, folder / "up.log")
+    assert process.popen.wait(120) == 1
+    assert "ONCEQ_DASHBOARD_SECRETS names /nowhere/secrets.toml, which can't be used" in process.text()
+
+
 def _holders(secret: str, family: list[int]) -> set[str]:
     """The commands of the processes in whose environment the secret is."""
     found = [pid for pid in family if secret in Path(f"/proc/{pid}/environ").read_text()]
