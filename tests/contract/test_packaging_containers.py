@@ -44,6 +44,10 @@ def test_each_may_finish_what_it_does_and_is_watched() -> None:
     assert Settings.model_fields["drain_s"].default < 120
 
 
+def test_a_worker_is_healthy_while_it_lives_whatever_else_is_wrong() -> None:
+    assert SERVICES["worker"]["healthcheck"]["test"] == ["CMD", "onceq", "doctor", "--worker"]
+
+
 def test_provider_keys_reach_the_workers_alone_and_have_no_default() -> None:
     for name in OURS:
         environment = cast("dict[str, str | None]", SERVICES[name]["environment"])

@@ -6,12 +6,13 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
-from onceq_service.cli.options import AsJson, DashboardPort, DataDir, Port
+from onceq_service.cli.options import AsJson, DashboardPort, DataDir, Port, reach_redis
 from onceq_service.cli.output import say
+from onceq_service.embedded.beating import beating
 from onceq_service.embedded.checkup import Check, Level, examine
 from onceq_service.settings import load_settings
 
@@ -24,14 +25,20 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(
-    data_dir: DataDir = None, port: Port = None, dashboard_port: DashboardPort = None, as_json: AsJson = False
+    data_dir: DataDir = None,
+    port: Port = None,
+    dashboard_port: DashboardPort = None,
+    worker: Annotated[
+        bool, typer.Option("--worker", help="Ask only whether a worker of this host is alive, for health checks.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check this installation, and say what to do.
 
     Redis, what it keeps, provider keys, ports, clock. Exits 1 when something fails.
     """
     settings = load_settings(data_dir=data_dir, port=port, dashboard_port=dashboard_port)
-    checks = list(examine(settings, os.environ, Path.home()))
+    checks = [beating(reach_redis(settings))] if worker else list(examine(settings, os.environ, Path.home()))
     if as_json:
         say(json.dumps([asdict(check) for check in checks], indent=2))
     else:

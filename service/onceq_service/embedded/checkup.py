@@ -21,6 +21,7 @@ from onceq_service.embedded.memory import MIB
 from onceq_service.embedded.mode import Mode, ProviderMode, choose_mode
 from onceq_service.embedded.ping import ask_redis
 from onceq_service.embedded.ports import claim_port
+from onceq_service.embedded.recipes import answers, local_url
 from onceq_service.embedded.redis_binary import OLDEST, find_redis
 from onceq_service.embedded.redis_server import redis_url, socket_path
 from onceq_service.pricing import Tariff
@@ -198,7 +199,8 @@ def _providers(settings: Settings, env: Mapping[str, str], home: Path, workers: 
     yield from budget_checks(file, set(providers), env)
     mode = choose_mode(providers, env, home, simulate=settings.simulator_url is not None)
     served = {name for worker in workers for name in worker.providers}
-    yield from (_served(p.name, served) if workers else _provider(mode, p) for p in mode.providers)
+    up = settings.simulator_url is not None or "redis_url" not in settings.model_fields_set
+    yield from (_served(p.name, served) if workers else _provider(mode, p, simulates=up) for p in mode.providers)
 
 
 def price_checks(prices: list[PriceConfig], providers: set[str], now: datetime) -> Iterator[Check]:
@@ -246,10 +248,13 @@ def _served(name: str, served: set[str]) -> Check:
     )
 
 
-def _provider(mode: Mode, provider: ProviderMode) -> Check:
+def _provider(mode: Mode, provider: ProviderMode, *, simulates: bool) -> Check:
+    """`simulates`: the simulator stands in for what has no key, which `onceq up` does and `onceq worker` does not."""
     name = f"provider {provider.name}"
     if provider.how == "no key":
         return Check("warn", name, "no key: its jobs fail with a clear error", provider.because)
+    if mode.simulated and not simulates:
+        return Check("warn", name, f"{provider.because}: its jobs fail", "give the key to the workers")
     if mode.simulated:
         return Check("ok", name, f"simulated, because {provider.because}")
     return Check("ok", name, f"{provider.how}, {provider.because}")
@@ -261,14 +266,17 @@ def _service(settings: Settings) -> Iterator[Check]:
     if url.exists():
         yield _api(url.read_text("utf-8").strip(), settings.data_dir / KEY_FILE)
         return
-    yield _port(settings.host, settings.port, "API", "--port")
-    yield _port(settings.host, settings.dashboard_port, "dashboard", "--dashboard-port")
+    yield _port(settings.host, settings.port, "API", "--port", "/livez")
+    yield _port(settings.host, settings.dashboard_port, "dashboard", "--dashboard-port", "/_stcore/health")
 
 
-def _port(host: str, port: int, what: str, option: str) -> Check:
+def _port(host: str, port: int, what: str, option: str, path: str) -> Check:
+    """Whether it is free; where it is taken, by whom: one that answers at `path` is ours, and no fault."""
     try:
         claim_port(host, port, what, option).release()
     except ConfigurationError as exc:
+        if answers(f"{local_url(host, port)}{path}")():
+            return Check("ok", f"port {port}", f"the {what} runs there")
         return Check("fail", f"port {port}", f"not free for the {what}", str(exc))
     return Check("ok", f"port {port}", f"free for the {what}")
 

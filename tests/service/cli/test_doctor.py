@@ -7,8 +7,10 @@ import socket
 
 import pytest
 
+from onceq_service.embedded.beating import beating
 from onceq_service.embedded.checkup import redis_checks
 from onceq_service.embedded.memory import MIB
+from onceq_service.settings import Settings
 from onceq_service.store import ServerFacts
 from tests.redis_user import as_user
 from tests.service.cli.conftest import Shell
@@ -73,6 +75,33 @@ def test_a_port_in_use_fails(shell: Shell) -> None:
     assert done.returncode == 1
     assert f"fail  port {port}" in done.stdout
     assert "--port" in done.stdout
+
+
+def test_a_port_where_the_api_itself_answers_is_no_fault(user: Shell, stack: Stack) -> None:
+    port = stack.url.rpartition(":")[2]
+    found = checks(user, "--port", port, "--dashboard-port", "0")[f"port {port}"]
+    assert (found["level"], found["says"]) == ("ok", "the API runs there")
+
+
+def test_as_a_health_check_it_asks_only_whether_a_worker_of_this_host_lives(user: Shell, stack: Stack) -> None:
+    done = user("doctor", "--worker")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    user.env |= {"ONCEQ_QUEUE": "nobody-works-here"}
+    done = user("doctor", "--worker")
+    assert done.returncode == 1
+    assert "alive in queue nobody-works-here" in done.stdout
+
+
+def test_a_worker_of_another_host_does_not_count(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    found = beating(Settings(redis_url=stack.redis.url, queue=stack.queue))
+    assert (found.level, found.says) == ("fail", f"none of elsewhere is alive in queue {stack.queue}")
+
+
+def test_a_health_check_whose_redis_is_away_fails(shell: Shell) -> None:
+    shell.env |= {"ONCEQ_REDIS_URL": "redis://127.0.0.1:1/0"}
+    assert shell("doctor", "--worker").returncode == 1
 
 
 def test_a_key_s_presence_is_told_and_its_value_is_not(shell: Shell) -> None:
@@ -161,4 +190,8 @@ def test_providers_are_judged_by_the_workers_that_run_not_by_the_shell(user: She
     assert found["provider openai"]["says"] == "served by the running workers"
     user.env |= {"ONCEQ_QUEUE": "nobody-works-here"}
     found = checks(user, "--port", "0", "--dashboard-port", "0")
-    assert (found["workers"]["level"], found["provider openai"]["level"]) == ("warn", "ok")
+    assert (found["workers"]["level"], found["provider openai"]["level"]) == ("warn", "warn")
+    assert "its jobs fail" in found["provider openai"]["says"], "`onceq worker` has no simulator"
+    user.env |= {"ONCEQ_SIMULATOR_URL": stack.simulator}
+    found = checks(user, "--port", "0", "--dashboard-port", "0")
+    assert found["provider openai"]["says"] == "simulated, because asked for"
