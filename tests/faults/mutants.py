@@ -172,11 +172,11 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G3 a call is on record before its first byte leaves", f"{WORKER}/run.py",
-        "        sent = await until_stored(",
+        "        sent = await self._stored(",
         "        early = CallSpec(request, model_id, f\"{claim.id}/1\", Clocks())\n"
         "        async with provider.call(early):\n"
         "            pass\n"
-        "        sent = await until_stored(",
+        "        sent = await self._stored(",
         (f"{CRASH}::test_a_worker_is_killed[before-the-record]", f"{CRASH}::test_nothing_goes_wrong"),
     ),
     Mutant(

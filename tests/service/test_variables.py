@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from onceq.errors import ConfigurationError
-from onceq_service.embedded.environment import settings_environment
 from onceq_service.settings import FileConfig, load_settings, read_config
 from onceq_service.variables import ELSEWHERE, unread
 from tests.service.cli.conftest import Shell
@@ -31,7 +30,7 @@ def test_a_typo_is_told_with_the_name_that_may_be_meant() -> None:
 
 
 def test_what_settings_file_and_kubernetes_bring_is_no_typo() -> None:
-    env = settings_environment(load_settings()) | dict.fromkeys(ELSEWHERE, "x")
+    env = load_settings().environment() | dict.fromkeys(ELSEWHERE, "x")
     env |= {"onceq_port": "1", "ONCEQ_OWN_KEY": "x", "ONCEQ_SIGNS": "x"}
     env |= {
         "ONCEQ_API_SERVICE_HOST": "10.0.0.1",

@@ -43,6 +43,8 @@ log = logging.getLogger("onceq.worker")
 TASK, ALERT = "onceq.run", "onceq.alert"
 """The task names: a message of an unknown name would be acknowledged and lost."""
 CLAIM_AT_ONCE = 16
+BOOKING_S = 5.0
+"""How long jobs that the drain has stopped may wait for a Redis that is away."""
 FULL_S = 0.05
 """How often a worker without a free slot looks for one."""
 
@@ -89,6 +91,8 @@ class LeaseBroker(BaseRedisBroker):
     async def shutdown(self) -> None:
         """Closes what startup opened."""
         if hasattr(self, "heartbeat"):
+            if left := self.runner.patience.left:
+                log.warning("Redis is away: %d jobs are left to their leases; their calls are closed", left)
             self.runner.lag.stop()
             self._looking.cancel()
             await asyncio.wait([self._looking])
@@ -192,9 +196,14 @@ class LeaseBroker(BaseRedisBroker):
         return self.formatter.dumps(message).message
 
     def _begin_drain(self) -> None:
-        """Running jobs may finish for `drain_s`; then their calls are closed, booked, and queued again."""
-        log.info("draining: %d jobs may run for %.0f s more", len(self.holding), self.settings.drain_s)
-        asyncio.get_running_loop().call_later(self.settings.drain_s, self.holding.stop_all, "drain")
+        """Running jobs may finish for `drain_s`; then their calls are closed, booked, and queued again.
+
+        That is tried for a moment more while Redis is away.
+        """
+        drain_s = self.settings.drain_s
+        log.info("draining: %d jobs may run for %.0f s more", len(self.holding), drain_s)
+        asyncio.get_running_loop().call_later(drain_s, self.holding.stop_all, "drain")
+        self.runner.patience.end_in(drain_s + BOOKING_S)
 
 
 def _cancelled() -> bool:

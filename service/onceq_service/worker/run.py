@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -31,7 +31,7 @@ from onceq_service.worker.heard import Heard
 from onceq_service.worker.held import Held, Holding
 from onceq_service.worker.lag import Lag
 from onceq_service.worker.learning import Learning
-from onceq_service.worker.patience import until_stored
+from onceq_service.worker.patience import LeftToLease, Patience
 from onceq_service.worker.relay import Relay
 from onceq_service.worker.retry import GiveUp, Left, Retry, decide, take_up_after_s
 from onceq_service.worker.spans import Spans
@@ -39,6 +39,7 @@ from onceq_service.worker.stopwatch import Stopwatch
 from onceq_service.worker.tries import Try
 
 log = logging.getLogger("onceq.worker")
+T = TypeVar("T")
 
 ABANDONED = frozenset({"cancel", "deadline", "timeout"})
 """Reasons to stop for which nobody wants a background response any more."""
@@ -73,13 +74,14 @@ class Runner:
     lag: Lag = field(default_factory=Lag)
     tariff: Tariff = field(default_factory=Tariff)
     spans: Spans = field(default_factory=Spans)
+    patience: Patience = field(default_factory=Patience)
 
     async def run(self, held: Held) -> None:
         """Runs the job as far as it goes; returns when it is ended, queued again, or no longer ours."""
         try:
             with self.spans.job(held.claim):
                 await self._run(held)
-        except LeaseLost as exc:
+        except (LeaseLost, LeftToLease) as exc:
             log.warning("%s", exc)
         finally:
             self.holding.drop(held)
@@ -95,7 +97,7 @@ class Runner:
             return
         with self.spans.call(begun):
             await self._call(begun, self._spec(begun))
-        await self.relay.settle(begun.call)
+        await self._stored(held.claim, lambda: self.relay.settle(begun.call))
         if begun.heard.response is not None and held.reason in ABANDONED:
             await begun.provider.abandon(begun.heard.response)
         if held.reason == "lost":
@@ -116,10 +118,10 @@ class Runner:
         sent_at = datetime.fromtimestamp(claim.number("sent_ms") / 1000, UTC) if under_way else None
         local = self.tariff.local(claim.text("model"), sent_at)
         prices = settlement.prices_before(provider, model_id, in_bytes, local)
-        sent = await until_stored(f"job {claim.id}", lambda: self.engine.dispatch(claim, number, in_bytes, prices))
+        sent = await self._stored(claim, lambda: self.engine.dispatch(claim, number, in_bytes, prices))
         watch = Stopwatch(self.lag.total_s)
         if sent.word == "resume":
-            said = await until_stored(f"job {claim.id}", lambda: self.engine.said(claim))
+            said = await self._stored(claim, lambda: self.engine.said(claim))
             call, heard = LiveCall.taken_up(held, sent.call, sent.seq, said), Heard(True, response=claim.text("resp"))
         elif sent.word == "ok":
             call, heard = LiveCall(held, sent.call, sent.seq), Heard()
@@ -206,7 +208,7 @@ class Runner:
         t.heard.response = response
         if response is not None:
             try:
-                await until_stored(f"job {t.claim.id}", lambda: self.engine.attach(t.claim, response))
+                await self._stored(t.claim, lambda: self.engine.attach(t.claim, response))
             except LeaseLost:
                 t.held.stop("lost")
 
@@ -229,7 +231,7 @@ class Runner:
         match GiveUp(retryable=True) if t.out_of_reach(error) else decide(error, self._left(t), self.rng):
             case Retry() as again:
                 await self._flush(t.call)
-                queued = await until_stored(f"job {t.claim.id}", lambda: self.engine.requeue(
+                queued = await self._stored(t.claim, lambda: self.engine.requeue(
                     t.claim, t.receipt(), delay_s=again.delay_s, reason=error.code, brake_s=again.brake_s,
                     fallback=again.fallback, measured=t.watch.packed(), trips=not self._impatient(t, error),
                 ))  # fmt: skip
@@ -245,7 +247,7 @@ class Runner:
         delay_s = 0.0
         if t.held.reason != "drain":
             delay_s = take_up_after_s(error, t.claim.number("takeovers"), self.rng)
-        queued = await until_stored(f"job {t.claim.id}", lambda: self.engine.hand_over(
+        queued = await self._stored(t.claim, lambda: self.engine.hand_over(
             t.claim, delay_s=delay_s, reason=error.code, measured=t.watch.packed(),
         ))  # fmt: skip
         if not queued and t.heard.response is not None:
@@ -267,16 +269,19 @@ class Runner:
         mine = own is not None and own < self.configs[t.claim.text("provider")].first_byte_s
         return mine and error.code in CLOCKED
 
+    async def _stored(self, claim: Claim, do: Callable[[], Awaitable[T]]) -> T:
+        return await self.patience.until_stored(f"job {claim.id}", do)
+
     async def _flush(self, call: LiveCall) -> None:
         """What arrived before a break belongs to the log too; a `reset` voids it when the next call starts."""
         call.seal()
         while call.dirty:
-            for word, last in await until_stored("a flush", lambda: self.engine.append(call.unsent())):
+            for word, last in await self._stored(call.held.claim, lambda: self.engine.append(call.unsent())):
                 if word == "lost" or not call.confirm(last):
                     raise LeaseLost(f"job {call.held.claim.id} was lost while its events were written")
 
     async def _not_sent(self, claim: Claim, sent: Dispatched) -> None:
-        said = await until_stored(f"job {claim.id}", lambda: self.engine.said(claim))  # of the calls before
+        said = await self._stored(claim, lambda: self.engine.said(claim))  # of the calls before
         match sent.word:
             case "cancel":
                 await self._end(claim, "cancelled", said=said)
@@ -284,7 +289,7 @@ class Runner:
                 await self._end(claim, "expired", error=problems.too_late(claim), said=said)
             case "budget_wait":
                 at_ms = int(sent.why["at"])
-                if not await until_stored(f"job {claim.id}", lambda: self.engine.defer(claim, at_ms)):
+                if not await self._stored(claim, lambda: self.engine.defer(claim, at_ms)):
                     await self._end(claim, "cancelled", said=said)
             case "budget":
                 await self._end(claim, "failed", error=problems.no_budget(claim, sent.why), said=said)
@@ -325,7 +330,7 @@ class Runner:
                 raise LeaseLost(f"Redis has lost more of job {claim.id} than its worker can send again")
             return word == "ok"
 
-        while not await until_stored(f"job {claim.id}", finish):
+        while not await self._stored(claim, finish):
             pass
         self.spans.ended(state, error)
 
