@@ -10,11 +10,11 @@ import sys
 
 from taskiq.cli.common_args import LogLevel
 from taskiq.cli.worker.args import WorkerArgs
-from taskiq.cli.worker.run import run_worker
 
 from onceq_service import heap
 from onceq_service.providers import missing_keys
 from onceq_service.settings import Settings
+from onceq_service.worker.processes import run_worker
 
 
 def worker_args(settings: Settings) -> WorkerArgs:

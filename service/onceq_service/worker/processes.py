@@ -1,0 +1,41 @@
+"""The processes of `onceq worker`: Taskiq's manager starts them; they drain when it has gone, even if it was killed.
+
+Each holds the reading end of a pipe whose writing end only the manager has, as the API's processes do. A worker without
+a manager would go on claiming with the code and the keys of a deploy that is over.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import suppress
+from functools import partial
+from multiprocessing.connection import Connection
+
+from taskiq.cli.worker.args import WorkerArgs
+from taskiq.cli.worker.process_manager import ProcessManager
+from taskiq.cli.worker.run import start_listen
+
+
+def run_worker(args: WorkerArgs) -> int | None:
+    """Runs the processes until SIGINT or SIGTERM and waits until they have drained; an exit code, or None for 0."""
+    told, tell = os.pipe()
+    with Connection(told, writable=False) as lifeline, Connection(tell, readable=False) as manager_lives:
+        manager = ProcessManager(args, partial(_child, lifeline, manager_lives))
+        status = manager.start()
+        for process in manager.workers:
+            process.join()
+    return status
+
+
+def _child(lifeline: Connection, manager_lives: Connection, args: WorkerArgs) -> None:
+    manager_lives.close()  # a forked process has a copy, and would wait for itself
+    threading.Thread(target=_drain_with_manager, args=(lifeline,), name="lifeline", daemon=True).start()
+    start_listen(args)
+
+
+def _drain_with_manager(lifeline: Connection) -> None:
+    with suppress(EOFError, OSError):
+        lifeline.recv_bytes()  # nobody writes to it; its end is the news
+    os.kill(os.getpid(), signal.SIGTERM)
