@@ -13,8 +13,8 @@ from pydantic_core import ErrorDetails
 
 from onceq.errors import OnceqError
 from onceq.wire import BudgetRefusal, ErrorCode, FieldError, Problem
-from onceq_service.api.logs import without_words
 from onceq_service.api.replies import Headers, Reply
+from onceq_service.logs import without_words
 from onceq_service.store import KeyReused, NotThere, StoreFull, StoreUnavailable
 
 log = structlog.get_logger("onceq.api")

@@ -19,9 +19,9 @@ import uvicorn
 
 from onceq.errors import ConfigurationError
 from onceq_service.api.app import build_app
-from onceq_service.api.logs import configure_logs
 from onceq_service.api.processes import Fleet
 from onceq_service.api.protocol import ApiProtocol
+from onceq_service.logs import configure_logs
 from onceq_service.settings import Settings
 from onceq_service.variables import unread
 

@@ -22,8 +22,8 @@ from onceq_service.api.auth import Doorkeeper
 from onceq_service.api.book import Book
 from onceq_service.api.cache import Kept
 from onceq_service.api.catalog import Catalog, Resolved
-from onceq_service.api.logs import without_words
 from onceq_service.api.readers import STUCK_S, Readers
+from onceq_service.logs import without_words
 from onceq_service.pricing import Tariff, load_tables
 from onceq_service.settings import Settings
 from onceq_service.store import Pace, Retention, Seal, ServerFacts, Store, StoreError, open_store

@@ -10,18 +10,19 @@ loop, and while thousands of tokens come in those are long ones.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 
+import structlog
 from taskiq import BrokerMessage, TaskiqMessage
 from taskiq_redis.redis_broker import BaseRedisBroker
 
 from onceq.errors import OnceqError
 from onceq_service import heap
+from onceq_service.logs import without_words
 from onceq_service.pricing import Tariff
 from onceq_service.providers import open_providers
 from onceq_service.settings import Settings, load_settings
@@ -29,6 +30,7 @@ from onceq_service.store import Retention, StoreError, open_store
 from onceq_service.store.engine import Claim
 from onceq_service.store.heart import Heart
 from onceq_service.tracing import open_tracing
+from onceq_service.worker import outage
 from onceq_service.worker.alerts import Herald
 from onceq_service.worker.heartbeat import Heartbeat
 from onceq_service.worker.held import Held, Holding
@@ -38,7 +40,7 @@ from onceq_service.worker.run import Runner
 from onceq_service.worker.settlement import prices_before
 from onceq_service.worker.spans import Spans
 
-log = logging.getLogger("onceq.worker")
+log = structlog.get_logger("onceq.worker")
 
 TASK, ALERT = "onceq.run", "onceq.alert"
 """The task names: a message of an unknown name would be acknowledged and lost."""
@@ -86,13 +88,13 @@ class LeaseBroker(BaseRedisBroker):
         await self._stack.enter_async_context(self.store.cancels(lambda job_id: self.holding.stop(job_id, "cancel")))
         if self.is_worker_process:
             heap.set_aside()  # clients and price tables: a full collection walks through all while all streams wait
-        log.info("worker %s serves %s", self.worker_id, ", ".join(self.providers) or "no provider")
+        log.info("a worker serves", worker=self.worker_id, providers=list(self.providers))
 
     async def shutdown(self) -> None:
         """Closes what startup opened."""
         if hasattr(self, "heartbeat"):
             if left := self.runner.patience.left:
-                log.warning("Redis is away: %d jobs are left to their leases; their calls are closed", left)
+                log.warning("Redis is away: jobs are left to their leases, their calls are closed", jobs=left)
             self.runner.lag.stop()
             self._looking.cancel()
             await asyncio.wait([self._looking])
@@ -138,7 +140,7 @@ class LeaseBroker(BaseRedisBroker):
             outcomes = await asyncio.gather(*map(self._run, job_ids), return_exceptions=True)
             for job_id, outcome in zip(job_ids, outcomes, strict=True):
                 if isinstance(outcome, BaseException):
-                    log.error("job %s failed in our code", job_id, exc_info=outcome)
+                    log.error("a job failed in our code", job=job_id, **without_words(outcome))
 
         return run_jobs
 
@@ -173,17 +175,20 @@ class LeaseBroker(BaseRedisBroker):
 
     async def _ask(self, want: int) -> tuple[Sequence[Claim], float]:
         try:
-            return await self.store.engine.claim(self.worker_id, want, list(self.providers), running=len(self.holding))
+            asked = self.store.engine.claim(self.worker_id, want, list(self.providers), running=len(self.holding))
+            claimed = await asked
         except StoreError as exc:
-            log.warning("no work can be claimed, trying again: %s", exc)
+            outage.REDIS.away(exc)
             await asyncio.sleep(0.2)
             return [], 0.2
+        outage.REDIS.back()
+        return claimed
 
     async def _rest(self, wait_s: float) -> None:
         try:
             await self.store.engine.wait_for_work(list(self.providers), wait_s)
         except StoreError as exc:
-            log.warning("Redis does not answer, trying again: %s", exc)
+            outage.REDIS.away(exc)
             await asyncio.sleep(0.2)
 
     async def _give_back(self, asking: asyncio.Task[tuple[Sequence[Claim], float]]) -> None:
@@ -201,7 +206,7 @@ class LeaseBroker(BaseRedisBroker):
         That is tried for a moment more while Redis is away.
         """
         drain_s = self.settings.drain_s
-        log.info("draining: %d jobs may run for %.0f s more", len(self.holding), drain_s)
+        log.info("draining: jobs may run on for a while", jobs=len(self.holding), drain_s=drain_s)
         asyncio.get_running_loop().call_later(drain_s, self.holding.stop_all, "drain")
         self.runner.patience.end_in(drain_s + BOOKING_S)
 

@@ -6,7 +6,6 @@ It stops renewing when the loop has not moved for LOOP_DEAD_S: then the worker i
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import threading
@@ -17,9 +16,8 @@ import msgspec
 
 from onceq_service.store import StoreError
 from onceq_service.store.heart import Heart
+from onceq_service.worker import outage
 from onceq_service.worker.held import Holding
-
-log = logging.getLogger("onceq.heartbeat")
 
 LOOP_DEAD_S = 60.0
 
@@ -63,8 +61,9 @@ class Heartbeat:
         try:
             words = self._heart.beat(self._worker, self._info(), held)
         except StoreError as exc:
-            log.warning("a heartbeat failed, the next one is due in %.1f s: %s", self._every_s, exc)
+            outage.REDIS.away(exc)
             return
+        outage.REDIS.back()
         for (job_id, fence), word in zip(held, words, strict=True):
             if word != "ok":
                 self._call(lambda j=job_id, f=fence, w=word: self._stop_job(j, f, w))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from onceq_service.providers.base import RateLimits
 from onceq_service.store import StoreError
 from onceq_service.store.lanes import Lanes
-
-log = logging.getLogger("onceq.worker")
+from onceq_service.worker import outage
 
 REFRESH_S = 600.0
 """What has not changed is told again so often, so that it does not lapse."""
@@ -46,4 +44,4 @@ class Learning:
             await self._lanes.learn(lane, limits.packed(), used=limits.requests_used, brake_s=limits.wait_s)
         except StoreError as exc:
             self._told.pop(lane, None)  # the next answer tells it again
-            log.warning("the limits of lane %s can't be written down: %s", lane, exc)
+            outage.REDIS.away(exc)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import multiprocessing
 import os
 import sys
 
-from taskiq.cli.common_args import LogLevel
 from taskiq.cli.worker.args import WorkerArgs
 
 from onceq_service import heap
+from onceq_service.logs import configure_logs
 from onceq_service.providers import missing_keys
 from onceq_service.settings import Settings
 from onceq_service.worker.processes import run_worker
@@ -29,9 +28,7 @@ def worker_args(settings: Settings) -> WorkerArgs:
         max_async_tasks=settings.worker_concurrency,
         max_prefetch=0,
         no_parse=True,
-        configure_logging=True,
-        log_level=LogLevel.WARNING,
-        log_format="%(asctime)s %(levelname)s %(name)s %(processName)s: %(message)s",
+        configure_logging=False,
         shutdown_timeout=10,
     )
 
@@ -42,9 +39,9 @@ def run(settings: Settings) -> None:
         # Since Python 3.14 another way is the default, in which children have nothing of what is done here.
         multiprocessing.set_start_method("fork")
     os.environ.update(settings.environment())
+    configure_logs(settings)
     _import_once(settings)
-    logging.getLogger("onceq").setLevel(settings.log_level.upper())
-    status = run_worker(worker_args(settings))
+    status = run_worker(worker_args(settings), settings)
     if status:
         sys.exit(status)
 

@@ -6,15 +6,14 @@ A worker that has to go can't wait for ever: what still waits when its time is o
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from onceq.errors import OnceqError
 from onceq_service.store import StoreFull, StoreUnavailable
+from onceq_service.worker import outage
 
-log = logging.getLogger("onceq.worker")
 T = TypeVar("T")
 
 FIRST_S, LONGEST_S = 0.05, 1.0
@@ -47,7 +46,7 @@ class Patience:
         try:
             async with limit:
                 self._limit(limit)
-                return await _stored(what, do)
+                return await _stored(do)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -62,12 +61,15 @@ class Patience:
             limit.reschedule(max(self._end, asyncio.get_running_loop().time() + LAST_S))
 
 
-async def _stored(what: str, do: Callable[[], Awaitable[T]]) -> T:
+async def _stored(do: Callable[[], Awaitable[T]]) -> T:
     pause = FIRST_S
     while True:
         try:
-            return await do()
+            answer = await do()
         except (StoreUnavailable, StoreFull) as exc:
-            log.warning("%s waits for Redis: %s", what, exc)
+            outage.REDIS.away(exc)
             await asyncio.sleep(pause)
             pause = min(LONGEST_S, pause * 2)
+        else:
+            outage.REDIS.back()
+            return answer

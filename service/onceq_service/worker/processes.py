@@ -6,6 +6,7 @@ a manager would go on claiming with the code and the keys of a deploy that is ov
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -17,19 +18,23 @@ from taskiq.cli.worker.args import WorkerArgs
 from taskiq.cli.worker.process_manager import ProcessManager
 from taskiq.cli.worker.run import start_listen
 
+from onceq_service.logs import configure_logs
+from onceq_service.settings import Settings
 
-def run_worker(args: WorkerArgs) -> int | None:
+
+def run_worker(args: WorkerArgs, settings: Settings) -> int | None:
     """Runs the processes until SIGINT or SIGTERM and waits until they have drained; an exit code, or None for 0."""
     told, tell = os.pipe()
     with Connection(told, writable=False) as lifeline, Connection(tell, readable=False) as manager_lives:
-        manager = ProcessManager(args, partial(_child, lifeline, manager_lives))
+        manager = ProcessManager(args, partial(_child, settings, lifeline, manager_lives))
         status = manager.start()
         for process in manager.workers:
             process.join()
     return status
 
 
-def _child(lifeline: Connection, manager_lives: Connection, args: WorkerArgs) -> None:
+def _child(settings: Settings, lifeline: Connection, manager_lives: Connection, args: WorkerArgs) -> None:
+    configure_logs(settings, multiprocessing.current_process().name)
     manager_lives.close()  # a forked process has a copy, and would wait for itself
     threading.Thread(target=_drain_with_manager, args=(lifeline,), name="lifeline", daemon=True).start()
     start_listen(args)

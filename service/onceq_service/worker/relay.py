@@ -17,17 +17,20 @@ up, which is a broken stream as any other.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+import structlog
+
+from onceq_service.logs import without_words
 from onceq_service.providers.base import Delta
 from onceq_service.store import Engine, StoreError
 from onceq_service.store.engine import Frame
 from onceq_service.wakeups import wakeups
+from onceq_service.worker import outage
 from onceq_service.worker.call import LiveCall
 
-log = logging.getLogger("onceq.relay")
+log = structlog.get_logger("onceq.relay")
 
 GROUP = 64
 """Frames of one append script: enough to share its cost, few enough that Redis is not held up."""
@@ -187,7 +190,7 @@ class Relay:
     def _done(self, task: asyncio.Task[None]) -> None:
         failure = None if task.cancelled() else task.exception()
         if failure is not None:
-            log.error("a flush failed: %s", failure)
+            log.error("a flush failed in our code", **without_words(failure))
         if task is self._task:
             self._task = None
         self._hurried.discard(task)
@@ -202,10 +205,11 @@ class Relay:
             except StoreError as error:
                 failed = error
         if failed is not None:
-            log.warning("events can't be written, trying again: %s", failed)
+            outage.REDIS.away(failed)
             await asyncio.sleep(PAUSE_S)
             self._dirty |= dict.fromkeys(call for call in calls if not call.settled)
         else:
+            outage.REDIS.back()
             then()
 
     def _learn(

@@ -7,7 +7,6 @@ and writes nothing. The provider call is a child task: Taskiq swallows cancellat
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -15,9 +14,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
 
+import structlog
 from pydantic import ValidationError
 
 from onceq.wire import CancelReceipt, JobError, JobRequest, Output, Timeouts
+from onceq_service.logs import without_words
 from onceq_service.pricing import Tariff
 from onceq_service.providers import DEPARTURE, Departure
 from onceq_service.providers.base import CallSpec, CallStream, Clocks, Delta, Provider, ProviderError, Take
@@ -38,7 +39,7 @@ from onceq_service.worker.spans import Spans
 from onceq_service.worker.stopwatch import Stopwatch
 from onceq_service.worker.tries import Try
 
-log = logging.getLogger("onceq.worker")
+log = structlog.get_logger("onceq.worker")
 T = TypeVar("T")
 
 ABANDONED = frozenset({"cancel", "deadline", "timeout"})
@@ -81,8 +82,10 @@ class Runner:
         try:
             with self.spans.job(held.claim):
                 await self._run(held)
-        except (LeaseLost, LeftToLease) as exc:
-            log.warning("%s", exc)
+        except LeaseLost as exc:
+            log.warning("a job is no longer ours", job=held.claim.id, why=str(exc))
+        except LeftToLease:
+            log.debug("a job is left to its lease", job=held.claim.id)  # all are counted at the end
         finally:
             self.holding.drop(held)
 
@@ -147,7 +150,7 @@ class Runner:
         with _clocks(t):
             await _over(held.call)
         if not held.call.cancelled() and (error := held.call.exception()) is not None:
-            log.error("a call of job %s failed in our code", held.claim.id, exc_info=error)
+            log.error("a call failed in our code", job=held.claim.id, call=t.sent.call, **without_words(error))
             t.heard.error = ProviderError(
                 "internal_error", f"onceq failed during the call ({type(error).__name__}); see the worker's log",
                 cause="broken",
@@ -235,7 +238,9 @@ class Runner:
                     t.claim, t.receipt(), delay_s=again.delay_s, reason=error.code, brake_s=again.brake_s,
                     fallback=again.fallback, measured=t.watch.packed(), trips=not self._impatient(t, error),
                 ))  # fmt: skip
-                if not queued:
+                if queued:
+                    log.info("a call failed and is made again", **_about(t.claim, t, error.code, in_s=again.delay_s))
+                else:
                     await self._end(t.claim, "cancelled", t)
             case GiveUp(retryable, brake_s):
                 problem = JobError(code=error.code, message=error.message, retryable=retryable)
@@ -250,7 +255,9 @@ class Runner:
         queued = await self._stored(t.claim, lambda: self.engine.hand_over(
             t.claim, delay_s=delay_s, reason=error.code, measured=t.watch.packed(),
         ))  # fmt: skip
-        if not queued and t.heard.response is not None:
+        if queued:
+            log.info("a call broke and is taken up again", **_about(t.claim, t, error.code, in_s=delay_s))
+        elif t.heard.response is not None:
             await t.provider.abandon(t.heard.response)
             await self._end(t.claim, "cancelled", t)
 
@@ -333,6 +340,8 @@ class Runner:
         while not await self._stored(claim, finish):
             pass
         self.spans.ended(state, error)
+        if error is not None:
+            log.warning(f"a job {state}", **_about(claim, t, error.code))
 
 
 def _request_of(stored: bytes) -> JobRequest | None:
@@ -341,6 +350,15 @@ def _request_of(stored: bytes) -> JobRequest | None:
         return JobRequest.model_validate_json(stored)
     except ValidationError:
         return None
+
+
+def _about(claim: Claim, t: Try | None, code: str, *, in_s: float | None = None) -> dict[str, object]:
+    """A job for the log: no word of what it asks, was answered, or went wrong with; the job itself has those."""
+    told: dict[str, object] = {
+        "job": claim.id, "model": claim.text("model"), "provider": claim.text("provider"), "code": code,
+        "call": t.sent.call if t else claim.number("calls"),
+    }  # fmt: skip
+    return told if in_s is None else told | {"in_s": round(in_s, 1)}
 
 
 def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, receipt: Receipt | None, told: Told) -> End:

@@ -12,7 +12,7 @@ FORK = """
 import gc
 from onceq_service.settings import load_settings
 from onceq_service.worker import main
-main.run_worker = lambda _: print(gc.get_freeze_count(), len(gc.get_objects()))
+main.run_worker = lambda *_: print(gc.get_freeze_count(), len(gc.get_objects()))
 main.run(load_settings())
 """
 
@@ -20,7 +20,7 @@ WAY = """
 import multiprocessing
 from onceq_service.settings import load_settings
 from onceq_service.worker import main
-main.run_worker = lambda _: print(multiprocessing.get_start_method(allow_none=True))
+main.run_worker = lambda *_: print(multiprocessing.get_start_method(allow_none=True))
 main.run(load_settings())
 """
 

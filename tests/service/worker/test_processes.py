@@ -23,7 +23,7 @@ from onceq_service.worker.main import worker_args
 from onceq_service.worker.processes import run_worker
 
 multiprocessing.set_start_method("spawn")
-run_worker(worker_args(load_settings()))
+run_worker(worker_args(load_settings()), load_settings())
 """
 """As on macOS."""
 

@@ -1,4 +1,4 @@
-"""Logging of an API process: structlog to stderr, JSON or for people; uvicorn's own messages go the same way.
+"""Logging of an API or worker process: structlog to stderr, JSON or for people; messages of libraries go the same way.
 
 Never logged: API keys, prompts, answers; so of an exception only its kind and its places.
 """
@@ -11,12 +11,13 @@ import traceback
 from typing import Any
 
 import structlog
+from structlog.typing import EventDict
 
 from onceq_service.settings import Settings
 
 
-def configure_logs(settings: Settings) -> None:
-    """Sets up logging for this process; call once, before anything logs."""
+def configure_logs(settings: Settings, process: str = "") -> None:
+    """Sets up logging for this process, before anything logs; where there are several, each line names its own."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     renderer = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -27,6 +28,7 @@ def configure_logs(settings: Settings) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([_Named(process)] if process else []),
             *renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -34,6 +36,7 @@ def configure_logs(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_ToStructlog()], level=max(level, logging.WARNING), force=True)
+    logging.getLogger("onceq").setLevel(level)
 
 
 def _for_people() -> structlog.dev.ConsoleRenderer:
@@ -47,6 +50,15 @@ def without_words(exc: BaseException) -> dict[str, Any]:
     return {"error": type(exc).__name__, "places": places[-8:]}
 
 
+class _Named:
+    def __init__(self, process: str) -> None:
+        self._process = process
+
+    def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
+        event["process"] = self._process
+        return event
+
+
 class _ToStructlog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         raised = record.exc_info[1] if record.exc_info else None
@@ -55,5 +67,7 @@ class _ToStructlog(logging.Handler):
 
 
 def _first_line(record: logging.LogRecord) -> str:
-    """asyncio writes a task below it, with its exception's words."""
-    return record.getMessage().partition("\n")[0]
+    """asyncio writes a task below it, with its exception's words; Taskiq writes those into the line itself."""
+    message, raised = record.getMessage(), record.exc_info[1] if record.exc_info else None
+    words = str(raised or "")
+    return (message.replace(words, type(raised).__name__) if words else message).partition("\n")[0]
