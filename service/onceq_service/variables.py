@@ -12,7 +12,7 @@ from onceq_service.settings import FileConfig, Settings
 PREFIX: Final = "ONCEQ_"
 ELSEWHERE: Final = frozenset({
     "ONCEQ_BASE_URL", "ONCEQ_API_KEY",  # the SDK
-    "ONCEQ_DASHBOARD_HOST", "ONCEQ_DASHBOARD_SECRETS",  # the dashboard
+    "ONCEQ_DASHBOARD_HOST", "ONCEQ_DASHBOARD_HOSTS", "ONCEQ_DASHBOARD_SECRETS",  # the dashboard
     "ONCEQ_SUPERVISED",  # children of `onceq up`
     "ONCEQ_REDIS_MAXMEMORY",  # docker-compose.yml
 })  # fmt: skip
