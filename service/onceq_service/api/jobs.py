@@ -128,8 +128,8 @@ async def cancel_job(request: Request, service: In, key: Canceller, job_id: str)
 
 def _unread(job: Job) -> Job:
     """The job without what was said, for whom, and for how much."""
-    unsaid = {"output": None, "usage": None, "error": None}
-    nobody = {"user": None, "team": None, "labels": {}}
+    unsaid: dict[str, object] = {"output": None, "usage": None, "error": None}
+    nobody: dict[str, object] = {"user": None, "team": None, "labels": {}}
     return job.model_copy(update=unsaid | nobody | {"cost": Cost(nano_usd=None, usd=None, priced=job.cost.priced)})
 
 
