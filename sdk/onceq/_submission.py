@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast
 
 from pydantic import BaseModel, JsonValue, ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError
 
+from onceq._encoded import encoded, unwritable
 from onceq._http import Call, refusal, refused
 from onceq.errors import BadRequestError, ConfigurationError
 from onceq.wire import (
@@ -193,7 +194,7 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def checked_request(fields: Mapping[str, Any], where: str = "") -> bytes:
     """A request as JSON. Raises BadRequestError, which names the wrong field."""
-    body = _encoded(fields)
+    body = _encoded(fields, where)
     try:
         JobRequest.model_validate_json(body)
     except ValidationError as exc:
@@ -201,11 +202,11 @@ def checked_request(fields: Mapping[str, Any], where: str = "") -> bytes:
     return body
 
 
-def _encoded(fields: Mapping[str, Any]) -> bytes:
+def _encoded(fields: Mapping[str, Any], where: str = "") -> bytes:
     try:
-        return to_json(fields, exclude_none=True)
+        return encoded(fields, exclude_none=True)
     except PydanticSerializationError as exc:
-        raise refusal(f"The request holds a value that JSON has no form for: {exc}.") from None
+        raise unwritable(fields, where, exc) from None
 
 
 def checked_key(key: str | None) -> str:

@@ -6,6 +6,7 @@ import time
 import traceback
 from typing import Any
 
+import numpy
 import pandas
 import polars
 import pytest
@@ -100,6 +101,69 @@ def test_a_refusal_is_one_error_and_not_the_last_of_two(client: Any, wrong: dict
 def test_what_cannot_be_put_into_a_request_is_refused(fake: FakeService, client: Any, wrong: dict[str, Any]) -> None:
     with pytest.raises(onceq.BadRequestError, match="Nothing was sent"):
         client.submit("Hi", **wrong)
+    assert fake.seen == []
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({"max_tokens": numpy.int64(5)}, {"max_tokens": 5}),
+        ({"temperature": numpy.float32(0.5)}, {"temperature": 0.5}),
+        ({"fresh": numpy.bool_(True)}, {"fresh": True}),
+        ({"deadline_s": numpy.int32(60)}, {"deadline_s": 60}),
+        ({"params": {"seed": numpy.int64(3)}}, {"params": {"seed": 3}}),
+        ({"max_tokens": pandas.Series([5])[0]}, {"max_tokens": 5}),
+        ({"labels": {"row": numpy.str_("a")}}, {"labels": {"row": "a"}}),
+    ],
+    ids=str,
+)
+def test_scalars_of_numpy_and_pandas_are_as_good_as_pythons(
+    fake: FakeService, client: Any, options: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    fake.on(SUBMIT, accepted())
+    fake.on("POST /v1/jobs/batch", _accept_all)
+    client.submit("Hi", **options)
+    client.submit_batch([{"prompt": "Hi", **options}])
+    one, batch = fake.seen
+    assert one.json | sent == one.json
+    assert batch.json["items"][0]["job"] | sent == batch.json["items"][0]["job"]
+
+
+@pytest.mark.parametrize(
+    ("options", "place", "says"),
+    [
+        ({"params": {"a": [1, numpy.array([1, 2])]}}, "params.a.1", r"no form for ndarray .*: pass its \.tolist\(\)"),
+        ({"stop": {object()}}, "stop", "no form for set"),
+        ({"max_tokens": pandas.NA}, "max_tokens", "no form for NAType"),
+        ({"deadline_s": numpy.timedelta64(60, "s")}, "deadline_s", "no form for timedelta64"),
+        ({"max_tokens": numpy.array([5])}, "max_tokens", r"\.tolist\(\)"),
+        ({"system": "a\ud800"}, "system", "surrogate"),
+        ({"tools": [onceq.Tool(name="a", parameters={"b": "\ud800"})]}, "tools.0.parameters.b", "surrogate"),
+        ({"params": {"a": {object(): 1}}}, "", "has no form in JSON"),
+    ],
+)
+def test_what_has_no_form_in_json_is_named_with_its_field_and_item(
+    fake: FakeService, client: Any, options: dict[str, Any], place: str, says: str
+) -> None:
+    with pytest.raises(onceq.BadRequestError, match=f"{place}.*({says})"):
+        client.submit("Hi", **options)
+    with pytest.raises(onceq.BadRequestError, match=rf"items\.1.*{place}.*({says})"):
+        client.submit_batch(["a", {"prompt": "Hi", **options}])
+    assert fake.seen == []
+
+
+def test_what_holds_itself_is_refused(fake: FakeService, client: Any) -> None:
+    params: dict[str, Any] = {}
+    params["a"] = [params, params]
+    with pytest.raises(onceq.BadRequestError, match="Circular"):
+        client.submit("Hi", params=params)
+    assert fake.seen == []
+
+
+def test_an_image_given_as_bytes_is_told_that_it_wants_base64_text(fake: FakeService, client: Any) -> None:
+    image = {"type": "image", "data": b"\x89PNG\r\n\x1a\n", "media_type": "image/png"}
+    with pytest.raises(onceq.BadRequestError, match=r"messages\.0\.content\.0\.data: .*base64\.b64encode\(data\)"):
+        client.submit([{"role": "user", "content": [image]}])
     assert fake.seen == []
 
 

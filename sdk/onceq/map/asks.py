@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pydantic_core import to_json
-
+from onceq._encoded import encoded
 from onceq._submission import DEDUPE_WINDOW_S, Prompt, encoded_item
 
 NOT_IN_CONTENT: Final = frozenset({
@@ -81,7 +80,7 @@ def _over(prefix: Any, *parts: Any) -> Any:
 
 def _canonical(value: Any) -> bytes:
     """JSON in which the order of keys does not matter."""
-    return to_json(_sorted(value))
+    return encoded(_sorted(value))
 
 
 def _sorted(value: Any) -> Any:

@@ -69,6 +69,14 @@ def test_a_text_that_no_post_could_carry_is_refused_alone(client: Client) -> Non
     assert "bytes" in frame["error"][1]
 
 
+def test_options_may_be_numpys_and_find_what_was_asked_with_pythons(client: Client) -> None:
+    rows = texts(2)
+    first = mapped(client, rows, max_tokens=np.int64(9), params={"seed": np.int32(3)})
+    again = mapped(client, rows, max_tokens=9, params={"seed": 3})
+    assert list(first["status"]) == ["succeeded", "succeeded"]
+    assert list(again["job_id"]) == list(first["job_id"])
+
+
 def test_cells_of_other_types_are_written_as_python_writes_them() -> None:
     at = pd.Timestamp("2026-01-02")
     frame = pd.DataFrame({"a": [1], "b": [0.5], "c": [True], "review text": ["Fine."], "größe": [at]})
