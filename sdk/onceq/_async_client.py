@@ -85,7 +85,7 @@ class AsyncClient(Maps, Books, Admin):
         Raises BadRequestError when the request is wrong (most often before it is sent), IdempotencyKeyReused when the
         key came with another request before, and the other errors of `onceq.errors`.
         """
-        submission = prepare(prompt, model or self._model, idempotency_key, options)
+        submission = prepare(prompt, self._model if model is None else model, idempotency_key, options)
         return AsyncJobHandle(self._driver, await self._driver.run(_flows.submit(submission, self._backoff)))
 
     async def submit_batch(
@@ -97,7 +97,7 @@ class AsyncClient(Maps, Books, Admin):
         what an item leaves out. All are checked before any is sent: BadRequestError names the wrong one
         (`items.7.prompt`).
         """
-        packs = prepare_batch(items, model or self._model, options)
+        packs = prepare_batch(items, self._model if model is None else model, options)
         answers = await self._driver.run(_flows.submit_batch(packs, self._backoff))
         return [AsyncJobHandle(self._driver, a) if isinstance(a, SubmittedJob) else a for a in answers]
 
@@ -106,7 +106,7 @@ class AsyncClient(Maps, Books, Admin):
 
         `quote.cost.upper_nano_usd` is never passed, by all of its calls together; null where nothing bounds it.
         """
-        submission = prepare(prompt, model or self._model, None, options)
+        submission = prepare(prompt, self._model if model is None else model, None, options)
         return await self._driver.run(_flows.ask_quote(submission, self._backoff))
 
     def stream(
@@ -122,7 +122,9 @@ class AsyncClient(Maps, Books, Admin):
         Nothing is sent before the iteration starts. The whole answer is `stream.text`, not the pieces joined: where a
         call broke, what it wrote is among them, and a `Reset`. See `AsyncJobStream` for what else it holds.
         """
-        return AsyncJobStream(self._driver, prepare(prompt, model or self._model, idempotency_key, options))
+        return AsyncJobStream(
+            self._driver, prepare(prompt, self._model if model is None else model, idempotency_key, options)
+        )
 
     def follow(self, job_id: str, *, after: int = 0) -> AsyncJobStream:
         """The stream of a job that was submitted before, from its start or from the event after number `after`."""

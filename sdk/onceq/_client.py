@@ -84,7 +84,7 @@ class Client(Maps, Books, Admin):
         Raises BadRequestError when the request is wrong (most often before it is sent), IdempotencyKeyReused when the
         key came with another request before, and the other errors of `onceq.errors`.
         """
-        submission = prepare(prompt, model or self._model, idempotency_key, options)
+        submission = prepare(prompt, self._model if model is None else model, idempotency_key, options)
         return JobHandle(self._driver, self._driver.run(_flows.submit(submission, self._backoff)))
 
     def submit_batch(
@@ -96,7 +96,7 @@ class Client(Maps, Books, Admin):
         what an item leaves out. All are checked before any is sent: BadRequestError names the wrong one
         (`items.7.prompt`).
         """
-        packs = prepare_batch(items, model or self._model, options)
+        packs = prepare_batch(items, self._model if model is None else model, options)
         answers = self._driver.run(_flows.submit_batch(packs, self._backoff))
         return [JobHandle(self._driver, a) if isinstance(a, SubmittedJob) else a for a in answers]
 
@@ -105,7 +105,7 @@ class Client(Maps, Books, Admin):
 
         `quote.cost.upper_nano_usd` is never passed, by all of its calls together; null where nothing bounds it.
         """
-        submission = prepare(prompt, model or self._model, None, options)
+        submission = prepare(prompt, self._model if model is None else model, None, options)
         return self._driver.run(_flows.ask_quote(submission, self._backoff))
 
     def stream(
@@ -121,7 +121,9 @@ class Client(Maps, Books, Admin):
         Nothing is sent before the iteration starts. The whole answer is `stream.text`, not the pieces joined: where a
         call broke, what it wrote is among them, and a `Reset`. See `JobStream` for what else it holds.
         """
-        return JobStream(self._driver, prepare(prompt, model or self._model, idempotency_key, options))
+        return JobStream(
+            self._driver, prepare(prompt, self._model if model is None else model, idempotency_key, options)
+        )
 
     def follow(self, job_id: str, *, after: int = 0) -> JobStream:
         """The stream of a job that was submitted before, from its start or from the event after number `after`."""

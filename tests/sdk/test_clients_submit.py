@@ -415,3 +415,22 @@ def test_one_message_is_to_be_wrapped_in_a_list(fake: FakeService, client: Any) 
     with pytest.raises(onceq.BadRequestError, match=r"  prompt: .*wrap it in a list"):
         client.submit({"role": "user", "content": "Hi"})
     assert fake.seen == []
+
+
+@pytest.mark.parametrize("empty", ["", [], ()])
+def test_an_empty_model_is_refused_and_not_taken_for_the_clients_own(
+    fake: FakeService, client: Any, empty: Any
+) -> None:
+    asks = [
+        lambda: client.submit("Hi", model=empty),
+        lambda: client.quote("Hi", model=empty),
+        lambda: client.stream("Hi", model=empty),
+        lambda: client.submit_batch(["Hi"], model=empty),
+        lambda: client.map(["Hi"], model=empty, progress=False),
+        lambda: client.compare(["Hi"], {"a": "{text}", "b": "{text}!"}, model=empty, progress=False),
+    ]
+    for ask in asks:
+        with pytest.raises(onceq.BadRequestError, match=r"model.* at least 1 ") as caught:
+            ask()
+        assert "Nothing was sent" in str(caught.value)
+    assert fake.seen == []

@@ -116,7 +116,7 @@ class Maps(Connection):
         `submit` raises where the service would refuse every row.
         """
         wish = Wish(
-            rows, prompt, model or self._model, output, name, n, fresh, retry_failed, sample, max_cost_usd, cache,
+            rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, sample, max_cost_usd, cache,
             progress, on_interrupt, options,
         )  # fmt: skip
         plan = Plan(wish, Contact(self._config, self._backoff), frames=True)
@@ -158,7 +158,7 @@ class Maps(Connection):
         """
         again = rows_again(rows)
         made: dict[str, pd.DataFrame] = {}
-        for side in sides(prompt, models, model or self._model):
+        for side in sides(prompt, models, self._model if model is None else model):
             made[side.name] = self.map(
                 again, side.prompt, model=side.model, output=output, name=name, fresh=fresh, retry_failed=retry_failed,
                 max_cost_usd=left_usd(max_cost_usd, made.values()), cache=cache, on_interrupt=on_interrupt,
@@ -189,7 +189,7 @@ class Maps(Connection):
         service, and the same map takes it up again; with `on_interrupt="cancel"` it is cancelled.
         """
         wish = Wish(
-            rows, prompt, model or self._model, output, name, n, fresh, retry_failed, None, max_cost_usd, cache,
+            rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, None, max_cost_usd, cache,
             progress, on_interrupt, options,
         )  # fmt: skip
         return self._begun(Plan(wish, Contact(self._config, self._backoff), frames=False))

@@ -79,7 +79,7 @@ class Asker:
         return self._client
 
     def _model_of(self, options: Namespace) -> str:
-        model = options.model or self._model
+        model = self._model if options.model is None else options.model
         if model is None:
             raise ConfigurationError("name a model once: `%%llm --model <provider>/<model>`; it stays for the next.")
         return model
