@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError
 
 from onceq._encoded import encoded, unwritable
 from onceq._http import Call, refusal, refused
+from onceq._structured import format_of_model
 from onceq.errors import BadRequestError, ConfigurationError
 from onceq.wire import (
     IDEMPOTENCY_KEY_PATTERN,
@@ -76,7 +77,7 @@ class MapOptions(TypedDict, total=False):
 class JobOptions(MapOptions, total=False):
     """The fields of `JobRequest` beside model and prompt; `JobRequest` tells their units and defaults."""
 
-    response_format: ResponseFormat | Mapping[str, Any] | None
+    response_format: ResponseFormat | type[BaseModel] | Mapping[str, Any] | None
     max_cost_usd: float | None
     on_disconnect: Literal["continue", "cancel"] | None
     disconnect_grace_s: float | None
@@ -84,9 +85,14 @@ class JobOptions(MapOptions, total=False):
     fresh: bool
 
 
+_HERE_TOO: Final = {"response_format": "A pydantic model (the class) asks for its JSON Schema."}
+"""What an option takes beside what goes over the wire."""
+
+
 def _describe(options: type) -> None:
     """For help(): a TypedDict has no place of its own for words about a field."""
-    told = (f"{name}: {JobRequest.model_fields[name].description}" for name in options.__annotations__)
+    fields = ((name, JobRequest.model_fields[name].description) for name in options.__annotations__)
+    told = (f"{name}: {said} {_HERE_TOO.get(name, '')}".rstrip() for name, said in fields)
     options.__doc__ = "\n\n".join((str(options.__doc__), *told))
 
 
@@ -121,7 +127,7 @@ def prepare(prompt: Prompt, model: Models | None, key: str | None, options: JobO
     """
     if model is None:
         raise ConfigurationError("no model: pass model='<provider>/<model>' here or to the client.")
-    fields: dict[str, Any] = {"model": model, **_asked(prompt), **_given(options)}
+    fields = settled({"model": model, **_asked(prompt), **_given(options)})
     if key is None:
         fields.setdefault("dedupe_window_s", DEDUPE_WINDOW_S)
     return Submission(checked_request(fields), checked_key(key))
@@ -190,6 +196,14 @@ def _no_prompt(where: str, why: str) -> BadRequestError:
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def settled(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields as the service takes them: a pydantic model is asked for by its schema. Raises BadRequestError."""
+    shape = fields.get("response_format")
+    if isinstance(shape, type) and issubclass(shape, BaseModel):
+        return {**fields, "response_format": format_of_model(shape)}
+    return fields
 
 
 def checked_request(fields: Mapping[str, Any], where: str = "") -> bytes:
@@ -265,7 +279,7 @@ def _checked_key(key: str) -> str:
 
 
 def _checked_item(item: Item, where: str, model: Models | None, options: JobOptions) -> bytes:
-    fields = _given({"model": model, **options, **_item_fields(item, where)})
+    fields = settled(_given({"model": model, **options, **_item_fields(item, where)}))
     key, create = fields.pop("idempotency_key", None), fields.pop("create", True)
     if key is None:
         fields.setdefault("dedupe_window_s", DEDUPE_WINDOW_S)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 import traceback
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import numpy
 import pandas
 import polars
 import pytest
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 from starlette.responses import Response
 
 import onceq
 from onceq import Client, JobRequest
+from onceq.map.output import output_of
 from tests.sdk.fake import JOB_ID, FakeService, Seen, accepted, answer, job, lost, problem
 
+Kind = TypeVar("Kind")
 SUBMIT, GET = "POST /v1/jobs", "GET /v1/jobs/{id}"
 
 
@@ -71,6 +74,42 @@ def test_a_schema_goes_out_under_its_wire_name(fake: FakeService, client: Any) -
     client.submit("Hi", response_format=onceq.ResponseFormat(type="json_schema", schema=schema))
     client.submit("Hi", response_format={"type": "json_schema", "schema": schema})
     assert [seen.json["response_format"]["schema"] for seen in fake.seen] == [schema, schema]
+
+
+class Review(BaseModel, Generic[Kind]):
+    """An answer that is asked for."""
+
+    stars: int
+    mood: Kind | None = None
+
+
+def test_a_pydantic_model_is_asked_for_by_its_schema_as_a_map_does(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, accepted())
+    fake.on("POST /v1/quote", answer({"cost": {}}))
+    fake.on("POST /v1/jobs/batch", _accept_all)
+    wanted = Review[str]
+    client.submit("Hi", response_format=wanted)
+    client.quote("Hi", response_format=wanted)
+    client.submit_batch(["Hi", {"prompt": "Hi", "response_format": wanted}], response_format=wanted)
+    posted = [seen.json for seen in fake.seen[:2]] + [item["job"] for item in fake.seen[2].json["items"]]
+    assert [job["response_format"] for job in posted] == [output_of(wanted).fields["response_format"]] * 4
+    assert posted[0]["response_format"]["name"] == "Review_str_"
+    assert posted[0]["response_format"]["strict"] is True
+    assert list(posted[0]["response_format"]["schema"]["properties"]) == ["stars", "mood"]
+
+
+class Uncallable(BaseModel):
+    """What JSON has no form for."""
+
+    call: Callable[[], int]
+
+
+def test_a_model_without_a_json_schema_is_refused(fake: FakeService, client: Any) -> None:
+    with pytest.raises(onceq.BadRequestError, match=r"no JSON Schema of Uncallable.*Nothing was sent"):
+        client.submit("Hi", response_format=Uncallable)
+    with pytest.raises(onceq.BadRequestError, match="no JSON Schema of Uncallable"):
+        client.map(["Hi"], output=Uncallable, progress=False)
+    assert fake.seen == []
 
 
 @pytest.mark.parametrize(

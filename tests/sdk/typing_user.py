@@ -23,6 +23,7 @@ def blocking(client: onceq.Client) -> None:
     handle = client.submit("Hello", model="openai/gpt-4o-mini", max_tokens=10, labels={"run": "7"})
     assert_type(handle, onceq.JobHandle)
     assert_type(handle.result(timeout_s=5), onceq.Job)
+    client.submit("Hello", response_format=Mood)
     stream = client.stream([{"role": "user", "content": "Hello"}])
     for piece in stream:
         assert_type(piece, str)

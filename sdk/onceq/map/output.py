@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from onceq._http import refusal
+from onceq._structured import asked_of, format_of
 from onceq.errors import ConfigurationError
 
 OWN: Final = ("status", "cost_usd", "ttft_s", "tokens", "job_id", "error", "sample")
@@ -54,9 +54,7 @@ class Structured:
         taken = [key for key, _ in self.columns if key in OWN]
         if taken:
             raise refusal(f"the output has a field {taken[0]!r}, which is a column of every map: give it another name.")
-        strict = _strict(schema)
-        shape = {"type": "json_schema", "name": name, "schema": strict or schema, "strict": strict is not None}
-        self.fields: Mapping[str, Any] = {"response_format": shape}
+        self.fields: Mapping[str, Any] = {"response_format": format_of(schema, name)}
 
     def parse(self, text: str) -> Any:
         """The value. Raises Misfit."""
@@ -86,7 +84,7 @@ class ModelOutput(Structured):
     """Answers that a pydantic model checks; a row's value is an instance."""
 
     def __init__(self, model: type[BaseModel]) -> None:
-        super().__init__(model.model_json_schema(by_alias=True), model.__name__[:64])
+        super().__init__(*asked_of(model))
         self._model = model
 
     def parse(self, text: str) -> BaseModel:
@@ -200,27 +198,3 @@ def _kind(shape: Any, root: Mapping[str, Any]) -> str:
     if kind == "string" and found.get("format") in MOMENTS:
         return str(found["format"])
     return str(kind) if kind in _KINDS else "any"
-
-
-def _strict(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The schema as OpenAI's strict mode wants it: closed objects with every property; None where that is another."""
-    strict = copy.deepcopy(dict(schema))
-    return strict if _close(strict) else None
-
-
-def _close(shape: Any) -> bool:
-    if isinstance(shape, list):
-        return all(_close(part) for part in cast("list[Any]", shape))
-    if not isinstance(shape, dict):
-        return True
-    found = cast("dict[str, Any]", shape)
-    found.pop("default", None)
-    if found.get("type") == "object" or "properties" in found:
-        properties: dict[str, Any] = found.setdefault("properties", {})
-        if found.setdefault("additionalProperties", False) is not False or not properties:
-            return False
-        found["required"] = list(properties)
-    inner = [*cast("dict[str, Any]", found.get("properties") or {}).values()]
-    inner += [*cast("dict[str, Any]", found.get("$defs") or {}).values()]
-    inner += [found[name] for name in ("items", "anyOf", "allOf", "oneOf") if name in found]
-    return all(_close(part) for part in inner)

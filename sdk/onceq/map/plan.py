@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from onceq._display import plain
 from onceq._http import Flow, refusal
-from onceq._submission import Models, checked_request
+from onceq._submission import Models, checked_request, settled
 from onceq.errors import ConfigurationError
 from onceq.map import frame
 from onceq.map.asks import Template
@@ -68,7 +68,7 @@ class Plan:
             frame.needs(self.source)
         self.output: Output = output_of(wish.output)
         given = {key: value for key, value in wish.options.items() if value is not None}
-        fields = {"model": wish.model, **given, **self.output.fields}
+        fields = settled({"model": wish.model, **given, **self.output.fields})
         checked_request({**fields, "prompt": "?"})
         self._models = [wish.model] if isinstance(wish.model, str) else list(wish.model or ())
         self._template = Template(wish.name, fields)
