@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from typing import Final, TypedDict, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 import httpx2
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from onceq._config import Config
 from onceq._trace import trace_headers
@@ -36,6 +36,7 @@ from onceq.errors import (
     ServiceUnavailableError,
 )
 from onceq.wire import ErrorCode, FieldError, Problem
+from onceq.wire.wrong import all_wrong
 
 T = TypeVar("T")
 
@@ -199,16 +200,10 @@ def problem_error(problem: Problem, wait_s: float | None = None) -> APIError:
     return _BY_STATUS.get(problem.status, default)(problem, wait_s)
 
 
-def refused(errors: ValidationError, where: str = "") -> BadRequestError:
-    """The error for a request that was found wrong before it was sent, with the service's own code and places."""
-    found = [
-        FieldError(
-            loc=".".join(map(str, (where, *e["loc"]) if where else e["loc"])),
-            message=e["msg"].removeprefix("Value error, "),  # as the service says it
-        )
-        for e in errors.errors(include_url=False)
-    ]
-    return refusal("The request is wrong.", errors=found)
+def refused(exc: ValidationError, sent: Any, kind: type[BaseModel], where: str = "") -> BadRequestError:
+    """The error for what was to be a `kind` and was found wrong before it was sent, with the service's own words."""
+    found = all_wrong(exc.errors(include_url=False, include_input=False), sent)
+    return refusal("The request is wrong.", errors=[wrong.told(kind, where) for wrong in found])
 
 
 def refusal(

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast
 
 from pydantic import BaseModel, JsonValue, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, from_json
 
 from onceq._encoded import encoded, unwritable
 from onceq._http import Call, refusal, refused
@@ -212,7 +212,7 @@ def checked_request(fields: Mapping[str, Any], where: str = "") -> bytes:
     try:
         JobRequest.model_validate_json(body)
     except ValidationError as exc:
-        raise refused(exc, where) from None  # it says all that pydantic does
+        raise refused(exc, from_json(body), JobRequest, where) from None  # it says all that pydantic does
     return body
 
 
@@ -265,10 +265,11 @@ def budget_change(**fields: Any) -> BudgetChange:
 
 
 def _made(kind: type[Made], fields: Mapping[str, Any]) -> Made:
+    given = _given(fields)
     try:
-        return kind.model_validate(_given(fields))
+        return kind.model_validate(given)
     except ValidationError as exc:
-        raise refused(exc, "") from None
+        raise refused(exc, given, kind) from None
 
 
 def _checked_key(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import traceback
 from collections.abc import Callable
@@ -124,6 +125,55 @@ def test_a_wrong_request_is_refused_before_it_is_sent(
     assert caught.value.code == "invalid_request"
     assert caught.value.problem.errors is not None
     assert [e.loc for e in caught.value.problem.errors] == [where]
+    assert fake.seen == []
+
+
+def _user(*content: Any) -> list[Any]:
+    return [{"role": "user", "content": list(content)}]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "told"),
+    [
+        (_user({"type": "image", "url": "ftp://x"}), {}, "messages.0.content.0.url: an image's url begins with http"),
+        (_user({"type": "image", "data": "a b!"}), {}, "messages.0.content.0.data: an image's data is base64 text"),
+        (_user({"type": "image"}), {}, "messages.0.content.0: an image part needs either url or data"),
+        (_user({"type": "text", "text": 5}), {}, "messages.0.content.0.text: Input should be a valid string"),
+        (_user({"type": "text"}), {}, "messages.0.content.0.text: Field required"),
+        (_user({"type": "text", "text": "a", "colour": 1}), {}, "messages.0.content.0.colour: no option colour here"),
+        (_user({"type": "text", "text": ""}, "b"), {}, "messages.0.content.1: Input should be an object"),
+        (_user({"text": "a"}), {}, "messages.0.content.0: a part of a message needs a type: 'text' or 'image'"),
+        (_user({"type": "sound"}), {}, "messages.0.content.0: the type of this part is not known"),
+        (_user({"type": "image_url"}), {}, "messages.0.content.0: an image is {'type': 'image', 'url': 'https://"),
+        (_user(), {}, "messages.0.content: List should have at least 1 item"),
+        ("Hi", {"model": [""]}, "model.0: String should have at least 1 character"),
+        ("Hi", {"tool_choice": "some"}, "tool_choice: Input should be 'auto', 'none' or 'required'"),
+        ("Hi", {"tool_choice": {}}, "tool_choice.name: Field required"),
+        ("Hi", {"labels": {"bad key": "x"}}, "labels.bad key: String should match"),
+        ("Hi", {"temperature": float("nan")}, "temperature: must be a number from 0 to 2, not NaN"),
+        ("Hi", {"deadline_s": float("nan")}, "deadline_s: must be a number above 0, at most 604800, not NaN"),
+        ("Hi", {"timeouts": {"call": 3}}, "timeouts.call: no option call: did you mean call_s?"),
+        ("Hi", {"top_p": 0.3}, "top_p: no option top_p: what the provider takes beside these goes into params={'top_p"),
+        ("Hi", {"max_token": 3}, "max_token: no option max_token: did you mean max_tokens?"),
+        ("Hi", {"max_completion_tokens": 3}, "max_completion_tokens: no option .*: did you mean max_tokens?"),
+        ("Hi", {"timeout": 3}, "timeout: no option timeout: did you mean timeouts?"),
+        ("Hi", {"stream": True}, "stream: no option stream: onceq itself decides it"),
+        ("Hi", {"tools": [{"type": "function", "function": {"name": "a"}}]}, "tools.0: a tool is {'name': ..., 'desc"),
+        ("Hi", {"tool_choice": {"type": "function", "function": {"name": "a"}}}, "tool_choice: .* is {'name': ...}"),
+        ("Hi", {"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format: a JSON Schema goes"),
+    ],
+)
+def test_what_is_wrong_is_told_once_by_its_place_in_what_was_given(
+    fake: FakeService, client: Any, prompt: Any, options: dict[str, Any], told: str
+) -> None:
+    pattern = ".*".join(map(re.escape, told.split(".*")))
+    with pytest.raises(onceq.BadRequestError) as caught:
+        client.submit(prompt, **options)
+    (line,) = str(caught.value).splitlines()[1:]
+    assert re.match(f"  {pattern}", line)
+    with pytest.raises(onceq.BadRequestError) as caught:
+        client.submit_batch(["a", {"messages": prompt} if isinstance(prompt, list) else "b"], **options)
+    assert re.search(rf"\n  items\.\d\.{pattern}", str(caught.value))
     assert fake.seen == []
 
 

@@ -120,8 +120,8 @@ class Maps(Connection):
         `submit` raises where the service would refuse every row.
         """
         wish = Wish(
-            rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, sample, max_cost_usd, cache,
-            progress, on_interrupt, options,
+            rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, sample,
+            max_cost_usd, cache, progress, on_interrupt, options,
         )  # fmt: skip
         plan = Plan(wish, Contact(self._config, self._backoff), frames=True)
         if dry_run:
@@ -194,8 +194,8 @@ class Maps(Connection):
         the iterator is closed: `async with contextlib.aclosing(client.amap(...)) as rows` does it before going on.
         """
         wish = Wish(
-            rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, None, max_cost_usd, cache,
-            progress, on_interrupt, options,
+            rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, None,
+            max_cost_usd, cache, progress, on_interrupt, options,
         )  # fmt: skip
         return self._begun(Plan(wish, Contact(self._config, self._backoff), frames=False))
 

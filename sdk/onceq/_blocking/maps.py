@@ -116,8 +116,8 @@ class Maps(Connection):
         `submit` raises where the service would refuse every row.
         """
         wish = Wish(
-            rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, sample, max_cost_usd, cache,
-            progress, on_interrupt, options,
+            rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, sample,
+            max_cost_usd, cache, progress, on_interrupt, options,
         )  # fmt: skip
         plan = Plan(wish, Contact(self._config, self._backoff), frames=True)
         if dry_run:
@@ -189,8 +189,8 @@ class Maps(Connection):
         service, and the same map takes it up again; with `on_interrupt="cancel"` it is cancelled.
         """
         wish = Wish(
-            rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, None, max_cost_usd, cache,
-            progress, on_interrupt, options,
+            rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, None,
+            max_cost_usd, cache, progress, on_interrupt, options,
         )  # fmt: skip
         return self._begun(Plan(wish, Contact(self._config, self._backoff), frames=False))
 

@@ -38,7 +38,7 @@ from onceq_service.api.batches import batch_events_route
 from onceq_service.api.document import document_of
 from onceq_service.api.door import Door, Handler
 from onceq_service.api.events import events_route
-from onceq_service.api.problems import Refused, answer_to, invalid_fields
+from onceq_service.api.problems import Refused, answer_to, invalid_query
 from onceq_service.api.replies import Reply
 from onceq_service.api.service import Service
 from onceq_service.api.straight import Straight
@@ -147,7 +147,7 @@ async def _http_problem(request: Request, exc: Exception) -> Response:
 
 
 async def _validation_problem(request: Request, exc: Exception) -> Response:
-    return response(invalid_fields(cast("RequestValidationError", exc).errors()).reply(request.scope["path"]))
+    return response(invalid_query(cast("RequestValidationError", exc).errors()).reply(request.scope["path"]))
 
 
 async def _refusal(request: Request, exc: Exception) -> Response:

@@ -106,9 +106,13 @@ def _read_each(items: Sequence[JsonValue], crowded: Collection[int]) -> Sequence
                 raise invalid_field(
                     "items", f"up to item {n} more than {MOST_WRONG:,} things are wrong; mend these first"
                 )
-            read = invalid(read)
+            read = _refused(read, item)
         found.append(read)
     return found
+
+
+def _refused(exc: ValidationError, item: JsonValue) -> Refused:
+    return invalid(exc, BatchItem, lambda: item)
 
 
 def _read_item(item: JsonValue) -> BatchItem | ValidationError:

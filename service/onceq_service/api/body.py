@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from starlette.types import Receive
 
 from onceq.wire import MAX_BODY_BYTES, ErrorCode
@@ -79,7 +80,7 @@ def validated(model: type[Model], body: bytes) -> Model:
     try:
         return model.model_validate_json(body)
     except ValidationError as exc:
-        raise invalid(exc) from exc
+        raise invalid(exc, model, lambda: from_json(body)) from exc
 
 
 def _check_kind(heads: Heads) -> None:

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 from urllib.parse import quote
 
 import structlog
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from onceq.errors import OnceqError
 from onceq.wire import BudgetRefusal, ErrorCode, FieldError, Problem
+from onceq.wire.wrong import all_wrong
 from onceq_service.api.replies import Headers, Reply
 from onceq_service.logs import without_words
 from onceq_service.store import KeyReused, NotThere, StoreFull, StoreUnavailable
@@ -129,24 +130,32 @@ def span(seconds: int) -> str:
     return f"{seconds // 3600} h" if seconds and seconds % 3600 == 0 else f"{seconds} s"
 
 
-def invalid(exc: ValidationError, where: str = "") -> Refused:
-    """400 for what is not JSON, 422 with the wrong fields otherwise; the values that were sent are never repeated."""
+def invalid(exc: ValidationError, kind: type[BaseModel], sent: Callable[[], Any]) -> Refused:
+    """400 for what is not JSON, 422 with the wrong fields otherwise; the values that were sent are never repeated.
+
+    `sent` gives what was to be a `kind`, as JSON has it; it is asked for when it is JSON.
+    """
     if (many := exc.error_count()) > MAX_COLLECTED:
-        return invalid_field(
-            where, f"it is wrong in {many:,} places; up to {MAX_COLLECTED:,} of them would be looked at"
-        )
-    found = exc.errors(include_url=False, include_input=False, include_context=False)
+        return invalid_field("", f"it is wrong in {many:,} places; up to {MAX_COLLECTED:,} of them would be looked at")
+    found = exc.errors(include_url=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return Refused("malformed_json", f"The body is not JSON: {_after_colon(found[0]['msg'])}.")
-    return invalid_fields(found, where)
+    wrong = all_wrong(found, sent())
+    return _invalid_fields([one.told(kind) for one in wrong[:MAX_ERRORS]], len(wrong))
 
 
-def invalid_fields(found: Sequence[ErrorDetails], where: str = "") -> Refused:
-    """422 that names what is wrong, place by place; at most MAX_ERRORS places."""
-    errors = [FieldError(loc=_loc(where, e["loc"]), message=_message(e)) for e in found[:MAX_ERRORS]]
-    more = f" (the first {MAX_ERRORS} of {len(found)})" if len(found) > MAX_ERRORS else ""
-    detail = f"The request is not valid: see errors{more}.{_unless_asked(errors)}"
-    return Refused("invalid_request", detail, errors=errors)
+def invalid_query(found: Sequence[ErrorDetails]) -> Refused:
+    """422 that names what is wrong with a query, place by place; at most MAX_ERRORS places."""
+    errors = [FieldError(loc=".".join(map(str, e["loc"])), message=_message(e)) for e in found[:MAX_ERRORS]]
+    return _invalid_fields(errors, len(found))
+
+
+def _invalid_fields(errors: Sequence[FieldError], total: int) -> Refused:
+    more = f" (the first {MAX_ERRORS} of {total})" if total > MAX_ERRORS else ""
+    short = [error.model_copy(update={"loc": error.loc[:MAX_LOC]}) for error in errors]
+    return Refused(
+        "invalid_request", f"The request is not valid: see errors{more}.{_unless_asked(short)}", errors=short
+    )
 
 
 def invalid_field(loc: str, message: str) -> Refused:
@@ -160,13 +169,7 @@ def _unless_asked(errors: Sequence[FieldError]) -> str:
     return "" if any(error.loc.startswith("query") for error in errors) else " Nothing was stored."
 
 
-def _loc(where: str, loc: Sequence[int | str]) -> str:
-    return ".".join([*([where] if where else []), *map(str, loc)])[:MAX_LOC]
-
-
 def _message(e: ErrorDetails) -> str:
-    if e["type"] == "union_tag_invalid":
-        return "the type of this part is not known"  # pydantic's own message repeats what was sent
     return e["msg"].removeprefix("Value error, ")
 
 

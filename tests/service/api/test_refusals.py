@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,6 +98,47 @@ def test_a_wrong_field_is_a_422_that_says_where_and_uses_up_nothing(client: Http
     assert problem.errors[0].loc.startswith(loc)
     assert problem.errors[0].message
     assert_nothing_was_used(client)
+
+
+PLACES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "an image of another scheme": (
+        {"model": MODEL, "messages": [{"role": "user", "content": [{"type": "image", "url": "file:///sesame"}]}]},
+        "messages.0.content.0.url", "begins with http",
+    ),
+    "an unknown part": (
+        {"model": MODEL, "messages": [{"role": "user", "content": [{"type": "sesame"}]}]},
+        "messages.0.content.0", "it is one of 'text', 'image'",
+    ),
+    "an empty model": (with_(model=""), "model", "at least 1 character"),
+    "no models": (with_(model=[]), "model", "at least 1 item"),
+    "a choice that is none": (with_(tool_choice="sesame"), "tool_choice", "'auto', 'none' or 'required'"),
+    "OpenAI's tool": (
+        with_(tools=[{"type": "function", "function": {"name": "sesame"}}]), "tools.0", "no 'function' around it",
+    ),
+    "an option of a provider": (with_(top_p=0.5), "top_p", "params={'top_p': ...}"),
+    "a misspelt option": (with_(max_token=5), "max_token", "did you mean max_tokens?"),
+    "a key in the body": (with_(idempotency_key="k"), "idempotency_key", "the header Idempotency-Key"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "loc", "says"), PLACES.values(), ids=PLACES)
+def test_what_is_wrong_is_told_once_by_its_place_in_the_body(
+    client: Http, body: dict[str, Any], loc: str, says: str
+) -> None:
+    for sent, before in ((body, ""), ({"items": [{"job": body}]}, "job.")):
+        answer = client.post(JOBS + ("/batch" if before else ""), json=sent)
+        errors = answer.json()["items"][0]["problem"]["errors"] if before else answer.json()["errors"]
+        assert [error["loc"] for error in errors] == [before + loc]
+        assert says in errors[0]["message"]
+        assert SECRET not in answer.text
+
+
+def test_thousands_of_unknown_fields_are_told_as_soon_as_twenty(client: Http) -> None:
+    body = with_(**{f"field_{n}" + "x" * 100: 1 for n in range(50_000)})
+    began = time.monotonic()
+    problem = problem_of(client.post_json(body), 422, "invalid_request")
+    assert "20 of 50000" in problem.detail
+    assert time.monotonic() - began < 3
 
 
 def assert_nothing_was_used(client: Http) -> None:
