@@ -16,6 +16,7 @@ from typing import Literal, Self, Unpack
 import httpx2
 
 from onceq import _flows
+from onceq._arguments import JobRef, checked_retries, checked_timeout_s, job_id_of
 from onceq._async_handles import AsyncJobHandle, AsyncJobStream
 from onceq._awaiting.admin import Admin
 from onceq._awaiting.books import Books
@@ -39,7 +40,8 @@ class AsyncClient(Maps, Books, Admin):
     upwards from the working directory (`onceq up` writes it). `model` is used where a method is given none.
     `timeout_s` bounds each read of an ordinary answer, not the life of a stream; `max_retries` bounds how often one
     call is sent again after a lost connection, 408, 429 or 5xx (honouring `Retry-After`). `transport` replaces the
-    socket, for tests and proxies. Raises ConfigurationError when there is no key.
+    socket, for tests and proxies. Raises ConfigurationError when there is no key. A `job_id` that a method takes may be
+    the job itself, its handle or its stream.
 
     Hundreds of streams may run on one client; it belongs to one event loop.
     Close it, or use it in an `async with` block.
@@ -57,8 +59,8 @@ class AsyncClient(Maps, Books, Admin):
     ) -> None:
         self._config = discover(base_url, api_key)
         self._model = model
-        self._backoff = Backoff(max_retries)
-        self._driver = AsyncDriver(self._config, timeout_s, self._backoff, transport)
+        self._backoff = Backoff(checked_retries(max_retries))
+        self._driver = AsyncDriver(self._config, checked_timeout_s(timeout_s), self._backoff, transport)
 
     @property
     def base_url(self) -> str:
@@ -126,27 +128,27 @@ class AsyncClient(Maps, Books, Admin):
             self._driver, prepare(prompt, self._model if model is None else model, idempotency_key, options)
         )
 
-    def follow(self, job_id: str, *, after: int = 0) -> AsyncJobStream:
+    def follow(self, job_id: JobRef, *, after: int = 0) -> AsyncJobStream:
         """The stream of a job that was submitted before, from its start or from the event after number `after`."""
-        return AsyncJobStream(self._driver, job_id, after)
+        return AsyncJobStream(self._driver, job_id_of(job_id), after)
 
-    async def get(self, job_id: str) -> Job:
+    async def get(self, job_id: JobRef) -> Job:
         """The job as it stands. Raises NotFoundError."""
-        return await self._driver.run(_flows.get(job_id, self._backoff))
+        return await self._driver.run(_flows.get(job_id_of(job_id), self._backoff))
 
-    async def request(self, job_id: str) -> JobRequest:
+    async def request(self, job_id: JobRef) -> JobRequest:
         """What the job was asked, as it is stored: prompt or messages, and parameters. Raises NotFoundError."""
-        return await self._driver.run(_flows.request(job_id, self._backoff))
+        return await self._driver.run(_flows.request(job_id_of(job_id), self._backoff))
 
-    async def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
+    async def wait(self, job_id: JobRef, timeout_s: float | None = None) -> Job:
         """Wait until the job has ended, well or not, and return it; restarts of the service are waited out.
 
         Raises WaitTimeout after `timeout_s` seconds (None: wait as long as it takes), and ConnectionFailed or
         ServiceUnavailableError when the service has been out of reach for about half a minute, or at the timeout.
         """
-        return await self._driver.run(_flows.wait(job_id, timeout_s))
+        return await self._driver.run(_flows.wait(job_id_of(job_id), timeout_s))
 
-    async def result(self, job_id: str, timeout_s: float | None = None) -> Job:
+    async def result(self, job_id: JobRef, timeout_s: float | None = None) -> Job:
         """Wait for the answer and return the job that holds it.
 
         Raises JobFailed, JobCancelled or JobExpired (each with `.job`) when it ended without an answer, and
@@ -154,9 +156,9 @@ class AsyncClient(Maps, Books, Admin):
         """
         return _flows.succeeded(await self.wait(job_id, timeout_s))
 
-    async def cancel(self, job_id: str) -> Job:
+    async def cancel(self, job_id: JobRef) -> Job:
         """Cancel the job for everyone who joined it; a job that has ended stays as it is. Returns it as it stands."""
-        return await self._driver.run(_flows.cancel(job_id, self._backoff))
+        return await self._driver.run(_flows.cancel(job_id_of(job_id), self._backoff))
 
     async def list(self, *, page_size: int | None = None, **where: Unpack[JobFilters]) -> AsyncIterator[Job]:
         """Iterate jobs, newest first, those that fit `onceq.JobFilters`; pages are fetched as you get to them.
@@ -181,10 +183,12 @@ class AsyncClient(Maps, Books, Admin):
         """
         return await self._driver.run(_flows.page(query(where, page_size), cursor, self._backoff))
 
-    async def replay(self, job_id: str, *, idempotency_key: str | None = None) -> AsyncJobHandle:
+    async def replay(self, job_id: JobRef, *, idempotency_key: str | None = None) -> AsyncJobHandle:
         """Ask an ended job's question again: a new job with `retry_of`, and a new bill. Raises ConflictError."""
         key = checked_key(idempotency_key)
-        return AsyncJobHandle(self._driver, await self._driver.run(_flows.replay(job_id, key, self._backoff)))
+        return AsyncJobHandle(
+            self._driver, await self._driver.run(_flows.replay(job_id_of(job_id), key, self._backoff))
+        )
 
     async def replay_all(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from onceq._http import refusal
 from onceq._submission import aware
@@ -45,7 +45,7 @@ def query(filters: JobFilters, page_size: int | None = None) -> Query:
         name: _word(name, value) for name, value in filters.items() if name != "label" and value is not None
     }
     if label := filters.get("label"):
-        found["label"] = [f"{name}={value}" for name, value in label.items()]
+        found["label"] = _pairs(label)
     return found | limit_of(page_size)
 
 
@@ -64,6 +64,12 @@ def at_least(least: int, name: str, count: int) -> int:
 def rfc3339(at: datetime) -> str:
     """A time with its zone; one without is local, as everywhere in Python."""
     return aware(at).isoformat(timespec="microseconds")
+
+
+def _pairs(label: Any) -> list[str]:
+    if not isinstance(label, Mapping):
+        raise refusal(f"label is a dict of names and values, {{'run': '7'}}, not {label!r}.")
+    return [f"{name}={value}" for name, value in cast("Mapping[Any, Any]", label).items()]
 
 
 def _word(name: str, value: Any) -> str:

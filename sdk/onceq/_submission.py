@@ -223,9 +223,9 @@ def _encoded(fields: Mapping[str, Any], where: str = "") -> bytes:
         raise unwritable(fields, where, exc) from None
 
 
-def checked_key(key: str | None) -> str:
+def checked_key(key: str | None, where: str = "") -> str:
     """The caller's idempotency key, else a new one for our own retries. Raises BadRequestError."""
-    return uuid.uuid4().hex if key is None else _checked_key(key)
+    return uuid.uuid4().hex if key is None else _checked_key(key, where)
 
 
 def aware(at: datetime) -> datetime:
@@ -272,10 +272,11 @@ def _made(kind: type[Made], fields: Mapping[str, Any]) -> Made:
         raise refused(exc, given, kind) from None
 
 
-def _checked_key(key: str) -> str:
-    if not re.fullmatch(IDEMPOTENCY_KEY_PATTERN, key):
-        what = "An idempotency key is 1 to 255 printable ASCII characters without a space."
-        raise refusal(what, "malformed_idempotency_key", 400)
+def _checked_key(key: Any, where: str) -> str:
+    if not isinstance(key, str) or not re.fullmatch(IDEMPOTENCY_KEY_PATTERN, key):
+        of = f" of {where}" if where else ""
+        what = f"idempotency_key{of} is a text of 1 to 255 printable ASCII characters without a space"
+        raise refusal(f"{what}, not {reprlib.repr(key)}.", "malformed_idempotency_key", 400)
     return key
 
 
@@ -284,7 +285,7 @@ def _checked_item(item: Item, where: str, model: Models | None, options: JobOpti
     key, create = fields.pop("idempotency_key", None), fields.pop("create", True)
     if key is None:
         fields.setdefault("dedupe_window_s", DEDUPE_WINDOW_S)
-    return encoded_item(fields, checked_key(key), create=create, where=where)
+    return encoded_item(fields, checked_key(key, where), create=create, where=where)
 
 
 def encoded_item(fields: Mapping[str, Any], key: str, *, create: bool = True, where: str = "") -> bytes:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import onceq
-from tests.sdk.fake import JOB_ID, FakeService, accepted, answer, job, problem
+from onceq import AsyncClient, Client
+from tests.sdk.fake import JOB_ID, FakeService, accepted, answer, job, problem, whole_log
 
 SUBMIT, GET = "POST /v1/jobs", "GET /v1/jobs/{id}"
 
@@ -136,6 +137,14 @@ def test_a_filter_that_cannot_be_meant_is_refused(fake: FakeService, client: Any
     assert fake.seen == []
 
 
+@pytest.mark.parametrize("label", ["a=b", ["a=b"], 5], ids=str)
+def test_a_label_to_filter_by_is_a_dict(fake: FakeService, client: Any, label: Any) -> None:
+    for ask in (client.list, client.list_page, client.jobs_frame):
+        with pytest.raises(onceq.BadRequestError, match=r"label is a dict of names and values, .*, not .*Nothing was"):
+            list(ask(label=label))
+    assert fake.seen == []
+
+
 def test_stats_ledger_and_health_are_typed(fake: FakeService, client: Any) -> None:
     totals: dict[str, Any] = {}
     fake.on("GET /v1/stats", answer({
@@ -160,3 +169,61 @@ def test_health_of_something_else_is_an_error(fake: FakeService, client: Any) ->
     fake.on("GET /readyz", problem(500, "internal_error"))
     with pytest.raises(onceq.ServiceUnavailableError):
         client.health()
+
+
+def test_a_job_is_named_by_its_id_by_itself_or_by_its_handle(fake: FakeService, client: Any) -> None:
+    ended = job("succeeded", "Hello")
+    fake.on(SUBMIT, accepted())
+    fake.on(GET, answer(ended))
+    fake.on("POST /v1/jobs/{id}/cancel", answer(ended))
+    fake.on("GET /v1/jobs/{id}/ledger", answer([]))
+    fake.log(whole_log("Hello"))
+    handle = client.submit("Hi")
+    for named in (handle, handle.job, JOB_ID):
+        assert client.get(named) == client.wait(named) == client.result(named) == client.cancel(named)
+        assert client.ledger(named) == []
+        assert "".join(client.follow(named)) == "Hello"
+    assert {seen.path.split("/")[3] for seen in fake.seen[1:]} == {JOB_ID}
+
+
+@pytest.mark.parametrize("named", [None, "", 5, ["job_1"], {"id": "job_1"}], ids=repr)
+def test_what_names_no_job_is_refused_before_anything_is_sent(fake: FakeService, client: Any, named: Any) -> None:
+    asks = (
+        client.get, client.wait, client.result, client.cancel, client.request, client.ledger, client.follow,
+        client.replay,
+    )  # fmt: skip
+    for ask in asks:
+        with pytest.raises(onceq.BadRequestError, match=r"job_id is a job's id, .* not .*\. Nothing was sent"):
+            ask(named)
+    assert fake.seen == []
+
+
+@pytest.mark.parametrize("key", [5, b"row-7", "", "two words"], ids=repr)
+def test_an_idempotency_key_that_is_none_is_named_with_its_item(fake: FakeService, client: Any, key: Any) -> None:
+    for ask in (client.submit, client.stream):
+        with pytest.raises(onceq.BadRequestError, match=r"idempotency_key is a text of 1 to 255 .*, not ") as caught:
+            ask("Hi", idempotency_key=key)
+        assert caught.value.code == "malformed_idempotency_key"
+    with pytest.raises(onceq.BadRequestError, match=r"idempotency_key is a text"):
+        client.replay(JOB_ID, idempotency_key=key)
+    with pytest.raises(onceq.BadRequestError, match=r"idempotency_key of items\.1 is a text"):
+        client.submit_batch(["a", {"prompt": "b", "idempotency_key": key}])
+    assert fake.seen == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"timeout_s": 0}, r"timeout_s is a number of seconds above 0, not 0\."),
+        ({"timeout_s": "3"}, "timeout_s is .* not '3'"),
+        ({"timeout_s": None}, "timeout_s is .* not None"),
+        ({"timeout_s": float("inf")}, "timeout_s is .* not inf"),
+        ({"max_retries": -1}, r"max_retries is a number from 0 on, not -1\."),
+        ({"max_retries": "3"}, "max_retries is .* not '3'"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_clients_own_numbers_are_checked_when_it_is_made(kind: Any, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(onceq.ConfigurationError, match=says):
+        kind("http://127.0.0.1:9", "oq_test", **options)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Unpack
 
 from onceq import _flows, frames
+from onceq._arguments import JobRef, job_id_of
 from onceq._blocking.base import Connection
 from onceq._filters import JobFilters, query
 from onceq._flows import Ledger
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 class Books(Connection):
     """Figures, ledger and frames."""
 
-    def ledger(self, job_id: str) -> Ledger:
+    def ledger(self, job_id: JobRef) -> Ledger:
         """What was booked for the job: one row a try, oldest first. Raises NotFoundError."""
-        return self._driver.run(_flows.ledger(job_id, self._backoff))
+        return self._driver.run(_flows.ledger(job_id_of(job_id), self._backoff))
 
     def ledger_pages(
         self,
