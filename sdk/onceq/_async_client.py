@@ -78,8 +78,9 @@ class AsyncClient(Maps, Books, Admin):
         """Put a completion into the queue and return at once; nothing is lost from here on.
 
         `prompt` is a text or the turns of a conversation. Sent again within `dedupe_window_s` (600), an equal request
-        joins the same job or replays its answer, and costs nothing: `handle.disposition` says which. `fresh=True`
-        asks for a new sample. With an `idempotency_key` of your own, the key alone decides what is the same request.
+        (of the same `user`; band, team, labels, times and limits may differ) joins the same job or replays its answer,
+        and costs nothing: `handle.disposition` says which. `fresh=True` asks for a new sample. With an
+        `idempotency_key` of your own, the key alone decides what is the same request.
 
         The options are the fields of `onceq.JobOptions`, of which `help(onceq.JobOptions)` tells units and defaults:
         `deadline_s` are seconds until the job is given up (a day), `max_calls` may be billed at most (3).

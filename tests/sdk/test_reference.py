@@ -61,6 +61,14 @@ def test_every_error_is_in_the_reference(described: set[str]) -> None:
     assert [name for name in errors if f"onceq.errors.{name}" not in described] == []
 
 
+def test_an_exception_is_not_among_the_values() -> None:
+    listed = re.findall(r"^::: ([\w.]+)\.(\w+)$", (ROOT / "docs/sdk/values.md").read_text("utf-8"), re.MULTILINE)
+    assert len(listed) > 10
+    values = {name: getattr(import_module(module), name) for module, name in listed}
+    wrong = [name for name, value in values.items() if isinstance(value, type) and issubclass(value, Exception)]
+    assert wrong == []
+
+
 def test_a_page_fetches_nothing_from_elsewhere(site: Path) -> None:
     pages = list(site.glob("*.html"))
     assert len(pages) > 5

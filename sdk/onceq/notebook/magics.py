@@ -147,7 +147,9 @@ def _name(text: str) -> str:
 
 
 def _pair(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ArgumentTypeError(f"{text!r} is no NAME=JSON, like top_p=0.3")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:

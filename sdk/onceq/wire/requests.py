@@ -201,7 +201,7 @@ class JobRequest(Request):
     """Asks for a new answer, whatever was asked before."""
 
     user: Name | None = None
-    """Who asks, for lists and reports."""
+    """Who asks, for lists and reports; the same question of another user is another job."""
     team: Name | None = None
     """On whose account, for lists, reports and budgets."""
     labels: Annotated[dict[LabelKey, Name], Field(max_length=16)] | None = None

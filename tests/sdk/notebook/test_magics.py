@@ -133,6 +133,12 @@ def test_a_line_that_makes_no_sense_is_a_usage_error(line: str, cell: str) -> No
         read(line, cell)
 
 
+@pytest.mark.parametrize("pair", ["bad", "=3"])
+def test_a_parameter_without_a_name_or_a_value_is_refused(pair: str) -> None:
+    with pytest.raises(UsageError, match=rf"--param: '{pair}' is no NAME=JSON"):
+        read(f"--param top_p=0.3 --param {pair} x", None)
+
+
 @pytest.mark.parametrize("name", ["1st", "class", "a.b"])
 def test_a_name_that_no_variable_can_have_is_said_to_be_one(name: str) -> None:
     with pytest.raises(UsageError, match=rf"--as: '{name}' is no name for a variable"):
