@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import cast
+from types import TracebackType
+from typing import Self, cast
+from weakref import WeakSet
 
 from onceq import _display, _flows
+from onceq._arguments import job_id_of
 from onceq._drive import AsyncDriver
 from onceq._follow import StreamEvent
 from onceq._http import PATIENT, Flow
@@ -26,6 +29,9 @@ class AsyncJobStream:
     When the provider's stream breaks and the job is allowed to call again, the text so far is void: the loop then
     yields one `Reset` and goes on with the new text. `stream.text` is the answer in any case; the joined pieces are not
     then.
+
+    `async with client.stream(...) as stream` closes the connection where the block is left, whoever still holds a loop.
+    The job goes on then too, unless it was submitted with `on_disconnect="cancel"`; `cancel` ends it.
     """
 
     def __init__(self, driver: AsyncDriver, source: Submission | Job | str, after: int = 0) -> None:
@@ -37,6 +43,13 @@ class AsyncJobStream:
         self.disposition: Disposition | None = source.disposition if isinstance(source, SubmittedJob) else None
         """Whether the post created the job, joined it or replays it; None before the start and for a followed job."""
         self._reader: Reader | None = None
+        self._loops: WeakSet[AsyncGenerator[Step]] = WeakSet()
+
+    @property
+    def id(self) -> str | None:
+        """The job's id, like a handle's; None before the first iteration of a new stream."""
+        known = self._source if isinstance(self._source, str) else getattr(self._source, "id", None)
+        return self.job_id or known
 
     @property
     def job_id(self) -> str | None:
@@ -88,7 +101,33 @@ class AsyncJobStream:
             async for event, _ in steps:
                 yield event
 
-    async def _steps(self) -> AsyncGenerator[Step]:
+    async def cancel(self) -> Job:
+        """Cancel the job for everyone who joined it. Raises BadRequestError before the start, when there is none."""
+        self._job = await self._driver.run(_flows.cancel(job_id_of(self), self._driver.backoff))
+        return self._job
+
+    async def close(self) -> None:
+        """Close the connection and end the loops over this object; the job goes on, and a new loop takes it up again.
+
+        For who reads it, in the same task.
+        """
+        for steps in list(self._loops):
+            await steps.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _steps(self) -> AsyncGenerator[Step]:
+        steps = self._walk()
+        self._loops.add(steps)
+        return steps
+
+    async def _walk(self) -> AsyncGenerator[Step]:
         self._reader = self._reader or Reader(await self._start(), self._after)
         async with aclosing(self._driver.read(self._reader)) as steps:
             async for step in steps:

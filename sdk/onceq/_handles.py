@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import cast
+from types import TracebackType
+from typing import Self, cast
+from weakref import WeakSet
 
 from onceq import _display, _flows
+from onceq._arguments import job_id_of
 from onceq._drive import Driver
 from onceq._follow import StreamEvent
 from onceq._http import PATIENT, Flow
@@ -26,6 +29,9 @@ class JobStream:
     When the provider's stream breaks and the job is allowed to call again, the text so far is void: the loop then
     yields one `Reset` and goes on with the new text. `stream.text` is the answer in any case; the joined pieces are not
     then.
+
+    `with client.stream(...) as stream` closes the connection where the block is left, whoever still holds a loop.
+    The job goes on then too, unless it was submitted with `on_disconnect="cancel"`; `cancel` ends it.
     """
 
     def __init__(self, driver: Driver, source: Submission | Job | str, after: int = 0) -> None:
@@ -37,6 +43,13 @@ class JobStream:
         self.disposition: Disposition | None = source.disposition if isinstance(source, SubmittedJob) else None
         """Whether the post created the job, joined it or replays it; None before the start and for a followed job."""
         self._reader: Reader | None = None
+        self._loops: WeakSet[Generator[Step]] = WeakSet()
+
+    @property
+    def id(self) -> str | None:
+        """The job's id, like a handle's; None before the first iteration of a new stream."""
+        known = self._source if isinstance(self._source, str) else getattr(self._source, "id", None)
+        return self.job_id or known
 
     @property
     def job_id(self) -> str | None:
@@ -87,7 +100,31 @@ class JobStream:
             for event, _ in steps:
                 yield event
 
+    def cancel(self) -> Job:
+        """Cancel the job for everyone who joined it. Raises BadRequestError before the start, when there is none."""
+        self._job = self._driver.run(_flows.cancel(job_id_of(self), self._driver.backoff))
+        return self._job
+
+    def close(self) -> None:
+        """Close the connection and end the loops over this object; the job goes on, and a new loop takes it up again.
+
+        For who reads it, in the same thread.
+        """
+        for steps in list(self._loops):
+            steps.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
     def _steps(self) -> Generator[Step]:
+        steps = self._walk()
+        self._loops.add(steps)
+        return steps
+
+    def _walk(self) -> Generator[Step]:
         self._reader = self._reader or Reader(self._start(), self._after)
         yield from self._driver.read(self._reader)
         if self._job is None or self._job.status not in TERMINAL:

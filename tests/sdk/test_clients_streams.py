@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 import onceq
-from tests.sdk.fake import JOB_ID, FakeService, Log, accepted, answer, deltas, job, problem, whole_log
+from tests.sdk.fake import JOB_ID, FakeService, Log, accepted, answer, deltas, frames, job, problem, whole_log
 
 SUBMIT, GET, EVENTS = "POST /v1/jobs", "GET /v1/jobs/{id}", "GET /v1/jobs/{id}/events"
+CANCEL = "POST /v1/jobs/{id}/cancel"
 
 
 def test_a_stream_submits_and_yields_text(fake: FakeService, client: Any) -> None:
@@ -39,6 +43,78 @@ def test_the_result_of_a_stream_is_its_job_however_far_it_was_read(fake: FakeSer
     fake.on(GET, answer(job("failed")))
     with pytest.raises(onceq.JobFailed):
         client.stream("Hi").result()
+
+
+def _open_end(fake: FakeService, log: Log) -> threading.Event:
+    """Serves events and then nothing more; set when the reader has closed the connection."""
+    gone = threading.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            for frame in frames(log):
+                yield frame
+            await asyncio.sleep(30)
+        finally:
+            gone.set()
+
+    fake.on(EVENTS, lambda _: StreamingResponse(body(), media_type="text/event-stream"))
+    return gone
+
+
+def test_a_stream_that_is_closed_leaves_its_job_and_is_taken_up_again(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, accepted())
+    fake.on(GET, answer(job("succeeded", "Hello world")))
+    gone = _open_end(fake, [("queued", {}), ("started", {"call": 1}), *deltas("Hello")])
+    stream = client.stream("Hi")
+    assert stream.id is None
+    stream.close()
+    loop = iter(stream)
+    assert next(loop) == "Hello"
+    stream.close()
+    assert gone.wait(5)
+    assert list(loop) == [], "who still holds the loop is not left waiting"
+    assert not fake.to(CANCEL)
+    fake.log(whole_log("Hello", " ", "world"))
+    assert "".join(stream) == " world"
+    assert (stream.id, stream.text) == (JOB_ID, "Hello world")
+
+
+def test_a_block_closes_its_stream(fake: FakeService) -> None:
+    fake.on(SUBMIT, accepted())
+    gone = _open_end(fake, [("queued", {}), ("started", {"call": 1}), *deltas("Hello")])
+    with onceq.Client(fake.url, "oq_test", model="a/b") as client:
+        with client.stream("Hi") as stream:
+            loop = iter(stream)
+            assert next(loop) == "Hello"
+        assert gone.wait(5)
+        assert list(loop) == []
+
+
+async def test_an_async_block_closes_its_stream(fake: FakeService) -> None:
+    fake.on(SUBMIT, accepted())
+    gone = _open_end(fake, [("queued", {}), ("started", {"call": 1}), *deltas("Hello")])
+    async with onceq.AsyncClient(fake.url, "oq_test", model="a/b") as client:
+        async with client.stream("Hi") as stream:
+            loop = aiter(stream)
+            assert await anext(loop) == "Hello"
+        assert await asyncio.to_thread(gone.wait, 5)
+        assert [piece async for piece in loop] == []
+
+
+def test_a_stream_cancels_its_job(fake: FakeService, client: Any) -> None:
+    fake.on(SUBMIT, accepted())
+    fake.on(CANCEL, answer(job("cancelled")))
+    _open_end(fake, [("queued", {}), ("started", {"call": 1}), *deltas("Hello")])
+    stream = client.stream("Hi")
+    with pytest.raises(onceq.BadRequestError, match=r"a stream that has begun, not (Async)?JobStream"):
+        stream.cancel()
+    assert fake.seen == []
+    assert next(iter(stream)) == "Hello"
+    assert stream.cancel().status == stream.job.status == "cancelled"
+    followed = client.follow(JOB_ID)
+    assert followed.id == JOB_ID
+    assert followed.cancel().status == "cancelled"
+    assert client.cancel(followed).status == "cancelled"
 
 
 def test_a_cut_stream_is_taken_up_where_it_stopped(fake: FakeService, client: Any) -> None:
