@@ -17,6 +17,7 @@ import httpx2
 from onceq._config import Config
 from onceq._follow import LARGEST_EVENT_BYTES, Follower, Gap, StreamEvent
 from onceq._http import Backoff, Call, Flow, Outcome, client_options, timeout
+from onceq._pools import Pool, begun_here
 
 if TYPE_CHECKING:
     from onceq.map.row import MapRow
@@ -36,7 +37,7 @@ class Driver:
         self, config: Config, timeout_s: float, backoff: Backoff, transport: httpx2.BaseTransport | None
     ) -> None:
         self.backoff = backoff
-        self._http = httpx2.Client(transport=transport, **client_options(config))
+        self._pool = Pool(config, transport)
         self._timeout_s = timeout_s
 
     def run(self, flow: Flow[T]) -> T:
@@ -51,20 +52,7 @@ class Driver:
     def read(self, reader: Follower[S]) -> Generator[S]:
         """Follow a job, or a batch, to its end; leaving the iteration closes the connection."""
         while (call := reader.next_call()) is not None:
-            try:
-                with self._open(call) as source:
-                    if source.response.status_code != 200:
-                        source.response.read()
-                    if reader.opened(source.response):
-                        for sse in source:
-                            if (step := reader.feed(sse)) is not None:
-                                yield step
-                            if reader.done:
-                                break
-                        else:
-                            reader.lost(None)
-            except (httpx2.TransportError, Gap) as exc:
-                reader.lost(exc)
+            yield from begun_here(self._listen(call, reader))
 
     def walk(self, steps: Steps) -> Generator[list[MapRow]]:
         """Do what a map's flow asks for, and hand on its rows; leaving the iteration closes the connection."""
@@ -91,22 +79,39 @@ class Driver:
 
     def close(self) -> None:
         """Close all connections."""
-        self._http.close()
+        self._pool.close()
 
     def _send(self, call: Call) -> Outcome:
         time.sleep(call.after_s)
         limits = timeout(call.read_timeout_s or self._timeout_s)
         try:
-            return self._http.request(
+            return self._pool.here().request(
                 call.method, call.path, params=call.params, headers=call.headers, content=call.content, timeout=limits
             )
         except httpx2.RequestError as exc:
             return exc
 
+    def _listen(self, call: Call, reader: Follower[S]) -> Generator[S]:
+        try:
+            with self._open(call) as source:
+                if source.response.status_code != 200:
+                    source.response.read()
+                if reader.opened(source.response):
+                    for sse in source:
+                        if (step := reader.feed(sse)) is not None:
+                            yield step
+                        if reader.done:
+                            break
+                    else:
+                        reader.lost(None)
+        except (httpx2.TransportError, Gap) as exc:
+            reader.lost(exc)
+
     def _open(self, call: Call) -> AbstractContextManager[httpx2.EventSource]:
         time.sleep(call.after_s)
         limits = timeout(call.read_timeout_s or self._timeout_s)
-        return self._http.sse(call.path, headers=call.headers, timeout=limits, max_event_size=LARGEST_EVENT_BYTES)
+        http = self._pool.here()
+        return http.sse(call.path, headers=call.headers, timeout=limits, max_event_size=LARGEST_EVENT_BYTES)
 
 
 class AsyncDriver:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from onceq import _flows
 from onceq._blocking.base import Connection
+from onceq._pools import begun_here
 from onceq._submission import MapOptions, Models
 from onceq.compare import left_usd, rows_again, side_by_side, sides
 from onceq.errors import ConnectionFailed, OnceqError
-from onceq.map.leaving import Became, cancelling
+from onceq.map.leaving import Became, cancelling, inherited
 from onceq.map.output import Schema
 from onceq.map.plan import Plan, Running, Wish, say
 from onceq.map.quote import MapQuote
@@ -192,7 +193,7 @@ class Maps(Connection):
             rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, None,
             max_cost_usd, cache, progress, on_interrupt, options,
         )  # fmt: skip
-        return self._begun(Plan(wish, Contact(self._config, self._backoff), frames=False))
+        return begun_here(self._begun(Plan(wish, Contact(self._config, self._backoff), frames=False)), inherited())
 
     def _begun(self, plan: Plan) -> Generator[MapRow]:
         """Opens nothing before the first row is asked for, which may be never."""

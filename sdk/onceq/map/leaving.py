@@ -6,7 +6,7 @@ from typing import Final
 
 from onceq._flows import cancel_batch
 from onceq._http import Backoff, Flow
-from onceq.errors import NotFoundError
+from onceq.errors import ConfigurationError, NotFoundError
 from onceq.map.money import dollars
 from onceq.map.run import Run
 from onceq.wire import BatchCancelled
@@ -35,6 +35,13 @@ def _cancelled(batch: str, backoff: Backoff, after_s: float) -> Flow[BatchCancel
         return (yield from cancel_batch(batch, backoff, after_s))
     except NotFoundError:  # nothing of it has arrived
         return BatchCancelled(cancelled=0, requested=0)
+
+
+def inherited() -> ConfigurationError:
+    """The error of a process that would go on with a map of the one that it was forked from."""
+    return ConfigurationError(
+        "this map was begun in another process, and goes on there: begin it here again. What is done is not paid again."
+    )
 
 
 def left(run: Run, here: str, became: Became, *, awaited: bool) -> str:

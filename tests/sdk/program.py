@@ -1,0 +1,18 @@
+"""A user's program in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+from tests.stack import clean_environment
+
+
+def said_by(program: str, url: str, *options: str, api_key: str = "oq_test") -> str:
+    """What it prints; it ends well, and with nothing on stderr. `options` are Python's, and `Client()` finds `url`."""
+    environment = clean_environment() | {"ONCEQ_BASE_URL": url, "ONCEQ_API_KEY": api_key}
+    command = [sys.executable, *options, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
