@@ -3,7 +3,6 @@
 A request falls down one stair: a method picks a flow (`_flows.py`), the driver runs it (`_drive.py`), each of its
 calls is shaped, judged and repeated by `_http.py`, and goes through one httpx2 client. Maps, figures and what
 operators need are in `_awaiting/`, a topic a file.
-It belongs to the event loop it was first used in.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ class AsyncClient(Maps, Books, Admin):
     socket, for tests and proxies. Raises ConfigurationError when there is no key. A `job_id` that a method takes may be
     the job itself, its handle or its stream.
 
-    Hundreds of streams may run on one client; it belongs to one event loop.
-    Close it, or use it in an `async with` block.
+    Hundreds of streams may run on one client. It may be used in one event loop after the other, or in several at once:
+    each has its own connections. Close it, or use it in an `async with` block; a loop closes what it used at its end.
     """
 
     def __init__(

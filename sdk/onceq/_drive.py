@@ -16,8 +16,8 @@ import httpx2
 
 from onceq._config import Config
 from onceq._follow import LARGEST_EVENT_BYTES, Follower, Gap, StreamEvent
-from onceq._http import Backoff, Call, Flow, Outcome, client_options, timeout
-from onceq._pools import Pool, begun_here
+from onceq._http import Backoff, Call, Flow, Outcome, timeout
+from onceq._pools import AsyncPool, Pool, begun_here
 
 if TYPE_CHECKING:
     from onceq.map.row import MapRow
@@ -121,7 +121,7 @@ class AsyncDriver:
         self, config: Config, timeout_s: float, backoff: Backoff, transport: httpx2.AsyncBaseTransport | None
     ) -> None:
         self.backoff = backoff
-        self._http = httpx2.AsyncClient(transport=transport, **client_options(config))
+        self._pool = AsyncPool(config, transport)
         self._timeout_s = timeout_s
 
     async def run(self, flow: Flow[T]) -> T:
@@ -176,14 +176,15 @@ class AsyncDriver:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._pool.close()
 
     async def _send(self, call: Call) -> Outcome:
         limits = timeout(call.read_timeout_s or self._timeout_s)
         with _waking():
             await asyncio.sleep(call.after_s)
+            http = await self._pool.here()
             try:
-                return await self._http.request(
+                return await http.request(
                     call.method, call.path, params=call.params, headers=call.headers, content=call.content,
                     timeout=limits,
                 )  # fmt: skip
@@ -195,7 +196,8 @@ class AsyncDriver:
         limits = timeout(call.read_timeout_s or self._timeout_s)
         with _waking():
             await asyncio.sleep(call.after_s)
-            async with self._http.sse(
+            http = await self._pool.here()
+            async with http.sse(
                 call.path, headers=call.headers, timeout=limits, max_event_size=LARGEST_EVENT_BYTES
             ) as source:
                 yield source

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from contextlib import suppress
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import httpx2
 
@@ -52,6 +54,79 @@ class Pool:
         """Close the connections of this process."""
         self._closed = True
         self.here().close()
+
+
+class AsyncPool:
+    """Connections for code that awaits: its own for each event loop, which closes them at its end."""
+
+    def __init__(self, config: Config, transport: httpx2.AsyncBaseTransport | None) -> None:
+        options = client_options(config)
+        self._make = partial(httpx2.AsyncClient, transport=transport, verify=_tls(options, transport), **options)
+        self._given = None if transport is None else self._make()
+        self._closed = False
+        self._process = os.getpid()
+        self._by_loop: dict[asyncio.AbstractEventLoop, _Held] = {}
+
+    async def here(self) -> httpx2.AsyncClient:
+        """What the running loop uses in this process."""
+        if self._given is not None:
+            return self._given
+        if self._process != os.getpid():
+            _PARENTS.append(self._by_loop)
+            self._process, self._by_loop = os.getpid(), {}
+        held = self._by_loop.get(asyncio.get_running_loop())
+        if held is None or (held.http.is_closed and not self._closed):
+            held = await self._hold()
+        return held.http
+
+    async def _hold(self) -> _Held:
+        for ended in [loop for loop in list(self._by_loop) if loop.is_closed()]:
+            self._by_loop.pop(ended, None)
+        http = self._make()
+        held = self._by_loop[asyncio.get_running_loop()] = _Held(http, _closed_with_the_loop(http))
+        await anext(held.keeper)
+        if self._closed:
+            await held.keeper.aclose()
+        return held
+
+    async def close(self) -> None:
+        """Close the connections of the running loop; other loops close theirs."""
+        self._closed = True
+        if self._given is not None:
+            await self._given.aclose()
+        if self._process == os.getpid():
+            held = self._by_loop.pop(asyncio.get_running_loop(), None)
+            self._by_loop.clear()  # nobody holds their keepers any more, so that each closes in its loop
+            if held is not None:
+                await held.keeper.aclose()
+
+
+class _Held(NamedTuple):
+    """One loop's connections, and what closes them."""
+
+    http: httpx2.AsyncClient
+    keeper: AsyncGenerator[None]
+
+
+async def _closed_with_the_loop(http: httpx2.AsyncClient) -> AsyncGenerator[None]:
+    """Begun in a loop, it is closed by that loop: at its end, or when nobody holds it any more."""
+    process = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() == process:
+            _at_once(http.aclose())
+
+
+def _at_once(closing: Coroutine[object, None, None]) -> None:
+    """Runs it to its end without the turns that it gives others.
+
+    It needs none, and would get none: a task that is begun while its loop ends is cancelled where it first waits.
+    """
+    with suppress(StopIteration):
+        while closing.send(None) is None:
+            pass
+    closing.close()
 
 
 def begun_here(steps: Generator[S], elsewhere: OnceqError | None = None) -> Generator[S]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from starlette.responses import Response, StreamingResponse
 
+from onceq import AsyncClient
 from tests.sdk.fake import JOB_ID, FakeService, Seen, answer, frames, job, whole_log
 from tests.sdk.program import said_by
 
@@ -93,3 +94,54 @@ def test_a_client_that_was_closed_is_closed_in_a_child_too(own_words: FakeServic
         os.wait()
     """
     assert "closed" in said_by(program, own_words.url)
+
+
+@pytest.mark.parametrize("options", [(), ("-X", "dev"), ("-W", "error")])
+def test_an_awaiting_client_works_in_one_loop_after_the_other(own_words: FakeService, options: Sequence[str]) -> None:
+    program = """
+        import asyncio, onceq
+
+        client = onceq.AsyncClient(max_retries=0)
+
+        async def ask(job_id):
+            return (await client.get(job_id)).text
+
+        print(*(asyncio.run(ask(f"job_{n}")) for n in range(4)))
+    """
+    assert said_by(program, own_words.url, *options) == "job_0 job_1 job_2 job_3\n"
+
+
+def test_an_awaiting_client_works_in_loops_of_several_threads_and_forks_at_once(own_words: FakeService) -> None:
+    program = """
+        import asyncio, multiprocessing, onceq
+        from concurrent.futures import ProcessPoolExecutor
+
+        client = onceq.AsyncClient(max_retries=0)
+
+        async def ask(n):
+            return all([(await client.get(f"job_{n}_{k}")).text == f"job_{n}_{k}" for k in range(20)])
+
+        def asked(n):
+            return asyncio.run(ask(n))
+
+        async def main():
+            await ask("first")
+            loop = asyncio.get_running_loop()
+            with ProcessPoolExecutor(3, multiprocessing.get_context("fork")) as pool:
+                forked = [loop.run_in_executor(pool, asked, f"forked_{n}") for n in range(3)]
+                threads = [asyncio.to_thread(asked, f"thread_{n}") for n in range(3)]
+                print(*await asyncio.gather(ask("here"), *forked, *threads))
+
+        asyncio.run(main())
+    """
+    assert said_by(program, own_words.url, "-X", "dev") == " ".join(["True"] * 7) + "\n"
+
+
+async def test_a_closed_awaiting_client_is_closed_in_every_loop(own_words: FakeService) -> None:
+    client = AsyncClient(own_words.url, "oq_test")
+    assert (await client.get("job_1")).text == "job_1"
+    await client.close()
+    for asking in (client.get("job_1"), asyncio.to_thread(asyncio.run, client.get("job_1"))):
+        with pytest.raises(RuntimeError, match="closed"):
+            await asking
+    assert asyncio.all_tasks() == {asyncio.current_task()}
