@@ -13,6 +13,7 @@ from onceq._arguments import job_id_of
 from onceq._drive import AsyncDriver
 from onceq._follow import StreamEvent
 from onceq._http import PATIENT, Flow
+from onceq._closing import Inner
 from onceq._stream import Reader, Step
 from onceq._submission import Submission
 from onceq.wire import TERMINAL, Disposition, Job, Output, SubmittedJob
@@ -82,7 +83,7 @@ class AsyncJobStream:
         return self._reader.fold.position if self._reader else self._after
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        async with aclosing(self._steps()) as steps:
+        async with aclosing(Inner(self._steps())) as steps:
             async for _, pieces in steps:
                 for piece in pieces:
                     yield piece
@@ -97,7 +98,7 @@ class AsyncJobStream:
 
     async def events(self) -> AsyncIterator[StreamEvent]:
         """Every event of the job's log, the terminal event last; how the job ended is told, not raised."""
-        async with aclosing(self._steps()) as steps:
+        async with aclosing(Inner(self._steps())) as steps:
             async for event, _ in steps:
                 yield event
 

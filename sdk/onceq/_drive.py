@@ -141,7 +141,8 @@ class AsyncDriver:
                     if source.response.status_code != 200:
                         await source.response.aread()
                     if reader.opened(source.response):
-                        async for sse in source:
+                        events = aiter(source)  # let go behind the connection: before, it would have to wait for that
+                        async for sse in events:
                             if (step := reader.feed(sse)) is not None:
                                 yield step
                             if reader.done:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 import httpx2
 
+from onceq._closing import at_once
 from onceq._config import Config
 from onceq._http import ClientOptions, client_options
 from onceq.errors import OnceqError
@@ -75,18 +76,17 @@ class AsyncPool:
             _PARENTS.append(self._by_loop)
             self._process, self._by_loop = os.getpid(), {}
         held = self._by_loop.get(asyncio.get_running_loop())
-        if held is None or (held.http.is_closed and not self._closed):
-            held = await self._hold()
-        return held.http
+        return (held or await self._hold()).http
 
     async def _hold(self) -> _Held:
         for ended in [loop for loop in list(self._by_loop) if loop.is_closed()]:
             self._by_loop.pop(ended, None)
         http = self._make()
-        held = self._by_loop[asyncio.get_running_loop()] = _Held(http, _closed_with_the_loop(http))
-        await anext(held.keeper)
+        loop = asyncio.get_running_loop()
+        held = self._by_loop[loop] = _Held(http, _closed_with_the_loop(http))
+        loop.call_soon(_begin, held.keeper)  # not in here: the loop may not be meant to know what is begun in here
         if self._closed:
-            await held.keeper.aclose()
+            await http.aclose()
         return held
 
     async def close(self) -> None:
@@ -98,6 +98,7 @@ class AsyncPool:
             held = self._by_loop.pop(asyncio.get_running_loop(), None)
             self._by_loop.clear()  # nobody holds their keepers any more, so that each closes in its loop
             if held is not None:
+                await held.http.aclose()
                 await held.keeper.aclose()
 
 
@@ -115,18 +116,12 @@ async def _closed_with_the_loop(http: httpx2.AsyncClient) -> AsyncGenerator[None
         yield
     finally:
         if os.getpid() == process:
-            _at_once(http.aclose())
+            await at_once(http.aclose())
 
 
-def _at_once(closing: Coroutine[object, None, None]) -> None:
-    """Runs it to its end without the turns that it gives others.
-
-    It needs none, and would get none: a task that is begun while its loop ends is cancelled where it first waits.
-    """
-    with suppress(StopIteration):
-        while closing.send(None) is None:
-            pass
-    closing.close()
+def _begin(keeper: AsyncGenerator[None]) -> None:
+    with suppress(StopIteration, StopAsyncIteration):  # it has yielded, or was closed before
+        keeper.__anext__().send(None)
 
 
 def begun_here(steps: Generator[S], elsewhere: OnceqError | None = None) -> Generator[S]:

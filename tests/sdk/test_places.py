@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import cast
 
 import pytest
 from starlette.responses import Response, StreamingResponse
@@ -144,4 +147,43 @@ async def test_a_closed_awaiting_client_is_closed_in_every_loop(own_words: FakeS
     for asking in (client.get("job_1"), asyncio.to_thread(asyncio.run, client.get("job_1"))):
         with pytest.raises(RuntimeError, match="closed"):
             await asking
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("options", [(), ("-X", "dev")])
+@pytest.mark.parametrize("stream", ["client.follow(JOB)", "client.follow(JOB).events()"])
+@pytest.mark.parametrize("holder", ["here", "globals()"])
+def test_a_stream_may_be_left_where_its_loop_ends(
+    fake: FakeService, options: Sequence[str], stream: str, holder: str
+) -> None:
+    slowly(fake, "abcdefgh")
+    program = f"""
+        import asyncio, onceq
+
+        JOB = "{JOB_ID}"
+        client = onceq.AsyncClient()
+
+        async def main():
+            here = {{}}
+            held = {holder}
+            held["pieces"] = aiter({stream})
+            async for piece in held["pieces"]:
+                break
+
+        asyncio.run(main())
+        print(asyncio.run(client.get(JOB)).text)
+    """
+    assert said_by(program, fake.url, *options) == "abcdefgh\n"
+
+
+async def test_a_stream_that_is_left_closes_its_connection_at_once(fake: FakeService) -> None:
+    slowly(fake, "abcdefgh")
+    async with AsyncClient(fake.url, "oq_test") as client:
+        stream = client.follow(JOB_ID)
+        async with aclosing(cast("AsyncGenerator[str]", aiter(stream))) as pieces:
+            assert await anext(pieces) == "a"
+        hooks = sys.get_asyncgen_hooks()
+        assert [piece async for piece in stream] == [*"bcdefgh"]
+        assert sys.get_asyncgen_hooks() == hooks
+        assert hooks.firstiter is not None
     assert asyncio.all_tasks() == {asyncio.current_task()}

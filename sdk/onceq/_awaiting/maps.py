@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
 from onceq import _flows
 from onceq._awaiting.base import Connection
+from onceq._closing import Inner
 from onceq._submission import MapOptions, Models
 from onceq.compare import left_usd, rows_again, side_by_side, sides
 from onceq.errors import ConnectionFailed, OnceqError
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 INTERRUPTS: Final = (KeyboardInterrupt, asyncio.CancelledError)
+LEFT: Final = (GeneratorExit, asyncio.CancelledError)
+"""How a generator hears that it is left; the latter where its event loop ends too, and the former again behind it."""
 """What ends a cell that awaits."""
 
 
@@ -202,11 +205,11 @@ class Maps(Connection):
     async def _begun(self, plan: Plan) -> AsyncGenerator[MapRow]:
         """Opens nothing before the first row is asked for, which may be never."""
         running = plan.start()
-        async with aclosing(self._mapped(running)) as rows:
+        async with aclosing(Inner(self._mapped(running))) as rows:
             async for row in rows:
                 try:
                     yield row
-                except GeneratorExit:  # the loop was left: by break, by an exception or by Ctrl-C, which look alike
+                except LEFT:  # the loop was left: by break, by an exception or by Ctrl-C, which look alike
                     await rows.aclose()
                     if running.run.in_flight:
                         await self._leave(running, "The loop was left")
@@ -235,7 +238,7 @@ class Maps(Connection):
         if running.cancels:
             try:
                 became = await self._driver.run(cancelling(running.run, self._backoff))
-            except (*INTERRUPTS, OnceqError, RuntimeError) as exc:  # httpx2's, of a client that is closed
+            except (*LEFT, KeyboardInterrupt, OnceqError, RuntimeError) as exc:  # httpx2's, of a client that is closed
                 became = exc
         say(running.left(how, became, awaited=True))
 
