@@ -33,16 +33,38 @@ def discover(base_url: str | None = None, api_key: str | None = None, start: Pat
     """Find what was not given: ONCEQ_BASE_URL and ONCEQ_API_KEY, then `url` and `api-key` in the nearest `.onceq/`.
 
     The folder is looked for in `start` (the working directory) and its parents. Raises ConfigurationError when there
-    is no key, or when a folder would send a key that is not its own to another machine.
+    is no key, and when a key would go to a service that it is not of: a folder's to another, another one's to a
+    folder's on another machine.
     """
     folder = _nearest_folder(start or Path.cwd())
-    given_key = api_key or os.environ.get("ONCEQ_API_KEY")
+    given_key = os.environ.get("ONCEQ_API_KEY") or None if api_key is None else api_key
     given_url = base_url or os.environ.get("ONCEQ_BASE_URL")
-    url = _checked_url(given_url or _read(folder, "url") or DEFAULT_BASE_URL)
-    if given_key and not given_url and not _is_loopback(url):
+    folders_url = _read(folder, "url")
+    url = _checked_url(given_url or folders_url or DEFAULT_BASE_URL)
+    if given_key is not None and not given_url and not _is_loopback(url):
         # a folder that came with a checkout must not be able to collect the key of whoever opens it
         raise ConfigurationError(f"{folder}/url names {url}, but the key comes from elsewhere: set ONCEQ_BASE_URL too.")
-    return Config(url, _checked_key(given_key or _read(folder, "api-key")))
+    if given_key is not None:
+        return Config(url, _checked_key(given_key))
+    key = _checked_key(_read(folder, "api-key"))
+    if given_url and not _is_of(folders_url, url):
+        raise ConfigurationError(
+            f"no API key for {url}: that in {folder} is another service's. Pass api_key or set ONCEQ_API_KEY."
+        )
+    return Config(url, key)
+
+
+def _is_of(folders_url: str | None, url: str) -> bool:
+    """Whether a service is the folder's; where that does not name its own, whether it is on this machine."""
+    if folders_url is None:
+        return _is_loopback(url)
+    return _origin(_checked_url(folders_url)) == _origin(url)
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parsed = httpx2.URL(url)
+    host = "localhost" if _is_loopback(url) else parsed.host
+    return parsed.scheme, host, parsed.port or (443 if parsed.scheme == "https" else 80)
 
 
 def _nearest_folder(start: Path) -> Path | None:

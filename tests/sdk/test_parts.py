@@ -67,6 +67,44 @@ def test_a_folder_cannot_send_someones_own_key_away(bare: Path) -> None:
     assert discover("http://collector.example", "oq_mine").base_url == "http://collector.example"
 
 
+@pytest.mark.parametrize(
+    ("folders", "url", "own"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1", True),
+        ("http://127.0.0.1:8000", "http://localhost:8000", True),
+        ("https://onceq.example", "https://onceq.example:443/", True),
+        (None, "http://localhost:9000", True),
+        (None, "http://onceq.example", False),
+        ("http://127.0.0.1:8000", "http://onceq.example", False),
+        ("http://127.0.0.1:8000", "http://127.0.0.1.onceq.example:8000", False),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:9000", False),
+        ("https://onceq.example", "http://onceq.example", False),
+    ],
+)
+def test_a_folders_key_goes_to_the_folders_service_alone(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, folders: str | None, url: str, own: bool
+) -> None:
+    write_folder(bare, folders, "oq_folder")
+    monkeypatch.setenv("ONCEQ_BASE_URL", url)
+    if own:
+        assert discover().api_key == discover(url).api_key == "oq_folder"
+        return
+    with pytest.raises(onceq.ConfigurationError, match="api_key"):
+        discover()
+    assert discover(url, "oq_mine").api_key == "oq_mine"
+
+
+def test_an_empty_key_is_refused_where_it_is_passed_and_none_where_it_is_a_variable(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(bare, "http://127.0.0.1:1", "oq_folder")
+    monkeypatch.setenv("ONCEQ_API_KEY", "")
+    assert discover().api_key == "oq_folder"
+    monkeypatch.setenv("ONCEQ_API_KEY", "oq_env")
+    with pytest.raises(onceq.ConfigurationError, match="no API key"):
+        discover(api_key="")
+
+
 @pytest.mark.parametrize("url", ["http://x/v1", "http://x/v1/", "http://x"])
 def test_a_base_url_may_end_as_those_of_others_do(bare: Path, url: str) -> None:
     assert discover(url, "oq_x").base_url == "http://x"
