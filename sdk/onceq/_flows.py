@@ -257,7 +257,7 @@ def health() -> Flow[Health]:
 def wait(job_id: str, timeout_s: float | None) -> Flow[Job]:
     """Long-poll until the job has ended, over restarts of the service.
 
-    Raises WaitTimeout; when the service itself was out of reach at the deadline, the error that says so.
+    Raises WaitTimeout; when the service itself was out of reach at the deadline, and not just silent, what says so.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     pause_s = 0.0
@@ -267,6 +267,9 @@ def wait(job_id: str, timeout_s: float | None) -> Flow[Job]:
         try:
             answer = yield from exchange(call, PATIENT, deadline)
         except ConnectionFailed as exc:
+            if deadline is not None and isinstance(exc.__cause__, httpx2.ReadTimeout):
+                message = f"nothing was heard of job {job_id} within {timeout_s:g} s; it goes on: wait again."
+                raise WaitTimeout(message) from exc
             raise ConnectionFailed(f"{exc} Job {job_id} goes on: wait again.") from exc.__cause__
         job = read(Job.model_validate_json, answer)
         if job.status in TERMINAL:

@@ -46,6 +46,8 @@ Outcome = httpx2.Response | httpx2.RequestError
 RETRYABLE_STATUS: Final = frozenset({408, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER_S: Final = 60.0
 """A `Retry-After` beyond this is handed to the caller instead of slept through."""
+GRACE_S: Final = 1.0
+"""How long after its deadline an answer may come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +115,21 @@ def client_options(config: Config) -> ClientOptions:
 
 
 def timeout(read_s: float) -> httpx2.Timeout:
-    """Separate clocks: 5 s to connect, 30 s to write a body, `read_s` for each read, no wait for the pool."""
-    return httpx2.Timeout(connect=5.0, write=30.0, read=read_s, pool=None)
+    """Separate clocks: 1 to 5 s to connect, 30 s to write a body, `read_s` for each read, no wait for the pool."""
+    return httpx2.Timeout(connect=min(5.0, max(1.0, read_s)), write=30.0, read=read_s, pool=None)
 
 
 def exchange(call: Call, backoff: Backoff, until: float | None = None) -> Flow[httpx2.Response]:
     """Send `call` until it is answered with a success; the same call, so the same Idempotency-Key, every time.
 
-    Raises the typed error of the last attempt; no other begins after `until` (as `time.monotonic` counts).
+    Raises the typed error of the last attempt. None begins after `until` (as `time.monotonic` counts), but the first,
+    and none is waited for more than GRACE_S longer.
     """
     retry = 0
     if call.method == "POST":
         call = replace(call, headers={**call.headers, **trace_headers()})
     while True:
-        outcome = yield call
+        outcome = yield call if until is None else _bounded(call, until)
         if isinstance(outcome, httpx2.Response) and (outcome.is_success or (retry and is_gone(call, outcome))):
             return outcome
         retry += 1
@@ -142,6 +145,11 @@ def is_gone(call: Call, response: httpx2.Response) -> bool:
     onceq itself must say so: some balancers answer 404 while no service is up.
     """
     return call.method == "DELETE" and response.status_code == 404 and _problem(response).code == "not_found"
+
+
+def _bounded(call: Call, until: float) -> Call:
+    left_s = max(0.0, until - time.monotonic() - call.after_s) + GRACE_S
+    return replace(call, read_timeout_s=min(call.read_timeout_s or left_s, left_s))
 
 
 def is_retryable(outcome: Outcome) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, date, datetime
+from threading import Event
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 import onceq
 from onceq import AsyncClient, Client
-from tests.sdk.fake import JOB_ID, FakeService, accepted, answer, job, problem, whole_log
+from tests.sdk.fake import JOB_ID, FakeService, Seen, accepted, answer, job, problem, whole_log
 
 SUBMIT, GET = "POST /v1/jobs", "GET /v1/jobs/{id}"
 
@@ -56,6 +58,21 @@ def test_wait_does_not_retry_past_its_timeout(fake: FakeService, client: Any) ->
     with pytest.raises(onceq.ServiceUnavailableError):
         client.wait(JOB_ID, timeout_s=1)
     assert len(fake.seen) == 1
+
+
+def test_a_wait_ends_at_its_timeout_though_the_service_hangs(fake: FakeService, client: Any) -> None:
+    ended = Event()
+
+    def hang(_: Seen) -> Response:
+        ended.wait(30)
+        return answer(job("running"))
+
+    fake.on(GET, hang)
+    try:
+        with pytest.raises(onceq.WaitTimeout, match=rf"{JOB_ID} within 0\.1 s; it goes on"):
+            client.wait(JOB_ID, timeout_s=0.1)
+    finally:
+        ended.set()
 
 
 @pytest.mark.parametrize(
