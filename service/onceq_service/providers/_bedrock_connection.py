@@ -115,13 +115,20 @@ class HeldTlsConnection(_Held, AWSHTTPSConnection):
     """https."""
 
 
-class HeldPool(AWSHTTPConnectionPool):
+class _Unled:
+    """Takes a redirect as the answer: urllib3 fails at a 303 in a way that looks like a call that was cut."""
+
+    def urlopen(self, *args: Any, **kwargs: Any) -> Any:
+        return super().urlopen(*args, **kwargs | {"redirect": False})  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] # botocore's pool stands behind this mixin
+
+
+class HeldPool(_Unled, AWSHTTPConnectionPool):
     """http."""
 
     ConnectionCls = HeldConnection
 
 
-class HeldTlsPool(AWSHTTPSConnectionPool):
+class HeldTlsPool(_Unled, AWSHTTPSConnectionPool):
     """https."""
 
     ConnectionCls = HeldTlsConnection
