@@ -38,7 +38,7 @@ def ask(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a model and stream its answer.
+    """Ask a model and stream its answer; a pipe or a file gets it when it is whole.
 
     The same question within ten minutes is answered without paying again. Ctrl-C leaves the job running.
     """
@@ -85,9 +85,11 @@ def default_model(client: Client) -> str:
 
 
 def _show(stream: JobStream, *, quiet: bool) -> None:
+    # a reset can take back what a terminal shows, but not what is in a pipe or a file
+    live = not quiet and sys.stdout.isatty()
     try:
         for piece in stream:
-            if not quiet:
+            if live:
                 typer.echo(str(piece), nl=False, err=isinstance(piece, Reset))
                 sys.stdout.flush()
     except KeyboardInterrupt:
@@ -98,7 +100,7 @@ def _show(stream: JobStream, *, quiet: bool) -> None:
     if quiet:
         say(stream.job.model_dump_json(indent=2))
     else:
-        say()
+        say("" if live else stream.text)
         hint(summary(stream.job, stream.disposition))
 
 

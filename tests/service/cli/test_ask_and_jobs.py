@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import pytest
 
@@ -53,6 +56,35 @@ def test_an_empty_question_is_refused_before_anything_is_sent(user: Shell) -> No
     assert "there is no question" in done.stderr
 
 
+@contextmanager
+def on_a_terminal(command: list[str], user: Shell) -> Generator[tuple[subprocess.Popen[bytes], int]]:
+    """Runs it; what it writes to its terminal is read from the number."""
+    screen, terminal = os.openpty()
+    with subprocess.Popen(command, env=user.env, stdout=terminal, stderr=subprocess.PIPE) as asking:
+        os.close(terminal)
+        try:
+            yield asking, screen
+        finally:
+            os.close(screen)
+
+
+CUT = "[[sim fault=cut after=8 tps=0 times=1 text='The answer is forty-two, exactly so.']]"
+
+
+def test_a_pipe_gets_the_answer_alone_where_the_first_try_broke_off(user: Shell) -> None:
+    done = user("ask", f"What is it, for a pipe? {CUT}", "-m", "openai/gpt-4o-mini")
+    assert (done.returncode, done.stdout) == (0, "The answer is forty-two, exactly so.\n")
+    assert "succeeded" in done.stderr
+
+
+def test_a_terminal_gets_the_answer_as_it_is_written_and_hears_that_it_starts_again(user: Shell) -> None:
+    with on_a_terminal(user.command("ask", f"For a terminal? {CUT}", "-m", "openai/gpt-4o-mini"), user) as (asking, _):
+        assert asking.stderr is not None
+        told = asking.stderr.read().decode()
+    assert asking.returncode == 0
+    assert "the answer starts again" in told
+
+
 def test_a_job_that_fails_says_why(user: Shell) -> None:
     done = user("ask", "[[sim fault=401]]", "--model", "openai/gpt-4o-mini")
     assert done.returncode == 1
@@ -62,10 +94,9 @@ def test_a_job_that_fails_says_why(user: Shell) -> None:
 
 def test_ctrl_c_leaves_the_job_running_and_tells_how_to_find_it(user: Shell, stack: Stack) -> None:
     command = user.command("ask", "[[sim tokens=2000 tps=50]]", "-m", "openai/gpt-4o-mini")
-    with subprocess.Popen(command, env=user.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asking:
-        assert asking.stdout is not None
+    with on_a_terminal(command, user) as (asking, screen):
         assert asking.stderr is not None
-        asking.stdout.read(1)
+        assert os.read(screen, 1)
         asking.send_signal(signal.SIGINT)
         told = asking.stderr.read().decode()
     assert asking.returncode == 130
