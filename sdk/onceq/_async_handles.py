@@ -10,10 +10,10 @@ from weakref import WeakSet
 
 from onceq import _display, _flows
 from onceq._arguments import job_id_of
+from onceq._closing import Inner
 from onceq._drive import AsyncDriver
 from onceq._follow import StreamEvent
 from onceq._http import PATIENT, Flow
-from onceq._closing import Inner
 from onceq._stream import Reader, Step
 from onceq._submission import Submission
 from onceq.wire import TERMINAL, Disposition, Job, Output, SubmittedJob

@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from types import coroutine
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -30,7 +30,8 @@ class Inner(Generic[T]):
 
     async def aclose(self) -> None:
         """Close it, and what it holds."""
-        await _unknown(at_once(_begun(self._steps.aclose)))
+        closing = at_once(_begun(self._steps.aclose))
+        await _unknown(cast("Generator[Any, Any, None]", closing))
 
 
 async def _begun(step: Callable[[], Awaitable[T]]) -> T:

@@ -8,7 +8,6 @@ import textwrap
 
 from tests.stack import clean_environment
 
-
 QUIET = 'import logging; logging.getLogger("asyncio").setLevel("ERROR")'
 """A callback of a tenth of a second is nothing to warn of here, as `-X dev` does."""
 
