@@ -24,6 +24,7 @@ from onceq._config import discover
 from onceq._drive import AsyncDriver
 from onceq._filters import JobFilters, query
 from onceq._http import Backoff
+from onceq._signatures import spell_out
 from onceq._submission import Item, JobOptions, Models, Prompt, checked_key, prepare, prepare_batch, replay_request
 from onceq.errors import OnceqError
 from onceq.wire import Job, JobPage, JobRequest, Quote, SubmittedJob
@@ -224,3 +225,6 @@ class AsyncClient(Maps, Books, Admin):
 
     def __repr__(self) -> str:
         return f"AsyncClient(base_url={self.base_url!r}, api_key='***')"
+
+
+spell_out(AsyncClient, Maps, Books)

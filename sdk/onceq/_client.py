@@ -25,6 +25,7 @@ from onceq._drive import Driver
 from onceq._filters import JobFilters, query
 from onceq._handles import JobHandle, JobStream
 from onceq._http import Backoff
+from onceq._signatures import spell_out
 from onceq._submission import Item, JobOptions, Models, Prompt, checked_key, prepare, prepare_batch, replay_request
 from onceq.errors import OnceqError
 from onceq.wire import Job, JobPage, JobRequest, Quote, SubmittedJob
@@ -219,3 +220,6 @@ class Client(Maps, Books, Admin):
 
     def __repr__(self) -> str:
         return f"Client(base_url={self.base_url!r}, api_key='***')"
+
+
+spell_out(Client, Maps, Books)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pydoc
 from typing import Any
 
 import jedi
@@ -65,3 +66,34 @@ def test_a_notebook_completes_what_the_clients_hand_out(fake: FakeService, clien
         offered = [found.name for found in completer.Interpreter("value.", [{"value": value}]).complete()]
         missing = [name for name in dir(value) if not name.startswith("_") and name not in offered]
         assert missing == []
+
+
+TAKES: dict[str, Any] = {
+    **dict.fromkeys(("submit", "submit_batch", "quote", "stream"), JobOptions),
+    **dict.fromkeys(("map", "compare"), onceq.MapOptions),
+    **dict.fromkeys(("list", "list_page", "jobs_frame"), onceq.JobFilters),
+}
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(("name", "options"), [*TAKES.items(), ("imap", onceq.MapOptions)])
+def test_a_signature_names_each_option_and_its_default(kind: Any, name: str, options: Any) -> None:
+    method = getattr(kind, "amap" if name == "imap" and kind is AsyncClient else name)
+    there = inspect.signature(method).parameters
+    assert set(options.__annotations__) < set(there)
+    assert not [one for one in there.values() if one.kind is inspect.Parameter.VAR_KEYWORD]
+    assert {there[option].kind for option in options.__annotations__} == {inspect.Parameter.KEYWORD_ONLY}
+    assert there["band"].default == (None if options is onceq.JobFilters else "standard")
+    assert "max_tokens" in pydoc.render_doc(method) or options is onceq.JobFilters
+
+
+def test_a_notebook_completes_the_options(client: Any) -> None:
+    completer: Any = jedi
+    value = getattr(client, "_inner", client)
+    for begun, wanted in (
+        ("submit('Hi', max_t", "max_tokens="),
+        ("list(ver", "verdict="),
+        ("map([], dead", "deadline_s="),
+    ):
+        found = completer.Interpreter(f"value.{begun}", [{"value": value}]).complete()
+        assert wanted in [one.name for one in found]
