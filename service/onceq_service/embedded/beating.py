@@ -1,6 +1,6 @@
 """Whether a worker of this host lives: the one question of a container's health check, `onceq doctor --worker`.
 
-It is asked every minute and for years, so it is cheap, and nothing else counts: a Redis that is nearly full is no fault
+It asks Redis one thing (its imports are what it costs), and nothing else counts: a Redis that is nearly full is no fault
 of the worker, and a restart of the worker would only cost the calls that it runs.
 """
 
