@@ -1,7 +1,7 @@
 """Whether a worker of this host lives: the one question of a container's health check, `onceq doctor --worker`.
 
-It asks Redis one thing (its imports are what it costs), and nothing else counts: a Redis that is nearly full is no fault
-of the worker, and a restart of the worker would only cost the calls that it runs.
+It asks Redis one thing (its imports are what it costs), and nothing else counts: a Redis that is nearly full is no
+fault of the worker, and a restart of the worker would only cost the calls that it runs.
 """
 
 from __future__ import annotations
