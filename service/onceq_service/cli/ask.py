@@ -38,7 +38,9 @@ def ask(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a model and stream its answer; a pipe or a file gets it when it is whole.
+    """Ask a model and stream its answer.
+
+    A pipe or a file gets it when it is whole.
 
     The same question within ten minutes is answered without paying again. Ctrl-C leaves the job running.
     """

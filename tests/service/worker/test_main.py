@@ -27,7 +27,7 @@ main.run(load_settings())
 CHOSEN = """
 from onceq_service.settings import load_settings
 from onceq_service.worker import main
-main.run_worker = lambda _: print(load_settings().worker_concurrency)
+main.run_worker = lambda *_: print(load_settings().worker_concurrency)
 main.run(load_settings(worker_concurrency=32))
 """
 
