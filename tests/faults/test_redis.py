@@ -71,7 +71,7 @@ async def test_wake_ups_are_lost_while_jobs_wait(trial: Trial, house: House) -> 
 
     def steal() -> None:
         while not stop.wait(0.001):
-            ask_redis(house.redis.socket, f"DEL {Keys(house.queue)('wake')}")
+            ask_redis(house.redis.socket, f"DEL {Keys(house.queue)('wake', 'openai')}")
 
     thief = asyncio.create_task(asyncio.to_thread(steal))
     async with trial.load(48, tokens=40) as ids:

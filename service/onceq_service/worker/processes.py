@@ -6,13 +6,16 @@ a manager would go on claiming with the code and the keys of a deploy that is ov
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
+from typing import Final
 
 from taskiq.cli.worker.args import WorkerArgs
 from taskiq.cli.worker.process_manager import ProcessManager
@@ -20,6 +23,9 @@ from taskiq.cli.worker.run import start_listen
 
 from onceq_service.logs import configure_logs
 from onceq_service.settings import Settings
+
+PR_SET_PDEATHSIG: Final = 1
+"""Linux's number for it: the signal that a process gets when its parent has ended."""
 
 
 def run_worker(args: WorkerArgs, settings: Settings) -> int | None:
@@ -36,7 +42,10 @@ def run_worker(args: WorkerArgs, settings: Settings) -> int | None:
 def _child(settings: Settings, lifeline: Connection, manager_lives: Connection, args: WorkerArgs) -> None:
     configure_logs(settings, multiprocessing.current_process().name)
     manager_lives.close()  # a forked process has a copy, and would wait for itself
-    threading.Thread(target=_drain_with_manager, args=(lifeline,), name="lifeline", daemon=True).start()
+    if sys.platform == "linux":  # the kernel says it; a thread beside a fork is one more thing to go wrong
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    else:
+        threading.Thread(target=_drain_with_manager, args=(lifeline,), name="lifeline", daemon=True).start()
     start_listen(args)
 
 
