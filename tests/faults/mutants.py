@@ -14,6 +14,7 @@ LUA, WORKER, PROVIDERS, STORE, API = (
 )
 MODEL = "tests/faults/test_model.py"
 SCHEDULING = "tests/faults/test_scheduling_model.py"
+SHARES = "tests/service/store/test_shares.py"
 TO_STOP = f"{SCHEDULING}::test_a_cancelled_call_that_goes_on_is_given_at_once"
 CRASH = "tests/faults/test_crash.py"
 ROWS = "tests/faults/test_providers.py::test_every_fault_of_every_sdk_ends_as_the_table_says"
@@ -381,13 +382,16 @@ MUTANTS: Sequence[Mutant] = (
         "redis.call('HINCRBY', k_lane(lane), 'running', 1)", "local _ = l.running", (SCHEDULING,),
     ),
     Mutant(
-        "Tenants start jobs in proportion to their weights", f"{LUA}/next.lua",
-        "1 / (tonumber(redis.call('HGET', k_weights(), tenant)) or 1)", "1", (SCHEDULING,),
+        "Tenants start jobs in proportion to their weights", f"{LUA}/_waiting.lua",
+        "1 / (tonumber(redis.call('HGET', k_weights(), tenant)) or 1)", "1", (SHARES,),
+    ),
+    Mutant(
+        "Tenants start jobs in equal shares, however many models they ask", f"{LUA}/_waiting.lua",
+        "  redis.call('ZADD', k_shares(band), turn + step(tenant), tenant)\n", "", (SHARES,),
     ),
     Mutant(
         "A lane that was held back goes on when its time has come", f"{LUA}/_housekeeping.lua",
-        "if redis.call('EXISTS', k_fair(band, lane)) == 1 then\n      redis.call('ZADD', k_ready(band)",
-        "if redis.call('EXISTS', k_fair(band, lane)) == 1 then\n      local _ = (k_ready(band)", (SCHEDULING,),
+        "if line_up(band, lane) then", "if k_fair(band, lane) then", (SCHEDULING,),
     ),
     Mutant(
         "A worker finds its lanes behind any number of others'", f"{LUA}/next.lua",

@@ -81,6 +81,9 @@ def chosen(words: Sequence[str]) -> list[Mutant]:
 def main(words: Sequence[str]) -> int:
     """The exit code. Words choose among the defects."""
     mutants = chosen(words)
+    if not mutants:
+        print(f"No defect has one of these words in its sentence: {' '.join(words)}")
+        return 2
     with tempfile.TemporaryDirectory(prefix="oq-mutants-", ignore_cleanup_errors=True) as folder:
         place = Path(folder)
         copy_of_the_tree(place)

@@ -78,7 +78,6 @@ class Watched(Walk):
     @invariant()
     def every_job_is_in_one_place_and_every_count_is_right(self) -> None:
         self.look()
-        self.queue.count_tenants()
         jobs = self.queue.jobs.values()
         places = {"ended": [job.id for job in jobs if job.place == "ended"]}
         names = [*WAIT, *((place,) for place in PLACES)]

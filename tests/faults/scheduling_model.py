@@ -26,8 +26,13 @@ SUSPECT_AT = 2
 MOMENT_MS = 1000
 """A lane that opens sooner than this is waited for: nobody leaves it."""
 
-Group = tuple[str, str]
-"""A band and a lane: those that wait in it start by weight."""
+
+@dataclass
+class Pair:
+    """Two tenants while either could start a job of a band: how often each came, in how many lanes it stood at once."""
+
+    came: Counter[str] = field(default_factory=Counter[str])
+    lanes: Counter[str] = field(default_factory=Counter[str])
 
 
 @dataclass
@@ -107,15 +112,13 @@ class Lane:
 
 @dataclass
 class Queue:
-    """The jobs, the lanes, and for each two tenants that wait in a lane how often each came since both do."""
+    """The jobs, the lanes, and for each two tenants that wait in a band how often each came since both could."""
 
     now: int = 1_800_000_000_000
     jobs: dict[str, Job] = field(default_factory=dict[str, Job])
     lanes: dict[str, Lane] = field(default_factory=lambda: {name: Lane(limits) for name, limits in LANES.items()})
     paused_bands: set[str] = field(default_factory=set[str])
-    turns: dict[Group, dict[tuple[str, str], Counter[str]]] = field(
-        default_factory=dict[Group, dict[tuple[str, str], Counter[str]]]
-    )
+    turns: dict[str, dict[tuple[str, str], Pair]] = field(default_factory=dict[str, dict[tuple[str, str], Pair]])
 
     def in_state(self, state: str) -> list[Job]:
         return [job for job in self.jobs.values() if job.state == state]
@@ -139,8 +142,6 @@ class Queue:
         assert left.held_back(self.now), f"{job.id} left {job.lane}, which was open"
         n = next(n for n, name in enumerate(models) if not self.lanes[name].held_back(self.now))
         assert (lane, *chain) == models[n:] + models[:n], f"{job.id} has {models} and went to {lane}"
-        for of in (job.lane, lane):
-            self.turns.pop((job.band, of), None)
         job.lane, job.chain = lane, tuple(chain)
 
     def fall_back(self, job: Job, how: str) -> None:
@@ -157,9 +158,8 @@ class Queue:
         for job in jobs:
             assert self.may_start(job, serves), f"{job} was given, its lane: {self.lane(job)}"
             self._oldest(job, jobs, where)
-            self._in_turn(job)
+            self._in_turn(job, serves)
             self.begin(job)
-            self.count_tenants()
 
     def may_start(self, job: Job, serves: Sequence[str]) -> bool:
         """Whether a worker that serves these providers could be given it now."""
@@ -175,15 +175,31 @@ class Queue:
             if here and not job.apart and not other.apart and where[other.id] == other.lane:
                 assert other.age >= job.age, f"{other.id} is older than {job.id} and still waits; given: {given}"
 
-    def _in_turn(self, job: Job) -> None:
-        """While two tenants wait in a lane none is ahead of its share by more than one job of each."""
+    def _in_turn(self, job: Job, serves: Sequence[str]) -> None:
+        """While either of two tenants could start a job of the band none is ahead of its share by more than a job of
+        each, and one for each lane in which they stand: there they have their turns already.
+        """
         if job.apart:
             return
-        for pair, came in self.turns.get((job.band, job.lane), {}).items():
-            if job.tenant in pair:
-                came[job.tenant] += 1
-                a, b = (Fraction(came[tenant], WEIGHTS[tenant]) for tenant in pair)
-                assert abs(a - b) <= sum(Fraction(1, WEIGHTS[tenant]) for tenant in pair), f"{job.lane}: {came}"
+        self._compare(job.band, serves)
+        for names, pair in self.turns[job.band].items():
+            if job.tenant in names:
+                pair.came[job.tenant] += 1
+                a, b = (Fraction(pair.came[tenant], WEIGHTS[tenant]) for tenant in names)
+                most = sum(Fraction(1 + pair.lanes[tenant], WEIGHTS[tenant]) for tenant in names)
+                assert abs(a - b) <= most, f"{job.band}: {pair}"
+
+    def _compare(self, band: str, serves: Sequence[str]) -> None:
+        """Two tenants are compared from when a worker could start a job of either until there is one that can't."""
+        here = [job for job in self.waiting() if job.band == band and not job.apart]
+        able = sorted({job.tenant for job in here if self.may_start(job, serves)})
+        before = self.turns.get(band, {})
+        self.turns[band] = {names: before.get(names, Pair()) for names in combinations(able, 2)}
+        for tenant in able:
+            lanes = len({job.lane for job in here if job.tenant == tenant})
+            for names, pair in self.turns[band].items():
+                if tenant in names:
+                    pair.lanes[tenant] = max(pair.lanes[tenant], lanes)
 
     def begin(self, job: Job) -> None:
         lane = self.lane(job)
@@ -218,18 +234,6 @@ class Queue:
         job.cancelled, job.delayed = True, False
         job.not_before = 0
         return "requested"
-
-    def count_tenants(self) -> None:
-        """Two tenants are compared from when both wait in a lane until one of them does not."""
-        present: dict[Group, set[str]] = {}
-        for job in self.waiting():
-            if not job.apart:
-                present.setdefault((job.band, job.lane), set()).add(job.tenant)
-        before = self.turns
-        self.turns = {
-            group: {p: before.get(group, {}).get(p, Counter()) for p in combinations(sorted(tenants), 2)}
-            for group, tenants in present.items()
-        }
 
     def left_over(self, serves: Sequence[str], where: dict[str, str]) -> Iterator[Job]:
         """Jobs that a worker could have been given and was not. While a suspect waits only stops are due."""

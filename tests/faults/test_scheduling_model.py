@@ -62,7 +62,6 @@ class Scheduler(Watched):
         """A worker asks; where the answer is lost it asks again, and gets what was meant for it."""
         running = sum(who == worker for _, who in self.held.values())
         self.queue.promote()
-        self.queue.count_tenants()
         where = {job.id: job.lane for job in self.queue.waiting()}
         ask: Callable[[], Any] = lambda: self.engines[worker].claim(worker, want, SERVES[worker], running=running)  # noqa: E731
         if lost:

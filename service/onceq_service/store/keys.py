@@ -41,12 +41,19 @@ KEYS: Final[dict[str, Key]] = {
     "fair": Key(
         "fair:%s:%s",
         "zset",
-        "tenants with waiting jobs of band, lane by virtual time",
+        "tenants with waiting jobs of band, lane by their turns",
         "while not empty",
         permanent=True,
     ),
     "ready": Key(
-        "ready:%s", "zset", "lanes of a band that may start a job, by last turn", "while not empty", permanent=True
+        "ready:%s",
+        "zset",
+        "lanes of a band that may start a job, by their turns",
+        "while not empty",
+        permanent=True,
+    ),
+    "shares": Key(
+        "shares:%s", "zset", "tenants by the next turn they can have in a band", "trimmed at each start", permanent=True
     ),
     "blocked": Key(
         "blocked", "zset", "lanes that may not start a job, by the time they may", "while not empty", permanent=True
@@ -124,7 +131,7 @@ KEYS: Final[dict[str, Key]] = {
     "turns": Key(
         "turns",
         "hash",
-        "how many claims were made, for the bands' shares; which bands are paused",
+        "how many claims were made, for the bands' shares; the last turn of each; which bands are paused",
         "permanent",
         permanent=True,
     ),

@@ -227,7 +227,7 @@ async def test_a_run_of_plain_posts_that_fails_leaves_them_all_to_the_common_scr
     await pipe.close()
     left = await everything(redis_server.url, queue)
     assert left.pop(spoilt) == [b"x"]
-    assert not [name for name in left if not re.match(r"(lane|rolls?|counters|wake)(:|$)", name)]
+    assert not [name for name in left if not re.match(r"(lane|rolls?|counters|turns|wake)(:|$)", name)]
 
 
 async def test_a_fresh_post_that_fails_leaves_the_question_with_the_job_that_had_it(

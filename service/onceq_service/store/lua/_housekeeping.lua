@@ -188,9 +188,6 @@ local function promote(now)
   for _, place in ipairs(redis.call('ZRANGEBYSCORE', k_blocked(), '-inf', now, 'LIMIT', 0, 32)) do
     redis.call('ZREM', k_blocked(), place)
     local band, lane = string.match(place, '^(.-)|(.*)$')
-    if redis.call('EXISTS', k_fair(band, lane)) == 1 then
-      redis.call('ZADD', k_ready(band), redis.call('HGET', k_turns(), 'n') or 0, lane)
-      wake(lane)
-    end
+    if line_up(band, lane) then wake(lane) end
   end
 end

@@ -117,10 +117,7 @@ end
 -- Lets waiting jobs of a lane be looked at again, whatever it was blocked for.
 local function reopen(lane)
   for _, band in ipairs({'interactive', 'standard', 'batch'}) do
-    if redis.call('ZREM', k_blocked(), band .. '|' .. lane) == 1 and redis.call('EXISTS', k_fair(band, lane)) == 1 then
-      redis.call('ZADD', k_ready(band), redis.call('HGET', k_turns(), 'n') or 0, lane)
-      wake(lane)
-    end
+    if redis.call('ZREM', k_blocked(), band .. '|' .. lane) == 1 and line_up(band, lane) then wake(lane) end
   end
 end
 

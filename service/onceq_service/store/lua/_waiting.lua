@@ -13,17 +13,38 @@ local function wake(lane, n)
   if ones[1] then redis.call('RPUSH', key, unpack(ones)) end
 end
 
--- Gives a lane its turn and a tenant its share of it, where they have none: a tenant that comes back starts at the
--- lane's present virtual time.
+-- Who waits in a lane has a turn there, and the lowest turn of a band is next (start-time fair queueing). A tenant's
+-- turns are one step (1 / weight) apart, whichever lanes they are in, and none is before the one that came last: neither
+-- many models nor coming back again and again make a share larger.
+
+local function step(tenant) return 1 / (tonumber(redis.call('HGET', k_weights(), tenant)) or 1) end
+
+-- The highest turn that has come. In a queue from before there were any, lanes stand at how many claims had been made.
+local function last_turn(band)
+  local last = redis.call('HGET', k_turns(), 'last:' .. band)
+  if last then return tonumber(last) end
+  last = redis.call('HGET', k_turns(), 'n') or 0
+  redis.call('HSET', k_turns(), 'last:' .. band, last)
+  return tonumber(last)
+end
+
+local function next_turn(band, tenant)
+  local turn = math.max(last_turn(band), tonumber(redis.call('ZSCORE', k_shares(band), tenant) or 0))
+  redis.call('ZADD', k_shares(band), turn + step(tenant), tenant)
+  return turn
+end
+
+-- A lane's turn is that of whoever is first in it; a lane in which nobody waits has none.
+local function line_up(band, lane)
+  local turn = redis.call('ZRANGE', k_fair(band, lane), 0, 0, 'WITHSCORES')[2]
+  if turn then redis.call('ZADD', k_ready(band), turn, lane) end
+  return turn
+end
+
 local function take_part(band, lane, tenant)
   local fair = k_fair(band, lane)
-  if not redis.call('ZSCORE', fair, tenant) then
-    local first = redis.call('ZRANGE', fair, 0, 0, 'WITHSCORES')
-    redis.call('ZADD', fair, first[2] or 0, tenant)
-  end
-  if not redis.call('ZSCORE', k_blocked(), band .. '|' .. lane) then
-    redis.call('ZADD', k_ready(band), 'NX', redis.call('HGET', k_turns(), 'n') or 0, lane)
-  end
+  if not redis.call('ZSCORE', fair, tenant) then redis.call('ZADD', fair, next_turn(band, tenant), tenant) end
+  if not redis.call('ZSCORE', k_blocked(), band .. '|' .. lane) then line_up(band, lane) end
 end
 
 -- Remembers a waiting job that another model may answer. If its lane is blocked it is looked at again soon.
@@ -63,13 +84,22 @@ local function settle_lane(band, lane, tenant)
   return false, false
 end
 
+-- A job has left its lane without a start: a turn there that its tenant does not need any more costs it nothing.
+local function step_back(band, lane, tenant)
+  if not redis.call('ZSCORE', k_fair(band, lane), tenant) then return end
+  local waits, open = settle_lane(band, lane, tenant)
+  local free = not waits and tonumber(redis.call('ZINCRBY', k_shares(band), -step(tenant), tenant))
+  if free and free <= last_turn(band) then redis.call('ZREM', k_shares(band), tenant) end
+  if open and redis.call('ZSCORE', k_ready(band), lane) then line_up(band, lane) end
+end
+
 -- The opposite of enqueue.
 local function step_out(id, job)
   redis.call('ZREM', k_wait(job.band, job.lane, job.tenant), id)
   redis.call('ZREM', k_movable(job.lane), id)
   redis.call('ZREM', k_suspects(), id)
   redis.call('ZREM', k_stops(), id)
-  settle_lane(job.band, job.lane, job.tenant)
+  step_back(job.band, job.lane, job.tenant)
 end
 
 local function unqueue(id, job)

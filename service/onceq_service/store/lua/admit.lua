@@ -241,7 +241,7 @@ local function undo(made)
     if made.fp_was and made.fp_ms > 0 then redis.call('SET', k_fp(made.fp), made.fp_was, 'PX', made.fp_ms) end
   end
   redis.call('DEL', k_job(id), k_events(id))
-  pcall(settle_lane, job.band, job.lane, job.tenant)
+  pcall(step_back, job.band, job.lane, job.tenant)
 end
 
 local function admit(at, last)

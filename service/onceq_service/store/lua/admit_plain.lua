@@ -78,5 +78,5 @@ while at < #ARGV do
   left[#left + 1] = ''
   at = at + ARGV[at] + 1
 end
-pcall(settle_lane, kind.band, lane, tenant)
+pcall(step_back, kind.band, lane, tenant)
 return left

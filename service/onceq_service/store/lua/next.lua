@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- The scheduler: gives a worker the next jobs that may start now, or says how long to wait. Promotes what has become
--- due and reaps expired leases on the way. Bands first (with a floor and ageing for the lower ones), then lanes in
--- turn, then tenants by virtual time and weight, then age. A repeated call with the same nonce (its reply was lost) gets the same jobs.
+-- due and reaps expired leases on the way. Bands first (with a floor and ageing for the lower ones), then tenants
+-- by turns and weight over all lanes that may start a job, then age. A repeated call with the same nonce (its reply was lost) gets the same jobs.
 -- KEYS: root
 -- ARGV: worker, nonce, want, running, lease_ms, random, result_ttl_s, events_ttl_s, providers (comma-separated)
 -- SELDOM: recover, expire, begin_to_wait, route, enqueue
@@ -55,19 +55,27 @@ local function claim(id, turn, flat, job)
   return id .. ' ' .. fence
 end
 
--- The job that a lane would start next: its tenants in turn, each one's oldest.
+-- The job that a lane would start next: that of the tenant whose turn it is, its oldest.
 local function head(band, lane)
   local tenant = redis.call('ZRANGE', k_fair(band, lane), 0, 0)[1]
   if not tenant then return nil, nil end
   return tenant, redis.call('ZRANGE', k_wait(band, lane, tenant), 0, 0)[1]
 end
 
-local function take(band, lane, tenant, id, turn)
+-- No turn comes before this one any more, so what is known of those who have had no later one is not needed.
+local function pass(band, turn)
+  local last = last_turn(band)
+  if turn > last then redis.call('HSET', k_turns(), 'last:' .. band, turn) end
+  redis.call('ZREMRANGEBYSCORE', k_shares(band), '-inf', math.max(turn, last))
+end
+
+local function take(band, lane, tenant, id)
   redis.call('ZREM', k_wait(band, lane, tenant), id)
   redis.call('ZREM', k_movable(lane), id)
+  pass(band, tonumber(redis.call('ZSCORE', k_fair(band, lane), tenant)))
   local waits, open = settle_lane(band, lane, tenant)
-  if waits then redis.call('ZINCRBY', k_fair(band, lane), 1 / (tonumber(redis.call('HGET', k_weights(), tenant)) or 1), tenant) end
-  if open then redis.call('ZADD', k_ready(band), int(turn), lane) end
+  if waits then redis.call('ZADD', k_fair(band, lane), next_turn(band, tenant), tenant) end
+  if open then line_up(band, lane) end
 end
 
 -- A lane that may not start its next job waits in `blocked` until it may.
@@ -92,7 +100,7 @@ local function divert(lane)
       spend_wait(job, now, lane)
       save_phases(id, job)
       enqueue(id, job)
-      settle_lane(job.band, lane, job.tenant)
+      step_back(job.band, lane, job.tenant)
     end
   end
   return #ids == AT_ONCE
@@ -106,7 +114,7 @@ local function close_lane(band, lane, till)
   if divert(lane) then redis.call('ZADD', k_blocked(), 'XX', int(now), band .. '|' .. lane) end
 end
 
-local function from_lane(band, lane, turn)
+local function from_lane(band, lane)
   local tenant, id = head(band, lane)
   if not id then redis.call('ZREM', k_ready(band), lane) return nil end
   local till, phase = closed_until(lane, now, id)
@@ -115,7 +123,7 @@ local function from_lane(band, lane, turn)
     close_lane(band, lane, till)
     return nil
   end
-  take(band, lane, tenant, id, turn)
+  take(band, lane, tenant, id)
   return id
 end
 
@@ -123,13 +131,13 @@ end
 -- claim has passed over is where it looks for the next job; the others before that place have started one or are blocked.
 local passed = {interactive = 0, standard = 0, batch = 0}
 
-local function from_pages(band, turn, till)
+local function from_pages(band, till)
   local tried = 0
   repeat
     local lanes = redis.call('ZRANGE', k_ready(band), passed[band], passed[band] + SCAN - 1)
     for _, lane in ipairs(lanes) do
       local served = serves[string.match(lane, '^[^/]+')]
-      local id = served and from_lane(band, lane, turn)
+      local id = served and from_lane(band, lane)
       if id then return id end
       if served then tried = tried + 1 else passed[band] = passed[band] + 1 end
     end
@@ -140,13 +148,13 @@ end
 -- Behind the first FAR lanes a claim goes on, once, from a place left to chance: what it does has a bound, and no lane is
 -- out of sight for ever.
 local leapt = {}
-local function from_band(band, turn)
-  local id = from_pages(band, turn, FAR)
+local function from_band(band)
+  local id = from_pages(band, FAR)
   if id or passed[band] < FAR or leapt[band] then return id end
   leapt[band] = true
   local places = math.ceil(redis.call('ZCARD', k_ready(band)) / FAR) - 1
   if places > 1 then passed[band] = FAR * (1 + tonumber(string.sub(random, 1, 4), 16) % places) end
-  return from_pages(band, turn, passed[band] + FAR)
+  return from_pages(band, passed[band] + FAR)
 end
 
 -- Whether the oldest job of the lane whose turn it is has waited longer than its band may.
@@ -187,7 +195,7 @@ local paused = read(k_turns(), {'paused:interactive', 'paused:standard', 'paused
 
 local function pick(turn)
   for _, band in ipairs(order(turn)) do
-    local id = not paused['paused:' .. band] and from_band(band, turn)
+    local id = not paused['paused:' .. band] and from_band(band)
     if id then return id end
   end
   return nil

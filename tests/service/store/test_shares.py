@@ -1,0 +1,82 @@
+"""Whose job starts next: each tenant has its share of a band, whatever it asks for and however it asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from onceq_service.store import Store
+from tests.service.store.driver import admission
+
+
+async def admit(store: Store, **changes: Any) -> str:
+    return (await store.jobs.admit(admission(**changes))).id
+
+
+async def started_by(store: Store, want: int) -> Counter[str]:
+    """How many jobs of each tenant are among the next."""
+    return Counter([claim.text("tenant") for claim in (await store.engine.claim("w1", want, ["openai"]))[0]])
+
+
+async def test_tenants_start_jobs_in_proportion_to_their_weights(store: Store) -> None:
+    await store.lanes.set_weights({"heavy": 3})
+    for tenant in ("heavy", "light"):
+        for n in range(20):
+            await admit(store, tenant=tenant, prompt=f"{tenant}{n}")
+    assert await started_by(store, want=12) == {"heavy": 9, "light": 3}
+    await store.lanes.set_weights({})
+    assert (await started_by(store, want=12))["heavy"] == 6
+
+
+async def test_many_models_are_no_larger_share(store: Store) -> None:
+    for n in range(40):
+        await admit(store, tenant="many", model=f"openai/m{n}", lane=f"openai/m{n}")
+    for n in range(40):
+        await admit(store, tenant="one", prompt=str(n))
+    assert await started_by(store, want=20) == {"many": 10, "one": 10}
+
+
+async def test_to_keep_one_job_waiting_is_no_larger_share(store: Store) -> None:
+    for n in range(20):
+        await admit(store, tenant="patient", prompt=str(n))
+    came = Counter[str]()
+    waits = False
+    for n in range(20):
+        if not waits:
+            await admit(store, tenant="eager", prompt=str(n))
+        next_one = await started_by(store, want=1)
+        came += next_one
+        waits = not next_one["eager"]
+    assert came == {"eager": 10, "patient": 10}
+
+
+async def test_a_lane_that_was_closed_gives_its_tenant_one_turn_back(store: Store) -> None:
+    await store.lanes.switch_lane("openai/m", "pause")
+    for n in range(20):
+        await admit(store, tenant="closed", prompt=str(n))
+        await admit(store, tenant="open", model="openai/n", lane="openai/n", prompt=str(n))
+    assert await started_by(store, want=10) == {"open": 10}
+    await store.lanes.switch_lane("openai/m", "resume")
+    assert await started_by(store, want=10) == {"closed": 6, "open": 4}
+
+
+async def test_jobs_that_never_started_cost_their_tenant_no_turn(store: Store) -> None:
+    given_up = [await admit(store, tenant="undecided", model=f"openai/m{n}", lane=f"openai/m{n}") for n in range(20)]
+    for job_id in given_up:
+        await store.jobs.cancel(job_id, "undecided")
+    for n in range(10):
+        await admit(store, tenant="other", prompt=str(n))
+        await admit(store, tenant="undecided", prompt=str(n))
+    assert await started_by(store, want=10) == {"other": 5, "undecided": 5}
+
+
+async def test_a_queue_from_before_there_were_turns_starts_all_that_waits(store: Store) -> None:
+    """Its lanes stood at how many claims had been made, its tenants at how often they had come in a lane."""
+    old = await admit(store, tenant="t", model="openai/old", lane="openai/old")
+    turns, ready, shares = store.names("turns"), store.names("ready", "standard"), store.names("shares", "standard")
+    for command in (("DEL", shares, turns), ("HSET", turns, "n", 50), ("ZADD", ready, 50, "openai/old")):
+        await store._pipe.command(*command)  # pyright: ignore[reportPrivateUsage]
+    for n in range(20):
+        await admit(store, tenant=f"new{n % 2}", prompt=str(n))
+    found, _ = await store.engine.claim("w1", 4, ["openai"])
+    assert old in [claim.id for claim in found]
