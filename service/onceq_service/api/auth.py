@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
@@ -39,9 +39,9 @@ class Doorkeeper:
         until, key = self._known.get(secret, (0.0, None))
         return key if time.monotonic() < until else None
 
-    def forget(self, key_id: str) -> None:
-        """Trusts a key no longer."""
-        for secret in [s for s, (_, key) in self._known.items() if key.id == key_id]:
+    def forget(self, key_ids: Set[str]) -> None:
+        """Trusts these keys no longer."""
+        for secret in [s for s, (_, key) in self._known.items() if key.id in key_ids]:
             del self._known[secret]
 
     async def _look_up(self, secret: bytes, now: float) -> ApiKey:

@@ -46,7 +46,7 @@ class BatchEvents:
             return
         follow = partial(service.store.batches.follow, key.tenant, batch)
         async with batch_watched(service, key.tenant, batch):
-            await Stream(follow, after, scope, send).run(service.readers, service.settings.keep_alive_s)
+            await Stream(follow, after, scope, send, key.id).run(service.readers, service.settings.keep_alive_s)
 
 
 def batch_events_route(service: Service) -> Route:

@@ -67,7 +67,7 @@ class Events:
         if grace_ms is None:
             await send_reply(send, Reply(204))
             return
-        stream = Stream(partial(service.store.events.follow, job_id), after, scope, send, job_id)
+        stream = Stream(partial(service.store.events.follow, job_id), after, scope, send, key.id, job_id)
         async with watched(service, job_id, grace_ms):
             await stream.run(service.readers, service.settings.keep_alive_s)
 
@@ -124,11 +124,13 @@ class Stream:
 
     __slots__ = (
         "_after", "_blocked_s", "_follow", "_keep_alive_s", "_left", "_scope", "_send", "_sending_since", "_sent_at",
-        "_task", "job_id",
+        "_task", "job_id", "key_id",
     )  # fmt: skip
 
-    def __init__(self, follow: Follow, after: int, scope: Scope, send: Send, job_id: str | None = None) -> None:
-        self._follow, self._after, self.job_id = follow, after, job_id
+    def __init__(
+        self, follow: Follow, after: int, scope: Scope, send: Send, key_id: str, job_id: str | None = None
+    ) -> None:
+        self._follow, self._after, self.key_id, self.job_id = follow, after, key_id, job_id
         self._scope, self._send = scope, send
         self._keep_alive_s = math.inf
         self._sent_at = time.monotonic()
@@ -171,7 +173,11 @@ class Stream:
         else:
             late_s = now - self._sending_since
         if late_s >= SEND_TIMEOUT_S:
-            cut(self._scope)
+            self.cut()
+
+    def cut(self) -> None:
+        """Drops the connection, whatever is on its way."""
+        cut(self._scope)
 
     def _leave(self) -> None:
         if self._task is not None and not self._left:  # a stop and a leaving of one moment are one cancel

@@ -6,6 +6,7 @@ One look a moment at all of them: a timer for each would be the dearest part of 
 from __future__ import annotations
 
 import time
+from collections.abc import Set
 from typing import Final, Protocol
 
 from onceq_service.store.jobs import Jobs
@@ -19,6 +20,8 @@ class Reader(Protocol):
 
     job_id: str | None
     """None: of many jobs, which none of them has to know."""
+    key_id: str
+    """Of the API key that it was opened with."""
 
     def blocked_s(self) -> float:
         """How long it has waited in all for its reader to take something."""
@@ -26,6 +29,10 @@ class Reader(Protocol):
 
     def tend(self, now: float) -> None:
         """Keeps it alive, or cuts it; `now` is monotonic."""
+        ...
+
+    def cut(self) -> None:
+        """Ends it at once."""
         ...
 
 
@@ -52,6 +59,11 @@ class Readers:
         now = time.monotonic()
         for reader in list(self._all):
             reader.tend(now)
+
+    def dismiss(self, key_ids: Set[str]) -> None:
+        """Ends the streams of API keys that may read no longer."""
+        for reader in [reader for reader in self._all if reader.key_id in key_ids]:
+            reader.cut()
 
     async def report(self, jobs: Jobs) -> None:
         """Tells the jobs of stuck readers; raises StoreError."""

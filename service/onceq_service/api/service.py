@@ -8,7 +8,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Set
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Final
 
@@ -18,7 +18,7 @@ from fastapi import Depends, Request
 from onceq.wire import JobRequest, WorkerInfo
 from onceq_service import heap
 from onceq_service.api.admission import Defaults
-from onceq_service.api.auth import Doorkeeper
+from onceq_service.api.auth import CACHE_S, Doorkeeper
 from onceq_service.api.book import Book
 from onceq_service.api.cache import Kept
 from onceq_service.api.catalog import Catalog, Resolved
@@ -179,11 +179,21 @@ class Service:
         """Keeps quiet streams alive, and cuts those that nobody reads."""
         self.readers.tend()
 
+    async def heed_revocations(self) -> None:
+        """Of API keys, by whatever process; raises StoreUnavailable."""
+        self.shut_out(await self.store.keys.revoked())
+
+    def shut_out(self, key_ids: Set[str]) -> None:
+        """Trusts these API keys no longer, and ends the streams that they have opened."""
+        self.doorkeeper.forget(key_ids)
+        self.readers.dismiss(key_ids)
+
     def _chores(self) -> tuple[tuple[Callable[[], Awaitable[object]], float], ...]:
         return (
             (self.tend, TEND_S), (self.see_workers, WORKERS_S), (self.say_api, API_S), (self.inspect, INSPECT_S),
             (self.see_budgets, BUDGETS_S), (self.tell_of_stuck_readers, STUCK_S),
             (self.tend_readers, min(READERS_S, self.settings.keep_alive_s / 2)),
+            (self.heed_revocations, CACHE_S),
         )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def list_keys(
 
 @group.command()
 def revoke(key_id: KeyId, data_dir: DataDir = None) -> None:
-    """Revoke a key: within 5 s each request with it is a 401; until then an API process may remember it."""
+    """Revoke a key: within 5 s each request with it is a 401, and the event streams that it opened are cut."""
     if not _with_store(data_dir, lambda store: store.keys.revoke(key_id)):
         raise ConfigurationError(f"there is no key {key_id}: onceq keys list shows those that are.")
     say(f"{key_id} is revoked; API processes refuse it within 5 s")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 
 from onceq.wire import SCOPES, TENANT_PATTERN, Scope
 from onceq_service.store._pipe import Pipe
 from onceq_service.store.keys import Keys
+
+REVOKED_S: Final = 3_600
+"""How long after the last revocation the revoked ones are told: every API process looks within seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class ApiKeys:
 
     def __init__(self, pipe: Pipe, keys: Keys) -> None:
         self._pipe = pipe
-        self._name = keys("apikeys")
+        self._name, self._revoked = keys("apikeys"), keys("revoked")
 
     async def create(self, *, tenant: str, name: str, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
         """A new key and its secret, which is nowhere else from here on; raises ValueError on an unknown scope, or
@@ -78,8 +81,16 @@ class ApiKeys:
         for name, value in (await self._all()).items():
             record = _decode(value)
             if record.id == key_id and tenant in (None, record.tenant):
-                return bool(await self._pipe.command("HDEL", self._name, name))
+                gone = bool(await self._pipe.command("HDEL", self._name, name))
+                await self._pipe.command("SADD", self._revoked, key_id)
+                await self._pipe.command("EXPIRE", self._revoked, REVOKED_S)
+                return gone
         return False
+
+    async def revoked(self) -> Set[str]:
+        """Ids of the keys that were revoked of late, for those who have let somebody in by one."""
+        found = cast("list[bytes]", await self._pipe.command("SMEMBERS", self._revoked))
+        return {key_id.decode() for key_id in found}
 
     async def _all(self) -> dict[str, bytes]:
         flat = cast("list[bytes]", await self._pipe.command("HGETALL", self._name))

@@ -12,7 +12,7 @@ import pytest
 from onceq.wire import Scope
 from onceq_service.api.keys import MOST_OF_A_TENANT
 from onceq_service.store import open_store
-from tests.service.api.kit import JOBS, Http, ask, http, problem_of
+from tests.service.api.kit import JOBS, Http, ask, http, problem_of, read_until
 from tests.stack import Stack
 from tests.waiting import wait_until
 
@@ -143,6 +143,25 @@ def test_a_revoked_key_is_refused_at_once_here_and_soon_on_the_other_replica(
         problem_of(here.get(JOBS), 401, "unauthorized")
         wait_until(lambda: there.get(JOBS).status_code == 401, "the other replica to forget the key")
     problem_of(client.delete(f"/v1/keys/{key['id']}"), 404, "not_found")
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_streams_of_a_revoked_key_end_and_those_of_others_go_on(
+    shared: Stack, replica: str, client: Http, where: str
+) -> None:
+    key = client.post("/v1/keys", json={"name": "short-lived"}).json()
+    path = f"{JOBS}/{client.submit(ask(ttft_ms=60_000))['id']}/events"
+    url = shared.url if where == "here" else replica
+    with Http(url, key["secret"]) as theirs, Http(url, client.headers["authorization"].split()[1]) as ours:
+        with theirs.stream("GET", path) as ended, ours.stream("GET", path) as other:
+            pieces = ended.iter_text()
+            read_until(pieces, lambda said: "event: started" in said, "the call's begin")
+            assert client.delete(f"/v1/keys/{key['id']}").status_code == 204
+            with pytest.raises(httpx2.TransportError):
+                list(pieces)
+            client.post(path.replace("/events", "/cancel"))
+            assert "event: cancelled" in "".join(other.iter_text())
+        problem_of(theirs.get(path), 401, "unauthorized")
 
 
 def test_an_admin_makes_and_revokes_keys_of_its_own_tenant_alone(
