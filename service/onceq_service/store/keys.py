@@ -135,7 +135,6 @@ KEYS: Final[dict[str, Key]] = {
         "permanent",
         permanent=True,
     ),
-    "totals": Key("totals", "hash", "queued jobs by band, whole queue", "permanent", permanent=True),
     "queued": Key(
         "queued:%s",
         "zset",

@@ -194,7 +194,7 @@ async def test_an_error_is_the_answer_of_the_posts_that_met_it_and_leaves_nothin
     assert without_lane(left) == without_lane(await everything(redis_server.url, f"{queue}-alone"))
 
 
-@pytest.mark.parametrize("key", ["deadlines", "totals", "ready:standard", "counters"])
+@pytest.mark.parametrize("key", ["deadlines", "ready:standard", "counters"])
 async def test_where_all_posts_of_a_turn_meet_an_error_they_can_be_sent_again_when_it_is_mended(
     redis_server: EmbeddedRedis, queue: str, key: str
 ) -> None:
@@ -212,7 +212,7 @@ async def test_where_all_posts_of_a_turn_meet_an_error_they_can_be_sent_again_wh
         assert {c.id for c in claims} == {asked[0].id, asked[1].id}
 
 
-@pytest.mark.parametrize("key", ["lane:openai/m", "events", "wait:standard:openai/m:t", "totals"])
+@pytest.mark.parametrize("key", ["lane:openai/m", "events", "wait:standard:openai/m:t", "counters"])
 async def test_a_run_of_plain_posts_that_fails_leaves_them_all_to_the_common_script(
     redis_server: EmbeddedRedis, queue: str, key: str
 ) -> None:

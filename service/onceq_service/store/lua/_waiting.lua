@@ -125,18 +125,9 @@ end
 -- When (ms) a queued job could have started.
 local function startable(job) return int(math.max(tonumber(job.created_ms), tonumber(job.not_before_ms) or 0)) end
 
--- What waits in the whole queue: how many jobs of a band, and since when each could have started.
-local function note_queued(id, job)
-  redis.call('HINCRBY', k_totals(), job.band, 1)
-  redis.call('ZADD', k_queued(job.band), startable(job), id)
-end
-
 local function move(id, job, from, to)
   redis.call('ZREM', k_index(job.tenant, from), id)
   redis.call('ZADD', k_index(job.tenant, to), job.created_ms, id)
-  if from == 'queued' then
-    redis.call('HINCRBY', k_totals(), job.band, -1)
-    redis.call('ZREM', k_queued(job.band), id)
-  end
-  if to == 'queued' then note_queued(id, job) end
+  if from == 'queued' then redis.call('ZREM', k_queued(job.band), id) end
+  if to == 'queued' then redis.call('ZADD', k_queued(job.band), startable(job), id) end
 end

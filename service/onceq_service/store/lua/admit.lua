@@ -178,23 +178,19 @@ local function ids_of(rows)
   return ids
 end
 
--- The new jobs that have not failed, by what `name` tells of each: {job = one of them, ids}.
-local function grouped(name)
+-- The new jobs that have not failed, by the sums that they are in: {job = one of them, ids}.
+local function by_sums()
   local groups = {}
   for _, made in ipairs(jobs) do
-    if not undone[made.id] then
-      local key = name(made.job)
-      local group = groups[key] or {job = made.job, ids = {}}
-      groups[key] = group
-      group.ids[#group.ids + 1] = made.id
+    local id, job = made.id, made.job
+    if not undone[id] then
+      local key = table.concat({job.tenant, job.model, job.band, job.team or '', job.simulated or '', job.key_id or '',
+        job.group or ''}, '\n')
+      groups[key] = groups[key] or {job = job, ids = {}}
+      table.insert(groups[key].ids, id)
     end
   end
   return groups
-end
-
-local function sums_of(job)
-  return table.concat({job.tenant, job.model, job.band, job.team or '', job.simulated or '', job.key_id or '',
-    job.group or ''}, '\n')
 end
 
 local function has_one(ids)
@@ -204,7 +200,7 @@ local function has_one(ids)
   return false
 end
 
--- Gives the new jobs their places, turns, and share of the sums; what counts the queue is last.
+-- Gives the new jobs their places, turns, and share of the sums.
 local function place()
   for _, made in ipairs(jobs) do
     local id, job = made.id, made.job
@@ -214,10 +210,7 @@ local function place()
   for _, turn in pairs(turns) do
     if has_one(turn.ids) then for_all(turn.ids, take_part, unpack(turn, 1, 3)) end
   end
-  for _, group in pairs(grouped(sums_of)) do for_all(group.ids, roll, now, group.job, {'jobs', #group.ids}) end
-  for band, group in pairs(grouped(function(job) return job.band end)) do
-    for_all(group.ids, redis.call, 'HINCRBY', k_totals(), band, #group.ids)
-  end
+  for _, group in pairs(by_sums()) do for_all(group.ids, roll, now, group.job, {'jobs', #group.ids}) end
 end
 
 local function text_at(key)

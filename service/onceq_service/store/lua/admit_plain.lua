@@ -43,7 +43,7 @@ local function write_jobs()
   end
 end
 
--- Their places, turn, and share of the sums; what counts the queue is last.
+-- Their places, turn, and share of the sums.
 local function place()
   redis.call('ZADD', k_index(tenant, 'queued'), unpack(by_age))
   redis.call('ZADD', k_deadlines(), unpack(by_deadline))
@@ -52,7 +52,6 @@ local function place()
   take_part(kind.band, lane, tenant)
   wake(lane, #ids)
   roll(now, kind, {'jobs', #ids})
-  redis.call('HINCRBY', k_totals(), kind.band, #ids)
 end
 
 local done = pcall(function()
