@@ -70,11 +70,6 @@ class Hold:
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
-    def release(self) -> None:
-        """The answer was read to its end: the connection is the pool's again, and may serve another call."""
-        with _owning:
-            self._connection = None
-
 
 class _Holds(threading.local):
     hold: Hold | None = None
@@ -115,20 +110,26 @@ class HeldTlsConnection(_Held, AWSHTTPSConnection):
     """https."""
 
 
-class _Unled:
-    """Takes a redirect as the answer: urllib3 fails at a 303 in a way that looks like a call that was cut."""
+class _Keeper:
+    """What it keeps is no call's. It takes a redirect as the answer: urllib3 fails at a 303 as if the call was cut."""
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            with _owning:  # before others can have it: a call that is left now would shut down what they send on
+                conn.hold = None
+        super()._put_conn(conn)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # botocore's pool stands behind this mixin
 
     def urlopen(self, *args: Any, **kwargs: Any) -> Any:
-        return super().urlopen(*args, **kwargs | {"redirect": False})  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] # botocore's pool stands behind this mixin
+        return super().urlopen(*args, **kwargs | {"redirect": False})  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] # as above
 
 
-class HeldPool(_Unled, AWSHTTPConnectionPool):
+class HeldPool(_Keeper, AWSHTTPConnectionPool):
     """http."""
 
     ConnectionCls = HeldConnection
 
 
-class HeldTlsPool(_Unled, AWSHTTPSConnectionPool):
+class HeldTlsPool(_Keeper, AWSHTTPSConnectionPool):
     """https."""
 
     ConnectionCls = HeldTlsConnection

@@ -105,7 +105,6 @@ class BedrockProvider:
             with contextlib.closing(response["stream"]._raw_stream) as raw:
                 for chunk in raw.stream():
                     mailbox.post(chunk)
-                hold.release()
             mailbox.post_end(None)
         except Exception as exc:  # noqa: BLE001 - raised again in the loop, by whoever reads the mailbox
             mailbox.post_end(exc)

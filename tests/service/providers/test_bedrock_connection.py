@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from onceq_service.providers._bedrock_connection import HeldConnection, Hold, LetGoError, hold_in_this_thread
+from tests.service.providers.kit import Heard, hear, refusal, spec_for
+from tests.service.providers.raw_server import answer, raw_provider
+
+OVERLOADED = answer(b"{}", status=503, headers="x-amzn-errortype: ServiceUnavailableException\r\n")
 
 
 @pytest.fixture
@@ -69,3 +76,33 @@ def test_a_connection_that_serves_another_call_is_left_alone(held: tuple[HeldCon
         ours.sendall(b"x")
         assert theirs.recv(1) == b"x"
         connection.sock = None
+
+
+async def test_a_refused_call_that_ends_does_not_cut_the_one_that_has_its_connection_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first is left when the second, in another loop, has been given the connection and has yet to send on it."""
+    let_go, request = Hold.let_go, HeldConnection.request
+    given, left, connections = threading.Event(), threading.Event(), list[int]()
+    second: list[Future[Heard]] = []
+
+    def given_and_late(connection: HeldConnection, *args: Any, **kwargs: Any) -> Any:
+        if second:
+            given.set()
+            assert left.wait(20)
+        return request(connection, *args, **kwargs)
+
+    def left_late(hold: Hold) -> None:
+        if not second:
+            second.append(threads.submit(asyncio.run, hear(provider, spec_for("bedrock"))))
+            assert given.wait(20)
+        let_go(hold)
+        left.set()
+
+    monkeypatch.setattr(HeldConnection, "request", given_and_late)
+    monkeypatch.setattr(Hold, "let_go", left_late)
+    with ThreadPoolExecutor(1) as threads:
+        async with raw_provider("bedrock", OVERLOADED, "keep", connections) as provider:
+            first = await refusal(provider, spec_for("bedrock"))
+            heard = await asyncio.wrap_future(second[0])
+    assert (first.code, heard.broke().code, connections) == ("provider_overloaded", "provider_overloaded", [2])
