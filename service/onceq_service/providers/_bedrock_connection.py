@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.awsrequest import (
@@ -18,6 +19,8 @@ from botocore.awsrequest import (
     AWSHTTPSConnection,
     AWSHTTPSConnectionPool,
 )
+
+from onceq_service.providers._http import KEEP_ALIVE_S
 
 if TYPE_CHECKING:
     from onceq_service.providers._sent import Departure
@@ -87,14 +90,21 @@ class _Held:
     """Registers with the thread's hold before a request, and looks again once the connection stands."""
 
     hold: Hold | None = None
+    idle_since = 0.0
     sock: socket.socket | None
+
+    @property
+    def is_connected(self) -> bool:
+        """Asked by the pool before it hands it out: a host, or a NAT on the way, may give it up when it is idle."""
+        kept = time.monotonic() - self.idle_since < KEEP_ALIVE_S
+        return kept and super().is_connected  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] # botocore's connection stands behind this mixin
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
         if _holds.hold is not None:
             _holds.hold.take(self)
             if self.sock is not None:
                 _holds.hold.stands()
-        return super().request(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] # botocore's connection stands behind this mixin
+        return super().request(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] # as above
 
     def connect(self) -> None:
         super().connect()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # as above
@@ -116,7 +126,7 @@ class _Keeper:
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
             with _owning:  # before others can have it: a call that is left now would shut down what they send on
-                conn.hold = None
+                conn.hold, conn.idle_since = None, time.monotonic()
         super()._put_conn(conn)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # botocore's pool stands behind this mixin
 
     def urlopen(self, *args: Any, **kwargs: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from onceq_service.providers import _bedrock_connection
 from onceq_service.providers._bedrock_connection import HeldConnection, Hold, LetGoError, hold_in_this_thread
 from tests.service.providers.kit import Heard, hear, refusal, spec_for
 from tests.service.providers.raw_server import answer, raw_provider
@@ -106,3 +107,13 @@ async def test_a_refused_call_that_ends_does_not_cut_the_one_that_has_its_connec
             first = await refusal(provider, spec_for("bedrock"))
             heard = await asyncio.wrap_future(second[0])
     assert (first.code, heard.broke().code, connections) == ("provider_overloaded", "provider_overloaded", [2])
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its host may just be closing it: that can't be told from a call that was cut."""
+    monkeypatch.setattr(_bedrock_connection, "KEEP_ALIVE_S", 0)
+    connections: list[int] = []
+    async with raw_provider("bedrock", OVERLOADED, "keep", connections) as provider:
+        for _ in range(2):
+            await refusal(provider, spec_for("bedrock"))
+    assert connections == [1, 1]
