@@ -82,6 +82,10 @@ STYLE: Final = f"""<style>
 {_keyed(_CHOICES)} {{min-height: 63px}}
 {_keyed(_FIELDS)}, [data-testid="stForm"] [data-testid="stElementContainer"]:has([data-testid="stSkeleton"]) {{
   min-height: 68px}}
+.st-key-overview_answers [data-testid="stVerticalBlock"] {{container-type: inline-size}}
+.st-key-overview_answers [data-testid="stMarkdownContainer"] p {{min-height: 2lh}}
+@container (max-width: 450px) {{ .st-key-overview_answers [data-testid="stMarkdownContainer"] p {{min-height: 3lh}} }}
+@container (max-width: 290px) {{ .st-key-overview_answers [data-testid="stMarkdownContainer"] p {{min-height: 4lh}} }}
 [class*="st-key-budget_full"] [data-testid="stProgressBarTrack"] > div {{background: #e25812}}
 @media (max-width: 500px) {{
   .st-key-cost_by {{min-height: 103px}}
@@ -91,6 +95,7 @@ STYLE: Final = f"""<style>
 """What no option can say: digits keep their place as they change, and what comes later finds its place kept.
 
 The page is as wide from the start as it will be told to be, and a field with its label as high as it will be drawn.
+An answer that changes while one reads has room for the lines of the longest, so that what stands below it stays.
 The bar of a budget that is used up warns. Captions and what stands on the first colour have the contrast of text.
 Streamlit's own download of a table is gone, as it does not guard against spreadsheet formulas; on a touch screen the
 buttons of a table would always lie on the words above it.

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from onceq import Client
+from onceq.wire import Quantiles
 from onceq_dashboard.format import count, duration, usd
 from onceq_dashboard.views.parts import ROW_PX
 from tests.dashboard import worlds
@@ -143,6 +144,32 @@ STATE = """() => ({
     .map(e => [e.tagName, !!e.marked, Math.round(e.getBoundingClientRect().top)]),
   scroll: document.querySelector('[data-testid=stMain]').scrollTop,
 })"""
+
+
+@pytest.mark.parametrize("width", [1920, 1280, 1040, 390])
+def test_a_live_answer_that_grows_by_lines_moves_nothing_below_it(
+    browser: Browser, beside: Dashboard, fake: FakeApi, width: int
+) -> None:
+    fake.world = worlds.busy()
+    busy = fake.world.stats
+    long = busy.last_24h.model_copy(update={
+        "phases": {"queue": 1}, "total": Quantiles(p50=400, p95=750, count=100), "verdicts": {"queue": 100},
+        "wasted_by_reason": {"provider_rate_limited": 1}, "joined": 1_230_000,
+    })  # fmt: skip
+    short = long.model_copy(update={
+        "phases": {"generation": 1}, "total": Quantiles(), "verdicts": {}, "wasted_nano_usd": 0, "joined": 0,
+        "replayed": 0,
+    })  # fmt: skip
+    fake.world.stats = busy.model_copy(update={"last_24h": short})
+    with opened(browser, beside.url, width=width) as (page, seen):
+        sign_in(page, beside.url)
+        drawn(page, 4)
+        page.evaluate(MARK)
+        before = page.evaluate(STATE)
+        fake.world.stats = busy.model_copy(update={"last_24h": long})
+        expect(page.get_by_text("waiting for a free worker, or for limits of our own")).to_be_visible()
+        assert page.evaluate(STATE) == before
+        assert not seen.errors
 
 
 def test_a_running_job_s_page_shows_its_text_as_it_grows_and_then_its_end(
