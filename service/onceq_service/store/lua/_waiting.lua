@@ -28,8 +28,8 @@ local function last_turn(band)
   return tonumber(last)
 end
 
-local function next_turn(band, tenant)
-  local turn = math.max(last_turn(band), tonumber(redis.call('ZSCORE', k_shares(band), tenant) or 0))
+local function next_turn(band, tenant, last)
+  local turn = math.max(last or last_turn(band), tonumber(redis.call('ZSCORE', k_shares(band), tenant) or 0))
   redis.call('ZADD', k_shares(band), turn + step(tenant), tenant)
   return turn
 end

@@ -15,9 +15,9 @@ local out = {0, int(now)}
 local serves = {}
 for name in string.gmatch(ARGV[9], '[^,]+') do serves[name] = true end
 
-local last = read(k_claim(worker), {'nonce', 'ids'})
-if last.nonce == nonce then
-  for id, fence in string.gmatch(last.ids, '(%S+) (%S+)') do
+local before = read(k_claim(worker), {'nonce', 'ids'})
+if before.nonce == nonce then
+  for id, fence in string.gmatch(before.ids, '(%S+) (%S+)') do
     if redis.call('HGET', k_job(id), 'fence') == fence then
       out[#out + 1] = {id, fence, redis.call('HGETALL', k_job(id))}
     end
@@ -57,25 +57,28 @@ end
 
 -- The job that a lane would start next: that of the tenant whose turn it is, its oldest.
 local function head(band, lane)
-  local tenant = redis.call('ZRANGE', k_fair(band, lane), 0, 0)[1]
+  local first = redis.call('ZRANGE', k_fair(band, lane), 0, 0, 'WITHSCORES')
+  local tenant = first[1]
   if not tenant then return nil, nil end
-  return tenant, redis.call('ZRANGE', k_wait(band, lane, tenant), 0, 0)[1]
+  return redis.call('ZRANGE', k_wait(band, lane, tenant), 0, 0)[1], tenant, tonumber(first[2])
 end
 
--- No turn comes before this one any more, so what is known of those who have had no later one is not needed.
-local function pass(band, turn)
-  local last = last_turn(band)
-  if turn > last then redis.call('HSET', k_turns(), 'last:' .. band, turn) end
-  redis.call('ZREMRANGEBYSCORE', k_shares(band), '-inf', math.max(turn, last))
-end
-
-local function take(band, lane, tenant, id)
+local last = {} -- the highest turn of each band from which a job was taken
+local function take(band, lane, tenant, id, turn)
   redis.call('ZREM', k_wait(band, lane, tenant), id)
   redis.call('ZREM', k_movable(lane), id)
-  pass(band, tonumber(redis.call('ZSCORE', k_fair(band, lane), tenant)))
+  last[band] = math.max(turn, last[band] or last_turn(band))
   local waits, open = settle_lane(band, lane, tenant)
-  if waits then redis.call('ZADD', k_fair(band, lane), next_turn(band, tenant), tenant) end
+  if waits then redis.call('ZADD', k_fair(band, lane), next_turn(band, tenant, last[band]), tenant) end
   if open then line_up(band, lane) end
+end
+
+-- Nobody has a turn before these any more, so that of a tenant who was to have no later one need not be known.
+local function note_turns()
+  for band, turn in pairs(last) do
+    redis.call('HSET', k_turns(), 'last:' .. band, turn)
+    redis.call('ZREMRANGEBYSCORE', k_shares(band), '-inf', turn)
+  end
 end
 
 -- A lane that may not start its next job waits in `blocked` until it may.
@@ -115,7 +118,7 @@ local function close_lane(band, lane, till)
 end
 
 local function from_lane(band, lane)
-  local tenant, id = head(band, lane)
+  local id, tenant, turn = head(band, lane)
   if not id then redis.call('ZREM', k_ready(band), lane) return nil end
   local till, phase = closed_until(lane, now, id)
   if till then
@@ -123,7 +126,7 @@ local function from_lane(band, lane)
     close_lane(band, lane, till)
     return nil
   end
-  take(band, lane, tenant, id)
+  take(band, lane, tenant, id, turn)
   return id
 end
 
@@ -252,6 +255,7 @@ while not alone and #taken < want and tries < want + 32 do
   if job.state == 'queued' and now >= start_by(job) then by_itself(k_deadlines(), id, now, expire, id, job, now, ttl)
   elseif job.state == 'queued' then taken[#taken + 1] = claim(id, turn, flat, job) end
 end
+note_turns()
 
 if #taken > 0 then
   redis.call('HSET', k_claim(worker), 'nonce', nonce, 'ids', table.concat(taken, ' '))
