@@ -68,6 +68,8 @@ class Service:
         self.full = False
         self.workers: list[WorkerInfo] = []
         self.readers = Readers()
+        self.revoked: Set[str] = frozenset()
+        """API keys that were revoked of late."""
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self.stats = Kept[bytes](STATS_S)
         self._paces = Kept[Pace](PACE_S)
@@ -181,10 +183,12 @@ class Service:
 
     async def heed_revocations(self) -> None:
         """Of API keys, by whatever process; raises StoreUnavailable."""
-        self.shut_out(await self.store.keys.revoked())
+        self.revoked = await self.store.keys.revoked()
+        self.shut_out(self.revoked)
 
     def shut_out(self, key_ids: Set[str]) -> None:
-        """Trusts these API keys no longer, and ends the streams that they have opened."""
+        """Trusts these API keys no longer, and ends the streams that they, or tokens of theirs, have opened."""
+        self.revoked |= key_ids
         self.doorkeeper.forget(key_ids)
         self.readers.dismiss(key_ids)
 

@@ -1,7 +1,8 @@
 """Stream tokens: what a page may put into an EventSource's URL, where it can send no header.
 
-A token reads the events of one job, as its tenant, and must be used within TOKEN_S; the stream goes on after that.
-It is `<expiry>.<tenant>.<HMAC over both and the job>`: nothing is stored, and any API process can check it.
+A token reads the events of one job, as its tenant, and must be used within TOKEN_S; the stream goes on after that, until
+the API key that asked for it is revoked. It is `<expiry>.<tenant>.<key id>.<HMAC over these and the job>`: nothing is
+stored, and any API process can check it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hmac
 import re
 import time
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
 from starlette.types import Scope
@@ -26,13 +27,21 @@ TOKEN_S: Final = 60
 PATH: Final = "/v1/jobs/{job_id}/events"
 """The route that takes one."""
 _ROUTE: Final = re.compile(r"/v1/jobs/(job_[0-9a-f]{32})/events")
-_TOKEN: Final = re.compile(r"(\d{10,12})\.([A-Za-z0-9_-]{1,64})\.([0-9a-f]{40})", re.ASCII)
+_TOKEN: Final = re.compile(r"(\d{10,12})\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{1,64})\.([0-9a-f]{40})", re.ASCII)
+
+
+class Holder(NamedTuple):
+    """Until when a token opens its stream (seconds since the epoch), for whom, and which API key asked for it."""
+
+    expires: int
+    tenant: str
+    key_id: str
 
 
 async def make_token(service: Service, key: ApiKey, job_id: str) -> StreamToken:
     """A token for a job that the caller may read; raises StoreError."""
     expires = int(time.time()) + TOKEN_S
-    token = _write(await service.stream_seal(), job_id, key.tenant, expires)
+    token = _write(await service.stream_seal(), job_id, Holder(expires, key.tenant, key.id))
     return StreamToken(
         token=token, url=f"/v1/jobs/{job_id}/events?token={token}", expires_at=datetime.fromtimestamp(expires, UTC)
     )
@@ -47,11 +56,11 @@ async def holder(service: Service, scope: Scope, heads: Heads) -> ApiKey | None:
     sent = _sent(scope["query_string"], heads) if route else ""
     if route is None or not sent:
         return None
-    tenant = _tenant(await service.stream_seal(), route[1], sent)
-    if tenant is None:
-        detail = f"This stream token is not one of job {route[1]}, or is older than {TOKEN_S} s: make another one."
-        raise Refused("unauthorized", detail, headers=CHALLENGE)
-    return ApiKey(id="stream-token", tenant=tenant, name="stream token", scopes=("read",), created_at=datetime.now(UTC))
+    found = _read(await service.stream_seal(), route[1], sent)
+    if found is None or found.key_id in service.revoked:
+        what = f"is not one of job {route[1]}, is older than {TOKEN_S} s, or its API key was revoked"
+        raise Refused("unauthorized", f"This stream token {what}: make another one.", headers=CHALLENGE)
+    return ApiKey(found.key_id, found.tenant, "stream token", ("read",), datetime.now(UTC))
 
 
 def _sent(query: bytes, heads: Heads) -> str:
@@ -61,14 +70,15 @@ def _sent(query: bytes, heads: Heads) -> str:
     return parse_qs(query.decode("latin-1")).get("token", [""])[-1]
 
 
-def _write(seal: Seal, job_id: str, tenant: str, expires: int) -> str:
-    return f"{expires}.{tenant}.{seal(job_id.encode(), tenant.encode(), str(expires).encode())}"
+def _write(seal: Seal, job_id: str, of: Holder) -> str:
+    said = (str(of.expires), of.tenant, of.key_id)
+    return ".".join([*said, seal(job_id.encode(), *[part.encode() for part in said])])
 
 
-def _tenant(seal: Seal, job_id: str, sent: str) -> str | None:
+def _read(seal: Seal, job_id: str, sent: str) -> Holder | None:
     """Whose token it is; None unless it is ours, of this job, and fresh."""
     parts = _TOKEN.fullmatch(sent)
     if parts is None or int(parts[1]) < time.time():
         return None
-    right = hmac.compare_digest(_write(seal, job_id, parts[2], int(parts[1])), sent)
-    return parts[2] if right else None
+    found = Holder(int(parts[1]), parts[2], parts[3])
+    return found if hmac.compare_digest(_write(seal, job_id, found), sent) else None

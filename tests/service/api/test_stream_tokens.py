@@ -11,7 +11,7 @@ import pytest
 
 from onceq_service.api import stream_token
 from onceq_service.store import Seal, open_store
-from tests.service.api.kit import JOBS, Http, ask
+from tests.service.api.kit import JOBS, Http, ask, read_until
 from tests.stack import Stack
 
 
@@ -58,13 +58,14 @@ def test_a_token_opens_no_other_route(client: Http, page: httpx2.Client, path: s
     assert page.request(method, f"{JOBS}/{job.id}{path}?{token}").status_code == 401
 
 
-@pytest.mark.parametrize("change", ["expiry", "tenant", "signature", "empty", "garbage"])
+@pytest.mark.parametrize("change", ["expiry", "tenant", "key", "signature", "empty", "garbage"])
 def test_a_token_that_was_changed_is_worth_nothing(client: Http, page: httpx2.Client, change: str) -> None:
     job = client.done(ask("forged"))
-    expiry, tenant, signature = token_url(client, job.id).partition("token=")[2].split(".")
+    expiry, tenant, key, signature = token_url(client, job.id).partition("token=")[2].split(".")
     forged = {
-        "expiry": f"{int(expiry) + 3600}.{tenant}.{signature}", "tenant": f"{expiry}.default.{signature}",
-        "signature": f"{expiry}.{tenant}.{'0' * 40}", "empty": "", "garbage": "%ff.\u0661.x",
+        "expiry": f"{int(expiry) + 3600}.{tenant}.{key}.{signature}", "tenant": f"{expiry}.default.{key}.{signature}",
+        "key": f"{expiry}.{tenant}.key_0.{signature}", "signature": f"{expiry}.{tenant}.{key}.{'0' * 40}", "empty": "",
+        "garbage": "%ff.\u0661.x",
     }[change]  # fmt: skip
     assert page.get(f"{JOBS}/{job.id}/events", params={"token": forged}).status_code == 401
 
@@ -80,7 +81,27 @@ def test_a_token_of_a_minute_ago_opens_nothing(client: Http, page: httpx2.Client
 async def signed(shared: Stack, job_id: str, tenant: str, expires: int) -> str:
     async with open_store(shared.redis.url, shared.queue) as store:
         seal: Seal = await store.seal("stream")
-        return stream_token._write(seal, job_id, tenant, expires)  # pyright: ignore[reportPrivateUsage]
+        holder = stream_token.Holder(expires, tenant, "key_1")
+        return stream_token._write(seal, job_id, holder)  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_a_token_is_worth_no_more_than_the_key_that_asked_for_it(
+    shared: Stack, replica: str, client: Http, where: str
+) -> None:
+    key = client.post("/v1/keys", json={"name": "short-lived"}).json()
+    job_id = client.submit(ask(ttft_ms=60_000))["id"]
+    with Http(shared.url, key["secret"]) as theirs:
+        path = token_url(theirs, job_id)
+    with httpx2.Client(base_url=shared.url if where == "here" else replica, timeout=30) as browser:
+        with browser.stream("GET", path) as open_one:
+            pieces = open_one.iter_text()
+            read_until(pieces, lambda said: "event: started" in said, "the call's begin")
+            assert client.delete(f"/v1/keys/{key['id']}").status_code == 204
+            with pytest.raises(httpx2.TransportError):
+                list(pieces)
+        assert browser.get(path).status_code == 401
+    client.post(f"{JOBS}/{job_id}/cancel")
 
 
 def test_another_tenant_gets_no_token_for_the_job(client: Http, shared: Stack) -> None:
