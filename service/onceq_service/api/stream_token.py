@@ -1,8 +1,8 @@
 """Stream tokens: what a page may put into an EventSource's URL, where it can send no header.
 
 A token reads the events of one job, as its tenant, and must be used within TOKEN_S; the stream goes on after that,
-until the API key that asked for it is revoked. It is `<expiry>.<tenant>.<key id>.<HMAC over these and the job>`: nothing
-is stored, and any API process can check it.
+until the API key that asked for it is revoked. It is `<expiry>.<tenant>.<key id>.<HMAC over these and the job>`:
+nothing is stored, and any API process can check it.
 """
 
 from __future__ import annotations
