@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
-from types import FrameType
 
 import structlog
 import uvicorn
@@ -78,7 +77,8 @@ def run(settings: Settings) -> None:
 
 def serve(server: ApiServer, listener: socket.socket) -> None:
     """Serves in this thread until a signal; a clean stop ends without an exception, whatever the signal."""
-    before = signal.signal(signal.SIGTERM, _ignore)  # uvicorn raises the signal once more when it has stopped
+    # uvicorn has no handler until it runs, and raises the signal once more when it has stopped
+    before = signal.signal(signal.SIGTERM, server.handle_exit)
     try:
         with suppress(KeyboardInterrupt):
             server.run([listener])
@@ -97,10 +97,6 @@ def _stop_with_parent(lifeline: Connection, server: ApiServer) -> None:
     with suppress(EOFError, OSError):
         lifeline.recv()
     server.should_exit = True
-
-
-def _ignore(_signal: int, _frame: FrameType | None) -> None:
-    pass
 
 
 def announce(listener: socket.socket) -> None:

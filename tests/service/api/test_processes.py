@@ -31,6 +31,25 @@ run(load_settings())
 """
 """No test of when a child that does not hear is killed: one that is only slow has to end its streams."""
 
+STOPPED_EARLY = """
+import os
+import signal
+
+from onceq_service.api import server
+from onceq_service.settings import load_settings
+
+
+class Early(server.ApiServer):
+    def run(self, sockets):
+        os.kill(os.getpid(), signal.SIGTERM)
+        super().run(sockets)
+
+
+server.ApiServer = Early
+server.run(load_settings())
+"""
+"""Told to stop before uvicorn listens to signals."""
+
 
 class Fleet:
     """An API of two processes: the parent, and what Linux knows of its children."""
@@ -181,6 +200,16 @@ def test_a_signal_ends_all_of_them_and_a_stream_ends_so_that_its_reader_comes_ba
     wait_until(lambda: not group_of(fleet.parent), "every process of it to be gone")
     assert "Traceback" not in fleet.parent.text()
     client.post(f"{JOBS}/{job_id}/cancel")
+
+
+def test_a_signal_that_comes_before_uvicorn_hears_any_is_heard(shared: Stack) -> None:
+    process = start_api(shared, STOPPED_EARLY, "early.log")
+    try:
+        assert process.popen.wait(20) == 0
+        assert "Traceback" not in process.text()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.popen.pid, signal.SIGKILL)
 
 
 def test_a_parent_that_is_killed_leaves_no_orphan(shared: Stack, fleet: Fleet) -> None:
