@@ -13,7 +13,6 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin
-from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,11 +21,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from onceq.errors import ConfigurationError
 from onceq.wire import BudgetRequest, LabelKey, TenantName
+from onceq_service.addresses import http_address, origin, redis_address
 
 DEFAULT_TENANT = "default"
 """Whose a budget of the file is that names no tenant: that of `onceq up` and of `onceq keys create`."""
 ProviderKind = Literal["openai", "anthropic", "bedrock"]
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]\S*$", max_length=2_000)]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]\S*$", max_length=2_000), AfterValidator(http_address)]
 
 
 class ProviderConfig(BaseModel):
@@ -37,7 +37,7 @@ class ProviderConfig(BaseModel):
     kind: ProviderKind
     base_url: HttpUrl | None = None
     key_env: str | None = None
-    region: str = "us-east-1"
+    region: str = Field(default="us-east-1", pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
     simulated: bool = False
     first_byte_s: float = Field(default=120.0, gt=0)
     between_bytes_s: float = Field(default=60.0, gt=0)
@@ -154,34 +154,6 @@ class FileConfig(BaseModel):
         return self
 
 
-def redis_address(url: str) -> str:
-    """A URL that redis-py can open; raises ValueError, whose words never hold a part of it: a password may be there."""
-    parts = _split(url)
-    if parts is None or parts.scheme not in {"redis", "rediss", "unix"} or not url.startswith(f"{parts.scheme}://"):
-        raise ValueError("is no URL of a Redis: write redis://host:6379/0, rediss:// for TLS, or unix:///path/to.sock")
-    if parts.scheme == "unix" and not parts.path:
-        raise ValueError("names no socket: write unix:///path/to.sock")
-    if parts.scheme != "unix" and not _whole(parts):
-        raise ValueError("has no usable host or port; write / ? # @ of a password as %2F %3F %23 %40")
-    return url
-
-
-def _split(url: str) -> SplitResult | None:
-    try:
-        return urlsplit(url)
-    except ValueError:
-        return None
-
-
-def _whole(parts: SplitResult) -> bool:
-    """Whether host and port are what they seem: a password's unescaped / ? # ends them too early."""
-    try:
-        parts.port  # noqa: B018 - raises for one that is no number
-    except ValueError:
-        return False
-    return bool(parts.hostname) and "@" not in parts.path + parts.query + parts.fragment
-
-
 class Settings(BaseSettings):
     """Everything a process of onceq needs to know, from `ONCEQ_*` variables; durations are seconds.
 
@@ -201,9 +173,9 @@ class Settings(BaseSettings):
     worker_processes: int = Field(default=2, ge=1, le=64)
     worker_concurrency: int = Field(default=32, ge=1, le=10_000)
     drain_s: float = Field(default=110.0, ge=0)
-    simulator_url: str | None = None
-    lease_s: float = Field(default=15.0, ge=1)
-    deadline_s: float = Field(default=86_400.0, gt=0)
+    simulator_url: HttpUrl | None = None
+    lease_s: float = Field(default=15.0, ge=1, allow_inf_nan=False)
+    deadline_s: float = Field(default=86_400.0, gt=0, allow_inf_nan=False)
     max_calls: int = Field(default=3, ge=1)
     max_tries: int = Field(default=20, ge=1)
     result_ttl_s: int = Field(default=86_400, ge=1)
@@ -219,7 +191,7 @@ class Settings(BaseSettings):
     """Weights of tenants, before those of the file: `ONCEQ_TENANTS='{"acme": {"weight": 3}}'`."""
     label_keys: list[LabelKey] = Field(default=["prompt", "version"], max_length=4)
     """Labels by which costs are summed up, beside team, model, band and key: `ONCEQ_LABEL_KEYS='["project"]'`."""
-    cors_origins: list[str] = Field(default_factory=list[str])
+    cors_origins: list[Annotated[str, AfterValidator(origin)]] = Field(default_factory=list[str])
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
 
