@@ -56,6 +56,7 @@ def document_of(app: FastAPI, routes: Sequence[BaseRoute]) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     document["components"]["securitySchemes"] = SCHEMES
+    document["servers"] = [{"url": ".", "description": "Where this document is, below a proxy's path too."}]
     document["security"] = [{"bearer": []}, {"api_key": []}]
     for route in routes:
         if isinstance(route, APIRoute) and route.include_in_schema:

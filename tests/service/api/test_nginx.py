@@ -1,16 +1,20 @@
-"""R18: behind a real nginx with its own defaults, a stream arrives as it is written and nothing else changes."""
+"""R18: behind a real nginx with its own defaults, a stream arrives as it is written and nothing else changes; and the
+configuration of docs/operations.md does what is said of it, below a path too."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 from collections.abc import Generator
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
+from onceq import Client
 from tests.service.api.kit import JOBS, Http, ask, http, own_lane, read_until, switch, text_of
 from tests.stack import Stack, start
 from tests.waiting import wait_until
@@ -28,12 +32,12 @@ http {{
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   server {{
     listen {host}:{port};
-    location / {{ proxy_pass {api}; }}
+    {inside}
   }}
 }}
 """
 
-
+PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text("utf-8")
 HOST = str(IPv4Address("127.1.0.0") + os.getpid())
 """An address of this process alone: on one that others use too, somebody else may get the port before nginx does."""
 
@@ -47,15 +51,29 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def nginx(shared: Stack, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """The URL of an nginx before the API: nothing is set but where it may write and whom it asks."""
+    with running_nginx(tmp_path_factory.mktemp("nginx"), f"location / {{ proxy_pass {shared.url}; }}") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def documented(shared: Stack, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """The URL of one that has all that docs/operations.md tells to write, for the root and for a path."""
+    inside = "\n".join(re.findall(r"^```nginx\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL))
+    with running_nginx(tmp_path_factory.mktemp("nginx"), inside.replace("http://127.0.0.1:8000", shared.url)) as url:
+        yield url
+
+
+@contextmanager
+def running_nginx(folder: Path, inside: str) -> Generator[str]:
     assert NGINX is not None, "nginx is not installed"
-    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
-    config = folder / "nginx.conf"
-    config.write_text(CONFIG.format(folder=folder, host=HOST, port=port, api=shared.url))
+    port, config = free_port(), folder / "nginx.conf"
+    config.write_text(CONFIG.format(folder=folder, host=HOST, port=port, inside=inside))
     process = start([NGINX, "-c", str(config), "-p", str(folder), "-g", "daemon off;"], {}, Path(folder / "log"))
-    url = f"http://{HOST}:{port}"
-    wait_until(lambda: answers(port), "nginx to listen")
-    yield url
-    process.stop()
+    try:
+        wait_until(lambda: answers(port), "nginx to listen")
+        yield f"http://{HOST}:{port}"
+    finally:
+        process.stop()
 
 
 def answers(port: int) -> bool:
@@ -122,3 +140,29 @@ def test_r18_a_reader_that_leaves_nginx_is_let_go_by_the_api(shared: Stack, thro
         pieces = answer.iter_text()
         assert next(pieces)
     wait_until(lambda: through.ids(status="cancelled") == [job_id], "nobody to be there any more")
+
+
+@pytest.mark.parametrize("path", ["", "/llm"])
+def test_the_sdk_works_behind_what_is_documented(shared: Stack, documented: str, tenant: str, path: str) -> None:
+    body = ask(tokens=50, tps=100)
+    with Client(documented + path, shared.key(tenant), model=body["model"]) as client:
+        handle = client.submit(body["prompt"])
+        text = "".join(handle.stream())
+        assert handle.wait(30).text == text == shared.meter(handle.id)[0]["text"]
+        assert [job.id for job in client.list()] == [handle.id]
+
+
+def test_below_a_path_location_has_it_and_bodies_begin_at_the_api_s_own_root(
+    shared: Stack, documented: str, tenant: str
+) -> None:
+    with http(shared, tenant, url=documented) as through:
+        posted = through.post(f"/llm{JOBS}", json=ask(tokens=50, tps=100))
+        job_id, urls = posted.json()["id"], posted.json()["urls"]
+        assert posted.headers["location"] == f"/llm{JOBS}/{job_id}"
+        assert urls["self"] == f"{JOBS}/{job_id}"
+        assert "event: succeeded" in through.get("/llm" + urls["events"]).text
+        token = through.post(f"/llm{JOBS}/{job_id}/stream-token").json()
+        assert token["url"].startswith(urls["events"])
+        assert through.get(f"/llm{JOBS}/none").json()["instance"] == f"{JOBS}/none"
+        again = through.post(f"/llm{JOBS}/{job_id}/replay")
+        assert again.headers["location"] == f"/llm{JOBS}/{again.json()['id']}"

@@ -40,7 +40,10 @@ def ask(page: Page, path: str) -> None:
 
 @pytest.mark.browser
 def test_the_reference_works_below_a_path_of_a_proxy(shared: Stack) -> None:
+    key, asked = shared.key("t", "read"), list[str]()
+
     def below(route: Route) -> None:
+        asked.append(route.request.url)
         answer = route.fetch(url=route.request.url.replace("/below/", "/"))
         route.fulfill(response=answer)
 
@@ -48,6 +51,10 @@ def test_the_reference_works_below_a_path_of_a_proxy(shared: Stack) -> None:
         page.route("**/below/**", below)
         page.goto(f"{shared.url}/below/docs")
         expect(page.locator(".opblock-summary-path", has_text="/v1/models")).to_be_visible()
+        authorize(page, key)
+        ask(page, "/v1/models")
+        expect(page.locator(".live-responses-table tbody .response-col_status")).to_contain_text("200")
+        assert asked[-1] == f"{shared.url}/below/v1/models"
         assert (seen.errors, seen.foreign) == ([], [])
 
 
