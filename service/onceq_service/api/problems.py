@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import structlog
@@ -16,7 +16,7 @@ from onceq.wire import BudgetRefusal, ErrorCode, FieldError, Problem
 from onceq.wire.wrong import all_wrong
 from onceq_service.api.replies import Headers, Reply
 from onceq_service.logs import without_words
-from onceq_service.store import KeyReused, NotThere, StoreFull, StoreUnavailable
+from onceq_service.store import KeyReused, NotThere, StoreFull, StoreUnavailable, TooManyKeys
 
 log = structlog.get_logger("onceq.api")
 
@@ -80,8 +80,8 @@ def refusal_of(exc: Exception) -> Refused | None:
     match exc:
         case Refused():
             return exc
-        case KeyReused():
-            return Refused("idempotency_key_reused", f"{exc}.")
+        case KeyReused() | TooManyKeys():
+            return Refused(cast("ErrorCode", exc.code), str(exc))
         case NotThere():
             return Refused("job_not_found", "No job with this key or question is here (any more). Nothing was stored.")
         case StoreFull():

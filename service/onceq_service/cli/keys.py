@@ -50,7 +50,12 @@ def create(
     """Make an API key; it is shown once, here. Without --scope it may submit, read and cancel."""
     scopes = chosen_scopes(scope or USUAL)
     _must_name_a_tenant(tenant)
-    record, secret = _with_store(data_dir, lambda store: store.keys.create(tenant=tenant, name=name, scopes=scopes))
+
+    async def make(store: Store) -> tuple[ApiKey, str]:
+        await store.keys.must_have_room(tenant)
+        return await store.keys.create(tenant=tenant, name=name, scopes=scopes)
+
+    record, secret = _with_store(data_dir, make)
     if as_json:
         say(json.dumps(_public(record) | {"key": secret}))
     else:

@@ -26,6 +26,7 @@ from onceq_service.store.errors import (
     StoreError,
     StoreFull,
     StoreUnavailable,
+    TooManyKeys,
 )
 from onceq_service.store.events import EventLog
 from onceq_service.store.find import Filter
@@ -44,7 +45,7 @@ __all__ = [
     "Admission", "Admitted", "Alerts", "ApiKey", "ApiKeys", "BatchState", "Batches", "BudgetRefused", "Budgets",
     "CostTooHigh", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger",
     "NotThere", "Own", "Pace", "Pattern", "Retention", "Seal", "ServerFacts", "Store", "StoreDenied", "StoreError",
-    "StoreFull", "StoreUnavailable", "Sums", "new_job_id", "open_store",
+    "StoreFull", "StoreUnavailable", "Sums", "TooManyKeys", "new_job_id", "open_store",
 ]  # fmt: skip
 
 

@@ -14,10 +14,13 @@ import msgspec
 
 from onceq.wire import SCOPES, TENANT_PATTERN, Scope
 from onceq_service.store._pipe import Pipe
+from onceq_service.store.errors import TooManyKeys
 from onceq_service.store.keys import Keys
 
 REVOKED_S: Final = 3_600
 """How long after the last revocation the revoked ones are told: every API process looks within seconds."""
+MOST_OF_A_TENANT: Final = 1_000
+"""Keys of one tenant: they lie in Redis for ever, and whoever lists or revokes some reads all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,14 @@ class ApiKeys:
         record = ApiKey(f"key_{secrets.token_hex(8)}", tenant, name, tuple(scopes), datetime.now(UTC))
         await self._pipe.command("HSET", self._name, digest(secret), msgspec.json.encode(record))
         return record, secret
+
+    async def must_have_room(self, tenant: str) -> None:
+        """Raises TooManyKeys where the tenant has MOST_OF_A_TENANT keys."""
+        known = len(await self.list(tenant))
+        if known >= MOST_OF_A_TENANT:
+            raise TooManyKeys(
+                f"Tenant {tenant} has {known:,} API keys, the most it may have: revoke some. Nothing was stored."
+            )
 
     async def find(self, secret: str) -> ApiKey | None:
         """The key's record, None when it is not known (or was revoked)."""

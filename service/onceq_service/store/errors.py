@@ -59,8 +59,14 @@ class KeyReused(OnceqError):  # noqa: N818 - the field's word
     code = "idempotency_key_reused"
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"This Idempotency-Key made job {job_id} from another body; use a new key for a new request")
+        super().__init__(f"This Idempotency-Key made job {job_id} from another body; use a new key for a new request.")
         self.job_id = job_id
+
+
+class TooManyKeys(OnceqError):  # noqa: N818 - reads as what happened
+    """The tenant has as many API keys as it may have."""
+
+    code = "too_many_keys"
 
 
 class LeaseLost(OnceqError):  # noqa: N818 - the field's word

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from onceq.wire import Scope
-from onceq_service.api.keys import MOST_OF_A_TENANT
 from onceq_service.store import open_store
+from onceq_service.store.apikeys import MOST_OF_A_TENANT
 from tests.service.api.kit import JOBS, Http, ask, http, problem_of, read_until
+from tests.service.cli.conftest import Shell
 from tests.stack import Stack
 from tests.waiting import wait_until
 
@@ -215,7 +217,8 @@ def test_a_wrong_key_request_is_a_422_and_makes_none(client: Http, body: Any) ->
     assert client.get("/v1/keys").json() == before
 
 
-def test_a_tenant_has_a_thousand_keys_at_most(shared: Stack, tenant: str, stranger: Http) -> None:
+def test_a_tenant_has_a_thousand_keys_at_most(shared: Stack, tenant: str, stranger: Http, tmp_path: Path) -> None:
+    shell = Shell(tmp_path, ONCEQ_REDIS_URL=shared.redis.url, ONCEQ_QUEUE=shared.queue)
     with http(shared, tenant, "admin") as admin:
         asyncio.run(_make_keys(shared, tenant, MOST_OF_A_TENANT - 2))
         last = admin.post("/v1/keys", json={"name": "the last one"})
@@ -223,6 +226,8 @@ def test_a_tenant_has_a_thousand_keys_at_most(shared: Stack, tenant: str, strang
         problem = problem_of(admin.post("/v1/keys", json={"name": "one more"}), 409, "too_many_keys")
         assert tenant in problem.detail
         assert "1,000" in problem.detail
+        told = shell("keys", "create", "--tenant", tenant)
+        assert (told.returncode, told.stdout, told.stderr) == (1, "", f"onceq: {problem.detail}\n")
         assert stranger.post("/v1/keys", json={}).status_code == 201, "another tenant has its own"
         assert admin.delete(f"/v1/keys/{last.json()['id']}").status_code == 204
         assert admin.post("/v1/keys", json={"name": "in its place"}).status_code == 201
