@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import Store, open_store
-from tests.stack import RUNNING, Stack, running_stack
+from tests.stack import RUNNING, Stack, running_redis, running_stack
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
 settings.load_profile("untimed")
@@ -39,11 +39,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="session")
 def redis_server() -> Generator[EmbeddedRedis]:
     """A real redis-server: AOF always, noeviction, its own folder and socket."""
-    with tempfile.TemporaryDirectory(prefix="oq-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedRedis(Path(folder), maxmemory=2 * 1024**3)
-        server.start()
+    with running_redis(maxmemory=2 * 1024**3) as server:
         yield server
-        server.stop()
 
 
 @pytest.fixture

@@ -163,6 +163,14 @@ RUNNING: list[Stack] = []
 
 
 @contextmanager
+def running_redis(maxmemory: int = 256 * 1024**2) -> Generator[EmbeddedRedis]:
+    """A real redis-server with a folder and a socket of its own; `maxmemory` in bytes."""
+    folder = tempfile.TemporaryDirectory(prefix="oq-", ignore_cleanup_errors=True)
+    with folder as name, EmbeddedRedis(Path(name), maxmemory=maxmemory) as server:
+        yield server
+
+
+@contextmanager
 def running_stack(redis: EmbeddedRedis, *, workers: int = 2, **settings: str) -> Generator[Stack]:
     """Simulator, API and workers; `settings` are ONCEQ_* variables without their prefix."""
     with tempfile.TemporaryDirectory(prefix="oq-stack-") as name, ExitStack() as stack:

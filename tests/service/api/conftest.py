@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Generator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from tests.service.api.kit import SECRET, Http, http
-from tests.stack import API, Stack, running_stack, start, url_printed_by
-
-MAX_MEMORY = 256 * 1024**2
+from tests.stack import API, Stack, running_redis, running_stack, start, url_printed_by
 
 
 @pytest.fixture(scope="package")
@@ -52,8 +48,5 @@ def replica(shared: Stack) -> Generator[str]:
 @pytest.fixture(scope="module")
 def own_redis() -> Generator[EmbeddedRedis]:
     """A Redis of one's own to break."""
-    with tempfile.TemporaryDirectory(prefix="oq-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedRedis(Path(folder), maxmemory=MAX_MEMORY)
-        server.start()
+    with running_redis() as server:
         yield server
-        server.stop()

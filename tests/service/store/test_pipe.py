@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import ssl
-import tempfile
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import Future
@@ -29,6 +28,7 @@ from onceq_service.store._lua import Script
 from onceq_service.store._pipe import TIMEOUT_S, Pipe, connect
 from onceq_service.store._subscription import Subscription
 from onceq_service.store.heart import Heart
+from tests.stack import running_redis
 
 CERTIFICATE = Path(__file__).parents[1] / "providers" / "localhost.pem"
 
@@ -36,7 +36,7 @@ CERTIFICATE = Path(__file__).parents[1] / "providers" / "localhost.pem"
 @pytest.fixture(scope="module")
 def redis_server() -> Generator[EmbeddedRedis]:
     """One of our own: these tests count and cut Redis's connections, and a stack of other tests has some too."""
-    with tempfile.TemporaryDirectory(prefix="oq-") as folder, EmbeddedRedis(Path(folder)) as redis:
+    with running_redis() as redis:
         yield redis
 
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import LaneLimits
 from onceq_service.store import Store, open_store
 from onceq_service.store.engine import Claim, Receipt
 from onceq_service.store.views import fields_of
 from tests.service.store.driver import PAID, admission, claim_one, dispatch, names, read_log, success
 from tests.service.store.timed import later, lived_long
+from tests.stack import running_redis
 from tests.waiting import until
 
 REFUSED = Receipt("provider_overloaded", billed=False)
@@ -515,16 +513,11 @@ async def test_a_job_that_nobody_follows_and_that_can_not_be_cancelled_is_put_of
 
 async def test_waiting_for_work_ends_in_time_also_where_redis_looks_at_its_clock_once_a_second(queue: str) -> None:
     """As it does with `hz 1`; left alone, these waits would take a minute and a half."""
-    with tempfile.TemporaryDirectory(prefix="oq-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedRedis(Path(folder), maxmemory=64 * 1024**2)
-        server.start()
-        try:
-            async with open_store(server.url, queue) as store, asyncio.timeout(20):
-                await store._pipe.command("CONFIG", "SET", "hz", "1")  # pyright: ignore[reportPrivateUsage]
-                for _ in range(90):
-                    await store.engine.wait_for_work(["openai"], 0.01)
-        finally:
-            server.stop()
+    with running_redis() as server:
+        async with open_store(server.url, queue) as store, asyncio.timeout(20):
+            await store._pipe.command("CONFIG", "SET", "hz", "1")  # pyright: ignore[reportPrivateUsage]
+            for _ in range(90):
+                await store.engine.wait_for_work(["openai"], 0.01)
 
 
 async def goes_on(store: Store) -> Claim:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-import tempfile
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 
@@ -18,16 +16,6 @@ from tests.waiting import wait_until
 
 ENDLESS = "[[sim tokens=4000 tps=40 ttft_ms=10]]"
 QUICK = "[[sim tokens=20 tps=40 ttft_ms=10]]"
-
-
-@pytest.fixture
-def own_redis() -> Generator[EmbeddedRedis]:
-    """A Redis of one's own to stop."""
-    with tempfile.TemporaryDirectory(prefix="oq-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedRedis(Path(folder), maxmemory=256 * 1024**2)
-        server.start()
-        yield server
-        server.stop()
 
 
 @pytest.fixture

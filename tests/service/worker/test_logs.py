@@ -6,10 +6,8 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Generator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,16 +36,6 @@ Runner._spec = broken
 LeaseBroker.shutdown = shutdown
 run(load_settings())
 """
-
-
-@pytest.fixture
-def own_redis() -> Generator[EmbeddedRedis]:
-    """A Redis of one's own to stop."""
-    with tempfile.TemporaryDirectory(prefix="oq-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedRedis(Path(folder), maxmemory=256 * 1024**2)
-        server.start()
-        yield server
-        server.stop()
 
 
 @pytest.fixture
