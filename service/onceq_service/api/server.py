@@ -21,8 +21,8 @@ from onceq_service.api.app import build_app
 from onceq_service.api.processes import Fleet
 from onceq_service.api.protocol import ApiProtocol
 from onceq_service.logs import configure_logs
+from onceq_service.names import nameless, unread
 from onceq_service.settings import Settings
-from onceq_service.variables import unread
 
 log = structlog.get_logger("onceq.api")
 
@@ -62,9 +62,7 @@ class ApiServer(uvicorn.Server):
 def run(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM; prints `{"url": ...}` when it answers. Raises ConfigurationError."""
     configure_logs(settings)
-    file = settings.file()  # what is wrong with it is said once, not by each process
-    for name, guess in unread(os.environ, file):
-        log.warning("a variable is set, and nothing reads it", name=name, meant=guess)
+    _warn_of_names(settings)
     listener = bind(settings.host, settings.port)
     try:
         if settings.api_processes == 1:
@@ -73,6 +71,15 @@ def run(settings: Settings) -> None:
             Fleet(partial(_child, settings), listener, settings.api_processes).run(lambda: announce(listener))
     finally:
         listener.close()
+
+
+def _warn_of_names(settings: Settings) -> None:
+    """Once, not by each process; raises ConfigurationError when the configuration can't be read."""
+    file = settings.file()
+    for name, guess in unread(os.environ, file):
+        log.warning("a variable is set, and nothing reads it", name=name, meant=guess)
+    for name, says, advice in nameless(file, settings.lanes):
+        log.warning("an alias or a lane names no model", name=name, says=says, advice=advice)
 
 
 def serve(server: ApiServer, listener: socket.socket) -> None:

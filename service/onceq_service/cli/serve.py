@@ -16,8 +16,8 @@ from onceq.errors import ConfigurationError
 from onceq_service.cli.options import DashboardPort, Port, Workers
 from onceq_service.cli.output import hint
 from onceq_service.embedded.environment import SUPERVISED
+from onceq_service.names import meant, nameless, unread
 from onceq_service.settings import Settings, load_settings
-from onceq_service.variables import meant, unread
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,7 +47,7 @@ def worker(workers: Workers = None) -> None:
     Needs ONCEQ_REDIS_URL and the providers' keys.
     """
     settings = load_settings(worker_processes=workers)
-    warn_of_unread(settings)
+    warn_of_names(settings)
     end_with_parent()
     from onceq_service.worker import main  # the other commands need not wait for its imports
 
@@ -82,10 +82,13 @@ def simulator(ctx: typer.Context) -> None:
     runpy.run_module("onceq_service.simulator", run_name="__main__")
 
 
-def warn_of_unread(settings: Settings) -> None:
-    """Says which variables nothing reads; raises ConfigurationError when the configuration can't be read."""
-    for name, guess in unread(os.environ, settings.file()):
+def warn_of_names(settings: Settings) -> None:
+    """Says which names name nothing; raises ConfigurationError when the configuration can't be read."""
+    file = settings.file()
+    for name, guess in unread(os.environ, file):
         hint(f"onceq: {name} is set, and nothing reads it; {meant(guess)}".rstrip("; "))
+    for name, says, advice in nameless(file, settings.lanes):
+        hint(f"onceq: {name}: {says}; {advice}")
 
 
 def need_dashboard() -> None:

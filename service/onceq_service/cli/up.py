@@ -12,7 +12,7 @@ import typer
 from onceq import Client
 from onceq_service.cli.options import DashboardPort, DataDir, Port, Workers
 from onceq_service.cli.output import say
-from onceq_service.cli.serve import need_dashboard, warn_of_unread
+from onceq_service.cli.serve import need_dashboard, warn_of_names
 from onceq_service.embedded.banner import banner
 from onceq_service.embedded.mode import Mode, choose_mode
 from onceq_service.embedded.stack import Interrupted, Stack
@@ -45,7 +45,7 @@ def up(
     With a provider's key in the environment the real providers are called; with none at all a simulator answers.
     """
     settings = load_settings(port=port, dashboard_port=dashboard_port, data_dir=data_dir, worker_processes=workers)
-    warn_of_unread(settings)
+    warn_of_names(settings)
     if not no_dashboard:
         need_dashboard()
     mode = mode_of(settings, simulate=simulate)

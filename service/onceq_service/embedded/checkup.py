@@ -16,7 +16,7 @@ from onceq import AuthenticationError, Client, OnceqError
 from onceq.errors import ConfigurationError
 from onceq_service.embedded.access import KEY_FILE, URL_FILE
 from onceq_service.embedded.check import Check, Level
-from onceq_service.embedded.checkup_names import alias_checks, lane_checks, variable_checks
+from onceq_service.embedded.checkup_names import name_checks, variable_checks
 from onceq_service.embedded.memory import MIB
 from onceq_service.embedded.mode import Mode, ProviderMode, choose_mode
 from onceq_service.embedded.ping import ask_redis
@@ -193,8 +193,7 @@ def _providers(settings: Settings, env: Mapping[str, str], home: Path, workers: 
         return
     providers = DEFAULT_PROVIDERS | file.providers
     yield from variable_checks(env, file)
-    yield from alias_checks(file.aliases, providers.keys())
-    yield from lane_checks({**file.lanes, **settings.lanes}, providers.keys())
+    yield from name_checks(file, settings.lanes)
     yield from price_checks(file.prices, set(providers), datetime.now(UTC))
     yield from budget_checks(file, set(providers), env)
     mode = choose_mode(providers, env, home, simulate=settings.simulator_url is not None)

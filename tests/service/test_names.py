@@ -1,4 +1,4 @@
-"""Variables that nothing reads are told at the start; those that something reads are not."""
+"""Names that name nothing are told at the start: variables that nothing reads, aliases and lanes of no provider."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from onceq.errors import ConfigurationError
+from onceq_service.names import ELSEWHERE, unread
 from onceq_service.settings import FileConfig, load_settings, read_config
-from onceq_service.variables import ELSEWHERE, unread
 from tests.service.cli.conftest import Shell
 from tests.stack import start, url_printed_by
 from tests.waiting import wait_until
@@ -56,21 +56,40 @@ def test_every_variable_that_our_code_names_is_known() -> None:
 TYPO = {"ONCEQ_WORKER_CONCURENCY": "64", "ONCEQ_REDIS_URL": "redis://127.0.0.1:1", "ONCEQ_PORT": "0"}
 
 
-def test_a_worker_says_at_its_start_what_nothing_reads(tmp_path: Path) -> None:
-    worker = start([sys.executable, "-m", "onceq_service", "worker"], TYPO, tmp_path / "worker.log")
+def typos(folder: Path) -> dict[str, str]:
+    """An environment and a file with a name of each kind that names nothing."""
+    (folder / "typos.toml").write_text('[aliases]\nsmall = "opnai/gpt"\n[lanes."openai/*"]\n')
+    return TYPO | {"ONCEQ_CONFIG": str(folder / "typos.toml"), "ONCEQ_LANES": '{"opnai/*": {"concurrency": 1}}'}
+
+
+def test_a_worker_says_at_its_start_what_names_nothing_once_for_all_of_its_processes(tmp_path: Path) -> None:
+    worker = start([sys.executable, "-m", "onceq_service", "worker"], typos(tmp_path), tmp_path / "worker.log")
     try:
-        wait_until(lambda: "is ONCEQ_WORKER_CONCURRENCY meant?" in worker.text(), "it to be told", timeout_s=60)
+        wait_until(lambda: worker.text().count("a worker serves") == 2, "both processes to serve", timeout_s=60)
+        assert worker.text().count("is ONCEQ_WORKER_CONCURRENCY meant?") == 1
+        refused = "each post with it is refused: its model is opnai/gpt"
+        assert (
+            worker.text().count(f"onceq: alias small: {refused}; no provider is named 'opnai'; is openai meant?") == 1
+        )
+        assert worker.text().count("onceq: lane opnai/*: limits nothing; no provider is named 'opnai'") == 1
     finally:
         worker.stop()
 
 
 def test_an_api_says_it_once_for_all_of_its_processes(tmp_path: Path) -> None:
-    env = TYPO | {"ONCEQ_API_PROCESSES": "2", "ONCEQ_LOG_JSON": "true"}
+    env = typos(tmp_path) | {"ONCEQ_API_PROCESSES": "2", "ONCEQ_LOG_JSON": "true"}
     api = start([sys.executable, "-m", "onceq_service", "api"], env, tmp_path / "api.log")
     try:
         url_printed_by(api)
         [told] = [json.loads(line) for line in api.text().splitlines() if "CONCURENCY" in line]
         assert (told["name"], told["meant"]) == ("ONCEQ_WORKER_CONCURENCY", "ONCEQ_WORKER_CONCURRENCY")
+        named = [json.loads(line) for line in api.text().splitlines() if "opnai" in line]
+        assert [(line["level"], line["name"]) for line in named] == [
+            ("warning", "alias small"),
+            ("warning", "lane opnai/*"),
+        ]
+        assert {line["level"] for line in named} == {"warning"}
+        assert {line["advice"] for line in named} == {"no provider is named 'opnai'; is openai meant?"}
     finally:
         api.stop()
 
