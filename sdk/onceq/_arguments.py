@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import reprlib
 from math import isfinite
 from numbers import Integral, Real
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+from pydantic import TypeAdapter, ValidationError
 
 from onceq._http import refusal
 from onceq.errors import ConfigurationError
+from onceq.wire import BatchId
+
+_BATCH: Final[TypeAdapter[str]] = TypeAdapter(BatchId)
 
 
 class HasId(Protocol):
@@ -29,6 +35,21 @@ def job_id_of(job: JobRef) -> str:
     if isinstance(found, str) and found:
         return found
     raise refusal(f"job_id is a job's id, a job, its handle, or a stream that has begun, not {job!r}.")
+
+
+def checked_batch(batch: str) -> str:
+    """The batch's id. Raises BadRequestError for what is none."""
+    try:
+        return _BATCH.validate_python(batch, strict=True)
+    except ValidationError:
+        raise refusal(f"batch is 1 to 64 letters, digits, _ and -, not {reprlib.repr(batch)}.") from None
+
+
+def checked_after(after: int) -> int:
+    """The number of an event. Raises BadRequestError unless it is one, or 0."""
+    if isinstance(after, Integral) and after >= 0:
+        return int(after)
+    raise refusal(f"after is the number of an event, or 0 for all of them, not {after!r}.")
 
 
 def checked_timeout_s(timeout_s: float) -> float:

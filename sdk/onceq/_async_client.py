@@ -1,13 +1,13 @@
 """`AsyncClient`: onceq from code that awaits. The twin of `_client.py`, line for line.
 
 A request falls down one stair: a method picks a flow (`_flows.py`), the driver runs it (`_drive.py`), each of its
-calls is shaped, judged and repeated by `_http.py`, and goes through one httpx2 client. Maps, figures and what
-operators need are in `_awaiting/`, a topic a file.
+calls is shaped, judged and repeated by `_http.py`, and goes through one httpx2 client. Batches, maps, figures and
+what operators need are in `_awaiting/`, a topic a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from datetime import datetime
 from types import TracebackType
 from typing import Literal, Self, Unpack
@@ -18,6 +18,7 @@ from onceq import _flows
 from onceq._arguments import JobRef, checked_retries, checked_timeout_s, job_id_of
 from onceq._async_handles import AsyncJobHandle, AsyncJobStream
 from onceq._awaiting.admin import Admin
+from onceq._awaiting.batches import Batches, Submitted
 from onceq._awaiting.books import Books
 from onceq._awaiting.maps import Maps
 from onceq._config import discover
@@ -25,15 +26,11 @@ from onceq._drive import AsyncDriver
 from onceq._filters import JobFilters, query
 from onceq._http import Backoff
 from onceq._signatures import spell_out
-from onceq._submission import Item, JobOptions, Models, Prompt, checked_key, prepare, prepare_batch, replay_request
-from onceq.errors import OnceqError
+from onceq._submission import JobOptions, Models, Prompt, checked_key, prepare, replay_request
 from onceq.wire import Job, JobPage, JobRequest, Quote, SubmittedJob
 
-Submitted = list[AsyncJobHandle | OnceqError]
-"""What became of the items of a batch, in order."""
 
-
-class AsyncClient(Maps, Books, Admin):
+class AsyncClient(Batches, Maps, Books, Admin):
     """A connection to onceq for code that awaits.
 
     `base_url` and `api_key` default to `ONCEQ_BASE_URL` and `ONCEQ_API_KEY`, then to the nearest `.onceq/` folder
@@ -90,19 +87,6 @@ class AsyncClient(Maps, Books, Admin):
         """
         submission = prepare(prompt, self._model if model is None else model, idempotency_key, options)
         return AsyncJobHandle(self._driver, await self._driver.run(_flows.submit(submission, self._backoff)))
-
-    async def submit_batch(
-        self, items: Iterable[Item], *, model: Models | None = None, **options: Unpack[JobOptions]
-    ) -> Submitted:
-        """Submit many jobs in few requests; one handle or error per item, in order.
-
-        An item is a prompt, a `JobRequest`, a `BatchItem`, or a dict of request fields; `model` and `options` fill
-        what an item leaves out. All are checked before any is sent: BadRequestError names the wrong one
-        (`items.7.prompt`).
-        """
-        packs = prepare_batch(items, self._model if model is None else model, options)
-        answers = await self._driver.run(_flows.submit_batch(packs, self._backoff))
-        return [AsyncJobHandle(self._driver, a) if isinstance(a, SubmittedJob) else a for a in answers]
 
     async def quote(self, prompt: Prompt, *, model: Models | None = None, **options: Unpack[JobOptions]) -> Quote:
         """What a job would cost at most, and when it would start, without making one; takes what `submit` takes.
@@ -227,4 +211,4 @@ class AsyncClient(Maps, Books, Admin):
         return f"AsyncClient(base_url={self.base_url!r}, api_key='***')"
 
 
-spell_out(AsyncClient, Maps, Books)
+spell_out(AsyncClient, Batches, Maps, Books)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx2
 from pydantic import TypeAdapter, ValidationError
 
+from onceq._arguments import checked_batch
 from onceq._filters import Query, at_least, limit_of, rfc3339
 from onceq._http import PATIENT, Backoff, Call, Flow, error_of, exchange, problem_error, read
 from onceq._submission import Pack, Submission
@@ -91,7 +92,7 @@ def cancel(job_id: str, backoff: Backoff) -> Flow[Job]:
 
 def cancel_batch(batch: str, backoff: Backoff, after_s: float = 0.0) -> Flow[BatchCancelled]:
     """Ask for the end of a batch's jobs."""
-    call = Call("POST", f"/v1/batches/{quote(batch, safe='')}/cancel", after_s=after_s)
+    call = Call("POST", f"/v1/batches/{checked_batch(batch)}/cancel", after_s=after_s)
     return read(BatchCancelled.model_validate_json, (yield from exchange(call, backoff)))
 
 

@@ -1,8 +1,8 @@
 """A log of numbered events, followed over any number of connections: what to ask, when again, when to give up. No I/O.
 
-A job's log (`Reader`, `_stream.py`) and a batch's (`Ends`, `map/ends.py`) are followed alike. The numbers decide (G6):
-one seen before is skipped, one that skips others means that something was lost on the way, so the connection is given
-up and the log is asked again from the last number that arrived.
+A job's log (`Reader`, `_stream.py`) and a batch's (`BatchEnds`, `_batch.py`) are followed alike. The numbers decide
+(G6): one seen before is skipped, one that skips others means that something was lost on the way, so the connection is
+given up and the log is asked again from the last number that arrived.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ LARGEST_EVENT_BYTES: Final = 64 * 1024 * 1024
 
 
 class StreamEvent(NamedTuple):
-    """One event of a job's log. `seq` is its number; 0 for a snapshot, which has none."""
+    """One event of a job's log. `seq` is its number; 0 for a snapshot, which has none.
+
+    Of a batch (`follow_batch`) it is the end of one of its jobs, numbered over the whole batch.
+    """
 
     name: str
     seq: int

@@ -7,13 +7,14 @@ import reprlib
 import sys
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast
 
 from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
+from onceq._arguments import checked_batch
 from onceq._encoded import encoded, unwritable
 from onceq._http import Call, refusal, refused
 from onceq._structured import format_of_model
@@ -142,25 +143,33 @@ class Pack:
     """The batch that they are followed in; letters, digits, _ and - alone."""
 
     @property
-    def call(self) -> Call:
-        """`POST /v1/jobs/batch`; each item carries its own key."""
+    def body(self) -> bytes:
+        """Each item carries its own key."""
         named = f'"batch":"{self.batch}",'.encode() if self.batch else b""
-        body = b"{" + named + b'"items":[' + b",".join(self.items) + b"]}"
-        return Call("POST", "/v1/jobs/batch", headers={"content-type": "application/json"}, content=body)
+        return b"{" + named + b'"items":[' + b",".join(self.items) + b"]}"
+
+    @property
+    def call(self) -> Call:
+        """`POST /v1/jobs/batch`."""
+        return Call("POST", "/v1/jobs/batch", headers={"content-type": "application/json"}, content=self.body)
 
 
-def prepare_batch(items: Iterable[Item], model: Models | None, options: JobOptions) -> list[Pack]:
+def prepare_batch(
+    items: Iterable[Item], model: Models | None, options: JobOptions, batch: str | None = None
+) -> list[Pack]:
     """Check all items before any is sent, and pack them into as few posts as the service's limits allow."""
+    empty = Pack((), "" if batch is None else checked_batch(batch))
+    room = MAX_BODY_BYTES - len(empty.body)
     packs: list[Pack] = []
     pack: list[bytes] = []
     size = 0
     for item in [_checked_item(item, f"items.{i}", model, options) for i, item in enumerate(_many(items))]:
-        if pack and (len(pack) == MAX_BATCH or size + len(item) > MAX_BODY_BYTES - 16):
-            packs.append(Pack(tuple(pack)))
+        if pack and (len(pack) == MAX_BATCH or size + len(item) > room):
+            packs.append(replace(empty, items=tuple(pack)))
             pack, size = [], 0
         pack.append(item)
         size += len(item) + 1
-    return [*packs, Pack(tuple(pack))] if pack else packs
+    return [*packs, replace(empty, items=tuple(pack))] if pack else packs
 
 
 def _many(items: Any) -> Iterable[Item]:

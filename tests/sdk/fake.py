@@ -116,8 +116,8 @@ class FakeService:
         """Answer `route` (`"GET /v1/jobs/{id}"`) with these, one a request."""
         self.lines[route] = list(answers)
 
-    def log(self, log: Log, cuts: Sequence[int] = ()) -> None:
-        """Serve a job's events; connection number n is cut after `cuts[n]` bytes."""
+    def log(self, log: Log, cuts: Sequence[int] = (), route: str = "GET /v1/jobs/{id}/events") -> None:
+        """Serve a job's events, or a batch's; connection number n is cut after `cuts[n]` bytes."""
         left = list(cuts)
 
         def events(seen: Seen) -> Response:
@@ -128,7 +128,7 @@ class FakeService:
             body = _body(b"".join(frames(log, after)), left.pop(0) if left else None)
             return StreamingResponse(body, media_type="text/event-stream")
 
-        self.on("GET /v1/jobs/{id}/events", events)
+        self.on(route, events)
 
     def to(self, route: str) -> list[Seen]:
         """The requests that went to `route`."""
@@ -166,6 +166,8 @@ ROUTES = (
     "GET /v1/jobs/{id}/events",
     "GET /v1/jobs/{id}/ledger",
     "POST /v1/jobs/{id}/cancel",
+    "GET /v1/events",
+    "POST /v1/batches/{id}/cancel",
     "GET /v1/stats",
     "GET /v1/costs",
     "DELETE /v1/budgets/{id}",

@@ -7,8 +7,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -43,32 +46,91 @@ def port() -> Generator[int]:
     claimed.release()
 
 
-def an_api(stack: Stack, port: int, folder: Path, name: str) -> Process:
-    """One more API process on the stack's queue, which a test may kill."""
-    return start([sys.executable, "-c", API], stack.env | {"ONCEQ_PORT": str(port)}, folder / f"{name}.log")
+class Mortal:
+    """One more API process on the stack's queue, which a test may kill, and which comes back."""
+
+    def __init__(self, stack: Stack, port: int, folder: Path) -> None:
+        self._env, self._folder = stack.env | {"ONCEQ_PORT": str(port)}, folder
+        self.lives: list[Process] = []
+        self.reborn = threading.Timer(0.5, self._live)
+        self._live()
+        self.url = url_printed_by(self.lives[0])
+
+    def _live(self) -> None:
+        self.lives.append(start([sys.executable, "-c", API], self._env, self._folder / f"api-{len(self.lives)}.log"))
+
+    def die(self) -> None:
+        self.lives[0].stop(signal.SIGKILL)
+        self.reborn.start()
+
+
+@contextmanager
+def mortal_api(stack: Stack, port: int, folder: Path) -> Generator[Mortal]:
+    """Until the block is left."""
+    api = Mortal(stack, port, folder)
+    try:
+        yield api
+    finally:
+        if api.reborn.ident is not None:
+            api.reborn.join()
+        for process in api.lives:
+            process.stop()
 
 
 def test_a_killed_api_costs_a_stream_a_pause_and_nothing_else(
     stack: Stack, connect: Callable[..., Any], tmp_path: Path, port: int
 ) -> None:
-    processes = [an_api(stack, port, tmp_path, "first")]
-    try:
-        client = connect(url_printed_by(processes[0]), stack.api_key)
+    with mortal_api(stack, port, tmp_path) as api:
+        client = connect(api.url, stack.api_key)
         stream = client.stream("A long one. [[sim tokens=300 tps=40 ttft_ms=10]]", fresh=True)
         pieces: list[str] = []
         for piece in stream:
             pieces.append(piece)
             if len(pieces) == 5:
-                processes[0].stop(signal.SIGKILL)
-                reborn = threading.Timer(0.5, lambda: processes.append(an_api(stack, port, tmp_path, "second")))
-                reborn.start()
-        assert len(processes) == 2, "the stream ended before the API came back"
+                api.die()
+        assert len(api.lives) == 2, "the stream ended before the API came back"
         assert "".join(pieces) == stream.text == stream.job.text
         assert stream.job.calls == 1
         assert len(stack.meter(stream.job_id)) == 1
-    finally:
-        for process in processes:
-            process.stop()
+
+
+def test_a_killed_api_costs_a_batchs_reader_a_pause_and_no_end(
+    stack: Stack, connect: Callable[..., Any], tmp_path: Path, port: int
+) -> None:
+    with mortal_api(stack, port, tmp_path) as api:
+        client = connect(api.url, stack.api_key)
+        prompts = [f"{n} [[sim tokens=3 tps=0 ttft_ms={1500 if n > 1 else 0}]]" for n in range(5)]
+        batch = f"nightly-{uuid4().hex}"
+        handles = client.submit_batch(prompts, batch=batch, fresh=True)
+        ends: list[onceq.StreamEvent] = []
+        for end in client.follow_batch(batch):
+            ends.append(end)
+            if len(ends) == 1:
+                api.die()
+        assert len(api.lives) == 2, "the loop ended before the API came back"
+        assert [end.seq for end in ends] == [1, 2, 3, 4, 5]
+        told = {end.data.job: (end.name, end.data.output, end.data.cost) for end in ends}
+        jobs = [handle.refresh() for handle in handles]
+        assert told == {job.id: ("succeeded", job.output, job.cost) for job in jobs}
+        assert list(client.follow_batch(batch, after=3)) == ends[3:]
+        assert list(client.follow_batch(batch, after=5)) == []
+
+
+def test_a_batch_is_cancelled_by_its_name_and_goes_on_with_what_is_posted_later(
+    stack: Stack, connect: Callable[..., Any]
+) -> None:
+    client = connect(stack.url, stack.api_key)
+    batch, later = f"held-{uuid4().hex}", datetime.now(UTC) + timedelta(hours=1)
+    with pytest.raises(onceq.NotFoundError, match=batch):
+        list(client.follow_batch(batch))
+    with pytest.raises(onceq.NotFoundError, match=batch):
+        client.cancel_batch(batch)
+    client.submit_batch(["a", "b"], batch=batch, not_before=later, fresh=True)
+    assert (client.cancel_batch(batch).cancelled, client.cancel_batch(batch).cancelled) == (2, 0)
+    (found,) = client.submit_batch(["c [[sim tokens=3 tps=0 ttft_ms=0]]"], batch=batch, fresh=True)
+    ends = list(client.follow_batch(batch))
+    assert [(end.seq, end.name) for end in ends] == [(1, "cancelled"), (2, "cancelled"), (3, "succeeded")]
+    assert ends[2].data.job == found.id
 
 
 def test_every_way_to_the_answer_gives_the_same_text(stack: Stack, connect: Callable[..., Any]) -> None:

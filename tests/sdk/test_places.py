@@ -49,7 +49,7 @@ def test_forked_children_and_their_parent_get_their_own_answers(own_words: FakeS
 
 
 def slowly(fake: FakeService, text: str) -> None:
-    """Serves a job's events so that each piece is read by itself."""
+    """Serves a job's events, or a batch's, so that each is read by itself."""
 
     def events(seen: Seen) -> Response:
         async def body() -> AsyncIterator[bytes]:
@@ -60,6 +60,7 @@ def slowly(fake: FakeService, text: str) -> None:
         return StreamingResponse(body(), media_type="text/event-stream")
 
     fake.on("GET /v1/jobs/{id}/events", events)
+    fake.on("GET /v1/events", events)
     fake.on(GET, answer(job("succeeded", text)))
 
 
@@ -151,7 +152,7 @@ async def test_a_closed_awaiting_client_is_closed_in_every_loop(own_words: FakeS
 
 
 @pytest.mark.parametrize("options", [(), ("-X", "dev")])
-@pytest.mark.parametrize("stream", ["client.follow(JOB)", "client.follow(JOB).events()"])
+@pytest.mark.parametrize("stream", ["client.follow(JOB)", "client.follow(JOB).events()", "client.follow_batch('b')"])
 @pytest.mark.parametrize("holder", ["here", "globals()"])
 def test_a_stream_may_be_left_where_its_loop_ends(
     fake: FakeService, options: Sequence[str], stream: str, holder: str

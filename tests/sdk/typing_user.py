@@ -33,6 +33,8 @@ def blocking(client: onceq.Client) -> None:
     assert_type(client.list(status="failed"), Iterator[onceq.Job])
     for made in client.submit_batch(["One", "Two"]):
         assert_type(made, onceq.JobHandle | onceq.OnceqError)
+    for end in client.follow_batch("nightly", after=7):
+        assert_type(end, onceq.StreamEvent)
 
 
 def mapping(client: onceq.Client, reviews: pd.DataFrame) -> None:
@@ -60,6 +62,8 @@ async def awaiting(client: onceq.AsyncClient) -> None:
         assert_type(event.data, onceq.Event)
     await client.stream("Hello").show()
     assert_type(await client.stream("Hello").result(), onceq.Job)
+    async for end in client.follow_batch("nightly"):
+        assert_type(end, onceq.StreamEvent)
     assert_type(client.list(), AsyncIterator[onceq.Job])
 
 

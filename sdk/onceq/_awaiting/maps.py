@@ -8,7 +8,6 @@ from contextlib import aclosing, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
-from onceq import _flows
 from onceq._awaiting.base import Connection
 from onceq._closing import Inner
 from onceq._submission import MapOptions, Models
@@ -21,7 +20,6 @@ from onceq.map.quote import MapQuote
 from onceq.map.row import MapRow
 from onceq.map.rows import Template as MapPrompt
 from onceq.map.scope import Contact
-from onceq.wire import BatchCancelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,7 +239,3 @@ class Maps(Connection):
             except (*LEFT, KeyboardInterrupt, OnceqError, RuntimeError) as exc:  # httpx2's, of a client that is closed
                 became = exc
         say(running.left(how, became, awaited=True))
-
-    async def cancel_batch(self, batch: str) -> BatchCancelled:
-        """Cancel the jobs of a batch (an interrupted map names its own) that have not ended. Raises NotFoundError."""
-        return await self._driver.run(_flows.cancel_batch(batch, self._backoff))

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from onceq import _flows
 from onceq._blocking.base import Connection
 from onceq._pools import begun_here
 from onceq._submission import MapOptions, Models
@@ -20,7 +19,6 @@ from onceq.map.quote import MapQuote
 from onceq.map.row import MapRow
 from onceq.map.rows import Template as MapPrompt
 from onceq.map.scope import Contact
-from onceq.wire import BatchCancelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -233,7 +231,3 @@ class Maps(Connection):
             except (KeyboardInterrupt, OnceqError, RuntimeError) as exc:  # httpx2's, of a client that is closed
                 became = exc
         say(running.left(how, became, awaited=False))
-
-    def cancel_batch(self, batch: str) -> BatchCancelled:
-        """Cancel the jobs of a batch (an interrupted map names its own) that have not ended. Raises NotFoundError."""
-        return self._driver.run(_flows.cancel_batch(batch, self._backoff))
