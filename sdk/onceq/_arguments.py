@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from math import isfinite
+from math import isfinite, isnan
 from numbers import Integral, Real
 from typing import Any, Final, Protocol
 
@@ -50,6 +50,15 @@ def checked_after(after: int) -> int:
     if isinstance(after, Integral) and after >= 0:
         return int(after)
     raise refusal(f"after is the number of an event, or 0 for all of them, not {after!r}.")
+
+
+def checked_wait_s(timeout_s: float | None) -> float | None:
+    """Seconds to wait for a job. Raises BadRequestError unless they are a number, or None."""
+    if timeout_s is None:
+        return None
+    if isinstance(timeout_s, Real) and not isnan(timeout_s):
+        return float(timeout_s)
+    raise refusal(f"timeout_s is a number of seconds, or None to wait as long as it takes, not {timeout_s!r}.")
 
 
 def checked_timeout_s(timeout_s: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from numbers import Integral
 from typing import Any, TypedDict, cast
 
 from onceq._http import refusal
@@ -55,10 +56,10 @@ def limit_of(page_size: int | None) -> dict[str, str]:
 
 
 def at_least(least: int, name: str, count: int) -> int:
-    """The count. Raises BadRequestError where it is less: that would come out as nothing, or as the usual."""
-    if count < least:
-        raise refusal(f"{name} is a number from {least} on, or None for the usual, not {count}.")
-    return count
+    """The count. Raises BadRequestError where it is none, or less: that would come out as nothing, or as the usual."""
+    if isinstance(count, Integral) and count >= least:
+        return int(count)
+    raise refusal(f"{name} is a number from {least} on, or None for the usual, not {count!r}.")
 
 
 def rfc3339(at: datetime) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx2
 from pydantic import TypeAdapter, ValidationError
 
-from onceq._arguments import checked_batch
+from onceq._arguments import checked_batch, checked_wait_s
 from onceq._filters import Query, at_least, limit_of, rfc3339
 from onceq._http import PATIENT, Backoff, Call, Flow, error_of, exchange, problem_error, read
 from onceq._submission import Pack, Submission
@@ -260,6 +260,7 @@ def wait(job_id: str, timeout_s: float | None) -> Flow[Job]:
 
     Raises WaitTimeout; when the service itself was out of reach at the deadline, and not just silent, what says so.
     """
+    timeout_s = checked_wait_s(timeout_s)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     pause_s = 0.0
     while True:

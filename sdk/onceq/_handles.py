@@ -9,7 +9,7 @@ from typing import Self, cast
 from weakref import WeakSet
 
 from onceq import _display, _flows
-from onceq._arguments import job_id_of
+from onceq._arguments import checked_after, job_id_of
 from onceq._drive import Driver
 from onceq._follow import StreamEvent
 from onceq._http import PATIENT, Flow
@@ -37,7 +37,7 @@ class JobStream:
     def __init__(self, driver: Driver, source: Submission | Job | str, after: int = 0) -> None:
         self._driver = driver
         self._source = source
-        self._after = after
+        self._after = checked_after(after)
         self._job = source if isinstance(source, Job) else None
         # an attribute: completion in a notebook breaks on a property that gives a Literal
         self.disposition: Disposition | None = source.disposition if isinstance(source, SubmittedJob) else None

@@ -79,10 +79,8 @@ def rows_again(rows: Any) -> Any:
 
 def left_usd(limit_usd: float | None, done: Iterable[Any]) -> float | None:
     """What the sides before have left of a limit."""
-    if limit_usd is None:
-        return None
     spent = sum(float(frame["cost_usd"].sum() or 0.0) for frame in done)
-    return max(limit_usd - spent, SMALLEST_USD)
+    return limit_usd if limit_usd is None or not spent else max(limit_usd - spent, SMALLEST_USD)
 
 
 def side_by_side(made: Mapping[str, Any]) -> pd.DataFrame:

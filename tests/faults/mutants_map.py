@@ -189,7 +189,7 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Compare: a limit is for all sides together", f"{SDK}/compare.py",
-        "return max(limit_usd - spent, SMALLEST_USD)", "return limit_usd", (COMPARE,),
+        "else max(limit_usd - spent, SMALLEST_USD)", "else limit_usd", (COMPARE,),
     ),
     Mutant(
         "Compare: labels carry prompt and version", f"{SDK}/compare.py",

@@ -57,13 +57,6 @@ def test_what_names_no_batch_is_refused_before_anything_is_sent(fake: FakeServic
     assert fake.seen == []
 
 
-@pytest.mark.parametrize("after", [None, "3", -1, 2.0], ids=repr)
-def test_what_is_no_number_of_an_end_is_refused_at_once(fake: FakeService, client: Any, after: Any) -> None:
-    with pytest.raises(onceq.BadRequestError, match=rf"after is the number of an event, .*, not {after!r}\. Nothing"):
-        client.follow_batch("b", after=after)
-    assert fake.seen == []
-
-
 def test_ends_are_told_once_each_over_broken_connections_and_from_any_number(fake: FakeService, client: Any) -> None:
     whole = frames(ENDS)
     fake.log(ENDS, [len(b"".join(whole[:3])) + 9, 20], EVENTS)

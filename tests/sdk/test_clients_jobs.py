@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from threading import Event
 from typing import Any
 
+import numpy
 import pytest
 from starlette.responses import Response
 
@@ -73,6 +74,45 @@ def test_a_wait_ends_at_its_timeout_though_the_service_hangs(fake: FakeService, 
             client.wait(JOB_ID, timeout_s=0.1)
     finally:
         ended.set()
+
+
+@pytest.mark.parametrize("timeout_s", ["1", timedelta(seconds=1), float("nan"), [1]], ids=repr)
+def test_what_is_no_time_to_wait_is_refused_before_anything_is_sent(
+    fake: FakeService, client: Any, timeout_s: Any
+) -> None:
+    fake.on(SUBMIT, accepted())
+    handle = client.submit("Hi")
+    fake.seen.clear()
+    asks = (
+        lambda: client.wait(JOB_ID, timeout_s), lambda: client.result(JOB_ID, timeout_s=timeout_s),
+        lambda: handle.wait(timeout_s), lambda: handle.result(timeout_s=timeout_s),
+    )  # fmt: skip
+    for ask in asks:
+        with pytest.raises(onceq.BadRequestError, match=r"timeout_s is a number of seconds, or None .*, not .*Nothing"):
+            ask()
+    assert fake.seen == []
+
+
+@pytest.mark.parametrize("timeout_s", [5, 5.0, numpy.int64(5), numpy.float32(5), float("inf"), -1, None], ids=repr)
+def test_a_time_to_wait_is_any_number(fake: FakeService, client: Any, timeout_s: Any) -> None:
+    fake.on(GET, answer(job("succeeded", "Hello")))
+    assert client.result(JOB_ID, timeout_s).text == "Hello"
+
+
+@pytest.mark.parametrize("after", [None, "3", -1, 2.0], ids=repr)
+def test_what_is_no_number_of_an_event_is_refused_at_once(fake: FakeService, client: Any, after: Any) -> None:
+    fake.on(SUBMIT, accepted())
+    handle = client.submit("Hi")
+    fake.seen.clear()
+    for ask in (
+        lambda: client.follow(JOB_ID, after=after),
+        lambda: client.follow_batch("b", after=after),
+        lambda: handle.stream(after=after),
+        lambda: handle.events(after=after),
+    ):
+        with pytest.raises(onceq.BadRequestError, match=rf"after is the number of an event, .*, not {after!r}\. Noth"):
+            ask()
+    assert fake.seen == []
 
 
 @pytest.mark.parametrize(
@@ -143,6 +183,8 @@ def test_a_filter_that_does_not_exist_is_an_error(client: Any) -> None:
     [
         ({"page_size": 0}, "page_size is a number from 1 on"),
         ({"page_size": -1}, "page_size is a number from 1 on"),
+        ({"page_size": "5"}, "page_size is a number from 1 on, .*, not '5'"),
+        ({"page_size": 5.5}, "page_size is a number from 1 on"),
         ({"since": date(2026, 11, 1)}, r"a time is a datetime, like .*, not datetime\.date\(2026, 11, 1\)"),
         ({"until": "2026-11-01"}, "a time is a datetime, like .*, not '2026-11-01'"),
     ],

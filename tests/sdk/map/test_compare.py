@@ -89,6 +89,13 @@ def test_what_sides_before_have_spent_is_taken_from_the_limit() -> None:
     assert left_usd(0.5, done) == 1e-9
 
 
+@pytest.mark.parametrize("limit", ["1", -5, float("nan")], ids=repr)
+def test_a_limit_that_is_none_is_refused_as_a_maps_is(client: Client, limit: Any) -> None:
+    with pytest.raises(BadRequestError, match="max_cost_usd is dollars, above 0"):
+        client.compare(["a"], PROMPTS, progress=False, max_cost_usd=limit)
+    assert list(client.list()) == []
+
+
 def test_polars_stays_polars() -> None:
     polars = pytest.importorskip("polars")
     made = side_by_side({name: polars.DataFrame({"text": [name], "cost_usd": [0.1]}) for name in PROMPTS})
