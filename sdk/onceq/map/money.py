@@ -84,6 +84,11 @@ def _t95(freedom: int) -> float:
     return next(value for upto, value in reversed(_T95) if freedom >= upto)
 
 
+def usd(nano_usd: int | None) -> float | None:
+    """For reckoning; None stays None."""
+    return None if nano_usd is None else nano_usd / NANO
+
+
 def dollars(nano_usd: int, digits: int = 2) -> str:
     """For people: so many significant digits at least, cents above a dollar, and no exponent."""
     usd = Decimal(nano_usd) / NANO

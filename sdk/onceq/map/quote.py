@@ -12,7 +12,7 @@ from onceq.map.allowance import quote_of
 from onceq.map.asks import Ask, Template
 from onceq.map.cache import Cache
 from onceq.map.intake import Intake
-from onceq.map.money import dollars
+from onceq.map.money import dollars, usd
 from onceq.map.scope import Contact, Scope, scope_of
 from onceq.wire import MAX_BATCH, NANO, Quote
 
@@ -24,23 +24,38 @@ MOST_QUOTES: Final = 20
 class MapQuote:
     """What a map would do: `rows` in all, `done` that are answered already, `asks`: distinct requests to be posted.
 
-    `upper_usd` is never passed by those asks, all their calls together; None where nothing bounds them, and `unbounded`
-    says why. `expected_usd` goes by your tenant's answers of the model in the last day; None where there were none. In
-    both, a group of rows of like length counts as its longest. `paid_usd` is what the answers cost that are there. Rows
-    that another machine has asked count as asks here; they are found when the map runs.
+    `upper_nano_usd` is never passed by those asks, all their calls together; None where nothing bounds them, and
+    `unbounded` says why. `expected_nano_usd` goes by your tenant's answers of the model in the last day; None where
+    there were none. In both, a group of rows of like length counts as its longest. `paid_nano_usd` is what the answers
+    cost that are there. Rows that another machine has asked count as asks here; they are found when the map runs.
     """
 
     rows: int
     done: int
     asks: int
-    upper_usd: float | None
-    expected_usd: float | None
-    paid_usd: float
+    upper_nano_usd: int | None
+    expected_nano_usd: int | None
+    paid_nano_usd: int
     unbounded: str | None = None
 
+    @property
+    def upper_usd(self) -> float | None:
+        """`upper_nano_usd` in US dollars, as `max_cost_usd` takes them."""
+        return usd(self.upper_nano_usd)
+
+    @property
+    def expected_usd(self) -> float | None:
+        """`expected_nano_usd` in US dollars."""
+        return usd(self.expected_nano_usd)
+
+    @property
+    def paid_usd(self) -> float:
+        """`paid_nano_usd` in US dollars."""
+        return self.paid_nano_usd / NANO
+
     def __str__(self) -> str:
-        upper = "not bounded" if self.upper_usd is None else f"at most {dollars(round(self.upper_usd * NANO))}"
-        likely = "" if self.expected_usd is None else f", about {dollars(round(self.expected_usd * NANO))} expected"
+        upper = "not bounded" if self.upper_nano_usd is None else f"at most {dollars(self.upper_nano_usd)}"
+        likely = "" if self.expected_nano_usd is None else f", about {dollars(self.expected_nano_usd)} expected"
         why = f" ({self.unbounded})" if self.unbounded else ""
         there = f"{self.done} of {self.rows} rows are answered already. " if self.done else f"{self.rows} rows. "
         return f"{there}{self.asks} requests would be posted: {upper}{why}{likely}."
@@ -60,7 +75,7 @@ def quoted(models: Sequence[str], template: Template, intake: Intake, cache: Cac
         done += sum(outcome.status == "succeeded" for _, outcome in taken.filled)
         paid += sum(outcome.cost_nano_usd or 0 for _, outcome in taken.filled)
     upper, expected, why = yield from _sums(template, asks, contact.backoff)
-    return MapQuote(intake.slots, done, len(asks), _usd(upper), _usd(expected), paid / NANO, why)
+    return MapQuote(intake.slots, done, len(asks), upper, expected, paid, why)
 
 
 def _sums(
@@ -84,7 +99,3 @@ def _sums(
 def _groups(asks: Sequence[Ask]) -> list[Sequence[Ask]]:
     size = max(1, -(-len(asks) // MOST_QUOTES))
     return [asks[start : start + size] for start in range(0, len(asks), size)]
-
-
-def _usd(nano: int | None) -> float | None:
-    return None if nano is None else nano / NANO

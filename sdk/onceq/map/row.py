@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from onceq.map.cache import Outcome
+from onceq.map.money import usd
 from onceq.map.output import Misfit, Output
-from onceq.wire import NANO, Cost, JobError, Timings, Usage
+from onceq.wire import Cost, JobError, Timings, Usage
 from onceq.wire import Output as Answer
 
 
@@ -20,8 +21,9 @@ class MapRow:
     the service), `not_posted` (for `max_cost_usd`, or left out by `sample`), `gone` (asked before, lapsed since).
     `error` says why, and what to do. `value` is the text, or the checked output; None without an answer.
 
-    `cost_usd` is 0 in rows that share an answer with one before them, None where the price is not known. `ttft_s` are
-    seconds from the post to the first token; `tokens` are input and output of the call that gave the answer.
+    `cost_usd` (US dollars, as in frames) is 0 in rows that share an answer with one before them, None where the price
+    is not known; the job's `cost.nano_usd` is exact. `ttft_s` are seconds from the post to the first token; `tokens`
+    are input and output of the call that gave the answer.
     """
 
     index: Any
@@ -45,10 +47,9 @@ def row_of(index: Any, position: int, sample: int, outcome: Outcome, output: Out
             value = output.parse(outcome.text or "")
         except Misfit as exc:
             status, error = "invalid", f"{exc}. It was paid; fresh=True asks anew."
-    cost_usd = None if outcome.cost_nano_usd is None else outcome.cost_nano_usd / NANO
     return MapRow(
-        index, position, sample, status, value, outcome.text, cost_usd, outcome.ttft_s, outcome.tokens, outcome.job_id,
-        error,
+        index, position, sample, status, value, outcome.text, usd(outcome.cost_nano_usd), outcome.ttft_s,
+        outcome.tokens, outcome.job_id, error,
     )  # fmt: skip
 
 

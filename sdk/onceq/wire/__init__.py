@@ -4,6 +4,9 @@ The SDK builds these models, the API validates and answers with them, the worker
 the client wrote. Requests forbid unknown fields; answers and events may grow, so readers ignore what they do not know.
 
 Units: money is integer nano-USD (1 USD = 1,000,000,000), durations are seconds (`_s`), times are RFC 3339 in UTC.
+What is called `usd` or ends in `_usd`, but not in `_nano_usd`, is US dollars. In the service's answers and in exports
+of the ledger it is exact decimal text, which no reader rounds; in requests, in what maps give (`MapRow`, `MapQuote`)
+and in data frames it is a float, to reckon with.
 """
 
 from onceq.wire.budgets import (

@@ -42,7 +42,10 @@ class Usage(Answer):
 
 
 class Cost(Answer):
-    """What the job cost over all of its calls. `nano_usd` includes `wasted_nano_usd`; null while a call is unpriced."""
+    """What the job cost over all of its calls. `nano_usd` includes `wasted_nano_usd`; null while a call is unpriced.
+
+    `usd` is `nano_usd` in US dollars, as exact decimal text.
+    """
 
     nano_usd: int | None = 0
     usd: str | None = "0"

@@ -10,8 +10,9 @@ from onceq.wire.words import Answer
 class CostQuote(Answer):
     """Bounds of a job's cost in nano-USD; what is booked is never above `upper_nano_usd`.
 
-    `call_upper_nano_usd` bounds one call, `upper_nano_usd` (and `upper_usd`) all calls that the job may make, or its
-    `max_cost_usd` where that is less. Both are null where nothing is known to bound a call: `unbounded` says why.
+    `call_upper_nano_usd` bounds one call, `upper_nano_usd` (and `upper_usd`, decimal text) all calls that the job may
+    make, or its `max_cost_usd` where that is less. Both are null where nothing is known to bound a call: `unbounded`
+    says why.
     `lower_nano_usd` is 0: a job that is cancelled before its call, or joins another, costs nothing.
     `expected_nano_usd` is a call with as many tokens as your tenant's answers of the model had in the last day; null
     where there were none, and in a 202.

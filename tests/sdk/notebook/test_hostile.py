@@ -94,7 +94,7 @@ def test_markdown_is_rendered_and_links_open_elsewhere() -> None:
 
 
 def test_prices_are_not_typeset_as_formulas() -> None:
-    quote = MapQuote(9, 0, 9, 0.0022, 0.0002, 0.0)
+    quote = MapQuote(9, 0, 9, 2_200_000, 200_000, 0)
     for shown in (answer_html("From $1 to $2", "$1 or $2", "$1 of $2"), quote._repr_html_()):  # pyright: ignore[reportPrivateUsage]
         assert shown.startswith('<div class="tex2jax_ignore mathjax_ignore">')
         assert shown.count("<div") == shown.count("</div>")
