@@ -39,6 +39,10 @@ def test_what_streams_says_where_its_whole_answer_is(told: Any) -> None:
     assert "`stream.text`" in str(told.__doc__)
 
 
+def test_a_loop_that_is_to_cancel_is_told_what_closes_its_iterator() -> None:
+    assert "aclosing(client.amap(...))" in str(AsyncClient.amap.__doc__)
+
+
 def test_the_keyword_arguments_are_the_fields_of_the_request() -> None:
     assert set(JobOptions.__annotations__) | {"model", "prompt", "messages"} == set(JobRequest.model_fields)
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 INTERRUPTS: Final = (KeyboardInterrupt, asyncio.CancelledError)
+"""What ends a cell that awaits."""
 LEFT: Final = (GeneratorExit, asyncio.CancelledError)
 """How a generator hears that it is left; the latter where its event loop ends too, and the former again behind it."""
-"""What ends a cell that awaits."""
 
 
 class Maps(Connection):
@@ -192,7 +192,9 @@ class Maps(Connection):
 
         Leaving the loop, be it by `break`, an exception or Ctrl-C, is an interrupt: what is in flight is left to the
         service, and the same map takes it up again; with `on_interrupt="cancel"` it is cancelled. That happens when
-        the iterator is closed: `async with contextlib.aclosing(client.amap(...)) as rows` does it before going on.
+        the iterator is closed, which Python does some time after a loop was left: maybe after the client or the event
+        loop, when nothing can be cancelled any more. So `on_interrupt="cancel"` needs
+        `async with contextlib.aclosing(client.amap(...)) as rows`, which closes it before going on.
         """
         wish = Wish(
             rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, None,
