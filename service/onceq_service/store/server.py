@@ -53,6 +53,8 @@ class ServerFacts:
 async def inspect(pipe: Pipe) -> ServerFacts:
     """Asks the server; raises StoreUnavailable. What its user may not know is None, and no promise."""
     info = _pairs(cast("bytes", await pipe.command("INFO")).decode())
+    if info.get("loading") == "1":  # it says meanwhile that it keeps no AOF, so as not to write what it reads
+        raise StoreUnavailable("Redis takes no commands now (it is loading its data); try again shortly.")
     fsync, policy = await _setting(pipe, "appendfsync"), await _setting(pipe, "maxmemory-policy")
     seconds, micros = cast("list[bytes]", await pipe.command("TIME"))
     facts = ServerFacts(

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
+from redis.asyncio import Redis
+
+from onceq_service.embedded.redis_binary import find_redis
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import ServerFacts, StoreDenied, open_store
+from onceq_service.store import ServerFacts, StoreDenied, StoreUnavailable, open_store
 from tests.redis_user import as_user
+from tests.stack import running_redis
+from tests.waiting import wait_until
 
 
 async def facts_for(redis: EmbeddedRedis, name: str, rules: str) -> ServerFacts:
@@ -44,3 +54,48 @@ async def test_a_wrong_password_is_denied_and_is_in_no_word(redis_server: Embedd
         with pytest.raises(StoreDenied, match=r"refuses the user or the password of ONCEQ_REDIS_URL \(.+\)") as denied:
             await store.ping()
     assert "hidden" not in str(denied.value)
+
+
+async def test_a_redis_that_loads_its_data_says_nothing_of_itself_yet(tmp_path: Path) -> None:
+    """It tells that it has no AOF while it reads that, so for a moment jobs were told to be less safe than they are."""
+    socket = tmp_path / "s"
+    with running_redis() as redis:
+        async with Redis.from_url(redis.url) as client, client.pipeline(transaction=False) as pipe:  # pyright: ignore[reportUnknownMemberType]
+            for n in range(15_000):
+                pipe.set(f"k{n}", n)
+            await pipe.execute()
+        redis.stop()
+        with again_slowly(redis, socket):
+            said = await first_words(socket)
+    assert said[0] == "Redis takes no commands now (it is loading its data); try again shortly."
+    assert said[-1] == "strict"
+    assert "relaxed" not in said
+
+
+@contextmanager
+def again_slowly(redis: EmbeddedRedis, socket: Path) -> Generator[None]:
+    """A server on the same data, for whose loading one has time to look; it hears others every 1,024 keys."""
+    options = {
+        "dir": redis.data_dir / "redis", "unixsocket": socket, "port": 0, "appendonly": "yes", "appendfsync": "always",
+        "key-load-delay": 200,
+    }  # fmt: skip
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    with subprocess.Popen([find_redis().path, *words], stdout=subprocess.DEVNULL) as server:
+        try:
+            yield
+        finally:
+            server.terminate()
+
+
+async def first_words(socket: Path) -> list[str]:
+    """What a store says of a Redis from when it listens until it has a word on how durable a job is."""
+    said: list[str] = []
+    wait_until(socket.exists, "Redis to listen")
+    async with open_store(f"unix://{socket}") as store:
+        while not said or said[-1] not in ("strict", "relaxed"):
+            try:
+                said.append((await store.inspect()).durability)
+            except StoreUnavailable as exc:
+                said.append(str(exc))
+            await asyncio.sleep(0.01)
+    return said
