@@ -363,7 +363,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G8 a claim whose answer was lost is the worker's own", f"{LUA}/next.lua",
-        "if last.nonce == nonce then", "if last.nonce == '' then",
+        "if before.nonce == nonce then", "if before.nonce == '' then",
     ),
     Mutant(
         "SIGTERM hands back what was not dispatched", f"{WORKER}/broker.py",

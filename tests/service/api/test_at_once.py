@@ -66,7 +66,7 @@ async def streamed(reader: Reader, script: Script, readers: Readers | None = Non
             yield chunk
 
     scope: dict[str, Any] = {"extensions": {EXTENSION: reader}}
-    await Stream(follow, 0, scope, reader.send, JOB).run(Readers() if readers is None else readers, KEEP_ALIVE_S)
+    await Stream(follow, 0, scope, reader.send, "key", JOB).run(Readers() if readers is None else readers, KEEP_ALIVE_S)
 
 
 async def test_a_reader_that_keeps_up_is_written_to_at_once() -> None:
