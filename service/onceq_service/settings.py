@@ -80,11 +80,12 @@ class LaneLimits(BaseModel):
 
 
 class TenantConfig(BaseModel):
-    """One `[tenants.<name>]` table. Tenants that wait in one lane start jobs in proportion to their weights."""
+    """One `[tenants.<name>]` table. Tenants start jobs in proportion to their weights, whatever models they ask."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weight: float = Field(default=1.0, gt=0, le=1_000)
+    weight: float = Field(default=1.0, ge=0.001, le=1_000)
+    """Turns are 1 / weight apart and counted for ever: with steps of millions the others' would be lost in rounding."""
 
 
 class PriceConfig(BaseModel):

@@ -142,6 +142,13 @@ def test_a_tenant_in_settings_is_one_that_a_key_can_have(monkeypatch: pytest.Mon
         load_settings()
 
 
+@pytest.mark.parametrize("weight", ["0", "0.0009", "1001", "nan"])
+def test_a_weight_is_between_a_thousandth_and_a_thousand(weight: str, tmp_path: Path) -> None:
+    (tmp_path / "onceq.toml").write_text(f"[tenants.acme]\nweight = {weight}")
+    with pytest.raises(ConfigurationError, match=r"onceq\.toml can't be used: tenants\.acme\.weight"):
+        read_config(tmp_path / "onceq.toml")
+
+
 def test_a_broken_configuration_file_is_named(shell: Shell) -> None:
     (shell.folder / "onceq.toml").write_text("providers = 3")
     done = shell("up", "--no-dashboard")
