@@ -387,7 +387,11 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Tenants start jobs in equal shares, however many models they ask", f"{LUA}/_waiting.lua",
-        "  redis.call('ZADD', k_shares(band), turn + step(tenant), tenant)\n", "", (SHARES,),
+        "  redis.call('ZADD', shares(band, lane), turn + step(tenant), tenant)\n", "", (SHARES,),
+    ),
+    Mutant(
+        "Weights hold in a lane that is slower than its band", f"{LUA}/_waiting.lua",
+        "k_shares(lane and band .. '|' .. lane or band)", "k_shares(band)", (SHARES,),
     ),
     Mutant(
         "A lane that was held back goes on when its time has come", f"{LUA}/_housekeeping.lua",

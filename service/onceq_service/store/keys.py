@@ -53,7 +53,11 @@ KEYS: Final[dict[str, Key]] = {
         permanent=True,
     ),
     "shares": Key(
-        "shares:%s", "zset", "tenants by the next turn they can have in a band", "trimmed at each start", permanent=True
+        "shares:%s",
+        "zset",
+        "the last turn of a band, or of a lane in it, and tenants by the next they can have",
+        "trimmed at each start; a lane's while not empty",
+        permanent=True,
     ),
     "blocked": Key(
         "blocked", "zset", "lanes that may not start a job, by the time they may", "while not empty", permanent=True
@@ -131,7 +135,7 @@ KEYS: Final[dict[str, Key]] = {
     "turns": Key(
         "turns",
         "hash",
-        "how many claims were made, for the bands' shares; the last turn of each; which bands are paused",
+        "how many claims were made, for the bands' shares; which bands are paused",
         "permanent",
         permanent=True,
     ),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from onceq_service.settings import LaneLimits
 from onceq_service.store import Store
+from onceq_service.store.engine import End
 from tests.service.store.driver import admission
 
 
@@ -50,7 +52,7 @@ async def test_to_keep_one_job_waiting_is_no_larger_share(store: Store) -> None:
     assert came == {"eager": 10, "patient": 10}
 
 
-async def test_a_lane_that_was_closed_gives_its_tenant_one_turn_back(store: Store) -> None:
+async def test_a_lane_that_was_closed_gives_its_tenant_no_turns_back_but_the_first(store: Store) -> None:
     await store.lanes.switch_lane("openai/m", "pause")
     for n in range(20):
         await admit(store, tenant="closed", prompt=str(n))
@@ -58,6 +60,33 @@ async def test_a_lane_that_was_closed_gives_its_tenant_one_turn_back(store: Stor
     assert await started_by(store, want=10) == {"open": 10}
     await store.lanes.switch_lane("openai/m", "resume")
     assert await started_by(store, want=10) == {"closed": 6, "open": 4}
+
+
+async def test_weights_hold_in_a_lane_that_is_slower_than_its_band(store: Store) -> None:
+    """One job at a time: whoever is busy in another lane meanwhile changes nothing between those who wait here."""
+    await store.lanes.set_weights({"heavy": 3})
+    slow = {"model": "openai/slow", "lane": "openai/slow", "limits": LaneLimits(concurrency=1).packed()}
+    for n in range(24):
+        await admit(store, tenant="heavy", prompt=str(n), **slow)
+        await admit(store, tenant="light", prompt=str(n), **slow)
+    came = Counter[str]()
+    for n in range(20):
+        for k in range(5):
+            await admit(store, tenant="busy", prompt=f"{n} {k}")
+        found, _ = await store.engine.claim("w1", 6, ["openai"])
+        for claim in found:
+            came[claim.text("tenant")] += 1
+            await store.engine.finish(claim, End("failed", b"", b"", None, kept=False, first_seq=0))
+    await store.lanes.set_weights({})
+    assert came == {"heavy": 15, "light": 5, "busy": 100}
+
+
+async def test_a_tenant_that_comes_into_the_lane_of_another_does_not_wait_for_that_ones_turn(store: Store) -> None:
+    for n in range(40):
+        await admit(store, tenant="many", model=f"openai/m{n}", lane=f"openai/m{n}")
+    for n in range(10):
+        await admit(store, tenant="one", prompt=str(n), model="openai/m39", lane="openai/m39")
+    assert await started_by(store, want=20) == {"many": 11, "one": 9}
 
 
 async def test_jobs_that_never_started_cost_their_tenant_no_turn(store: Store) -> None:

@@ -13,38 +13,69 @@ local function wake(lane, n)
   if ones[1] then redis.call('RPUSH', key, unpack(ones)) end
 end
 
--- Who waits in a lane has a turn there, and the lowest turn of a band is next (start-time fair queueing). A tenant's
--- turns are one step (1 / weight) apart, whichever lanes they are in, and none is before the one that came last: neither
--- many models nor coming back again and again make a share larger.
+-- Turns are numbers, the lowest is next (start-time fair queueing). There are two kinds: who waits in a lane has one in it,
+-- and a lane that may start a job has one in its band, on behalf of whoever is first in the lane. Those of a tenant are a
+-- step (1 / weight) apart, in one lane and over all lanes of a band, and none is before the last that came: neither many
+-- models nor coming back again and again make a share larger, and in a lane that is slower than its band weights hold.
+
+local LAST = ' last' -- beside the tenants, none of which has a space
+
+local function shares(band, lane) return k_shares(lane and band .. '|' .. lane or band) end
 
 local function step(tenant) return 1 / (tonumber(redis.call('HGET', k_weights(), tenant)) or 1) end
 
 -- The highest turn that has come. In a queue from before there were any, lanes stand at how many claims had been made.
-local function last_turn(band)
-  local last = redis.call('HGET', k_turns(), 'last:' .. band)
+local function last_turn(band, lane)
+  local last = redis.call('ZSCORE', shares(band, lane), LAST)
   if last then return tonumber(last) end
-  last = redis.call('HGET', k_turns(), 'n') or 0
-  redis.call('HSET', k_turns(), 'last:' .. band, last)
+  last = not lane and redis.call('HGET', k_turns(), 'n') or 0
+  redis.call('ZADD', shares(band, lane), last, LAST)
   return tonumber(last)
 end
 
-local function next_turn(band, tenant, last)
-  local turn = math.max(last or last_turn(band), tonumber(redis.call('ZSCORE', k_shares(band), tenant) or 0))
-  redis.call('ZADD', k_shares(band), turn + step(tenant), tenant)
+local function earliest(band, lane, tenant, last)
+  return math.max(last or last_turn(band, lane), tonumber(redis.call('ZSCORE', shares(band, lane), tenant) or 0))
+end
+
+local function next_turn(band, lane, tenant, last)
+  local turn = earliest(band, lane, tenant, last)
+  redis.call('ZADD', shares(band, lane), turn + step(tenant), tenant)
   return turn
 end
 
--- A lane's turn is that of whoever is first in it; a lane in which nobody waits has none.
-local function line_up(band, lane)
-  local turn = redis.call('ZRANGE', k_fair(band, lane), 0, 0, 'WITHSCORES')[2]
-  if turn then redis.call('ZADD', k_ready(band), turn, lane) end
-  return turn
+-- A turn from which nothing was started costs nothing.
+local function give_back(band, lane, tenant)
+  local free = tonumber(redis.call('ZINCRBY', shares(band, lane), -step(tenant), tenant))
+  if free <= last_turn(band, lane) then redis.call('ZREM', shares(band, lane), tenant) end
 end
 
+-- Of turns before this one nothing need be known any more.
+local function pass(band, lane, turn)
+  redis.call('ZADD', shares(band, lane), turn, LAST)
+  redis.call('ZREMRANGEBYSCORE', shares(band, lane), '-inf', string.format('(%.17g', turn))
+end
+
+local function first_in(band, lane) return redis.call('ZRANGE', k_fair(band, lane), 0, 0)[1] end
+
+-- Gives a lane in which somebody waits its turn, and says who.
+local function line_up(band, lane, last)
+  local tenant = first_in(band, lane)
+  if tenant then redis.call('ZADD', k_ready(band), next_turn(band, nil, tenant, last), lane) end
+  return tenant
+end
+
+-- A tenant that comes into a lane brings it forward where the turn of whoever was first is later than its own.
 local function take_part(band, lane, tenant)
-  local fair = k_fair(band, lane)
-  if not redis.call('ZSCORE', fair, tenant) then redis.call('ZADD', fair, next_turn(band, tenant), tenant) end
-  if not redis.call('ZSCORE', k_blocked(), band .. '|' .. lane) then line_up(band, lane) end
+  local fair, first = k_fair(band, lane), first_in(band, lane)
+  local came = not redis.call('ZSCORE', fair, tenant)
+  if came then redis.call('ZADD', fair, next_turn(band, lane, tenant), tenant) end
+  if redis.call('ZSCORE', k_blocked(), band .. '|' .. lane) then return end
+  local turn = tonumber(redis.call('ZSCORE', k_ready(band), lane) or nil)
+  if not turn then line_up(band, lane)
+  elseif came and first and earliest(band, nil, tenant) < turn then
+    give_back(band, nil, first)
+    redis.call('ZADD', k_ready(band), next_turn(band, nil, tenant), lane)
+  end
 end
 
 -- Remembers a waiting job that another model may answer. If its lane is blocked it is looked at again soon.
@@ -81,16 +112,17 @@ local function settle_lane(band, lane, tenant)
   if redis.call('EXISTS', k_fair(band, lane)) == 1 then return false, true end
   redis.call('ZREM', k_ready(band), lane)
   redis.call('ZREM', k_blocked(), band .. '|' .. lane)
+  redis.call('DEL', shares(band, lane))
   return false, false
 end
 
--- A job has left its lane without a start: a turn there that its tenant does not need any more costs it nothing.
+-- A job has left its lane without a start.
 local function step_back(band, lane, tenant)
   if not redis.call('ZSCORE', k_fair(band, lane), tenant) then return end
+  local ready = redis.pcall('ZSCORE', k_ready(band), lane)
   local waits, open = settle_lane(band, lane, tenant)
-  local free = not waits and tonumber(redis.call('ZINCRBY', k_shares(band), -step(tenant), tenant))
-  if free and free <= last_turn(band) then redis.call('ZREM', k_shares(band), tenant) end
-  if open and redis.call('ZSCORE', k_ready(band), lane) then line_up(band, lane) end
+  if open and not waits then give_back(band, lane, tenant) end
+  if ready and not open then give_back(band, nil, tenant) end
 end
 
 -- The opposite of enqueue.

@@ -67,23 +67,18 @@ local last = {} -- the highest turn of each band from which a job was taken
 local function take(band, lane, tenant, id, turn)
   redis.call('ZREM', k_wait(band, lane, tenant), id)
   redis.call('ZREM', k_movable(lane), id)
-  last[band] = math.max(turn, last[band] or last_turn(band))
+  last[band] = math.max(tonumber(redis.call('ZSCORE', k_ready(band), lane)), last[band] or last_turn(band))
   local waits, open = settle_lane(band, lane, tenant)
-  if waits then redis.call('ZADD', k_fair(band, lane), next_turn(band, tenant, last[band]), tenant) end
-  if open then line_up(band, lane) end
-end
-
--- Nobody has a turn before these any more, so that of a tenant who was to have no later one need not be known.
-local function note_turns()
-  for band, turn in pairs(last) do
-    redis.call('HSET', k_turns(), 'last:' .. band, turn)
-    redis.call('ZREMRANGEBYSCORE', k_shares(band), '-inf', turn)
-  end
+  if not open then return end
+  turn = math.max(turn, last_turn(band, lane))
+  pass(band, lane, turn)
+  if waits then redis.call('ZADD', k_fair(band, lane), next_turn(band, lane, tenant, turn), tenant) end
+  line_up(band, lane, last[band])
 end
 
 -- A lane that may not start its next job waits in `blocked` until it may.
 local function block(band, lane, till)
-  redis.call('ZREM', k_ready(band), lane)
+  if redis.call('ZREM', k_ready(band), lane) == 1 then give_back(band, nil, first_in(band, lane)) end
   redis.call('ZADD', k_blocked(), int(till), band .. '|' .. lane)
 end
 
@@ -255,7 +250,7 @@ while not alone and #taken < want and tries < want + 32 do
   if job.state == 'queued' and now >= start_by(job) then by_itself(k_deadlines(), id, now, expire, id, job, now, ttl)
   elseif job.state == 'queued' then taken[#taken + 1] = claim(id, turn, flat, job) end
 end
-note_turns()
+for band, turn in pairs(last) do pass(band, nil, turn) end
 
 if #taken > 0 then
   redis.call('HSET', k_claim(worker), 'nonce', nonce, 'ids', table.concat(taken, ' '))
