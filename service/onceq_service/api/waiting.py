@@ -8,8 +8,10 @@ from contextlib import aclosing
 from fastapi import Request
 
 from onceq.wire import TERMINAL
+from onceq_service.api.auth import CHALLENGE
 from onceq_service.api.connection import until_end
 from onceq_service.api.presence import watched
+from onceq_service.api.problems import Refused
 from onceq_service.api.service import Service, cancel_all
 from onceq_service.store import ApiKey
 from onceq_service.store.views import Fields
@@ -17,7 +19,7 @@ from onceq_service.store.views import Fields
 
 async def wait_for_end(service: Service, key: ApiKey, job_id: str, timeout_s: float, request: Request) -> Fields | None:
     """What is shown of the job at its end, or as it is after `timeout_s`, or when the client leaves or this process
-    stops; None: no such job."""
+    stops; None: no such job. Raises Refused (401) where the key was revoked meanwhile."""
     fields = await service.store.jobs.shown(job_id, key.tenant)
     if fields is None or has_ended(fields):
         return fields
@@ -32,6 +34,8 @@ async def wait_for_end(service: Service, key: ApiKey, job_id: str, timeout_s: fl
                 await asyncio.wait((ending,), timeout=timeout_s)
     finally:
         await cancel_all([ending])
+    if key.id in service.revoked:
+        raise Refused("unauthorized", f"API key {key.id} was revoked: send another one.", headers=CHALLENGE)
     return await service.store.jobs.shown(job_id, key.tenant)
 
 

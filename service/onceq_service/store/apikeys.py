@@ -13,12 +13,13 @@ from typing import Final, cast
 import msgspec
 
 from onceq.wire import SCOPES, TENANT_PATTERN, Scope
+from onceq_service.store import scripts
 from onceq_service.store._pipe import Pipe
 from onceq_service.store.errors import TooManyKeys
 from onceq_service.store.keys import Keys
 
 REVOKED_S: Final = 3_600
-"""How long after the last revocation the revoked ones are told: every API process looks within seconds."""
+"""How long a revocation is told: every API process looks within seconds."""
 MOST_OF_A_TENANT: Final = 1_000
 """Keys of one tenant: they lie in Redis for ever, and whoever lists or revokes some reads all of them."""
 
@@ -53,7 +54,7 @@ class ApiKeys:
 
     def __init__(self, pipe: Pipe, keys: Keys) -> None:
         self._pipe = pipe
-        self._name, self._revoked = keys("apikeys"), keys("revoked")
+        self._root, self._name, self._revoked = keys.root, keys("apikeys"), keys("revoked")
 
     async def create(self, *, tenant: str, name: str, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
         """A new key and its secret, which is nowhere else from here on; raises ValueError on an unknown scope, or
@@ -92,15 +93,12 @@ class ApiKeys:
         for name, value in (await self._all()).items():
             record = _decode(value)
             if record.id == key_id and tenant in (None, record.tenant):
-                gone = bool(await self._pipe.command("HDEL", self._name, name))
-                await self._pipe.command("SADD", self._revoked, key_id)
-                await self._pipe.command("EXPIRE", self._revoked, REVOKED_S)
-                return gone
+                return bool(await self._pipe.script(scripts.REVOKE, self._root, [name, key_id, REVOKED_S]))
         return False
 
     async def revoked(self) -> Set[str]:
         """Ids of the keys that were revoked of late, for those who have let somebody in by one."""
-        found = cast("list[bytes]", await self._pipe.command("SMEMBERS", self._revoked))
+        found = cast("list[bytes]", await self._pipe.command("ZRANGE", self._revoked, 0, -1))
         return {key_id.decode() for key_id in found}
 
     async def _all(self) -> dict[str, bytes]:

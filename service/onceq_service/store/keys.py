@@ -172,7 +172,7 @@ KEYS: Final[dict[str, Key]] = {
     "channel": Key("ch:%s", "channel", "frames as they are written, by shard of the job id", "Pub/Sub"),
     "control": Key("ctl", "channel", "job ids whose workers must look at them now", "Pub/Sub"),
     "apikeys": Key("apikeys", "hash", "SHA-256 of an API key -> its record", "permanent", permanent=True),
-    "revoked": Key("revoked", "set", "API keys whose event streams end, since they were revoked", "1 h after the last"),
+    "revoked": Key("revoked", "zset", "API keys that were revoked, by when: their event streams end", "1 h each"),
     "secrets": Key("secrets", "hash", "HMAC secrets, made once", "permanent", permanent=True),
     "clock": Key("clock", "string", "the time that a queue is told while its past is written", "until then", True),
     "lapses": Key("lapses", "zset", "keys of that past by when they lapse", "until then", True),

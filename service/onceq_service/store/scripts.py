@@ -50,10 +50,11 @@ LEARN: Final = load("learn", "lane, limits, requests_used, brake_ms")
 PAUSE: Final = load("pause", "kind (lane | band), name, word (pause | resume)")
 BUDGET: Final = load("budget", "id, account, before, value")
 ALERT: Final = load("alert", "id, hold_ms")
+REVOKE: Final = load("revoke", "hash of the key, its id, for how long it is told (s)")
 FIND: Final = load("find", "tenant, most, look, low, high, score, id, statuses, (name, value)...")
 """Reads, and changes nothing; all others are transitions."""
 
 ALL: Final[tuple[Script, ...]] = (
     ADMIT, ADMIT_PLAIN, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, DEFER, RELEASE, BEAT, CANCEL, FOLD,
-    TEND, WATCH, WATCH_BATCH, STUCK, LEARN, PAUSE, BUDGET, ALERT,
+    TEND, WATCH, WATCH_BATCH, STUCK, LEARN, PAUSE, BUDGET, ALERT, REVOKE,
 )  # fmt: skip

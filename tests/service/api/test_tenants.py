@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,18 @@ def test_streams_of_a_revoked_key_end_and_those_of_others_go_on(
             client.post(path.replace("/events", "/cancel"))
             assert "event: cancelled" in "".join(other.iter_text())
         problem_of(theirs.get(path), 401, "unauthorized")
+
+
+def test_a_wait_that_began_before_its_key_was_revoked_tells_nothing(shared: Stack, replica: str, client: Http) -> None:
+    key = client.post("/v1/keys", json={"name": "short-lived"}).json()
+    path = f"{JOBS}/{client.submit(ask(ttft_ms=60_000))['id']}"
+    with Http(replica, key["secret"]) as theirs, ThreadPoolExecutor() as pool:
+        assert theirs.get(path).status_code == 200, "from here on the replica trusts it for a while"
+        assert client.delete(f"/v1/keys/{key['id']}").status_code == 204
+        waits = pool.submit(theirs.get, path, params={"wait": 30})
+        wait_until(lambda: theirs.get(path).status_code == 401, "the replica to hear of it")
+        client.post(f"{path}/cancel")
+        problem_of(waits.result(), 401, "unauthorized")
 
 
 def test_an_admin_makes_and_revokes_keys_of_its_own_tenant_alone(
