@@ -11,6 +11,7 @@ _YES_OR_NO = r"(?i)true|false|yes|no|1|0"
 _UNIX_OPTIONS: Final = {
     "username": _WORDS, "password": _WORDS, "client_name": _WORDS, "db": _NUMBER,
     "health_check_interval": _NUMBER, "socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS,
+    "retry_on_timeout": _YES_OR_NO, "protocol": "2",
 }  # fmt: skip
 _TCP_OPTIONS: Final = _UNIX_OPTIONS | {"socket_keepalive": _YES_OR_NO}
 _TLS_OPTIONS: Final = _TCP_OPTIONS | {

@@ -15,7 +15,7 @@ from onceq_service.store._pipe import connect
 from tests.service.cli.conftest import Shell
 
 HOMES = {"redis": "redis://:hidden@x/0", "rediss": "rediss://:hidden@x", "unix": "unix://u:hidden@/redis.sock"}
-VALUES = {"ssl_cert_reqs": "none"}
+VALUES = {"protocol": "2", "ssl_cert_reqs": "none"}
 """Options of which 1 is no value."""
 
 
