@@ -390,6 +390,14 @@ MUTANTS: Sequence[Mutant] = (
         "  redis.call('ZADD', shares(band, lane), turn + step(tenant), tenant)\n", "", (SHARES,),
     ),
     Mutant(
+        "A lane that is held back gives its turn back", f"{LUA}/next.lua",
+        "give_back(band, nil, first_in(band, lane))", "first_in(band, lane)", (SHARES,),
+    ),
+    Mutant(
+        "Who leaves a lane without a start gives the turn back", f"{LUA}/_waiting.lua",
+        "if open and not waits then give_back(band, lane, tenant) end", "", (SHARES,),
+    ),
+    Mutant(
         "Weights hold in a lane that is slower than its band", f"{LUA}/_waiting.lua",
         "k_shares(lane and band .. '|' .. lane or band)", "k_shares(band)", (SHARES,),
     ),

@@ -7,7 +7,7 @@ from typing import Any
 
 from onceq_service.settings import LaneLimits
 from onceq_service.store import Store
-from onceq_service.store.engine import End
+from onceq_service.store.engine import Claim, End
 from tests.service.store.driver import admission
 
 
@@ -99,6 +99,16 @@ async def test_jobs_that_never_started_cost_their_tenant_no_turn(store: Store) -
     assert await started_by(store, want=10) == {"other": 5, "undecided": 5}
 
 
+async def test_nor_do_they_in_a_lane_in_which_others_wait(store: Store) -> None:
+    for n in range(10):
+        await admit(store, tenant="other", prompt=str(n))
+    for n in range(10):
+        await store.jobs.cancel(await admit(store, tenant="undecided", prompt=f"{n} and not"), "undecided")
+    for n in range(10):
+        await admit(store, tenant="undecided", prompt=str(n))
+    assert await started_by(store, want=10) == {"other": 5, "undecided": 5}
+
+
 async def test_a_queue_from_before_there_were_turns_starts_all_that_waits(store: Store) -> None:
     """Its lanes stood at how many claims had been made, its tenants at how often they had come in a lane."""
     old = await admit(store, tenant="t", model="openai/old", lane="openai/old")
@@ -109,3 +119,20 @@ async def test_a_queue_from_before_there_were_turns_starts_all_that_waits(store:
         await admit(store, tenant=f"new{n % 2}", prompt=str(n))
     found, _ = await store.engine.claim("w1", 4, ["openai"])
     assert old in [claim.id for claim in found]
+
+
+async def test_to_wait_for_a_full_lane_costs_no_turn(store: Store) -> None:
+    """Its turn comes while a job of it runs, so it is held back after each start, and has to be given one again."""
+    full = {"model": "openai/full", "lane": "openai/full", "limits": LaneLimits(concurrency=1).packed()}
+    for n in range(60):
+        await admit(store, tenant="mixed", prompt=f"f{n}", **full)
+        await admit(store, tenant="mixed", prompt=f"o{n}")
+        await admit(store, tenant="other", prompt=str(n), model="openai/other", lane="openai/other")
+    came, running = Counter[str](), list[Claim]()
+    for _ in range(20):
+        found, _ = await store.engine.claim("w1", 4, ["openai"])
+        came.update(claim.text("tenant") for claim in found)
+        for claim in running:
+            await store.engine.finish(claim, End("failed", b"", b"", None, kept=False, first_seq=0))
+        running = found
+    assert came == {"mixed": 40, "other": 40}

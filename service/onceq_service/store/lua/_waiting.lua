@@ -116,7 +116,7 @@ local function settle_lane(band, lane, tenant)
   return false, false
 end
 
--- A job has left its lane without a start.
+-- A job has left its lane without a start. A lane in which others wait keeps its turn for them.
 local function step_back(band, lane, tenant)
   if not redis.call('ZSCORE', k_fair(band, lane), tenant) then return end
   local ready = redis.pcall('ZSCORE', k_ready(band), lane)
