@@ -15,6 +15,7 @@ LUA, WORKER, PROVIDERS, STORE, API = (
 MODEL = "tests/faults/test_model.py"
 SCHEDULING = "tests/faults/test_scheduling_model.py"
 SHARES = "tests/service/store/test_shares.py"
+LANES = "tests/service/store/test_lanes.py"
 TO_STOP = f"{SCHEDULING}::test_a_cancelled_call_that_goes_on_is_given_at_once"
 CRASH = "tests/faults/test_crash.py"
 ROWS = "tests/faults/test_providers.py::test_every_fault_of_every_sdk_ends_as_the_table_says"
@@ -376,6 +377,10 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "A worker claims no more than it has slots", f"{WORKER}/broker.py",
         "want = min(CLAIM_AT_ONCE, self.holding.free)", "want = CLAIM_AT_ONCE", (BROKER,),
+    ),
+    Mutant(
+        "No sixty seconds see more starts than a lane's minute allows", f"{LUA}/_lanes.lua",
+        "local WINDOW = 61", "local WINDOW = 60", (LANES,),
     ),
     Mutant(
         "A lane runs no more jobs at once than it may", f"{LUA}/_lanes.lua",

@@ -100,7 +100,8 @@ class Lane:
         return self.paused or self.braked_until > now
 
     def last_minute(self, now: int) -> int:
-        return sum(second > now // 1000 - 60 for second in self.starts)
+        """Whole seconds: one counts until a minute has passed after its last moment."""
+        return sum(second > now // 1000 - 61 for second in self.starts)
 
     def full(self, now: int) -> bool:
         most, rpm = self.limits.concurrency, self.limits.requests_per_minute

@@ -14,7 +14,7 @@ from onceq_service.store.keys import Keys
 from onceq_service.store.views import Fields, at, fields_of
 
 Word = Literal["pause", "resume"]
-WINDOW_S: Final = 60
+WINDOW_S: Final = 61
 """As WINDOW in lua/_lanes.lua."""
 _LIMITS = ("requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute", "concurrency")
 

@@ -34,6 +34,16 @@ async def test_four_workers_start_no_more_than_the_lane_allows_in_a_minute(store
     assert wait_s > 3, "the next look is due when the window has room again"
 
 
+async def test_no_sixty_seconds_see_more_starts_than_the_lane_allows_in_a_minute(timed: Store) -> None:
+    """Also not sixty that begin late in a second: starts are counted by whole seconds."""
+    await later(timed, 0.999)
+    await admit_many(timed, 60, LaneLimits(requests_per_minute=50))
+    assert len(await claim_all(timed)) == 50
+    for seconds, started in ((59.001, 0), (0.998, 0), (0.002, 10)):
+        await later(timed, seconds)
+        assert len(await claim_all(timed)) == started
+
+
 async def test_a_lane_runs_no_more_jobs_at_once_than_it_may(store: Store) -> None:
     await admit_many(store, 5, LaneLimits(concurrency=2))
     first = await claim_all(store)
@@ -216,7 +226,7 @@ def test_the_limits_of_a_lane_are_its_own_then_its_providers_then_everyones() ->
 async def test_counts_of_the_last_minute_are_of_that_also_where_nobody_claims(timed: Store) -> None:
     await admit_many(timed, 5, LaneLimits(requests_per_minute=50), out_est=3)
     assert len(await claim_all(timed)) == 5
-    for seconds, left in ((0, 5), (59, 5), (1, 0)):
+    for seconds, left in ((0, 5), (60, 5), (1, 0)):
         await later(timed, seconds)
         lane = await timed.lanes.get("openai/m")
         assert (lane.requests_last_minute, lane.output_tokens_last_minute) == (left, 3 * left)

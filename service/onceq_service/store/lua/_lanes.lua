@@ -1,8 +1,8 @@
 -- Lanes: provider + account + model, the thing that has a rate limit. A lane with limits counts what runs and what
--- was started in the last 60 seconds, by the second, for all workers together. Estimates are counted when a job is
+-- was started in the last minute, by the second, for all workers together. Estimates are counted when a job is
 -- claimed and corrected when it ends.
 
-local WINDOW = 60 -- seconds
+local WINDOW = 61 -- seconds: a minute after the last moment of the second that leaves, so no 60 s see more than the limit
 
 -- Limits as admit wrote them: requests, input tokens and output tokens a minute, concurrency; 0 = none.
 local function limits_of(text)
