@@ -13,7 +13,7 @@ from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from onceq.wire import LaneInfo, WorkerInfo
+from onceq.wire import PHASES, VERDICTS, LaneInfo, WorkerInfo
 from onceq_service.store import ServerFacts
 from onceq_service.store.gauges import Reading, Series
 from onceq_service.store.stats import BUCKETS, edge_s
@@ -136,11 +136,16 @@ def _work(counted: Counted) -> Iterable[Metric]:
     yield _counter("onceq_unpriced_calls", "Billed calls without a known price.", counted, "", {"unpriced": ""})
     codes = {name: name[2:] for sums in counted.values() for name in sorted(sums) if name.startswith("e:")}
     yield _counter("onceq_job_errors", "Jobs that ended with an error.", counted, "code", codes)
+    verdicts = {f"v:{verdict}": verdict for verdict in VERDICTS}
+    yield _counter("onceq_job_verdicts", "Slow or failed jobs by who is to blame.", counted, "verdict", verdicts)
 
 
 def _times(counted: Counted) -> Iterable[Metric]:
     yield _histogram("onceq_ttft_seconds", "From the post to the first token.", counted, "t")
     yield _histogram("onceq_job_seconds", "From the post to the end of the job.", counted, "d")
+    phases = {f"p:{phase}": phase for phase in PHASES}
+    yield _counter("onceq_job_phase_seconds", "Where the time of jobs that have ended went.",
+                   counted, "phase", phases, 1 / 1_000)  # fmt: skip
 
 
 def _counter(

@@ -6,6 +6,7 @@ import re
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from onceq.wire import PHASES, VERDICTS
 from onceq_service.api.exposition import families
 from onceq_service.store import ServerFacts
 from onceq_service.store.gauges import Reading, Series, Waiting
@@ -16,7 +17,7 @@ from tests.waiting import wait_until
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 FACTS = ServerFacts("8", True, "always", 1_000, "noeviction", 250, 0, "master")
-LABELS = {"band", "provider", "simulated", "disposition", "state", "kind", "code", "reason", "le"}
+LABELS = {"band", "provider", "simulated", "disposition", "state", "kind", "code", "reason", "le", "verdict", "phase"}
 PASSING = ("onceq_oldest_queued_seconds", "onceq_redis_memory_bytes", "onceq_api_streams")
 """What changes between two scrapes of a queue in which nothing happens."""
 
@@ -67,6 +68,24 @@ def test_a_scrape_counts_jobs_tokens_and_money_of_simulated_work_apart(shared: S
     assert total(after, "onceq_spent_usd_total", simulated="false") == 0, "nothing here was real money"
     assert total(after, "onceq_durability_strict") == 1
     assert total(after, "onceq_workers") == 1
+
+
+def test_what_jobs_waited_for_and_who_is_to_blame_is_told_apart(client: Http) -> None:
+    before = scrape(client)
+    slow = client.done(ask(ttft_ms=1_200, tokens=3))
+    keyless = client.done(ask(fault=401))
+    after = scrape(client)
+
+    def grew(name: str, **labels: str) -> float:
+        return total(after, name, simulated="true", **labels) - total(before, name, simulated="true", **labels)
+
+    assert keyless.timings.verdict == "our_code"
+    assert grew("onceq_job_verdicts_total", verdict="our_code") >= 1
+    assert {dict(key[1])["verdict"] for key in after if key[0] == "onceq_job_verdicts_total"} == set(VERDICTS)
+    for phase in PHASES:
+        took = sum(getattr(job.timings.phases, f"{phase}_s") for job in (slow, keyless))
+        assert grew("onceq_job_phase_seconds_total", phase=phase) >= round(took, 3) - 0.001
+    assert grew("onceq_job_phase_seconds_total", phase="provider_ttft") >= 1.2
 
 
 def test_every_replica_says_the_same(shared: Stack, client: Http, tenant: str, replica: str) -> None:
