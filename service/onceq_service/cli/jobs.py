@@ -108,13 +108,21 @@ def replay(
         if all_of:
             made = client.replay_all(status=all_of, error=error, team=team, model=model, limit=limit)
         else:
-            made = [client.replay(job_id) for job_id in job_ids or ()]
+            made = [_replayed(client, job_id) for job_id in job_ids or ()]
     for one in made:
         say(f"{one.job.id} replays {one.job.retry_of}" if isinstance(one, JobHandle) else f"not replayed: {one}")
     if not made:
         say("nothing to replay")
     if any(isinstance(one, OnceqError) for one in made):
         raise typer.Exit(1)
+
+
+def _replayed(client: Client, job_id: str) -> JobHandle | OnceqError:
+    """One that is refused keeps nobody from hearing which were paid for."""
+    try:
+        return client.replay(job_id)
+    except OnceqError as exc:
+        return exc
 
 
 def job_table(found: list[Job]) -> list[str]:

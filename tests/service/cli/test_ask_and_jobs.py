@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import httpx2
 import pytest
 
 from onceq import Client
@@ -16,6 +17,7 @@ from onceq.wire import Cost
 from onceq_service.cli.output import age, money, table
 from tests.service.cli.conftest import Shell
 from tests.stack import Stack
+from tests.waiting import wait_until
 
 
 def test_ask_prints_the_answer_and_beside_it_what_it_cost(user: Shell) -> None:
@@ -123,6 +125,58 @@ def test_jobs_lists_shows_and_filters(user: Shell) -> None:
     assert "1 billed of 1 tried" in page
     assert page.endswith("fine\n")
     assert "provider_bad_request" in user.output("jobs", "show", failed["id"])
+
+
+def failed_jobs(user: Shell) -> list[str]:
+    return [job["id"] for job in json.loads(user.output("jobs", "list", "--status", "failed", "--json"))]
+
+
+def test_dead_letters_are_listed_and_replayed_one_by_one_or_all_of_a_cause(user: Shell) -> None:
+    for n in range(3):
+        user("ask", f"[[sim fault=400 times=1 text=well]] {n}", "-m", "openai/gpt-4o-mini")
+    *others, one = failed_jobs(user)
+    assert len(others) == 2
+    assert f" replays {one}\n" in user.output("jobs", "replay", one)
+    assert user.output("jobs", "replay", "--all", "failed", "--error", "provider_auth") == "nothing to replay\n"
+    lines = user.output("jobs", "replay", "--all", "failed", "--error", "provider_bad_request").splitlines()
+    assert {line.partition(" replays ")[2] for line in lines} == set(others)
+    assert user.output("jobs", "replay", "--all", "failed") == "nothing to replay\n"
+
+
+def test_a_job_that_can_not_be_replayed_hides_none_that_was(user: Shell) -> None:
+    user("ask", "[[sim fault=400]] one", "-m", "openai/gpt-4o-mini")
+    [one], gone = failed_jobs(user), "job_" + "0" * 32
+    done = user("jobs", "replay", one, gone)
+    first, second = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert first.endswith(f" replays {one}")
+    assert second.startswith("not replayed: ")
+    assert gone in second
+    assert user("jobs", "replay").returncode == 2
+
+
+def test_a_paused_lane_starts_nothing_until_it_is_resumed(user: Shell, stack: Stack) -> None:
+    lane = f"openai/paused-{stack.queue}"
+    assert "onceq lanes resume" in user.output("lanes", "pause", lane)
+    with Client(stack.url, user.env["ONCEQ_API_KEY"]) as client:
+        job = client.submit("Wait for me.", model=lane)
+        wait_until(lambda: (why := client.get(job.id).waiting) and why.reason == "lane_paused", "the lane to hold it")
+        assert "paused" in next(row for row in user.output("lanes").splitlines() if row.startswith(lane))
+        assert user.output("lanes", "resume", lane) == f"{lane} goes on\n"
+        assert job.result(30).status == "succeeded"
+    assert user("lanes", "pause", lane, "--band", "batch").returncode != 0
+
+
+def test_a_rotated_secret_voids_the_stream_tokens_that_were_made_with_it(user: Shell, stack: Stack) -> None:
+    with Client(stack.url, user.env["ONCEQ_API_KEY"]) as client:
+        job = client.submit("hello", model="openai/gpt-4o-mini")
+    about = f"{stack.url}/v1/jobs/{job.id}"
+    mine = {"Authorization": f"Bearer {user.env['ONCEQ_API_KEY']}"}
+    token = httpx2.post(f"{about}/stream-token", headers=mine).json()["token"]
+    stream = httpx2.QueryParams({"token": token})
+    assert httpx2.get(f"{about}/events", params=stream).status_code == 200
+    assert "is new" in user.output("keys", "rotate", "stream-tokens")
+    wait_until(lambda: httpx2.get(f"{about}/events", params=stream).status_code == 401, "the old token to be refused")
 
 
 def test_a_job_that_is_not_there_is_one_sentence(user: Shell) -> None:
