@@ -94,6 +94,15 @@ class Injector:
         time.sleep(0.1)
         self.post("our lane's limit", "queue", lane)
 
+    def no_budget(self) -> None:
+        """A budget with room for two calls' bounds, and for a third when the first job, of six seconds, has ended."""
+        priced = {"model": "openai/gpt-4o-mini", "max_tokens": 200, "team": uuid4().hex}
+        quote = self.client.post("/v1/quote", json=priced | {"prompt": f"{'x' * 100} [[sim tokens=120 tps=20]]"}).json()
+        limit = {"limit_usd": quote["cost"]["call_upper_nano_usd"] * 2.7 / 1e9, "team": priced["team"], "mode": "hard"}
+        assert self.client.post("/v1/budgets", json={"name": priced["team"]} | limit).status_code == 201
+        self.post("nothing", NOBODY, knobs={"tokens": 120, "tps": 20}, **priced)
+        self.post("no room in a budget", "budget", knobs={"fault": "cut", "times": 1, "after": 1}, **priced)
+
     def wrong_request(self) -> None:
         self.post("wrong request", NOBODY, knobs={"fault": "400"})
 
@@ -103,7 +112,8 @@ class Injector:
     def everything(self) -> None:
         """All kinds, in any order."""
         kinds = [self.fine, self.slow_first_token, self.slow_tokens, self.stall, self.hang, self.server_error, self.cut,
-                 self.rate_limit, self.rate_limit_for_good, self.wrong_request, self.wrong_key] * EACH  # fmt: skip
+                 self.rate_limit, self.rate_limit_for_good, self.no_budget, self.wrong_request,
+                 self.wrong_key] * EACH  # fmt: skip
         todo = [*kinds, *(lambda n=n: self.own_limit(n) for n in range(EACH))]
         self.rng.shuffle(todo)
         for inject in todo:
@@ -241,5 +251,5 @@ def test_the_one_who_is_to_blame_is_blamed(
             assert sum(round(s * 1000) for s in took.values()) == round((job.timings.total_s or 0) * 1000)
     with capsys.disabled():
         print("\n" + "\n".join([matrix(rows), *wrong]))
-    assert {who for _, who, _ in rows} == {*VERDICTS, NOBODY} - {"budget"}
+    assert {who for _, who, _ in rows} == {*VERDICTS, NOBODY}
     assert len(wrong) <= (1 - RIGHT) * len(rows), "\n".join(wrong)
