@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -96,7 +97,7 @@ class Injector:
 
     def no_budget(self) -> None:
         """A budget with room for two calls' bounds, and for a third when the first job, of six seconds, has ended."""
-        priced = {"model": "openai/gpt-4o-mini", "max_tokens": 200, "team": uuid4().hex}
+        priced: dict[str, Any] = {"model": "openai/gpt-4o-mini", "max_tokens": 200, "team": uuid4().hex}
         quote = self.client.post("/v1/quote", json=priced | {"prompt": f"{'x' * 100} [[sim tokens=120 tps=20]]"}).json()
         limit = {"limit_usd": quote["cost"]["call_upper_nano_usd"] * 2.7 / 1e9, "team": priced["team"], "mode": "hard"}
         assert self.client.post("/v1/budgets", json={"name": priced["team"]} | limit).status_code == 201

@@ -305,3 +305,20 @@ def test_w12_failures_are_counted_by_cause_and_dead_letters_until_somebody_repla
         assert stats.oldest_dead_letter_s is not None
         client.replay(broken.id).result(30)
         wait_until(lambda: client.stats().dead_letters == 1, "one to be left")
+
+
+@pytest.mark.parametrize("model", [OPENAI, ANTHROPIC, BEDROCK])
+def test_w17_the_providers_time_to_first_token_is_told_beside_the_one_from_the_post(client: Client, model: str) -> None:
+    lane = f"{model}-w17"
+    client.pause(lane=lane)
+    handle = client.submit("Later. [[sim ttft_ms=700 tokens=5 tps=0]]", model=lane)
+    wait_until(lambda: (why := client.get(handle.id).waiting) and why.reason == "lane_paused", "the lane to hold it")
+    client.resume(lane=lane)
+    job = handle.wait()
+    took = job.timings
+    assert job.started_at is not None
+    held_s = (job.started_at - job.created_at).total_seconds()
+    assert took.provider_ttft_s is not None
+    assert took.ttft_s is not None
+    assert took.provider_ttft_s >= 0.7
+    assert took.ttft_s >= held_s + took.provider_ttft_s

@@ -10,6 +10,7 @@ import pytest
 
 from onceq import AsyncClient, Client
 from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.settings import Settings
 from tests.rows.proxy import idle_proxy
 from tests.stack import Stack, running_stack
 from tests.waiting import until, wait_until
@@ -29,6 +30,10 @@ def test_r28_a_slow_answer_survives_a_proxy_that_cuts_idle_connections(own: Stac
         stream = client.stream("Slow. [[sim ttft_ms=6000 tokens=10 tps=100]]", model=MODEL)
         assert "".join(stream) == own.meter(stream.job_id or "")[0]["text"]
         assert proxy.cuts == 0, "keep-alive comments keep the connection moving"
+
+
+def test_r28_keep_alives_come_several_times_before_a_proxy_of_sixty_seconds_cuts() -> None:
+    assert 3 * Settings.model_fields["keep_alive_s"].default < 60
 
 
 def test_r28_a_wait_through_such_a_proxy_ends_with_the_answer(own: Stack) -> None:
