@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 import onceq
+from onceq._submission import DEDUPE_WINDOW_S
 from onceq.wire import SCOPES
+from onceq_service.anthropic_limit import DEFAULT_MAX_TOKENS
 from onceq_service.api.app import build_app
 from onceq_service.providers.base import Clocks
 from onceq_service.settings import Settings
@@ -73,12 +75,16 @@ def test_each_field_of_a_job_says_what_it_is(schema: str) -> None:
 def test_what_is_said_of_defaults_is_so() -> None:
     usual, fields = Settings(), document["components"]["schemas"]["JobRequest"]["properties"]
     clocks = document["components"]["schemas"]["Timeouts"]["properties"]
-    for described, seconds in (
-        (fields["deadline_s"], usual.deadline_s), (fields["dedupe_window_s"], usual.dedupe_window_s),
-        (fields["max_calls"], usual.max_calls), (clocks["first_byte_s"], Clocks().first_byte_s),
-        (clocks["between_bytes_s"], Clocks().between_bytes_s),
+    for described, default, name in (
+        (fields["deadline_s"], usual.deadline_s, "ONCEQ_DEADLINE_S"),
+        (fields["max_calls"], usual.max_calls, "ONCEQ_MAX_CALLS"),
+        (fields["dedupe_window_s"], usual.dedupe_window_s, "ONCEQ_DEDUPE_WINDOW_S"),
+        (clocks["first_byte_s"], Clocks().first_byte_s, "`first_byte_s` in onceq.toml"),
+        (clocks["between_bytes_s"], Clocks().between_bytes_s, "`between_bytes_s` in onceq.toml"),
     ):  # fmt: skip
-        assert f" {seconds:,.0f} if not given" in described["description"]
+        assert f"({default:,.0f}; {name})" in " ".join(described["description"].split())
+    assert f"onceq sends {DEFAULT_MAX_TOKENS:,}" in " ".join(fields["max_tokens"]["description"].split())
+    assert f"SDK sends {DEDUPE_WINDOW_S} itself" in " ".join(fields["dedupe_window_s"]["description"].split())
 
 
 def test_what_the_public_reads_says_after_where_it_means_after() -> None:

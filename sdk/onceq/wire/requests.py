@@ -107,7 +107,7 @@ class ResponseFormat(Request):
 class Timeouts(Request):
     """Clocks of one job in seconds, each instead of the service's own; beside them runs `deadline_s` over all of it.
 
-    A call that runs out of time may be billed, and is tried again as `max_calls` allows.
+    A call that runs out of time may be billed, and is made again as `max_calls` allows, whatever `on_break` says.
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -115,9 +115,10 @@ class Timeouts(Request):
     queue_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
     """From the post to the first start; then the job is `expired`, code `queue_timeout`."""
     first_byte_s: Annotated[float, Field(gt=0, le=3_600)] | None = None
-    """From a call's start to the first byte of its answer. 120 if not given."""
+    """From a call's start to the first byte of its answer.
+    If not given, the provider's (120; `first_byte_s` in onceq.toml)."""
     between_bytes_s: Annotated[float, Field(gt=0, le=3_600)] | None = None
-    """Between two bytes of an answer. 60 if not given."""
+    """Between two bytes of an answer. If not given, the provider's (60; `between_bytes_s` in onceq.toml)."""
     call_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     """For a whole call."""
 
@@ -161,7 +162,8 @@ class JobRequest(Request):
     system: str | None = None
     """The system prompt."""
     max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    """Most tokens of the answer; without it the provider decides."""
+    """Most tokens of the answer; one that is cut there has the finish_reason `length`. Without it the provider decides.
+    Anthropic takes no request without it: onceq sends 4,096 then, plus the budget of `thinking`."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     """0 to 2; without it the provider decides."""
     stop: Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(max_length=16)] | None = None
@@ -178,25 +180,30 @@ class JobRequest(Request):
     band: Band = "standard"
     """Who starts first: `interactive`, then `standard`, then `batch`; none waits for ever."""
     deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
-    """Seconds from the post until the job is `expired`, waits and calls included. 86,400 if not given."""
+    """Seconds from the post until the job is `expired`, waits and calls included.
+    If not given, the service's default (86,400; ONCEQ_DEADLINE_S)."""
     not_before: Moment | None = None
     """The earliest start, a time with its zone."""
     timeouts: Timeouts | None = None
     """Clocks of single steps, in seconds."""
     max_calls: Annotated[int, Field(ge=1, le=20)] | None = None
-    """Most calls that may be billed, the first one included; a 429 is none. 3 if not given."""
+    """Most calls that may be billed, the first one included; a 429 is none.
+    If not given, the service's default (3; ONCEQ_MAX_CALLS)."""
     max_cost_usd: Annotated[float, Field(ge=1e-9, le=1_000_000)] | None = None
     """US dollars that all calls may cost together."""
     on_crash: Literal["retry", "fail", "resume"] | None = None
     """When a worker is lost in mid-call. `retry` if not given."""
     on_break: Literal["retry", "fail"] | None = None
-    """When the provider breaks off: `retry` calls again, `fail` keeps what there is. `retry` if not given."""
+    """When the provider breaks off an answer: `retry` calls again, `fail` keeps what there is. `retry` if not given.
+    An answer that does not come in time (`first_byte_s`, `call_s`) is asked for again whatever this says;
+    `max_calls: 1` rules out every second call."""
     on_disconnect: Literal["continue", "cancel"] | None = None
     """When nobody follows any more. `continue` if not given."""
     disconnect_grace_s: Annotated[float, Field(ge=1, le=86_400)] = 30.0
     """Seconds without a follower before `on_disconnect: cancel` cancels."""
     dedupe_window_s: Annotated[int, Field(ge=0, le=86_400)] | None = None
-    """Seconds after its answer in which an equal request replays it. 600 if not given, 0 with a key."""
+    """Seconds after its answer in which an equal request replays it; 0 for never. If not given: 0 with an idempotency
+    key, else the service's default (600; ONCEQ_DEDUPE_WINDOW_S). The Python SDK sends 600 itself, without a key."""
     fresh: bool = False
     """Asks for a new answer, whatever was asked before."""
 
