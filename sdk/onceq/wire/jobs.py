@@ -55,10 +55,14 @@ class Cost(Answer):
 
 
 class Timings(Answer):
-    """Seconds. `queue_s` created to first start, `ttft_s` created to first token, `generation_s` first token to end.
+    """Seconds; null where it did not come to that, or not yet. All but `queue_s` come with the end.
 
-    `phases` and `verdict` come with the end. `verdict` says who made the job slow or failed; null where there is
-    nothing to explain.
+    `queue_s`: from the post until a worker first took the job, whatever it waited for; `phases.queue_s` is only the
+    time without a free worker, or held by limits of ours. `ttft_s`: from the post to the first token.
+    `provider_ttft_s`: from the last call's start to its first token; `phases` have that wait over all tries.
+    `generation_s`: from the job's first token to its end, whatever came between; `phases.generation_s` is only what
+    the provider took to write. `total_s`: from the post to the end. `verdict` says who made the job slow or failed;
+    null where there is nothing to explain.
     """
 
     queue_s: float | None = None
@@ -107,10 +111,18 @@ class CancelReceipt(Answer):
 
 
 class Job(Answer):
-    """A job as it stands now.
+    """A job as it stands now. What has not come yet is null.
+
+    `started_at` is when its first call was made. `expires_at` is when the job and its answer are deleted; null before
+    its end, so it is not the deadline. `output` is what has arrived so far, `usage` comes with the end.
+
+    `tries` counts all requests that were made to providers; `calls` counts those of them that may be billed, so without
+    what a provider turned away. `error` says why a job has `failed` or is `expired`, and why one was `cancelled` that
+    nobody followed. `cancel_requested`: its worker was told to stop. `receipt` is what a cancel came to.
 
     `fallbacks` are the models that may still answer instead of `model`. `retry_of` is the job that this one replays,
-    `replayed_by` the newest one that replays this one.
+    `replayed_by` the newest one that replays this one. `durability` is that of the service now: `strict` where its
+    Redis keeps through a crash what was accepted, else `relaxed`.
     """
 
     id: str
