@@ -1,5 +1,6 @@
 """Every error that onceq raises.
 
+```text
 OnceqError                        the root: `code` is stable, the message says what happened and what to do next
 ├── ConfigurationError            a setting, file or key is missing or unusable; nothing was sent
 ├── APIError                      the service answered with a problem: `.status`, `.code`, `.detail`, `.retry_after_s`
@@ -19,6 +20,7 @@ OnceqError                        the root: `code` is stable, the message says w
     ├── JobFailed
     ├── JobCancelled
     └── JobExpired
+```
 """
 
 from __future__ import annotations

@@ -61,6 +61,10 @@ def test_every_error_is_in_the_reference(described: set[str]) -> None:
     assert [name for name in errors if f"onceq.errors.{name}" not in described] == []
 
 
+def test_the_tree_of_errors_is_shown_as_it_is_drawn(site: Path) -> None:
+    assert "<code>OnceqError  " in (site / "errors.html").read_text("utf-8")
+
+
 def test_an_exception_is_not_among_the_values() -> None:
     listed = re.findall(r"^::: ([\w.]+)\.(\w+)$", (ROOT / "docs/sdk/values.md").read_text("utf-8"), re.MULTILINE)
     assert len(listed) > 10
