@@ -326,6 +326,12 @@ def test_a_file_with_line_ends_in_its_cells_is_read_to_its_last_row(tmp_path: Pa
     assert list(rows_of(text)[0]) == list(COLUMNS)
 
 
+def test_the_page_on_costs_has_each_column_that_json_calls_otherwise() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "costs.md").read_text("utf-8")
+    told = re.findall(r"`(\w+)`", page.partition("| JSON | CSV and Parquet |")[2])
+    assert sorted(told) == sorted(COLUMNS.keys() ^ LedgerEntry.model_fields.keys())
+
+
 def test_a_question_that_makes_no_sense_is_refused(stack: Stack, tenant: str) -> None:
     headers = {"authorization": f"Bearer {stack.key(tenant)}"}
     with httpx2.Client(base_url=stack.url, headers=headers) as http:
