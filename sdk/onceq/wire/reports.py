@@ -97,7 +97,7 @@ class CostPoint(Answer):
 
 
 class Costs(Answer):
-    """`GET /v1/costs`: whole hours or days from `since` to `until`, both included as far as they reach."""
+    """`GET /v1/costs`: sums by hour or day (UTC). Those that `since` and `until` fall into are counted whole."""
 
     since: datetime
     until: datetime

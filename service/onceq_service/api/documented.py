@@ -176,8 +176,8 @@ async def follow_job(
     responses={
         200: {
             "description": "The terminal event of each job of the batch, once, with its output, in the order in which "
-            "they ended, numbered from 1 by `id` over the whole batch. It ends when all jobs that are in the batch by "
-            "then have ended. Comments keep it alive.",
+            "they ended, numbered from 1 by `id` over the whole batch. The stream ends once every job now in the batch "
+            "has ended. Comments keep it alive.",
             "content": {"text/event-stream": {"schema": _EVENT}},
         },
         204: {"description": "The reader has everything: all jobs of the batch have ended and the cursor is there."},
