@@ -8,6 +8,7 @@ the dearest price that may hold (ceilings.py). Where one of these is not known t
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
@@ -31,6 +32,8 @@ TOOL_TOKENS: Final = 128
 IMAGE_TOKENS: Final[dict[ProviderKind, int]] = {"openai": 50_000, "anthropic": 8_000, "bedrock": 8_000}
 """One image in full detail. OpenAI: 48,169 with gpt-4o-mini (2,833 + 8 tiles of 5,667), the others less. Anthropic:
 4,784. Bedrock: Claude's, and four tiles of 1,601 with Llama."""
+FEW: Final = 32
+"""So many letters are counted one by one: megabytes are not to be walked in Python, in the API's event loop."""
 HARMLESS_PARAMS: Final[frozenset[str]] = frozenset({
     "top_p", "topP", "top_k", "topK", "min_p", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty",
     "logit_bias", "logprobs", "top_logprobs", "parallel_tool_calls", "reasoning_effort", "reasoning", "verbosity",
@@ -112,7 +115,10 @@ def cost_bounds(tariff: Tariff, models: Sequence[str], request: JobRequest, body
 
     `body` is the request as JSON, as the store keeps it.
     """
-    return CostBounds(tuple(call_bound(tariff, model, request, body) for model in models), max_calls)
+    rules = [call_rule(tariff, model, request) for model in models]
+    kinds: set[ProviderKind] = {rule.kind for rule in rules}
+    tokens = {kind: input_tokens(request, body, kind) for kind in kinds}
+    return CostBounds(tuple(rule.bound(tokens[rule.kind]) for rule in rules), max_calls)
 
 
 def call_bound(tariff: Tariff, model: str, request: JobRequest, body: bytes) -> CallBound:
@@ -153,7 +159,15 @@ def _bytes(body: bytes) -> int:
     text = body.decode()
     if unicodedata.is_normalized("NFKC", text):
         return len(body)
-    return max(len(body), sum(len(unicodedata.normalize("NFKC", letter).encode()) for letter in text))
+    longer = {letter: more for letter in set(text) if not letter.isascii() and (more := _written_out(letter))}
+    if len(longer) > FEW:
+        return len(body) + max(0, sum(longer.get(letter, 0) * count for letter, count in Counter(text).items()))
+    return len(body) + max(0, sum(more * text.count(letter) for letter, more in longer.items()))
+
+
+def _written_out(letter: str) -> int:
+    """How many bytes more it has then; fewer, if negative."""
+    return len(unicodedata.normalize("NFKC", letter).encode()) - len(letter.encode())
 
 
 def _structure_tokens(request: JobRequest) -> int:

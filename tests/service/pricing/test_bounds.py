@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import genai_prices
 import pytest
@@ -28,6 +29,7 @@ from tests.service.providers.kit import KINDS, MODELS, PATIENT, Heard, Meter, he
 __all__ = ["simulator"]
 
 TARIFF: Final = Tariff(DEFAULT_PROVIDERS)
+OPENAI_MINI: Final = "openai/gpt-4o-mini"
 TABLES: Final = {"openai": "openai", "anthropic": "anthropic", "aws": "bedrock"}
 TEXTS: Final = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)
 PIXEL: Final = "iVBORw0KGgoA" + "A" * 400
@@ -139,6 +141,33 @@ def test_a_long_prompt_is_bound_by_the_price_beyond_the_threshold() -> None:
 def test_a_letter_that_a_tokenizer_writes_out_counts_as_what_it_becomes() -> None:
     one, many = bound("openai/gpt-4o-mini", prompt="\ufdfa"), bound("openai/gpt-4o-mini", prompt="\ufdfa" * 101)
     assert many.input_tokens - one.input_tokens == 100 * 33, "U+FDFA is three bytes, and a sentence of 33"
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"], max_codepoint=0xFFFF) | st.sampled_from("…ﷺ，½ a")))
+def test_letters_that_a_tokenizer_writes_out_count_as_often_as_they_are_there(text: str) -> None:
+    written_out = sum(len(unicodedata.normalize("NFKC", letter).encode()) for letter in text)
+    assert bounds._bytes(text.encode()) == max(len(text.encode()), written_out)  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_letter_is_written_out_once_however_long_the_text_and_however_many_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The API does it in its event loop, for texts of megabytes too."""
+    asked: list[str] = []
+    normalize = unicodedata.normalize
+
+    class Counting:
+        is_normalized = staticmethod(unicodedata.is_normalized)
+
+        @staticmethod
+        def normalize(form: Literal["NFKC"], letter: str) -> str:
+            asked.append(letter)
+            return normalize(form, letter)
+
+    monkeypatch.setattr(bounds, "unicodedata", Counting)
+    request = JobRequest(model=OPENAI_MINI, prompt="It was late… and long ago， " * 10_000)
+    cost_bounds(TARIFF, [OPENAI_MINI, "openai/gpt-4o"], request, body(request), 3)
+    assert sorted(asked) == ["…", "，"], "both models are of one provider"
 
 
 def test_an_image_counts_by_its_number_not_by_its_bytes() -> None:
