@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.faults
 full = pytest.mark.faults_full
 
 CALM = Expect(lease_s=LEASE_S)
+SAFE_TOKENS = 160
 PATIENT = {"first_byte_s": 60, "between_bytes_s": 60}
 """Of jobs whose first call says nothing for long, so that the kill comes meanwhile however slow this process is."""
 MOMENTS = (
@@ -116,17 +118,21 @@ async def test_workers_are_killed_at_two_hundred_random_tokens_and_every_job_is_
     trial: Trial, house: House
 ) -> None:
     """Row N1: in the safe modes a crash never makes a second call, wherever in the answer it comes."""
-    posted = 0
+    posted, reached = 0, Counter[int]()
     while trial.hit < 200:
         async with asyncio.TaskGroup() as group:
             for n in range(posted, posted + 32):
-                prompt = f"safe {n} [[sim tokens=160 tps=40 ttft_ms=50]]"
+                pace = f"tps={trial.rng.randint(20, 60)} ttft_ms={trial.rng.randint(20, 1000)}"
+                prompt = f"safe {n} [[sim tokens={SAFE_TOKENS} {pace}]]"
                 group.create_task(trial.ask(prompt, readers=1, on_crash=("resume", "fail")[n % 2]))
             for node in house.workers:
-                await trial.streaming(node, 8)
-                await asyncio.sleep(trial.rng.uniform(0, 1))
+                await trial.streaming(node, 4)
+                await asyncio.sleep(trial.rng.uniform(0, 2))
+                events = await trial.events_of(node)
                 await trial.kill_worker(node)
+                reached.update(4 * seq // SAFE_TOKENS for seq in events)
         posted += 32
+    assert {quarter for quarter, count in reached.items() if count >= 5} >= {0, 1, 2, 3}, "all over the answers"
     ends = frozenset({"succeeded", "failed"})
     figures = await trial.judge(replace(CALM, statuses=ends, extra_calls=trial.hit))
     assert figures.calls == figures.jobs == posted

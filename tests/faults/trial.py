@@ -183,6 +183,11 @@ class Trial:
             if node.owns(int(fields["worker"].rsplit(b"-", 2)[1])) and phase in (None, fields["phase"].decode())
         ]
 
+    async def events_of(self, node: Node) -> list[int]:
+        """How many events each job has so far that a worker group holds; an event holds a token or a few."""
+        held, jobs = await self.held_by(node), await running_jobs(self.store, self.tenant)
+        return [int(jobs[job_id]["seq"]) for job_id in held if job_id in jobs]
+
     async def streaming(self, node: Node, at_least: int = 1) -> list[str]:
         """Waits until a worker group is in the middle of so many answers."""
 
