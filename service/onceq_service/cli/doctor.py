@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -38,7 +37,7 @@ def doctor(
     Redis, what it keeps, provider keys, ports, clock. Exits 1 when something fails.
     """
     settings = load_settings(data_dir=data_dir, port=port, dashboard_port=dashboard_port)
-    checks = [beating(reach_redis(settings))] if worker else list(examine(settings, os.environ, Path.home()))
+    checks = [beating(reach_redis(settings))] if worker else list(examine(settings, os.environ))
     if as_json:
         say(json.dumps([asdict(check) for check in checks], indent=2))
     else:

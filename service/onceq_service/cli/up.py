@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -80,7 +79,7 @@ def prepared(settings: Settings, mode: Mode) -> Settings:
 
 
 def mode_of(settings: Settings, *, simulate: bool) -> Mode:
-    """Real or simulated, by the configuration, the environment and the home folder."""
+    """Real or simulated, by the configuration and the environment."""
     providers = DEFAULT_PROVIDERS | settings.file().providers
     simulate = simulate or settings.simulator_url is not None
-    return choose_mode(providers, os.environ, Path.home(), simulate=simulate)
+    return choose_mode(providers, os.environ, simulate=simulate)

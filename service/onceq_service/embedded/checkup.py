@@ -41,7 +41,7 @@ EXTRAS: Final = {
 }
 
 
-def examine(settings: Settings, env: Mapping[str, str], home: Path) -> Iterator[Check]:
+def examine(settings: Settings, env: Mapping[str, str]) -> Iterator[Check]:
     """All checks, in the order in which things depend on each other; changes nothing."""
     yield Check("ok", "onceq", onceq.__version__)
     yield from _extras()
@@ -52,7 +52,7 @@ def examine(settings: Settings, env: Mapping[str, str], home: Path) -> Iterator[
     else:
         yield from _redis(settings, queue)
     workers = [] if isinstance(queue, Check) else queue.workers
-    yield from _providers(settings, env, home, workers)
+    yield from _providers(settings, env, workers)
     yield from _service(settings)
 
 
@@ -184,7 +184,7 @@ def _folder(folder: Path) -> Check:
     return Check("ok", "data folder", f"{folder.absolute()}" + ("" if folder.exists() else " (not made yet)"))
 
 
-def _providers(settings: Settings, env: Mapping[str, str], home: Path, workers: list[WorkerInfo]) -> Iterator[Check]:
+def _providers(settings: Settings, env: Mapping[str, str], workers: list[WorkerInfo]) -> Iterator[Check]:
     """By the workers that run, which hold the keys; while none does, by what one started from here would find."""
     try:
         file = settings.file()
@@ -196,7 +196,7 @@ def _providers(settings: Settings, env: Mapping[str, str], home: Path, workers: 
     yield from name_checks(file, settings.lanes)
     yield from price_checks(file.prices, set(providers), datetime.now(UTC))
     yield from budget_checks(file, set(providers), env)
-    mode = choose_mode(providers, env, home, simulate=settings.simulator_url is not None)
+    mode = choose_mode(providers, env, simulate=settings.simulator_url is not None)
     served = {name for worker in workers for name in worker.providers}
     up = settings.simulator_url is not None or "redis_url" not in settings.model_fields_set
     yield from (_served(p.name, served) if workers else _provider(mode, p, simulates=up) for p in mode.providers)

@@ -22,6 +22,7 @@ __all__ = [
     "Departure",
     "Provider",
     "ProviderError",
+    "key_source",
     "missing_keys",
     "open_providers",
 ]
@@ -41,8 +42,18 @@ NO_KEY: Final = "not-needed"
 
 def missing_keys(configs: Mapping[str, ProviderConfig], environ: Mapping[str, str]) -> dict[str, str]:
     """Provider name -> the variable that it lacks, for every provider that can't be opened."""
-    missing = {name: _missing(config, environ) for name, config in configs.items()}
-    return {name: variable for name, variable in missing.items() if variable is not None}
+    without = {name: config for name, config in configs.items() if key_source(config, environ) is None}
+    return {name: _key_variable(config) or AWS_VARIABLES[0] for name, config in without.items()}
+
+
+def key_source(config: ProviderConfig, environ: Mapping[str, str]) -> str | None:
+    """Where the provider's key comes from, as a name and never a value; None where it has none and needs one."""
+    variable = None if config.simulated else _key_variable(config)
+    if variable is not None:
+        return variable if environ.get(variable) else None
+    if config.kind == "bedrock" and not config.simulated:
+        return _aws_source(environ)
+    return f"no key needed at {config.base_url}" if config.base_url else "no key needed"
 
 
 def open_providers(configs: Mapping[str, ProviderConfig], environ: Mapping[str, str]) -> dict[str, Provider]:
@@ -51,23 +62,15 @@ def open_providers(configs: Mapping[str, ProviderConfig], environ: Mapping[str, 
     return {name: _open(name, config, environ) for name, config in configs.items() if name not in missing}
 
 
-def _missing(config: ProviderConfig, environ: Mapping[str, str]) -> str | None:
-    if config.simulated:
-        return None
-    variable = _key_variable(config)
-    if variable is not None:
-        return None if environ.get(variable) else variable
-    return _missing_aws(environ) if config.kind == "bedrock" else None
-
-
 def _key_variable(config: ProviderConfig) -> str | None:
     """None: no key is needed, or AWS's chain finds it."""
     return config.key_env or (DEFAULT_KEY.get(config.kind) if config.base_url is None else None)
 
 
-def _missing_aws(environ: Mapping[str, str]) -> str | None:
-    by_role = environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "false"
-    return None if by_role or any(environ.get(name) for name in AWS_VARIABLES) else AWS_VARIABLES[0]
+def _aws_source(environ: Mapping[str, str]) -> str | None:
+    if environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "false":
+        return "AWS_EC2_METADATA_DISABLED=false"
+    return next((name for name in AWS_VARIABLES if environ.get(name)), None)
 
 
 def _open(name: str, config: ProviderConfig, environ: Mapping[str, str]) -> Provider:

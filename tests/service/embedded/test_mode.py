@@ -9,13 +9,12 @@ import pytest
 from onceq_service.embedded.banner import mode_lines
 from onceq_service.embedded.environment import SUPERVISED, Role, child_environment
 from onceq_service.embedded.mode import Mode, choose_mode
+from onceq_service.providers import missing_keys
 from onceq_service.settings import DEFAULT_PROVIDERS, ProviderConfig, Settings
 
-NOWHERE = Path("/nonexistent")
 
-
-def mode(env: dict[str, str], home: Path = NOWHERE, *, simulate: bool = False, **more: ProviderConfig) -> Mode:
-    return choose_mode(DEFAULT_PROVIDERS | more, env, home, simulate=simulate)
+def mode(env: dict[str, str], *, simulate: bool = False, **more: ProviderConfig) -> Mode:
+    return choose_mode(DEFAULT_PROVIDERS | more, env, simulate=simulate)
 
 
 def how(chosen: Mode) -> dict[str, str]:
@@ -46,10 +45,35 @@ def test_an_empty_variable_is_no_key() -> None:
     assert mode({"OPENAI_API_KEY": ""}).simulated
 
 
-def test_a_credentials_file_is_enough_for_bedrock(tmp_path: Path) -> None:
+SOURCES: list[dict[str, str]] = [
+    {"OPENAI_API_KEY": "a"},
+    {"ANTHROPIC_API_KEY": "a"},
+    {"AWS_ACCESS_KEY_ID": "a"},
+    {"AWS_PROFILE": "a"},
+    {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "a"},
+    {"AWS_EC2_METADATA_DISABLED": "false"},
+    {"AWS_EC2_METADATA_DISABLED": "true"},
+    {},
+]
+
+
+@pytest.mark.parametrize("env", SOURCES)
+def test_what_is_said_to_be_real_is_what_a_worker_opens_there_also_beside_a_credentials_file(
+    env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "credentials").write_text("[default]\n")
-    assert how(mode({}, tmp_path))["bedrock"] == "real"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    configs = DEFAULT_PROVIDERS | {"openai": ProviderConfig(kind="openai", first_byte_s=5)}
+    real = {name for name, is_ in how(mode(env, **configs)).items() if is_ == "real"}
+    assert real == configs.keys() - missing_keys(configs, env)
+
+
+def test_each_provider_without_a_key_says_which_variable_it_wants() -> None:
+    chosen = mode({"ANTHROPIC_API_KEY": "a"}, openai=ProviderConfig(kind="openai"))
+    says = {provider.name: provider.because for provider in chosen.providers}
+    assert says["openai"] == "set OPENAI_API_KEY to use it"
+    assert says["bedrock"] == "set AWS_PROFILE or AWS_ACCESS_KEY_ID to use it"
 
 
 def test_simulate_wins_over_keys() -> None:
