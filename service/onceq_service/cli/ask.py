@@ -79,10 +79,13 @@ def _tell(told: Quote, *, as_json: bool) -> None:
 
 def default_model(client: Client) -> str:
     """A small model of the first provider that a live worker serves; raises ConfigurationError without one."""
-    served = {name for worker in client.stats().workers for name in worker.providers}
+    served = client.stats().fleet.providers
     model = next((model for provider, model in DEFAULT_MODELS.items() if provider in served), None)
     if model is None:
-        raise ConfigurationError("no worker says what it serves, so name a model: onceq ask -m openai/gpt-4o-mini ...")
+        raise ConfigurationError(
+            f"no live worker serves {', '.join(DEFAULT_MODELS)}: run `onceq doctor`, or name another provider's model "
+            "with -m."
+        )
     return model
 
 

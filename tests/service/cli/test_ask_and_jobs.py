@@ -15,8 +15,9 @@ import pytest
 from onceq import Client
 from onceq.wire import Cost
 from onceq_service.cli.output import age, money, table
+from onceq_service.embedded.redis_server import EmbeddedRedis
 from tests.service.cli.conftest import Shell
-from tests.stack import Stack
+from tests.stack import Stack, running_stack
 from tests.waiting import wait_until
 
 
@@ -34,6 +35,22 @@ def test_the_same_question_is_answered_without_paying_again(user: Shell) -> None
     assert second.stdout == first.stdout
     assert "replayed" in second.stderr
     assert "replayed" not in user("ask", "why?", "--fresh").stderr
+
+
+def test_ask_finds_a_model_with_a_key_that_may_only_ask(user: Shell, stack: Stack) -> None:
+    user.env["ONCEQ_API_KEY"] = stack.key("asks-only", "submit", "read")
+    assert user.output("ask", "[[sim text='all is well']] which model?") == "all is well\n"
+
+
+def test_ask_without_a_live_worker_says_so_and_what_to_do(redis_server: EmbeddedRedis, shell: Shell) -> None:
+    with running_stack(redis_server, workers=1, lease_s="1") as stack, Client(stack.url, stack.api_key) as client:
+        stack.worker.stop()
+        wait_until(lambda: not client.stats().fleet.processes, "the worker's end")
+        shell.env |= {"ONCEQ_BASE_URL": stack.url, "ONCEQ_API_KEY": stack.api_key}
+        done = shell("ask", "why?")
+    assert done.returncode == 1
+    assert "no live worker serves" in done.stderr
+    assert "onceq doctor" in done.stderr
 
 
 def test_ask_reads_a_long_question_from_a_pipe(user: Shell) -> None:
