@@ -96,8 +96,8 @@ def page(found: Sequence[BudgetStatus]) -> list[str]:
     """One row a budget; the simulator's money where there is no other."""
     if not found:
         return ["no budget limits this tenant: onceq budgets create makes one, docs/budgets.md tells of them"]
-    head = ("BUDGET", "COUNTS", "MODE", "LIMIT", "SPENT", "RESERVED", "LEFT", "RENEWS (UTC)")
-    return table(head, map(_row, found), right=(3, 4, 5, 6))
+    head = ("BUDGET", "COUNTS", "MODE", "LIMIT", "SPENT", "RESERVED", "UNSURE", "LEFT", "RENEWS (UTC)")
+    return table(head, map(_row, found), right=(3, 4, 5, 6, 7))
 
 
 def _row(budget: BudgetStatus) -> tuple[str, ...]:
@@ -105,8 +105,8 @@ def _row(budget: BudgetStatus) -> tuple[str, ...]:
     if not _used(use) and _used(budget.simulated_use):
         use, simulated = budget.simulated_use, " (simulated)"
     renews = "never" if budget.renews_at is None else f"{budget.renews_at:%Y-%m-%d %H:%M}"
-    money = (budget.limit_nano_usd, use.spent_nano_usd + use.unsure_nano_usd, use.reserved_nano_usd, use.left_nano_usd)
-    return budget.name + simulated, _counts(budget), budget.mode, *map(usd, money), renews
+    money = (use.spent_nano_usd, use.reserved_nano_usd, use.unsure_nano_usd, use.left_nano_usd)
+    return budget.name + simulated, _counts(budget), budget.mode, *map(usd, (budget.limit_nano_usd, *money)), renews
 
 
 def _used(use: BudgetUse) -> bool:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
+from onceq.wire import NANO, BudgetStatus, BudgetUse
+from onceq_service.cli.budgets import page
+from onceq_service.cli.output import usd
 from onceq_service.embedded.checkup import budget_checks
 from onceq_service.settings import FileConfig
 from tests.service.cli.conftest import Shell
@@ -22,6 +26,20 @@ def test_a_budget_is_made_listed_changed_and_deleted_by_name(user: Shell) -> Non
     assert "$1.000000" in listed
     user.output("budgets", "delete", budget["id"])
     assert "no budget limits this tenant" in user.output("budgets")
+
+
+def test_what_is_spent_and_what_may_have_been_stand_apart_as_in_the_api() -> None:
+    use = BudgetUse(spent_nano_usd=2 * NANO, reserved_nano_usd=NANO, unsure_nano_usd=3 * NANO, left_nano_usd=4 * NANO)
+    budget = BudgetStatus(
+        id="bud_1", tenant="default", name="all", source="api", mode="hard", period="total", time_zone="UTC",
+        limit_usd="10", limit_nano_usd=10 * NANO, use=use,
+    )  # fmt: skip
+    head, row = (re.split(r"  +", line) for line in page([budget]))
+    money = dict(zip(head, row, strict=True))
+    assert {name: money[name] for name in ("LIMIT", "SPENT", "RESERVED", "UNSURE", "LEFT")} == {
+        "LIMIT": usd(10 * NANO), "SPENT": usd(2 * NANO), "RESERVED": usd(NANO), "UNSURE": usd(3 * NANO),
+        "LEFT": usd(4 * NANO),
+    }  # fmt: skip
 
 
 def test_a_wrong_budget_is_one_sentence(user: Shell) -> None:
