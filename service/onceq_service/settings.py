@@ -30,14 +30,17 @@ HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]\S*$", max_length=2_000
 
 
 class ProviderConfig(BaseModel):
-    """One `[providers.<name>]` table. `key_env` names the variable that holds the key; Bedrock uses AWS's own chain."""
+    """One `[providers.<name>]` table. `key_env` names the variable that holds the key; Bedrock uses AWS's own chain.
+
+    `region` is Bedrock's; left out, a worker takes AWS_REGION, else AWS_DEFAULT_REGION, else us-east-1.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: ProviderKind
     base_url: HttpUrl | None = None
     key_env: str | None = None
-    region: str = Field(default="us-east-1", pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
+    region: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
     simulated: bool = False
     first_byte_s: float = Field(default=120.0, gt=0)
     between_bytes_s: float = Field(default=60.0, gt=0)

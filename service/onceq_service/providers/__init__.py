@@ -37,6 +37,8 @@ AWS_VARIABLES: Final = (
 )  # fmt: skip
 """Any of these means that AWS's own chain will find credentials. A folder ~/.aws alone does not: nobody should be
 billed for a profile that they forgot. On EC2 with an instance role set AWS_EC2_METADATA_DISABLED=false."""
+REGION_VARIABLES: Final = ("AWS_REGION", "AWS_DEFAULT_REGION")
+USUAL_REGION: Final = "us-east-1"
 NO_KEY: Final = "not-needed"
 
 
@@ -99,7 +101,7 @@ def _open(name: str, config: ProviderConfig, environ: Mapping[str, str]) -> Prov
 
             return bedrock.BedrockProvider(
                 name,
-                region=config.region,
+                region=_region(config, environ),
                 base_url=config.base_url,
                 credentials=_aws_credentials(config, environ),
                 trust_env=not config.simulated,
@@ -115,6 +117,11 @@ def _key(config: ProviderConfig, environ: Mapping[str, str]) -> str:
 
 def _base_url(config: ProviderConfig, environ: Mapping[str, str]) -> str | None:
     return config.base_url or environ.get(BASE_URL_VARIABLE[config.kind]) or None
+
+
+def _region(config: ProviderConfig, environ: Mapping[str, str]) -> str:
+    named = [] if config.simulated else [environ.get(name) for name in REGION_VARIABLES]
+    return next(filter(None, [config.region, *named]), USUAL_REGION)
 
 
 def _aws_credentials(config: ProviderConfig, environ: Mapping[str, str]) -> dict[str, str] | None:

@@ -52,6 +52,7 @@ class BedrockProvider:
         self.name = name
         self.price_url: str | None = None
         self._client: Any = _new_client(region, base_url, credentials, trust_env=trust_env)
+        self.base_url: str = self._client.meta.endpoint_url
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=f"onceq-{name}")
         self._holds: set[Hold] = set()
 

@@ -65,7 +65,7 @@ def test_what_is_said_to_be_real_is_what_a_worker_opens_there_also_beside_a_cred
     (tmp_path / ".aws" / "credentials").write_text("[default]\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     configs = DEFAULT_PROVIDERS | {"openai": ProviderConfig(kind="openai", first_byte_s=5)}
-    real = {name for name, is_ in how(mode(env, **configs)).items() if is_ == "real"}
+    real = {name for name, is_ in how(choose_mode(configs, env)).items() if is_ == "real"}
     assert real == configs.keys() - missing_keys(configs, env)
 
 
@@ -106,6 +106,7 @@ def test_the_banner_says_simulated_and_why() -> None:
 SECRETS = {
     "OPENAI_API_KEY": "a",
     "AWS_SECRET_ACCESS_KEY": "b",
+    "AWS_REGION": "eu-central-1",
     "AZURE_KEY": "c",
     "PATH": "/bin",
     "ONCEQ_QUEUE": "other",
@@ -115,7 +116,7 @@ SECRETS = {
 def test_provider_keys_reach_real_workers_and_nobody_else() -> None:
     settings = Settings(redis_url="unix:///r.sock")
     worker = child_environment("worker", settings, SECRETS, ["AZURE_KEY"])
-    assert {"OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "AZURE_KEY"} <= worker.keys()
+    assert {"OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AZURE_KEY"} <= worker.keys()
     for role in ("api", "dashboard", "simulator"):
         env = child_environment(role, settings, SECRETS, ["AZURE_KEY"])
         assert not {"OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "AZURE_KEY"} & env.keys()

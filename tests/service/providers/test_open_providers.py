@@ -76,3 +76,22 @@ async def test_the_gateway_of_the_environment_is_used_where_the_configuration_na
     assert urls == ["https://gateway.test/v1", VLLM.base_url]
     for provider in opened.values():
         await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("written", "environ", "region"),
+    [
+        ("eu-west-1", {"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-north-1"}, "eu-west-1"),
+        (None, {"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-north-1"}, "eu-central-1"),
+        (None, {"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-north-1"}, "eu-north-1"),
+        (None, {}, "us-east-1"),
+    ],
+)
+async def test_bedrock_is_asked_in_the_region_of_the_file_else_of_the_environment(
+    written: str | None, environ: dict[str, str], region: str
+) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    opened = open_providers({"bedrock": ProviderConfig(kind="bedrock", region=written)}, keys | environ)["bedrock"]
+    assert isinstance(opened, BedrockProvider)
+    assert opened.base_url == f"https://bedrock-runtime.{region}.amazonaws.com"
+    await opened.close()
