@@ -66,6 +66,12 @@ def test_a_stream_is_nothing_but_events() -> None:
     assert {"stream_token": ["read"]} in OPERATIONS["GET /v1/jobs/{job_id}/events"]["security"]
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_each_parameter_of_a_route_says_what_it_is(name: str) -> None:
+    parameters = OPERATIONS[name].get("parameters", [])
+    assert [one["name"] for one in parameters if not one.get("description")] == []
+
+
 @pytest.mark.parametrize("schema", ["JobRequest", "Timeouts"])
 def test_each_field_of_a_job_says_what_it_is(schema: str) -> None:
     fields = document["components"]["schemas"][schema]["properties"]

@@ -30,18 +30,24 @@ router = APIRouter(tags=["costs"])
 
 
 class CostQuery(BaseModel):
-    """Which costs: repeat `group_by` for several dimensions. Without `since` it is the last 24 hours, or 30 days.
-
-    `restated_at` adds what the same tokens would cost at the prices of that time; what was booked stays.
-    """
+    """`GET /v1/costs`: which costs, and how they are summed up."""
 
     model_config = ConfigDict(extra="forbid")
 
-    since: RangeEnd | None = None
-    until: RangeEnd | None = None
-    interval: Literal["hour", "day", "total"] = "day"
-    group_by: Annotated[list[CostDimension], Field(max_length=6)] = []
-    restated_at: RangeEnd | None = None
+    since: Annotated[
+        RangeEnd | None,
+        Field(description=f"From the hour or day of this time on, {doc.MOMENT}; else the last 24 hours, or 30 days."),
+    ] = None
+    until: Annotated[
+        RangeEnd | None, Field(description=f"To the hour or day of this time, {doc.MOMENT}; else now.")
+    ] = None
+    interval: Annotated[
+        Literal["hour", "day", "total"], Field(description="A sum an hour, a day, or one of all days.")
+    ] = "day"
+    group_by: Annotated[
+        list[CostDimension], Field(max_length=6, description="Sums of each value of it; repeat it for several.")
+    ] = []
+    restated_at: Annotated[RangeEnd | None, Field(description=doc.RESTATED)] = None
 
 
 @router.get("/v1/costs", responses=doc.problems(401, 403, 422, 503))

@@ -22,7 +22,7 @@ from onceq.wire import (
     Scope,
     Switch,
 )
-from onceq_service.api import stream_token
+from onceq_service.api import documented, stream_token
 from onceq_service.api.auth import SCOPE_OF
 
 REFERRED: Final = (Problem, Event, ReplayRequest, BudgetRequest, BudgetChange, Switch, ApiKeyRequest)
@@ -72,6 +72,9 @@ def _mode(model: type) -> Any:
 def _mend(operation: dict[str, Any], route: APIRoute) -> None:
     if "application/json" in operation["responses"].get("422", {}).get("content", {}):
         del operation["responses"]["422"]  # FastAPI's own word, which no route of ours says
+    for one in operation.get("parameters", []):
+        if one["in"] == "path":
+            one["description"] = documented.IN_PATHS[one["name"]]
     ways = ["bearer", "api_key", *(["stream_token"] if route.path == stream_token.PATH else [])]
     scopes = list(_scopes(route.dependant))
     operation["security"] = [] if route.path in PUBLIC else [{way: scopes} for way in ways]

@@ -43,6 +43,15 @@ TAGGED: Final[Responses] = {
     304: {"description": "Nothing has changed since If-None-Match.", "headers": _ETAG},
 }
 CANCEL_TOLD: Final[Responses] = {202: {"model": Job, "description": "Its worker has been told and is letting go."}}
+MOMENT: Final = "like 2026-11-30T16:20:00Z"
+RESTATED: Final = f"Adds what the same tokens would cost at the prices of this time, {MOMENT}; what was booked stays."
+IN_PATHS: Final = {
+    "job_id": "The job's id, of its 202.",
+    "batch_id": "The batch's id, as it was posted.",
+    "budget_id": "The budget's id, of `GET /v1/budgets`.",
+    "key_id": "The API key's id, of `GET /v1/keys`: not the key itself.",
+}
+"""What stands for what in the paths of routes."""
 REQUEST_HEADERS: Final = (
     "Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID", "If-None-Match",
     "Traceparent", "Tracestate",

@@ -30,43 +30,44 @@ router = APIRouter(tags=["jobs"])
 
 
 class ListQuery(BaseModel):
-    """`GET /v1/jobs`: which jobs; `since` and `until` are times of creation, both included, `cursor` a `next_cursor` of
-    a page before.
-
-    Dead letters are `status=failed&replayed=false`, those of one cause have its code as `error`. `key` is the id of an
-    API key; `label` is `name=value`, and where it is repeated each of them must fit. A page looks at 5,000 jobs at
-    most: where few fit it may be short or empty, says how far it has looked, and its `next_cursor` goes on from there.
-    """
+    """`GET /v1/jobs`: which jobs."""
 
     model_config = ConfigDict(extra="forbid")
 
-    status: Status | None = None
-    team: Name | None = None
-    model: ModelName | None = None
-    band: Band | None = None
-    verdict: Verdict | None = None
-    key: Name | None = None
-    user: Name | None = None
-    label: Annotated[list[LabelFilter], Field(max_length=4)] = []
-    since: RangeEnd | None = None
-    until: RangeEnd | None = None
-    error: Name | None = None
-    replayed: bool | None = None
-    cursor: str | None = None
-    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    status: Annotated[Status | None, Field(description="In this state.")] = None
+    team: Annotated[Name | None, Field(description="Of this team.")] = None
+    model: Annotated[ModelName | None, Field(description="Of this model, or of those that an alias names.")] = None
+    band: Annotated[Band | None, Field(description="In this band.")] = None
+    verdict: Annotated[Verdict | None, Field(description="Ended with this verdict: who made it slow or failed.")] = None
+    key: Annotated[Name | None, Field(description="Posted with the API key of this id.")] = None
+    user: Annotated[Name | None, Field(description="Of this user.")] = None
+    label: Annotated[
+        list[LabelFilter],
+        Field(max_length=4, description="With this label, `name=value`. Repeated, up to 4 times, each must fit."),
+    ] = []
+    since: Annotated[RangeEnd | None, Field(description=f"Created at this time or later, {doc.MOMENT}.")] = None
+    until: Annotated[RangeEnd | None, Field(description=f"Created at this time or earlier, {doc.MOMENT}.")] = None
+    error: Annotated[Name | None, Field(description="Ended with this error code.")] = None
+    replayed: Annotated[bool | None, Field(description="Whether it was asked again by a replay.")] = None
+    cursor: Annotated[str | None, Field(description="A `next_cursor` of a page before: goes on from there.")] = None
+    limit: Annotated[int, Field(ge=1, le=200, description="Most jobs of a page.")] = 50
 
 
 class WaitQuery(BaseModel):
-    """`GET /v1/jobs/{id}`: `wait` seconds for the end before answering."""
+    """`GET /v1/jobs/{id}`: how long it may take."""
 
     model_config = ConfigDict(extra="forbid")
 
-    wait: Annotated[float, Field(ge=0, le=60)] = 0
+    wait: Annotated[float, Field(ge=0, le=60, description="Seconds to wait for the job's end before answering.")] = 0
 
 
 @router.get("/v1/jobs", responses=doc.problems(401, 403, 422, 503))
 async def list_jobs(service: In, key: Reader, where: Annotated[ListQuery, Query()]) -> JobPage:
-    """The tenant's jobs, newest first."""
+    """The tenant's jobs, newest first.
+
+    Dead letters are `status=failed&replayed=false`, those of one cause have its code as `error`. A page looks at 5,000
+    jobs at most: where few fit it may be short or empty, says how far it has looked, and its `next_cursor` goes on.
+    """
     models = service.catalog.models(where.model) if where.model else None
     wanted = Filter(
         status=where.status,

@@ -33,19 +33,18 @@ router = APIRouter(tags=["costs"])
 
 
 class LedgerQuery(BaseModel):
-    """Rows booked from `since` (else the oldest) up to, not with, `until` (else now).
-
-    `cursor` is the `next_cursor` of the page before, or the id of any row: rows after it. `restated_at` adds what a
-    row's tokens would cost at the prices of that time; what was booked stays as it is.
-    """
+    """Which rows."""
 
     model_config = ConfigDict(extra="forbid")
 
-    since: RangeEnd | None = None
-    until: RangeEnd | None = None
-    cursor: Annotated[str | None, Field(max_length=40)] = None
-    limit: Annotated[int, Field(ge=1, le=MOST)] = MOST
-    restated_at: RangeEnd | None = None
+    since: Annotated[RangeEnd | None, Field(description=f"Booked from this time on, {doc.MOMENT}; else all.")] = None
+    until: Annotated[RangeEnd | None, Field(description=f"Booked before this time, {doc.MOMENT}; else now.")] = None
+    cursor: Annotated[
+        str | None,
+        Field(max_length=40, description="The `next_cursor` of the page before, or any row's id: rows after it."),
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=MOST, description="Most rows of a page.")] = MOST
+    restated_at: Annotated[RangeEnd | None, Field(description=doc.RESTATED)] = None
 
 
 Asked = Annotated[LedgerQuery, Query()]
