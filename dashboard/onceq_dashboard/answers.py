@@ -117,7 +117,7 @@ _WHAT: Final = {
     "onceq": "spent in onceq itself",
     "first token": "waiting for the provider's first token",
     "writing": "the provider writing",
-    "stalls": "gaps in the provider's stream",
+    "stalls, retries": "gaps in the provider's stream, and pauses after it failed",
 }
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 Blame = Literal[
-    "provider throttles", "provider is slow", "provider fails", "the request", "access", "our side", "other"
+    "provider throttles", "provider is slow", "provider fails", "the caller", "a budget", "our side", "other"
 ]
 
 BLAMES: Final[dict[Blame, tuple[str, ...]]] = {
-    "provider throttles": ("provider_rate_limited", "provider_overloaded"),
+    "provider throttles": ("provider_rate_limited",),
     "provider is slow": ("provider_timeout", "provider_stalled"),
     "provider fails": (
+        "provider_overloaded",
         "provider_error",
         "provider_unreachable",
         "stream_broken",
@@ -20,24 +21,34 @@ BLAMES: Final[dict[Blame, tuple[str, ...]]] = {
         "stream_ended_early",
         "resume_refused",
     ),
-    "the request": (
+    "the caller": (
         "provider_bad_request",
-        "model_not_found",
         "provider_too_large",
         "content_refused",
         "unsupported_input",
-        "max_cost_exceeded",
+        "cancelled",
+        "disconnected",
     ),
-    "access": ("provider_auth", "provider_forbidden", "provider_key_missing"),
-    "our side": ("deadline_exceeded", "queue_timeout", "worker_lost", "poison", "cancelled", "disconnected"),
+    "a budget": ("budget_exceeded", "max_cost_exceeded"),
+    "our side": (
+        "provider_auth",
+        "provider_forbidden",
+        "provider_key_missing",
+        "model_not_found",
+        "worker_lost",
+        "poison",
+        "internal_error",
+    ),
+    "other": ("deadline_exceeded", "queue_timeout"),
 }
-"""Who is to be asked. `our side` is everything between the post and the provider, the people who cancel included."""
+"""Who is to be asked, as the service's verdicts have it (docs/phases.md); `our side` are our keys, models and workers,
+`the caller` is who posted it or left it. Whom to ask where time ran out each job's own verdict tells."""
 
 _OF: Final[dict[str, Blame]] = {code: blame for blame, codes in BLAMES.items() for code in codes}
 
 
 def blame(code: str) -> Blame:
-    """Who can do something about an error code; `other` for one that this dashboard does not know."""
+    """Who can do something about an error code; `other` where it does not tell, or is not known here."""
     return _OF.get(code, "other")
 
 

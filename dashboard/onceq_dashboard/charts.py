@@ -84,7 +84,7 @@ def scale(names: list[str] | tuple[str, ...], colours: tuple[str, ...]) -> alt.S
 
 def blame_colour(shown: pd.DataFrame) -> alt.Color:
     """Of bars by `code`: each `blame` that is there in the colour that it always has."""
-    there = {b: c for b, c in zip([*BLAMES, "other"], BLAME_COLOURS, strict=True) if b in set(shown["blame"])}
+    there = {b: c for b, c in zip(BLAMES, BLAME_COLOURS, strict=True) if b in set(shown["blame"])}
     colours = alt.Scale(domain=list(there), range=list(there.values()))
     return alt.Color("blame:N", title="", scale=colours, legend=names_legend(list(there), shown["code"]))
 

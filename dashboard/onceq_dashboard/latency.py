@@ -22,11 +22,11 @@ Split = Literal["model", "band"]
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "start time, budget": ("scheduled", "budget"),
     "queue": ("queue",),
-    "provider's limits": ("limiter", "backoff"),
+    "provider's limits": ("limiter",),
     "onceq": ("accept", "worker", "delivery"),
     "first token": ("connect", "provider_ttft"),
     "writing": ("generation",),
-    "stalls": ("stalls",),
+    "stalls, retries": ("stalls", "backoff"),
 }
 """Phases as a chart shows them, in the order of a job's life as far as that goes: seven colours can be told apart."""
 PART_OF: Final = {phase: part for part, phases in PARTS.items() for phase in phases}
