@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple, TypedDict, TypeVar
 import streamlit as st
 
 from onceq import Health, Job, JobRequest, LedgerEntry, Stats, StreamEvent
-from onceq.wire import ApiKeyInfo, BudgetStatus, CostDimension, CostPoint, JobPage, Lanes, Scope
+from onceq.wire import SCOPES, ApiKeyInfo, BudgetStatus, CostDimension, CostPoint, JobPage, Lanes, Scope, allows
 from onceq_dashboard import estimate, periods
 from onceq_dashboard.door import Door, SourceError, Trouble, client, translated
 from onceq_dashboard.estimate import Work
@@ -142,8 +142,11 @@ def whoami(door: Door) -> ApiKeyInfo:
 
 
 def scopes(door: Door) -> frozenset[Scope]:
-    """What this person may do."""
-    return frozenset[Scope](("read",)) if door.looks_only else frozenset(whoami(door).scopes)
+    """What this person may do, by what a key's scopes stand for too."""
+    if door.looks_only:
+        return frozenset[Scope](("read",))
+    own = whoami(door).scopes
+    return frozenset(scope for scope in SCOPES if allows(own, scope))
 
 
 def budgets(door: Door) -> list[BudgetStatus]:

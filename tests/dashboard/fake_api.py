@@ -44,6 +44,7 @@ from onceq.wire import (
     Stats,
     SubmittedJob,
     Switch,
+    allows,
 )
 
 KEY = "oq_test_key"
@@ -119,7 +120,7 @@ class FakeApi:
         if path == "/v1/keys/self":
             return 200, self._own_key()
         needed = needed_for(method, path)
-        if needed not in self.scopes:
+        if not allows(self.scopes, needed):
             return problem(403, "forbidden", f"This key lacks the scope {needed}.")
         return self._act(method, path, body) if body or method == "DELETE" else self._read(path, query, by)
 

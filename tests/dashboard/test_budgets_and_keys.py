@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from onceq import BadRequestError
-from onceq.wire import BudgetAlert, BudgetUse, FieldError, Problem
+from onceq.wire import BudgetAlert, BudgetUse, FieldError, Problem, Scope
 from onceq_dashboard.door import Door, trouble_of
 from tests.dashboard import worlds
 from tests.dashboard.conftest import Open
@@ -96,6 +96,14 @@ def test_who_is_no_admin_sees_the_own_key_alone(api: FakeApi, open_page: Open) -
     assert "`key_1`" in page.markdown[0].value
     assert not tables(page)
     assert "GET /v1/keys" not in api.seen
+
+
+@pytest.mark.parametrize("scope", ["admin", "operator"])
+def test_a_scope_that_stands_for_others_opens_what_they_open(api: FakeApi, open_page: Open, scope: Scope) -> None:
+    api.scopes = {scope}
+    assert "Make budget" in labels(open_page("budgets"))
+    assert "Make key" in labels(open_page("keys"))
+    assert not [c.value for c in open_page("failures").caption if "lacks the scope" in c.value]
 
 
 def test_a_key_s_secret_is_shown_once(admin: FakeApi, open_page: Open) -> None:

@@ -237,7 +237,7 @@ def _facts(job: Job) -> None:
     zone = parts.zone()
     known = {
         "created": f"{job.created_at.astimezone(zone):%Y-%m-%d %H:%M:%S}",
-        "expires": f"{job.expires_at.astimezone(zone):%Y-%m-%d %H:%M:%S}" if job.expires_at else None,
+        "kept until": f"{job.expires_at.astimezone(zone):%Y-%m-%d %H:%M:%S}" if job.expires_at else None,
         "team": job.team, "user": job.user, "band": job.band, "durability": job.durability,
         "finish reason": job.output.finish_reason if job.output else None,
         "replays": job.retry_of, "replayed by": job.replayed_by, "else asked": ", ".join(job.fallbacks) or None,

@@ -8,20 +8,13 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from onceq.wire import SCOPES, ApiKeyInfo, NewApiKey, Scope
+from onceq.wire import SCOPE_MAY, SCOPES, ApiKeyInfo, NewApiKey, Scope
 from onceq_dashboard import actions, frames, source
 from onceq_dashboard.door import Door, SourceError
 from onceq_dashboard.format import code_span, literal
 from onceq_dashboard.views import parts
 
 _MADE: Final = "keys_made"
-MAY: Final[dict[Scope, str]] = {
-    "submit": "post jobs and ask again",
-    "read": "see jobs, answers, costs and budgets",
-    "cancel": "cancel jobs",
-    "admin": "make and revoke keys and budgets of its tenant",
-    "operator": "see all tenants' queue, pause models and bands",
-}
 
 
 def show(door: Door) -> None:
@@ -33,13 +26,14 @@ def show(door: Door) -> None:
     st.write(f"You act with the key {code_span(own.name)} ({code_span(own.id)}) of the tenant {code_span(own.tenant)}, "
              f"which may {said}.")  # fmt: skip
     _secret()
-    if "admin" not in own.scopes:
+    may = source.scopes(door)
+    if "admin" not in may:
         parts.not_allowed(door, "admin", "see, make or revoke keys")
         return
     with parts.told():
         found = source.keys(door)
     _list(door, found, own)
-    _new(door, own)
+    _new(door, may)
 
 
 def _secret() -> None:
@@ -95,12 +89,12 @@ def _revoke(door: Door, key_id: str) -> None:
         st.toast(f"Revoked: {code_span(key_id)}.", icon=":material/check:")
 
 
-def _new(door: Door, own: ApiKeyInfo) -> None:
+def _new(door: Door, may: frozenset[Scope]) -> None:
     st.subheader("New key", anchor=False)
-    grantable: list[Scope] = [scope for scope in SCOPES if scope != "operator" or "operator" in own.scopes]
+    grantable: list[Scope] = [scope for scope in SCOPES if scope in may]
     with st.form("keys_new", width=760):
         name = st.text_input("Name", placeholder="dashboard of the finance team")
-        scopes = st.multiselect("It may", grantable, ["read"], format_func=lambda scope: f"{scope}: {MAY[scope]}")
+        scopes = st.multiselect("It may", grantable, ["read"], format_func=lambda scope: f"{scope}: {SCOPE_MAY[scope]}")
         if st.form_submit_button("Make key", type="primary"):
             try:
                 st.session_state[_MADE] = actions.create_key(door, name.strip(), scopes)

@@ -86,6 +86,7 @@ from onceq.wire.words import (
     MAX_BATCH,
     MAX_BODY_BYTES,
     NANO,
+    SCOPE_MAY,
     SCOPES,
     TENANT_PATTERN,
     TERMINAL,
@@ -105,6 +106,7 @@ from onceq.wire.words import (
     Scope,
     Status,
     TenantName,
+    allows,
 )
 
 __all__ = [
@@ -118,6 +120,7 @@ __all__ = [
     "PHASES",
     "RESERVED_PARAMS",
     "SCOPES",
+    "SCOPE_MAY",
     "TENANT_PATTERN",
     "TERMINAL",
     "VERDICTS",
@@ -201,4 +204,5 @@ __all__ = [
     "Verdict",
     "Waiting",
     "WorkerInfo",
+    "allows",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
@@ -31,6 +32,14 @@ TERMINAL: Final[frozenset[str]] = frozenset({"succeeded", "failed", "cancelled",
 """A job in one of these states never changes again (G1); an event of one of these names is the last of its log (G6)."""
 BANDS: Final[tuple[Band, ...]] = ("interactive", "standard", "batch")
 SCOPES: Final[tuple[Scope, ...]] = ("submit", "read", "cancel", "admin", "operator")
+SCOPE_MAY: Final[dict[Scope, str]] = {
+    "submit": "post jobs and ask again",
+    "read": "see jobs, answers, costs and budgets",
+    "cancel": "cancel jobs",
+    "admin": "everything in its tenant, keys and budgets too",
+    "operator": "all of that, keys and budgets of every tenant too; pause models and bands",
+}
+"""What a key of each scope may do."""
 NANO: Final = 1_000_000_000
 """nano-USD in one US dollar."""
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
@@ -91,6 +100,13 @@ Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_utc), 
 """A time that a client names, in UTC from here on. A bare number is none: whether of seconds or ms would be a guess."""
 RangeEnd = Annotated[AwareDatetime, AfterValidator(_within)]
 """Where a range of what has happened begins or ends, in UTC from here on: any time before 1970 is as good as that."""
+
+
+def allows(scopes: Collection[Scope], scope: Scope) -> bool:
+    """Whether a key of these scopes may do what needs that one: `operator` has all, `admin` all within its tenant."""
+    if "operator" in scopes:
+        return True
+    return scope in scopes or ("admin" in scopes and scope != "operator")
 
 
 class Request(BaseModel):

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 import msgspec
 
-from onceq.wire import SCOPES, TENANT_PATTERN, Scope
+from onceq.wire import SCOPES, TENANT_PATTERN, Scope, allows
 from onceq_service.store import scripts
 from onceq_service.store._pipe import Pipe
 from onceq_service.store.errors import TooManyKeys
@@ -35,10 +35,8 @@ class ApiKey:
     created_at: datetime
 
     def may(self, scope: Scope) -> bool:
-        """Whether the key has the scope; `operator` has all, `admin` all within its tenant."""
-        if "operator" in self.scopes:
-            return True
-        return scope in self.scopes or ("admin" in self.scopes and scope != "operator")
+        """Whether the key has the scope, by itself or by one that stands for it."""
+        return allows(self.scopes, scope)
 
 
 _decode = msgspec.json.Decoder(ApiKey).decode
