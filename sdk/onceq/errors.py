@@ -122,7 +122,7 @@ class JobError(OnceqError):
     def __init__(self, job: Job) -> None:
         error = job.error
         self.code = error.code if error else job.status
-        reason = f": {error.message} [{error.code}]" if error else ""
+        reason = f": {error.message.replace(f'job {job.id}', 'it')} [{error.code}]" if error else ""
         super().__init__(f"job {job.id} {job.status}{reason}")
         self.job = job
 

@@ -59,3 +59,11 @@ def test_a_process_pool_hands_on_why_a_job_failed(monkeypatch: pytest.MonkeyPatc
     ):
         pool.submit(fail).result(timeout=60)
     assert e.value.job.text == "part"
+
+
+def test_a_job_s_error_names_the_job_once() -> None:
+    ended = job("expired")
+    why = {"code": "deadline_exceeded", "message": f"job {ended['id']} had no answer at its deadline; post it again"}
+    error = onceq.JobExpired(onceq.Job.model_validate(ended | {"error": why}))
+    said = f"job {ended['id']} expired: it had no answer at its deadline; post it again [deadline_exceeded]"
+    assert str(error) == said
