@@ -38,6 +38,12 @@ MAX_ERRORS: Final = 20
 MAX_COLLECTED: Final = 5_000
 """Of more, none is named: pydantic makes all of them or none, at 6 us each."""
 MAX_LOC: Final = 200
+_TIME: Final = "give a time with its offset, like 2026-11-30T16:20:00Z"
+_PLAIN: Final = {
+    "extra_forbidden": "there is no such parameter here: /openapi.json lists those there are",
+    "datetime_from_date_parsing": _TIME, "datetime_parsing": _TIME, "timezone_aware": _TIME,
+}  # fmt: skip
+"""What pydantic says in words of its own, by its type."""
 _IN_A_PATH: Final = "/:@!$&'()*+,;=~"
 """What a path may hold as it is (RFC 3986); `instance` is a reference, not what somebody has sent."""
 
@@ -170,7 +176,7 @@ def _unless_asked(errors: Sequence[FieldError]) -> str:
 
 
 def _message(e: ErrorDetails) -> str:
-    return e["msg"].removeprefix("Value error, ")
+    return _PLAIN.get(e["type"]) or e["msg"].removeprefix("Value error, ")
 
 
 def _after_colon(message: str) -> str:

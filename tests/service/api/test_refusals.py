@@ -346,6 +346,20 @@ def test_a_wrong_query_is_a_422_that_says_where(client: Http, path: str, loc: st
     assert problem.errors[0].loc == loc
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/jobs?since=yesterday", "/v1/jobs?since=2026-01-01", "/v1/costs?until=x", "/v1/ledger?restated_at=2026-99-01"],
+)
+def test_a_time_that_is_none_is_told_with_one_that_is(client: Http, path: str) -> None:
+    errors = problem_of(client.get(path), 422, "invalid_request").errors or []
+    assert [one.message for one in errors] == ["give a time with its offset, like 2026-11-30T16:20:00Z"]
+
+
+def test_a_parameter_that_there_is_none_of_is_told_in_plain_words(client: Http) -> None:
+    errors = problem_of(client.get("/v1/jobs?colour=red"), 422, "invalid_request").errors or []
+    assert "no such parameter" in errors[0].message
+
+
 @pytest.mark.parametrize("number", ["", "-1", "1.5", "abc", "0x1", "１", "1" * 16, "1,2"])
 def test_a_malformed_last_event_id_is_a_400(client: Http, number: str) -> None:
     job = client.submit(ask())
