@@ -16,7 +16,12 @@ from onceq_service.cli.output import say, table, usd
 Name = Annotated[str, typer.Argument(help="The budget's name, unique in its tenant.")]
 Which = Annotated[str, typer.Argument(metavar="BUDGET", help="The budget's id or name.")]
 Limit = Annotated[float, typer.Argument(metavar="USD", help="The limit, in US dollars.")]
-Alerts = Annotated[list[float] | None, typer.Option("--alert", help="A share of the limit; may be repeated.")]
+Alerts = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--alert", metavar="SHARE", help="Tell when this share of the limit is gone, like 0.8; may be repeated."
+    ),
+]
 Labels = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Only jobs with this label; may be repeated.")
 ]

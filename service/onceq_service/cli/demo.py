@@ -13,11 +13,11 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from onceq import Client
-from onceq_service.cli.options import DataDir
 from onceq_service.cli.output import fail, hint, say
 from onceq_service.cli.story import Story
 from onceq_service.cli.up import mode_of, prepared
@@ -32,7 +32,11 @@ def add_to(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-def demo(data_dir: DataDir = None) -> None:
+def demo(
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="A folder that stays, instead of a temporary one.")
+    ] = None,
+) -> None:
     """See it all work, in half a minute.
 
     Stream, ask again for free, cut and resume, three providers, the bill.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +10,16 @@ import typer
 from onceq import Client
 from onceq.export import csv_text
 from onceq_service.cli.export_file import Exported, update
+from onceq_service.cli.options import TIME, time_of
 from onceq_service.cli.output import hint
 
-Since = Annotated[str | None, typer.Option(help="Rows booked from this time on; without a zone it is local time.")]
-Until = Annotated[str | None, typer.Option(help="Rows booked before this time; without it, before now.")]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        metavar=TIME, help="Rows booked from this time on, like 2026-11-24T10:00; without a zone it is local."
+    ),
+]
+Until = Annotated[str | None, typer.Option(metavar=TIME, help="Rows booked before this time; without it, before now.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,14 +34,14 @@ def export(
     since: Since = None,
     until: Until = None,
     restated_at: Annotated[
-        str | None, typer.Option(help="Add what the tokens would cost at the prices of this time.")
+        str | None, typer.Option(metavar=TIME, help="Add what the tokens would cost at the prices of this time.")
     ] = None,
 ) -> None:
     """Export the ledger: what was paid, a row a try.
 
     Run again with the same file, it appends the rows that are new since; nothing is there twice.
     """
-    begin, end, prices = (_time(text) for text in (since, until, restated_at))
+    begin, end, prices = (time_of(text) for text in (since, until, restated_at))
     with Client() as client:
         if out is None:
             for n, page in enumerate(client.ledger_pages(since=begin, until=end, restated_at=prices)):
@@ -52,10 +57,3 @@ def _told(out: Path, found: Exported) -> str:
         at = found.missed_before.isoformat(timespec="seconds")
         said += f"; rows before {at} had left the ledger before this export, so there may be a gap"
     return said
-
-
-def _time(text: str | None) -> datetime | None:
-    try:
-        return None if text is None else datetime.fromisoformat(text).astimezone()
-    except ValueError as exc:
-        raise typer.BadParameter(f"{text!r} is not a time such as 2026-11-24T10:00:00Z or 2026-11-24") from exc

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from itertools import islice
 from typing import Annotated, Literal
 
@@ -12,7 +11,7 @@ from pydantic import TypeAdapter
 
 from onceq import Client, Job, JobFilters, JobHandle, LedgerEntry, OnceqError
 from onceq.wire import PHASES, Band, Phases, Status, Verdict
-from onceq_service.cli.options import AsJson
+from onceq_service.cli.options import TIME, AsJson, time_of
 from onceq_service.cli.output import age, money, say, seconds, table, usd
 
 Ended = Literal["failed", "expired", "cancelled"]
@@ -46,15 +45,18 @@ def list_jobs(
         Verdict | None, typer.Option(help="Only those with this verdict: who made them slow or fail.")
     ] = None,
     error: Annotated[str | None, typer.Option(help="Only those that failed for this cause, an error's code.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only those made since this time (local).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only those made until this time (local).")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar=TIME, help="Only those made since, like 2026-11-24T10:00; without a zone it is local."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar=TIME, help="Only those made until then.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many, newest first.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
     where = JobFilters(
         status=status, model=model, team=team, user=user, key=key, band=band, label=_labels(label or ()),
-        verdict=verdict, error=error, since=since, until=until,
+        verdict=verdict, error=error, since=time_of(since), until=time_of(until),
     )  # fmt: skip
     with Client() as client:
         found = list(islice(client.list(page_size=min(limit, 100), **where), limit))
@@ -75,7 +77,7 @@ def _labels(given: Iterable[str]) -> dict[str, str]:
 
 @group.command()
 def show(job_id: JOB_ID, as_json: AsJson = False) -> None:
-    """Show one job: its answer, its times, and every try that was booked."""
+    """Show a job: answer, times, and each try that was booked."""
     with Client() as client:
         job, ledger = client.get(job_id), list(client.ledger(job_id))
     say(job.model_dump_json(indent=2) if as_json else "\n".join(job_page(job, ledger)))
@@ -101,7 +103,10 @@ def replay(
     model: Annotated[str | None, typer.Option(help="With --all: only this model's.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="With --all: at most this many.")] = 100,
 ) -> None:
-    """Replay jobs that ended without an answer: new jobs, new calls, a new bill."""
+    """Ask again what ended without an answer.
+
+    New jobs, new calls, a new bill.
+    """
     if bool(job_ids) == bool(all_of):
         raise typer.BadParameter("give either ids or --all failed")
     with Client() as client:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 import typer
 
 from onceq.errors import ConfigurationError
-from onceq.wire import SCOPES, TENANT_PATTERN, Scope
+from onceq.wire import SCOPE_MAY, SCOPES, TENANT_PATTERN, Scope
 from onceq_service.cli.options import AsJson, DataDir, reach_redis, settings_of
 from onceq_service.cli.output import age, hint, say, table
 
@@ -31,6 +31,7 @@ Tenant = Annotated[str, typer.Option(help="Whose key it is; a tenant sees its ow
 
 
 Rotated = Literal["stream-tokens", "fingerprints"]
+SCOPE_HELP: Final = "What it may; may be repeated. " + "; ".join(f"{s}: {SCOPE_MAY[s]}" for s in SCOPES) + "."
 USUAL: Final = ("submit", "read", "cancel")
 
 
@@ -43,7 +44,7 @@ def add_to(app: typer.Typer) -> None:
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")] = "key",
     tenant: Tenant = "default",
-    scope: Annotated[list[str] | None, typer.Option(help="One of: " + ", ".join(SCOPES) + ". May be repeated.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(metavar="SCOPE", help=SCOPE_HELP)] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -80,7 +81,10 @@ def list_keys(
 
 @group.command()
 def revoke(key_id: KeyId, data_dir: DataDir = None) -> None:
-    """Revoke a key: within 5 s each request with it is a 401, and the event streams that it opened are cut."""
+    """Revoke an API key.
+
+    Within 5 s each request with it is a 401, and the event streams that it opened are cut.
+    """
     if not _with_store(data_dir, lambda store: store.keys.revoke(key_id)):
         raise ConfigurationError(f"there is no key {key_id}: onceq keys list shows those that are.")
     say(f"{key_id} is revoked; API processes refuse it within 5 s")
@@ -91,7 +95,9 @@ def rotate(
     purpose: Annotated[Rotated, typer.Argument(help="What the new secret is for.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Make a new secret for stream tokens, or for fingerprints; API keys stay as they are.
+    """Replace the secret of stream tokens or fingerprints.
+
+    API keys stay as they are. To replace one, create a new one, then revoke the old.
 
     Stream tokens that were handed out stop working. With new fingerprints, earlier posts are not recognised: a retry
     of one makes a second job, so do it when nothing is waiting.

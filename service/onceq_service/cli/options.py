@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -22,6 +23,8 @@ DashboardPort = Annotated[
     typer.Option("--dashboard-port", help="Port of the dashboard [ONCEQ_DASHBOARD_PORT, 8501]."),
 ]
 Workers = Annotated[int | None, typer.Option("--workers", help="Worker processes [ONCEQ_WORKER_PROCESSES, 2].")]
+TIME: Final = "TIME"
+"""The metavar of a time, which `time_of` reads."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -43,3 +46,11 @@ def reach_redis(settings: Settings) -> Settings:
 def settings_of(data_dir: Path | None = None) -> Settings:
     """Settings from the environment, and the data folder when it was named."""
     return load_settings(data_dir=data_dir)
+
+
+def time_of(text: str | None) -> datetime | None:
+    """A time that was given as text, a local one without a zone; raises BadParameter."""
+    try:
+        return None if text is None else datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError) as exc:
+        raise typer.BadParameter(f"{text!r} is not a time such as 2026-11-24T10:00:00Z or 2026-11-24") from exc

@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 def api(port: Port = None) -> None:
     """Serve the API alone.
 
-    Needs ONCEQ_REDIS_URL; runs ONCEQ_API_PROCESSES on one port.
+    Uses ONCEQ_REDIS_URL [redis://127.0.0.1:6379/0]; runs ONCEQ_API_PROCESSES [1] on one port.
     """
     settings = load_settings(port=port)
     end_with_parent()
@@ -44,7 +44,7 @@ def api(port: Port = None) -> None:
 def worker(workers: Workers = None) -> None:
     """Run workers alone.
 
-    Needs ONCEQ_REDIS_URL and the providers' keys.
+    Uses ONCEQ_REDIS_URL [redis://127.0.0.1:6379/0], and needs the providers' keys.
     """
     settings = load_settings(worker_processes=workers)
     warn_of_names(settings)
@@ -57,7 +57,10 @@ def worker(workers: Workers = None) -> None:
 def dashboard(
     port: DashboardPort = None,
     open_: Annotated[
-        bool, typer.Option("--open", help="Ask nobody at this machine for a key: they use ONCEQ_API_KEY's.")
+        bool,
+        typer.Option(
+            "--open", help="Ask nobody on this machine for a key: all use ONCEQ_API_KEY, or the `.onceq` folder's."
+        ),
     ] = False,
 ) -> None:
     """Serve the dashboard alone.

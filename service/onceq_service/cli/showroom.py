@@ -13,7 +13,6 @@ import typer
 
 from onceq import Client
 from onceq_service.cli.demo import forget_environment
-from onceq_service.cli.options import DashboardPort, Port, Workers
 from onceq_service.cli.output import say
 from onceq_service.cli.serve import need_dashboard
 from onceq_service.cli.up import mode_of, prepared
@@ -49,10 +48,10 @@ def showroom(
     seed: Annotated[int | None, typer.Option("--seed", help=f"The seed of what happens in it [{SEED}].")] = None,
     new: Annotated[bool, typer.Option("--new", help="Make the showroom anew where there is one.")] = False,
     traffic: Annotated[bool, typer.Option("--traffic/--no-traffic", help="Go on with a little live traffic.")] = True,
-    port: Port = None,
-    dashboard_port: DashboardPort = None,
+    port: Annotated[int, typer.Option("--port", help="Port of the API, 0 for a free one.")] = 8000,
+    dashboard_port: Annotated[int, typer.Option("--dashboard-port", help="Port of the dashboard.")] = 8501,
     data_dir: Annotated[Path, typer.Option("--data-dir", help="The showroom's folder.")] = FOLDER,
-    workers: Workers = None,
+    workers: Annotated[int, typer.Option("--workers", help="Worker processes.")] = 1,
 ) -> None:
     """See the dashboard with something in it.
 
@@ -74,10 +73,10 @@ def showroom(
         _open(Stack(prepared(settings, mode), mode, signals, say), signals, note, traffic=traffic)
 
 
-def _settings(folder: Path, port: int | None, dashboard_port: int | None, workers: int | None) -> Settings:
+def _settings(folder: Path, port: int = 0, dashboard_port: int = 0, workers: int = 1) -> Settings:
     return load_settings(
         data_dir=folder, config=folder / place.CONFIG, port=port, dashboard_port=dashboard_port,
-        worker_processes=workers or 1, result_ttl_s=KEPT_S, events_ttl_s=EVENTS_S, label_keys=["prompt", "version"],
+        worker_processes=workers, result_ttl_s=KEPT_S, events_ttl_s=EVENTS_S, label_keys=["prompt", "version"],
     )  # fmt: skip
 
 
@@ -108,7 +107,7 @@ def _fill(folder: Path, note: Note, signals: StopSignal) -> Note:
     from onceq_service.showroom.fill import fill  # the other commands need not wait for its imports
 
     begun = time.monotonic()
-    settings = _settings(folder, None, None, None).model_copy(update={"simulator_url": "http://127.0.0.1:9"})
+    settings = _settings(folder).model_copy(update={"simulator_url": "http://127.0.0.1:9"})
     config = place.prepare(folder, note)
     with EmbeddedRedis(folder) as redis:
         ask_redis(redis.socket, "CONFIG SET appendfsync no")  # nobody was promised anything yet

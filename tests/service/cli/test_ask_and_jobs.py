@@ -196,6 +196,14 @@ def test_a_rotated_secret_voids_the_stream_tokens_that_were_made_with_it(user: S
     wait_until(lambda: httpx2.get(f"{about}/events", params=stream).status_code == 401, "the old token to be refused")
 
 
+@pytest.mark.parametrize("option", ["--since", "--until"])
+def test_a_time_of_the_list_may_lack_its_zone_and_what_is_none_is_one_sentence(user: Shell, option: str) -> None:
+    assert "no job fits" in user.output("jobs", "list", option, "2020-01-01", "--team", "nobody")
+    done = user("jobs", "list", option, "soon")
+    assert done.returncode == 2
+    assert "'soon' is not a time such as 2026-11-24T10:00:00Z" in done.stderr
+
+
 def test_a_job_that_is_not_there_is_one_sentence(user: Shell) -> None:
     done = user("jobs", "show", "job_" + "0" * 32)
     assert done.returncode == 1

@@ -26,6 +26,34 @@ def test_help_lists_every_command_in_a_line(shell: Shell) -> None:
     assert "..." not in text.partition("Commands:")[2]
 
 
+@pytest.mark.parametrize("group", ["jobs", "keys", "budgets", "lanes"])
+def test_help_of_a_group_lists_its_commands_in_a_line_each(shell: Shell, group: str) -> None:
+    listed = shell.output(group, "--help").partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
+
+
+@pytest.mark.parametrize(
+    ("command", "says", "not_said"),
+    [
+        ("demo", "temporary one", "ONCEQ_DATA_DIR"),
+        ("showroom", "[default: 1]", "ONCEQ_"),
+        ("api", "Uses ONCEQ_REDIS_URL [redis://127.0.0.1:6379/0]", "Needs ONCEQ_REDIS_URL"),
+        ("worker", "Uses ONCEQ_REDIS_URL [redis://127.0.0.1:6379/0]", "Needs ONCEQ_REDIS_URL"),
+        ("keys rotate", "create a new one, then revoke the old", "..."),
+        ("keys create", "operator: all of that", "One of: "),
+        ("jobs list", "like 2026-11-24T10:00", "<datetime>"),
+        ("budgets create", "like 0.8; may be repeated", "list[float]"),
+    ],
+)
+def test_help_says_what_a_command_does_with_what_it_is_given(
+    shell: Shell, command: str, says: str, not_said: str
+) -> None:
+    text = " ".join(shell.output(*command.split(), "--help").split())
+    assert says in text
+    assert not_said not in text
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself(shell: Shell, command: str) -> None:
     assert "sage: " in shell.output(command, "--help")
