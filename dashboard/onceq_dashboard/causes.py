@@ -26,6 +26,7 @@ BLAMES: Final[dict[Blame, tuple[str, ...]]] = {
         "provider_too_large",
         "content_refused",
         "unsupported_input",
+        "invalid_request",
         "cancelled",
         "disconnected",
     ),

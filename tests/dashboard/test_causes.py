@@ -19,6 +19,7 @@ OF_JOBS = {
     *CODES[CODES.index("provider_bad_request") : CODES.index("disconnected") + 1],
     "budget_exceeded",
     "internal_error",
+    "invalid_request",
 }
 VERDICTS: dict[Blame, set[str]] = {
     "provider throttles": {"provider_throttled"}, "provider is slow": {"provider_slow"},
