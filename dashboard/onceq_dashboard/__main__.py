@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from streamlit.web import cli
-
 from onceq_dashboard.options import OPEN, flags, problem
 
 APP = Path(__file__).with_name("server.py")
@@ -30,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"onceq dashboard: {wrong or taken}", file=sys.stderr)  # noqa: T201 - the one sentence of a command
         return 1 if wrong else 2
     os.environ[OPEN] = "1" if args.open else ""
+    from streamlit.web import cli  # after what may be wrong: seconds of imports
+
     import_module("onceq_dashboard.charts")  # seconds of imports, before the first person waits for them
     cli.main(["run", str(APP), *flags(args.host, args.port)], standalone_mode=False)
     return 0

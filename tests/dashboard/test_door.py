@@ -91,3 +91,14 @@ def test_what_the_sign_in_needs_and_can_t_be_used_ends_the_start_in_a_sentence(
     assert done.returncode == 1
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_can_t_be_used_is_told_before_seconds_of_imports(tmp_path: Path) -> None:
+    hide = "import sys; sys.modules['streamlit'] = None; from onceq_dashboard.__main__ import main; sys.exit(main())"
+    env = clean_environment() | {"ONCEQ_DASHBOARD_SECRETS": "/nowhere/secrets.toml"}
+    done = subprocess.run(
+        [sys.executable, "-c", hide, "--port", "0"], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=90,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "/nowhere/secrets.toml, which can't be used" in done.stderr

@@ -162,12 +162,17 @@ class Stack:
     def _await(self, child: Child) -> None:
         deadline = time.monotonic() + READY_S
         while not child.recipe.ready():
-            if child.exit_code() is not None:
-                raise ConfigurationError(f"the {child.name} did not start:\n{child.last_words(6)}\n(log: {child.log})")
+            self._must_all_run()
             if time.monotonic() > deadline:
                 raise ConfigurationError(f"the {child.name} was not ready in {READY_S:.0f} s: see {child.log}")
             if self._signals.wait(0.05):
                 raise Interrupted
+
+    def _must_all_run(self) -> None:
+        """Whoever has ended by now would be waited for in vain, however long the others take."""
+        for child in self._children:
+            if child.exit_code() is not None:
+                raise ConfigurationError(f"the {child.name} did not start:\n{child.last_words(6)}\n(log: {child.log})")
 
     def _keep(self, child: Child) -> None:
         """Starts a child again that has died, after a pause that grows with each death."""

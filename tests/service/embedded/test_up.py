@@ -14,6 +14,15 @@ import httpx2
 import pytest
 
 from onceq import Client, ConnectionFailed, OnceqError
+from onceq.errors import ConfigurationError
+from onceq_service.cli.up import prepared
+from onceq_service.embedded.child import Recipe
+from onceq_service.embedded.environment import child_environment
+from onceq_service.embedded.mode import choose_mode
+from onceq_service.embedded.recipes import Kitchen
+from onceq_service.embedded.stack import Stack
+from onceq_service.embedded.waiting import StopSignal
+from onceq_service.settings import load_settings
 from tests.service.embedded.processes import alive, children, descendants
 from tests.stack import KEYS, Process, start, url_printed_by
 from tests.waiting import wait_until
@@ -170,6 +179,25 @@ def test_a_secrets_file_of_the_dashboard_that_is_not_there_ends_up_in_a_sentence
     process = start([sys.executable, "-m", "onceq_service", *arguments], env, folder / "up.log")
     assert process.popen.wait(120) == 1
     assert "ONCEQ_DASHBOARD_SECRETS names /nowhere/secrets.toml, which can't be used" in process.text()
+
+
+def test_a_child_that_ends_is_told_at_once_however_long_another_takes(
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never_ready(kitchen: Kitchen, _: str) -> Recipe:
+        return Recipe("api", ("api",), child_environment("api", kitchen.settings, os.environ, []), lambda: False)
+
+    monkeypatch.setattr(Kitchen, "api", never_ready)
+    monkeypatch.setenv("ONCEQ_DASHBOARD_SECRETS", "/nowhere/secrets.toml")
+    settings = load_settings(data_dir=short_folder / ".onceq", port=0, dashboard_port=0, worker_processes=1)
+    mode = choose_mode({}, {})
+    with StopSignal() as signals:
+        stack = Stack(prepared(settings, mode), mode, signals, print)
+        try:
+            with pytest.raises(ConfigurationError, match=r"the dashboard did not start:\n.*/nowhere/secrets\.toml"):
+                stack.start()
+        finally:
+            stack.stop()
 
 
 def _holders(secret: str, family: list[int]) -> set[str]:
