@@ -13,8 +13,6 @@ from onceq_service.store import Store
 from tests.service.store.test_blame import verdict
 
 CODES: tuple[str, ...] = get_args(ErrorCode)
-
-
 OF_JOBS = {
     *CODES[CODES.index("provider_bad_request") : CODES.index("disconnected") + 1],
     "budget_exceeded",
@@ -40,7 +38,7 @@ def test_every_error_code_of_a_job_is_under_exactly_one_blame() -> None:
 @pytest.mark.parametrize("code", sorted(OF_JOBS))
 async def test_each_code_is_under_the_one_whom_the_service_blames(store: Store, code: str) -> None:
     state = STATES.get(code, "failed")
-    says = {await verdict(store, state, code=code, **took) for took in ({"queue": 100}, {"provider_ttft": 100})}
+    says = {await verdict(store, state, code=code, ms=took) for took in ({"queue": 100}, {"provider_ttft": 100})}
     if blame(code) == "other":
         assert says == {"queue", "provider_slow"}, "the code alone does not tell"
     else:
@@ -49,7 +47,7 @@ async def test_each_code_is_under_the_one_whom_the_service_blames(store: Store, 
 
 @pytest.mark.parametrize("part", PARTS)
 async def test_the_parts_of_a_job_s_time_belong_to_whom_the_service_gives_them(store: Store, part: str) -> None:
-    whose = {await verdict(store, "expired", **{phase: 9_000}) for phase in PARTS[part]}
+    whose = {await verdict(store, "expired", ms={phase: 9_000}) for phase in PARTS[part]}
     assert len(whose - {""}) == 1
 
 

@@ -273,3 +273,10 @@ def test_every_table_shows_what_is_missing_as_a_dash(open_page: Open, name: Page
     page = open_page(name, query={"job": job} if job else {})
     assert page.dataframe
     assert {table.proto.placeholder for table in page.dataframe} == {"—"}
+
+
+def test_a_job_s_page_says_until_when_it_is_kept(api: FakeApi, open_page: Open) -> None:
+    api.world.jobs = [worlds.make_job(2, expires_at=worlds.now())]
+    captions = [c.value for c in open_page("jobs", query={"job": worlds.job_id(2)}).caption]
+    assert "kept until" in captions
+    assert "expires" not in captions
