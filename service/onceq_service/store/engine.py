@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from onceq.wire import FinishReason, Output
 from onceq_service.store import scripts
@@ -25,6 +25,7 @@ from onceq_service.store.views import Fields, fields_of, fold_frames
 EndState = Literal["succeeded", "failed", "cancelled", "expired"]
 SUSPECT_AT = 2
 """Lost workers after which a job runs alone; as `enqueue` in lua/_waiting.lua."""
+MayCall = Literal["ok", "resume", "cancel", "deadline", "max_calls", "max_cost", "budget_wait", "budget"]
 Fallback = Literal["", "next", "drop"]
 """Go on with the next of a job's models; `drop`: and never come back to this one."""
 FOLDS = 16
@@ -70,7 +71,7 @@ class Dispatched:
     with `budget_wait` it has `at` (ms), until when the job should wait.
     """
 
-    word: Literal["ok", "resume", "cancel", "deadline", "max_calls", "max_cost", "budget_wait", "budget"]
+    word: MayCall
     now_ms: int
     seq: int
     call: int
@@ -172,10 +173,9 @@ class Engine:
             r.events_s,
             ",".join(providers),
         ]
-        reply = cast("list[object]", await self._run(scripts.NEXT, argv))
+        wait_ms, now_ms, *rows = await self._run(scripts.NEXT, argv)
         self._nonce = secrets.token_hex(8)
-        now_ms = int(cast("bytes", reply[1]))
-        return [_claim(row, now_ms) for row in cast("list[list[object]]", reply[2:])], int(cast("int", reply[0])) / 1000
+        return [_claim(row, int(now_ms)) for row in rows], wait_ms / 1000
 
     @property
     def listens(self) -> bool:
@@ -207,15 +207,13 @@ class Engine:
         price_in, price_out = ("" if p is None else p for p in (prices.input, prices.output))
         argv: list[Arg] = [claim.id, claim.fence, try_no, self._retention.lease_ms, in_bytes]
         argv += [price_in, price_out, prices.version, periods]
-        word, now, seq, call, deadline, *why = cast("list[bytes]", await self._run(scripts.DISPATCH, argv))
-        if word == b"lost":
-            raise LeaseLost(f"job {claim.id} is no longer held by this worker")
-        facts = fields_of(cast("list[bytes]", why[0])) if why else {}
-        return Dispatched(cast("Literal['ok']", word.decode()), int(now), int(seq), int(call), int(deadline), facts)
+        word, now, seq, call, deadline, *why = await self._run(scripts.DISPATCH, argv)
+        said = cast("MayCall", _held(claim, word).decode())
+        return Dispatched(said, int(now), int(seq), int(call), int(deadline), fields_of(why[0]) if why else {})
 
     async def defer(self, claim: Claim, at_ms: int) -> bool:
         """Queues a job again whose further call has no room in a budget, not before `at_ms`; False as `requeue`."""
-        return self._back(claim, cast("bytes", await self._run(scripts.DEFER, [claim.id, claim.fence, at_ms])))
+        return _held(claim, await self._run(scripts.DEFER, [claim.id, claim.fence, at_ms])) == b"ok"
 
     async def append(self, frames: Sequence[Frame]) -> list[tuple[str, int]]:
         """Writes frames of many jobs; for each frame ('ok' | 'cancel' | 'lost' | 'gap', its log's last number)."""
@@ -232,12 +230,11 @@ class Engine:
             argv += (f.id, f.fence, f.seq, f.out_bytes, f.cursor if f.cursor >= 0 else "", f.data)
         reply = self._run(scripts.APPEND, argv)
         self._pipe.flush()
-        return _appended(cast("Awaitable[list[tuple[bytes, int]]]", reply))
+        return _appended(reply)
 
     async def attach(self, claim: Claim, response: str) -> None:
         """Writes down the id of the job's background response."""
-        if await self._run(scripts.ATTACH, [claim.id, claim.fence, response]) == b"lost":
-            raise LeaseLost(f"job {claim.id} is no longer held by this worker")
+        _held(claim, await self._run(scripts.ATTACH, [claim.id, claim.fence, response]))
 
     async def hand_over(self, claim: Claim, *, delay_s: float, reason: str, measured: str = "") -> bool:
         """Queues the job again while its background response goes on, to be taken up by the next; nothing is booked.
@@ -245,7 +242,7 @@ class Engine:
         False, and nothing has changed, when the job was cancelled meanwhile.
         """
         argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason, measured]
-        return self._back(claim, cast("bytes", await self._run(scripts.HANDOVER, argv)))
+        return _held(claim, await self._run(scripts.HANDOVER, argv)) == b"ok"
 
     async def said(self, claim: Claim) -> Output:
         """What readers have of the call that is under way."""
@@ -265,10 +262,8 @@ class Engine:
         argv += [*receipt.argv(), int(end.kept), reason, ttft, int(end.receipt is not None)]
         argv += [r.result_s, r.events_s, end.out_bytes, end.measured, receipt.cache_write_tokens]
         argv += [round(end.brake_s * 1000), int(end.trips), *end.frames]
-        word, last = cast("list[bytes]", await self._run(scripts.FINISH, argv))
-        if word == b"lost":
-            raise LeaseLost(f"job {claim.id} is no longer held by this worker")
-        return word.decode(), int(last)
+        word, last = await self._run(scripts.FINISH, argv)
+        return _held(claim, word).decode(), int(last)
 
     async def requeue(
         self, claim: Claim, receipt: Receipt, *, delay_s: float, reason: str, brake_s: float = 0,
@@ -280,12 +275,8 @@ class Engine:
         """
         argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason, round(brake_s * 1000), fallback]
         argv += [*receipt.argv(), measured, receipt.cache_write_tokens, int(trips)]
-        return self._back(claim, cast("list[bytes]", await self._run(scripts.REQUEUE, argv))[0])
-
-    def _back(self, claim: Claim, word: bytes) -> bool:
-        if word == b"lost":
-            raise LeaseLost(f"job {claim.id} is no longer held by this worker")
-        return word == b"ok"
+        word, _not_before = await self._run(scripts.REQUEUE, argv)
+        return _held(claim, word) == b"ok"
 
     async def release(self, claim: Claim) -> None:
         """Hands back a job that was not dispatched; nothing happens when it is no longer ours."""
@@ -308,8 +299,16 @@ class Engine:
         output = await self._in_log(job_id)
         await self._run(scripts.FOLD, [job_id, output.model_dump_json(), self._retention.events_s])
 
-    def _run(self, script: Script, argv: Sequence[Arg]) -> Awaitable[object]:
+    def _run(self, script: Script, argv: Sequence[Arg]) -> Awaitable[Any]:
+        """The reply, as the header of the script tells it (`Returns`)."""
         return self._pipe.script(script, self._keys.root, argv)
+
+
+def _held(claim: Claim, word: bytes) -> bytes:
+    """A script's word on the job of a claim; raises LeaseLost where it says that another has it."""
+    if word == b"lost":
+        raise LeaseLost(f"job {claim.id} is no longer held by this worker")
+    return word
 
 
 def _heard(answer: asyncio.Future[object]) -> None:
@@ -322,6 +321,6 @@ async def _appended(reply: Awaitable[list[tuple[bytes, int]]]) -> list[tuple[str
     return [(word.decode(), int(last)) for word, last in await reply]
 
 
-def _claim(row: list[object], now_ms: int) -> Claim:
-    job_id, fence, flat = cast("tuple[bytes, bytes, list[bytes]]", row)
+def _claim(row: tuple[bytes, bytes, list[bytes]], now_ms: int) -> Claim:
+    job_id, fence, flat = row
     return Claim(job_id.decode(), fence.decode(), now_ms, fields_of(flat))
