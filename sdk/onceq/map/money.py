@@ -7,11 +7,12 @@ own upper bound are within it; so the limit holds whatever the rows cost in the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 from math import ceil, floor, sqrt
 from typing import Final
 
 from onceq.wire import NANO
+from onceq.wire.words import nano_usd_of
 
 _T95: Final = ((1, 12.71), (2, 4.30), (3, 3.18), (4, 2.78), (6, 2.45), (9, 2.26), (19, 2.09), (59, 2.00))
 """Two-sided 95 % quantiles of Student's t by degrees of freedom; each serves up to the next, which is the safe side."""
@@ -36,13 +37,12 @@ class Purse:
     """Adds up the rows of one map."""
 
     def __init__(self, limit_usd: float | None = None) -> None:
-        self.limit = None if limit_usd is None else int(
-            (Decimal(repr(float(limit_usd))) * NANO).to_integral_value(rounding=ROUND_FLOOR)
-        )  # fmt: skip
+        self.limit = None if limit_usd is None else nano_usd_of(limit_usd)
         self.spent = 0
         self.reserved = 0
         self.unpriced = 0
         self._rows = 0
+        self._sampled = 0
         self._squares = 0.0
 
     @property
@@ -64,9 +64,7 @@ class Purse:
         if sampled:
             self._rows += 1
             self._squares += float(cost) ** 2
-            self._sampled = self._sampled + cost if self._rows > 1 else cost
-
-    _sampled: int = 0
+            self._sampled += cost
 
     def forecast(self, left: int) -> Forecast | None:
         """What it comes to when so many more rows are like those so far; None before the second."""

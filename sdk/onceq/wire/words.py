@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from datetime import UTC, datetime
+from decimal import ROUND_FLOOR, Decimal
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -78,6 +79,11 @@ ModelName = Annotated[str, StringConstraints(min_length=1, max_length=300, patte
 FIRST_MOMENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MOMENT: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+
+
+def nano_usd_of(usd: float) -> int:
+    """Nano-USD of US dollars, never more than was said."""
+    return int((Decimal(repr(float(usd))) * NANO).to_integral_value(rounding=ROUND_FLOOR))
 
 
 def _written_out(value: object) -> object:

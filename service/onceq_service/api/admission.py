@@ -12,12 +12,12 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_FLOOR, Decimal
 from typing import Final, NamedTuple
 
 import msgspec
 
-from onceq.wire import IDEMPOTENCY_KEY_PATTERN, NANO, JobRequest, Message
+from onceq.wire import IDEMPOTENCY_KEY_PATTERN, JobRequest, Message
+from onceq.wire.words import nano_usd_of
 from onceq_service.api import plain
 from onceq_service.api.catalog import Resolved
 from onceq_service.api.problems import Refused, invalid_field
@@ -59,7 +59,7 @@ class Wanted(NamedTuple):
     def max_cost(self) -> int | None:
         """Nano-USD that all calls together may cost, never more than was said."""
         limit = self.request.max_cost_usd
-        return None if limit is None else int((Decimal(repr(limit)) * NANO).to_integral_value(rounding=ROUND_FLOOR))
+        return None if limit is None else nano_usd_of(limit)
 
     @property
     def upper(self) -> int | None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from decimal import ROUND_FLOOR, Decimal
 from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from onceq.wire import NANO, BudgetAlert, BudgetChange, BudgetMode, BudgetPeriod, BudgetRequest, BudgetStatus, BudgetUse
+from onceq.wire import BudgetAlert, BudgetChange, BudgetMode, BudgetPeriod, BudgetRequest, BudgetStatus, BudgetUse
+from onceq.wire.words import nano_usd_of
 from onceq_service.settings import DEFAULT_TENANT
 from onceq_service.store import scripts
 from onceq_service.store._pipe import Pipe
@@ -66,7 +66,7 @@ class Budget(msgspec.Struct, frozen=True):
     def changed(self, change: BudgetChange) -> Budget:
         """The budget after a change."""
         said: dict[str, Any] = {
-            "limit": None if change.limit_usd is None else nano_of(change.limit_usd),
+            "limit": None if change.limit_usd is None else nano_usd_of(change.limit_usd),
             "mode": change.mode,
             "alerts": None if change.alerts is None else tuple(sorted(set(change.alerts))),
         }
@@ -79,17 +79,12 @@ def model_fits(pattern: str, model: str) -> bool:
     return model.startswith(pattern[:-1]) if pattern.endswith("/*") else model == pattern
 
 
-def nano_of(limit_usd: float) -> int:
-    """Nano-USD of a limit, never more than was said."""
-    return int((Decimal(repr(limit_usd)) * NANO).to_integral_value(rounding=ROUND_FLOOR))
-
-
 def budget_of(wanted: BudgetRequest, tenant: str, source: Literal["file", "api"], made_ms: int = 0) -> Budget:
     """The budget that a request or a table of the file asks for."""
     name = f"{tenant}\0{wanted.name}".encode()
     return Budget(
         id=f"bud_{hashlib.sha256(name).hexdigest()[:20]}", name=wanted.name, tenant=tenant, source=source,
-        limit=nano_of(wanted.limit_usd), period=wanted.period, mode=wanted.mode, time_zone=wanted.time_zone,
+        limit=nano_usd_of(wanted.limit_usd), period=wanted.period, mode=wanted.mode, time_zone=wanted.time_zone,
         team=wanted.team, key=wanted.key, model=wanted.model, labels=dict(wanted.labels),
         alerts=tuple(sorted(set(wanted.alerts))), made_ms=made_ms,
     )  # fmt: skip
