@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from onceq.wire import CancelReceipt, JobError, Output, Usage
+from onceq.wire import CancelReceipt, JobError, Output
 from onceq_service.providers.base import Delta, ProviderError
 from onceq_service.showroom.plan import Post
 from onceq_service.showroom.provider import Course
@@ -16,6 +16,7 @@ from onceq_service.worker.ending import output_json, rest
 from onceq_service.worker.frames import delta_frame
 from onceq_service.worker.problems import no_budget, too_late
 from onceq_service.worker.retry import GiveUp
+from onceq_service.worker.settlement import usage_of
 
 
 @dataclass(slots=True)
@@ -100,13 +101,13 @@ def answer_of(post: Post, course: Course, rng: random.Random) -> str:
 
 def whole_end(job: Live, claim: Claim, receipt: Receipt) -> End:
     """The answer is there."""
-    return _end(job, claim, "succeeded", receipt, rest(usage=_usage(receipt), finish_reason="stop"), finished=True)
+    return _end(job, claim, "succeeded", receipt, rest(usage=usage_of(receipt), finish_reason="stop"), finished=True)
 
 
 def failed_end(job: Live, claim: Claim, error: ProviderError, receipt: Receipt, give_up: GiveUp) -> End:
     """Nobody tries again."""
     problem = JobError(code=error.code, message=error.message, retryable=give_up.retryable)
-    members = rest(usage=_usage(receipt) if receipt.billed else None, error=problem)
+    members = rest(usage=usage_of(receipt) if receipt.billed else None, error=problem)
     return replace(_end(job, claim, "failed", receipt, members), brake_s=give_up.brake_s)
 
 
@@ -124,24 +125,17 @@ def cancelled_end(job: Live, claim: Claim, receipt: Receipt | None) -> End:
     told = CancelReceipt(
         output_tokens=receipt.output_tokens, spent_nano_usd=receipt.spent_nano_usd, estimated=True, may_still_bill=True
     )
-    return _end(job, claim, "cancelled", receipt, rest(usage=_usage(receipt), receipt=told))
+    return _end(job, claim, "cancelled", receipt, rest(usage=usage_of(receipt), receipt=told))
 
 
 def _end(
     job: Live, claim: Claim, state: EndState, receipt: Receipt | None, members: bytes, *, finished: bool = False
 ) -> End:
     first, frames = job.rest(claim)
-    course, reason = job.course, "stop" if finished else None
+    course, said = job.course, Output(text=job.said, finish_reason="stop" if finished else None)
     return End(
-        state=state, rest=members, output=output_json(Output(text=job.said, finish_reason=reason)),
+        state=state, rest=members, output=output_json(said),
         receipt=receipt, kept=finished, first_seq=first, frames=frames, out_bytes=len(job.said.encode()),
         provider_ttft_ms=course.connect_ms + course.ttft_ms if course and course.share else None,
-        finish_reason=reason, measured=course.measured if course else "",
-    )  # fmt: skip
-
-
-def _usage(receipt: Receipt) -> Usage:
-    return Usage(
-        input_tokens=receipt.input_tokens, output_tokens=receipt.output_tokens, cached_tokens=receipt.cached_tokens,
-        reasoning_tokens=receipt.reasoning_tokens, estimated=receipt.estimated,
+        measured=course.measured if course else "",
     )  # fmt: skip

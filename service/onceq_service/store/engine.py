@@ -12,15 +12,16 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, cast
 
-from onceq.wire import FinishReason, Output
+from onceq.wire import Output
 from onceq_service.store import scripts
 from onceq_service.store._lua import Script
 from onceq_service.store._pipe import Arg, Pipe
 from onceq_service.store.budgets import periods_of
 from onceq_service.store.errors import LeaseLost
+from onceq_service.store.events import text_in_log
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
-from onceq_service.store.views import Fields, fields_of, fold_frames
+from onceq_service.store.views import Fields, fields_of
 
 EndState = Literal["succeeded", "failed", "cancelled", "expired"]
 SUSPECT_AT = 2
@@ -137,7 +138,6 @@ class End:
     frames: Sequence[bytes] = ()
     out_bytes: int = 0
     provider_ttft_ms: int | None = None
-    finish_reason: FinishReason | None = None
     measured: str = ""
     """The call's time as its worker measured it (worker/stopwatch.py); empty where none was made."""
     brake_s: float = 0.0
@@ -246,12 +246,7 @@ class Engine:
 
     async def said(self, claim: Claim) -> Output:
         """What readers have of the call that is under way."""
-        return await self._in_log(claim.id)
-
-    async def _in_log(self, job_id: str) -> Output:
-        entries = await self._pipe.command("XRANGE", self._keys("events", job_id), "-", "+")
-        frames = [entry[1][1] for entry in cast("list[tuple[bytes, list[bytes]]]", entries)]
-        return fold_frames(frames) or Output()
+        return await text_in_log(self._pipe, self._keys, claim.id) or Output()
 
     async def finish(self, claim: Claim, end: End) -> tuple[str, int]:
         """Ends the job: ('ok', its last number), or ('gap', the number after which frames are missing)."""
@@ -296,7 +291,7 @@ class Engine:
 
     async def _fold(self, job_id: str) -> None:
         """Writes down the text that an ended job has in its log alone, so that the log may go before the result."""
-        output = await self._in_log(job_id)
+        output = await text_in_log(self._pipe, self._keys, job_id) or Output()
         await self._run(scripts.FOLD, [job_id, output.model_dump_json(), self._retention.events_s])
 
     def _run(self, script: Script, argv: Sequence[Arg]) -> Awaitable[Any]:

@@ -22,7 +22,7 @@ from onceq.wire import TERMINAL, Output
 from onceq_service.store._pipe import Pipe
 from onceq_service.store._subscription import Subscription
 from onceq_service.store.keys import Keys, shard
-from onceq_service.store.views import Fields
+from onceq_service.store.views import Fields, fold_frames
 
 QUIET_S = 1.0
 """How long a reader trusts silence at first; twice as long after each look that found nothing."""
@@ -233,8 +233,7 @@ class EventLog:
 
     async def _page(self, job_id: str, after: int) -> list[bytes]:
         key = self._keys("events", job_id)
-        entries = await self._pipe.command("XRANGE", key, f"{after + 1}-0", "+", "COUNT", PAGE)
-        return [row[1][1] for row in cast("list[tuple[bytes, list[bytes]]]", entries)]
+        return _frames(await self._pipe.command("XRANGE", key, f"{after + 1}-0", "+", "COUNT", PAGE))
 
     async def start(self) -> None:
         """Begins to listen."""
@@ -267,6 +266,15 @@ class EventLog:
             if self._keys("channel", shard(name.decode())) == channel:
                 for box in boxes:
                     box.look_at_log()
+
+
+async def text_in_log(pipe: Pipe, keys: Keys, job_id: str) -> Output | None:
+    """What a job's whole log says so far; None when there is no text."""
+    return fold_frames(_frames(await pipe.command("XRANGE", keys("events", job_id), "-", "+")))
+
+
+def _frames(entries: object) -> list[bytes]:
+    return [row[1][1] for row in cast("list[tuple[bytes, list[bytes]]]", entries)]
 
 
 def snapshot(job_id: str, fields: Fields) -> bytes:

@@ -6,15 +6,16 @@ import asyncio
 import time
 from typing import Literal, cast
 
-from onceq.wire import TERMINAL, Durability, Job, JobPage, SubmittedJob, Waiting
+from onceq.wire import Durability, Job, JobPage, SubmittedJob, Waiting
 from onceq_service.store import scripts
 from onceq_service.store._admissions import Admissions, Tell
 from onceq_service.store._pipe import Pipe
 from onceq_service.store.admission import Admission, Admitted, Own, Pattern
+from onceq_service.store.events import text_in_log
 from onceq_service.store.find import Filter, find, read_cursor, write_cursor
 from onceq_service.store.keys import Keys
 from onceq_service.store.retention import Retention
-from onceq_service.store.views import SHOWN, Fields, at, fields_of, fold_frames, job_view, submitted
+from onceq_service.store.views import SHOWN, Fields, at, fields_of, job_view, submitted
 
 CancelOutcome = Literal["unknown", "cancelled", "requested", "ended"]
 
@@ -107,7 +108,7 @@ class Jobs:
         """The job that these fields are of, with the text that it has so far."""
         partial = None
         if "output" not in fields and "first_ms" in fields:
-            partial = fold_frames(await self._frames(job_id))
+            partial = await text_in_log(self._pipe, self._keys, job_id)
         job = job_view(job_id, fields, self.durability, partial)
         if job.status != "queued" or job.waiting is not None or job.cancel_requested:
             return job
@@ -123,10 +124,6 @@ class Jobs:
             return Waiting(reason="band_paused")
         return lane_waiting(paused, brake_ms, reason, blocked)
 
-    async def _frames(self, job_id: str) -> list[bytes]:
-        entries = await self._pipe.command("XRANGE", self._keys("events", job_id), "-", "+")
-        return [entry[1][1] for entry in cast("list[tuple[bytes, list[bytes]]]", entries)]
-
 
 def lane_waiting(
     paused: bytes | None, brake_ms: bytes | None, reason: bytes | None, blocked: bytes | None
@@ -140,8 +137,3 @@ def lane_waiting(
         return None
     till = int(float(blocked))
     return Waiting(reason="lane_full", until=at(till) if till < UNKNOWN_MS else None)
-
-
-def ended(fields: Fields) -> bool:
-    """Whether the job has reached its end."""
-    return fields["state"].decode() in TERMINAL
