@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from onceq.wire import JobRequest, Message, Part, ResponseFormat, TextPart, Tool, ToolChoice
+from onceq.wire import Message, Part, ResponseFormat, TextPart, Tool, ToolChoice
 from onceq_service.anthropic_limit import anthropic_max_tokens
 from onceq_service.providers._errors import UNSUPPORTED, error
-from onceq_service.providers._shape import ANY_OBJECT, EMPTY_SCHEMA, WHOLE_ANSWER, given, json_object
+from onceq_service.providers._shape import ANY_OBJECT, EMPTY_SCHEMA, WHOLE_ANSWER, answers_by_tool, given, json_object
 from onceq_service.providers.base import CallSpec
 
 
@@ -32,11 +32,6 @@ def to_body(spec: CallSpec) -> dict[str, Any]:
     }
     forced = _forced_tool(spec) if answers_by_tool(request) else {}
     return given(wanted | forced | (request.params or {}))
-
-
-def answers_by_tool(request: JobRequest) -> bool:
-    """Any JSON object, without a schema: Anthropic has no such mode, so a forced tool's arguments become the text."""
-    return request.response_format is not None and request.response_format.type == "json_object"
 
 
 def _forced_tool(spec: CallSpec) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import msgspec
 
 from onceq.wire import ImagePart, JobRequest, Message, Part, ResponseFormat, TextPart, Tool, ToolChoice
 from onceq_service.providers._errors import BAD_REQUEST, UNSUPPORTED, error
-from onceq_service.providers._shape import ANY_OBJECT, EMPTY_SCHEMA, WHOLE_ANSWER, json_object
+from onceq_service.providers._shape import ANY_OBJECT, EMPTY_SCHEMA, WHOLE_ANSWER, answers_by_tool, json_object
 from onceq_service.providers.base import CallSpec
 
 TOP_LEVEL: Final[frozenset[str]] = frozenset({
@@ -37,11 +37,6 @@ def to_converse(spec: CallSpec) -> dict[str, Any]:
     if (output := _output_config(request.response_format)) is not None:
         arguments["outputConfig"] = arguments.get("outputConfig", {}) | output
     return arguments
-
-
-def answers_by_tool(request: JobRequest) -> bool:
-    """Any JSON object, without a schema: Converse has no such mode, so a forced tool's arguments become the text."""
-    return request.response_format is not None and request.response_format.type == "json_object"
 
 
 def _forced_tool(spec: CallSpec) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.request import getproxies
 
 import httpx2
@@ -136,11 +136,32 @@ class _HttpSource:
                 pass
 
 
+def refusal(
+    spec: CallSpec, provider: str, response: httpx2.Response, names: Iterable[object], body: object
+) -> ProviderError:
+    """An answer that is none, of which an SDK has read the names and the body."""
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    named = [str(name) for name in names if name]  # a server that only speaks the format may say anything there
+    return errors.from_status(spec, provider, response.status_code, named, _message(body), headers)
+
+
+def _message(body: object) -> str:
+    """The message in an error's body, as either SDK hands it over; empty where there is none."""
+    if not isinstance(body, dict):
+        return ""
+    found = cast(dict[str, Any], body)
+    inner = found.get("error")
+    message = cast(dict[str, Any], inner).get("message") if isinstance(inner, dict) else found.get("message")
+    return message if isinstance(message, str) else ""
+
+
 def no_answer(spec: CallSpec, provider: str, exc: Exception) -> ProviderError:
     """What httpx2 raised before the answer, or an SDK, which wraps that. Anything else is the request's own fault.
 
     Before the connection stood nothing was sent. After that it may have been worked on, and so may be billed.
     """
+    if isinstance(exc, ProviderError):
+        return exc
     why = exc if isinstance(exc, _OF_HTTP) else exc.__cause__ or exc
     if isinstance(why, _UNREACHED):
         meaning = errors.UNREACHABLE

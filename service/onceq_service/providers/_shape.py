@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from onceq.wire import JobRequest
 from onceq_service.providers._errors import BAD_REQUEST, error
 from onceq_service.providers.base import CallSpec
 
@@ -20,6 +21,11 @@ WHOLE_ANSWER: Final = "Give the whole answer as one JSON object."
 def given(body: Mapping[str, Any]) -> dict[str, Any]:
     """A request's body without what was not asked for."""
     return {name: value for name, value in body.items() if value is not None}
+
+
+def answers_by_tool(request: JobRequest) -> bool:
+    """Any JSON object, without a schema: who has no such mode must call a tool, whose arguments become the text."""
+    return request.response_format is not None and request.response_format.type == "json_object"
 
 
 def json_object(spec: CallSpec, provider: str, arguments: str) -> dict[str, Any]:

@@ -8,15 +8,14 @@ from contextlib import AbstractAsyncContextManager
 import anthropic
 import httpx2
 
-from onceq_service.providers import _errors as errors
-from onceq_service.providers._anthropic_request import answers_by_tool, to_body
+from onceq_service.providers._anthropic_request import to_body
 from onceq_service.providers._anthropic_wire import AnthropicDecoder
 from onceq_service.providers._calls import Calls
-from onceq_service.providers._http import new_http_client, no_answer, open_stream
+from onceq_service.providers._http import new_http_client, no_answer, open_stream, refusal
+from onceq_service.providers._shape import answers_by_tool
 from onceq_service.providers._sse import SseDecoder
 from onceq_service.providers._stream import AnswerStream
 from onceq_service.providers.base import CallSpec, ProviderError
-from onceq_service.providers.openai import said
 from onceq_service.settings import ProviderKind
 
 BASE_URL = "https://api.anthropic.com"
@@ -48,12 +47,8 @@ class AnthropicProvider:
         return self._messages.open(to_body(spec), spec)
 
     def _translate(self, spec: CallSpec, exc: Exception) -> ProviderError:
-        if isinstance(exc, ProviderError):
-            return exc
         if isinstance(exc, anthropic.APIStatusError):
-            headers = {k.lower(): v for k, v in exc.response.headers.items()}
-            names = [str(name) for name in (exc.error_code, exc.type) if name]
-            return errors.from_status(spec, self.name, exc.status_code, names, said(exc.body), headers)
+            return refusal(spec, self.name, exc.response, (exc.error_code, exc.type), exc.body)
         return no_answer(spec, self.name, exc)
 
     async def abandon(self, response: str) -> None:

@@ -17,9 +17,10 @@ from botocore.config import Config
 from onceq_service.providers import _errors as errors
 from onceq_service.providers._bedrock_connection import Hold, hold_connections, hold_in_this_thread
 from onceq_service.providers._bedrock_mailbox import Mailbox
-from onceq_service.providers._bedrock_request import answers_by_tool, to_converse
+from onceq_service.providers._bedrock_request import to_converse
 from onceq_service.providers._bedrock_wire import BedrockDecoder
 from onceq_service.providers._sent import DEPARTURE, sent
+from onceq_service.providers._shape import answers_by_tool
 from onceq_service.providers._stream import AnswerStream
 from onceq_service.providers.base import CallSpec, ProviderError
 from onceq_service.settings import ProviderKind

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, cast
 
 import httpx2
 import openai
 
-from onceq_service.providers import _errors as errors
 from onceq_service.providers._calls import Calls
-from onceq_service.providers._http import new_http_client, no_answer, open_stream
+from onceq_service.providers._http import new_http_client, no_answer, open_stream, refusal
 from onceq_service.providers._openai_request import to_body
 from onceq_service.providers._openai_wire import OpenAIDecoder
 from onceq_service.providers._responses import BackgroundResponses
@@ -64,24 +62,10 @@ class OpenAIProvider:
         return self._chat.open(to_body(spec, self.base_url), spec)
 
     def _translate(self, spec: CallSpec, exc: Exception) -> ProviderError:
-        if isinstance(exc, ProviderError):
-            return exc
         if isinstance(exc, openai.APIStatusError):
-            headers = {k.lower(): v for k, v in exc.response.headers.items()}
-            names = [str(name) for name in (exc.code, exc.type) if name]
-            return errors.from_status(spec, self.name, exc.status_code, names, said(exc.body), headers)
+            return refusal(spec, self.name, exc.response, (exc.code, exc.type), exc.body)
         return no_answer(spec, self.name, exc)
 
     async def close(self) -> None:
         """Closes all connections."""
         await self._client.close()
-
-
-def said(body: object) -> str:
-    """The message in an error's body, as either SDK hands it over; empty where there is none."""
-    if not isinstance(body, dict):
-        return ""
-    found = cast(dict[str, Any], body)
-    inner = found.get("error")
-    message = cast(dict[str, Any], inner).get("message") if isinstance(inner, dict) else found.get("message")
-    return message if isinstance(message, str) else ""
