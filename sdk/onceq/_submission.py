@@ -126,12 +126,17 @@ def prepare(prompt: Prompt, model: Models | None, key: str | None, options: JobO
     A key of our own making covers our retries only, so the window that joins equal requests is sent beside it;
     a key given by the caller is the caller's own word on what is the same, and no window is added.
     """
-    if model is None:
-        raise ConfigurationError("no model: pass model='<provider>/<model>' here or to the client.")
-    fields = settled({"model": model, **_asked(prompt), **_given(options)})
+    fields = settled({"model": checked_model(model), **_asked(prompt), **_given(options)})
     if key is None:
         fields.setdefault("dedupe_window_s", DEDUPE_WINDOW_S)
     return Submission(checked_request(fields), checked_key(key))
+
+
+def checked_model(model: Models | None) -> Models:
+    """The model, or raises ConfigurationError where neither the call nor the client has one."""
+    if model is None:
+        raise ConfigurationError("no model: pass model='<provider>/<model>' here or to the client.")
+    return model
 
 
 @dataclass(frozen=True, slots=True)

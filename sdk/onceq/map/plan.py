@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from onceq._display import plain
 from onceq._http import Flow, refusal
-from onceq._submission import Models, checked_request, settled
+from onceq._submission import Models, checked_model, checked_request, settled
 from onceq.errors import ConfigurationError
 from onceq.map import frame
 from onceq.map.asks import Template
@@ -183,8 +183,7 @@ def _source(wish: Wish) -> Source:
 
 
 def _check(wish: Wish) -> None:
-    if wish.model is None:
-        raise ConfigurationError("no model: pass model='<provider>/<model>' here or to the client.")
+    checked_model(wish.model)
     if not isinstance(wish.n, Integral) or not 1 <= wish.n <= MOST_SAMPLES:
         raise refusal(f"n is how many answers each row gets, 1 to {MOST_SAMPLES}, not {wish.n!r}.")
     if wish.sample is not None and (not isinstance(wish.sample, Integral) or wish.sample < 1):

@@ -224,17 +224,9 @@ def _content(block: Block) -> dict[str, object]:
         case "reasoning":
             return {"type": "thinking", "thinking": block.text, "signature": SIGNATURE}
         case "tool":
-            return {**_opening(block), "input": _input(block.text)}
+            return {**_opening(block), "input": block.arguments}
         case _:
             return {"type": "text", "text": block.text}
-
-
-def _input(text: str) -> object:
-    """The call's arguments; {} when max_tokens cut them short."""
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return {}
 
 
 def _message(script: Script) -> dict[str, object]:

@@ -243,17 +243,9 @@ def _content(block: Block) -> dict[str, object]:
         case "reasoning":
             return {"reasoningContent": {"reasoningText": {"text": block.text, "signature": SIGNATURE}}}
         case "tool":
-            return {"toolUse": {"toolUseId": f"tooluse_{block.id}", "name": block.name, "input": _input(block.text)}}
+            return {"toolUse": {"toolUseId": f"tooluse_{block.id}", "name": block.name, "input": block.arguments}}
         case _:
             return {"text": block.text}
-
-
-def _input(text: str) -> object:
-    """The call's arguments; {} when maxTokens cut them short."""
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return {}
 
 
 def _usage(script: Script) -> dict[str, int]:

@@ -7,6 +7,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from onceq_service.simulator.ask import Ask, RefusedError, Tool
 from onceq_service.simulator.faults import IN_THE_ANSWER, Fault, read_fault
 from onceq_service.simulator.jsonmaker import make_json
@@ -34,6 +36,14 @@ class Block:
     def text(self) -> str:
         """All pieces."""
         return "".join(self.pieces)
+
+    @property
+    def arguments(self) -> object:
+        """Those of a tool call; {} when the most tokens of the answer cut them short."""
+        try:
+            return msgspec.json.decode(self.text)
+        except msgspec.DecodeError:
+            return {}
 
 
 @dataclass(frozen=True, slots=True)
