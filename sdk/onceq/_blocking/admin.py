@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from onceq import _flows
 from onceq._blocking.base import Connection
 from onceq._submission import budget_change, budget_request, key_request, switch
 from onceq.wire import ApiKeyInfo, Band, BudgetMode, BudgetPeriod, BudgetStatus, Health, Lanes, NewApiKey, Scope
-
-if TYPE_CHECKING:
-    pass
 
 
 class Admin(Connection):
