@@ -155,7 +155,7 @@ def hold_connections(client: Any) -> None:
     """Makes a fresh client use connections that register with their thread's hold, and send its call's id.
 
     botocore has no public way to name a connection class; it hands this very mapping to each pool manager that it makes
-    (httpsession.URLLib3Session, botocore 1.44), and a test fails when that changes.
+    (httpsession.URLLib3Session, botocore 1.44); tests/contract/test_foreign_parts.py fails when that changes.
     """
     client.meta.events.register("before-sign.bedrock-runtime.ConverseStream", sign_with_request_id)
     session: Any = client._endpoint.http_session
