@@ -53,6 +53,21 @@ def api() -> Generator[FakeApi]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def fake() -> Generator[FakeApi]:
+    """A busy API for all tests of a module."""
+    with serving(worlds.busy()) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def failing() -> Generator[FakeApi]:
+    """One whose jobs fail, and whose key may do everything, for all tests of a module."""
+    with serving(worlds.failing()) as api:
+        api.scopes = {"read", "submit", "cancel", "admin", "operator"}
+        yield api
+
+
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
     """Each test reads anew, and closes its connections."""

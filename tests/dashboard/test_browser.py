@@ -15,7 +15,7 @@ from onceq_dashboard.format import count, duration, usd
 from onceq_dashboard.views.parts import ROW_PX
 from tests.dashboard import worlds
 from tests.dashboard.browser import Dashboard, Scheme, chromium, opened, running_dashboard, tile
-from tests.dashboard.fake_api import KEY, FakeApi, serving
+from tests.dashboard.fake_api import KEY, FakeApi
 from tests.dashboard.fake_idp import Provider, providing
 from tests.stack import Stack
 from tests.waiting import wait_until
@@ -49,12 +49,6 @@ def browser(client: Client, dashboard: Dashboard) -> Generator[Browser]:
     assert dashboard.url
     with chromium() as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def fake() -> Generator[FakeApi]:
-    with serving(worlds.busy()) as api:
-        yield api
 
 
 @pytest.fixture(scope="module")

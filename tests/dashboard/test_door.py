@@ -13,20 +13,13 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from tests.dashboard import worlds
 from tests.dashboard.browser import Dashboard, chromium, opened, running_dashboard
-from tests.dashboard.fake_api import KEY, FakeApi, serving
+from tests.dashboard.fake_api import KEY, FakeApi
 from tests.stack import clean_environment
 
 pytestmark = pytest.mark.browser
 
 PUBLIC = "onceq.example.com"
-
-
-@pytest.fixture(scope="module")
-def fake() -> Generator[FakeApi]:
-    with serving(worlds.busy()) as api:
-        yield api
 
 
 @pytest.fixture(scope="module")

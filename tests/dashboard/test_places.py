@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.dashboard import paint, worlds
 from tests.dashboard.browser import chromium, opened, running_dashboard
-from tests.dashboard.fake_api import KEY, FakeApi, serving
+from tests.dashboard.fake_api import KEY, FakeApi
 
 pytestmark = pytest.mark.browser
 
@@ -27,15 +27,8 @@ MOST_OF_ALL = 0.0005
 
 
 @pytest.fixture(scope="module")
-def fake() -> Generator[FakeApi]:
-    with serving(worlds.failing()) as api:
-        api.scopes = {"read", "submit", "cancel", "admin", "operator"}
-        yield api
-
-
-@pytest.fixture(scope="module")
-def home(fake: FakeApi, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with running_dashboard(fake.url, KEY, tmp_path_factory.mktemp("places")) as running:
+def home(failing: FakeApi, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    with running_dashboard(failing.url, KEY, tmp_path_factory.mktemp("places")) as running:
         yield running.url
         assert not running.complaints()
 

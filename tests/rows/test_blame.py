@@ -10,7 +10,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -23,7 +22,7 @@ import pytest
 
 from onceq.wire import PHASES, VERDICTS, Job, WorkerInfo
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from tests.service.api.kit import JOBS, Http, connect, http
+from tests.service.api.kit import Http, http, stuck_reader
 from tests.stack import Stack, running_stack, start, url_printed_by
 from tests.waiting import wait_until
 
@@ -162,13 +161,6 @@ def stuck_readers(stack: Stack, url: str, injector: Injector) -> None:
                 job_id = injector.post("stuck reader", "client_slow", knobs={"tokens": 60_000, "tps": 9000})
                 links.enter_context(stuck_reader(url, key, job_id))
             injector.ended()
-
-
-def stuck_reader(url: str, key: str, job_id: str) -> socket.socket:
-    """A connection with a small window that asks for a stream and does not read."""
-    link = connect(url, window=4096)
-    link.sendall(f"GET {JOBS}/{job_id}/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n".encode())
-    return link
 
 
 def too_few_slots(injector: Injector) -> None:

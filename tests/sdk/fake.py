@@ -74,6 +74,12 @@ def accepted(disposition: str = "created", **more: Any) -> Response:
     return answer({**job(**more), "disposition": disposition}, 202)
 
 
+def accept_all(seen: Seen) -> Response:
+    """To a batch: each item is a new job."""
+    items = [{"job": {**job(job_id=f"job_{i}"), "disposition": "created"}} for i, _ in enumerate(seen.json["items"])]
+    return answer({"items": items})
+
+
 def problem(status: int, code: str, retry_after: str | None = None) -> Response:
     """An error as the service words it."""
     headers = {} if retry_after is None else {"retry-after": retry_after}

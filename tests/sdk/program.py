@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 
 from tests.stack import clean_environment
 
@@ -19,3 +21,12 @@ def said_by(program: str, url: str, *options: str, api_key: str = "oq_test") -> 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+def printed_on(reader: int) -> bytes:
+    """All that comes out of a terminal."""
+    printed = b""
+    with suppress(OSError):  # what Linux says at its end
+        while chunk := os.read(reader, 65536):
+            printed += chunk
+    return printed

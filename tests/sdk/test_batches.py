@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from starlette.responses import Response
 
 import onceq
 from onceq._batch import BatchEnds
@@ -16,20 +15,15 @@ from onceq._drive import Driver
 from onceq._http import Backoff
 from onceq._submission import prepare_batch
 from onceq.wire import MAX_BODY_BYTES
-from tests.sdk.fake import FakeService, Log, Seen, answer, frames, job
+from tests.sdk.fake import FakeService, Log, accept_all, frames
 
 POST, EVENTS = "POST /v1/jobs/batch", "GET /v1/events"
 ENDS: Log = [("succeeded", {"job": f"job_{n}", "output": {"text": f"answer {n}"}}) for n in range(1, 6)]
 
 
-def _accept_all(seen: Seen) -> Response:
-    items = [{"job": {**job(job_id=f"job_{i}"), "disposition": "created"}} for i, _ in enumerate(seen.json["items"])]
-    return answer({"items": items})
-
-
 @pytest.mark.parametrize("batch", [None, "nightly_2026-11-30"])
 def test_each_post_of_a_batch_says_its_name_where_it_has_one(fake: FakeService, client: Any, batch: str | None) -> None:
-    fake.on(POST, _accept_all)
+    fake.on(POST, accept_all)
     client.submit_batch(["a"] * 1_001, batch=batch)
     assert [len(seen.json["items"]) for seen in fake.seen] == [1_000, 1]
     named = {} if batch is None else {"batch": batch}

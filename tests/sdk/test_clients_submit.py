@@ -18,7 +18,7 @@ from starlette.responses import Response
 import onceq
 from onceq import Client, JobRequest
 from onceq.map.output import output_of
-from tests.sdk.fake import JOB_ID, FakeService, Seen, accepted, answer, job, lost, problem
+from tests.sdk.fake import JOB_ID, FakeService, accept_all, accepted, answer, job, lost, problem
 
 Kind = TypeVar("Kind")
 SUBMIT, GET = "POST /v1/jobs", "GET /v1/jobs/{id}"
@@ -87,7 +87,7 @@ class Review(BaseModel, Generic[Kind]):
 def test_a_pydantic_model_is_asked_for_by_its_schema_as_a_map_does(fake: FakeService, client: Any) -> None:
     fake.on(SUBMIT, accepted())
     fake.on("POST /v1/quote", answer({"cost": {}}))
-    fake.on("POST /v1/jobs/batch", _accept_all)
+    fake.on("POST /v1/jobs/batch", accept_all)
     wanted = Review[str]
     client.submit("Hi", response_format=wanted)
     client.quote("Hi", response_format=wanted)
@@ -210,7 +210,7 @@ def test_scalars_of_numpy_and_pandas_are_as_good_as_pythons(
     fake: FakeService, client: Any, options: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     fake.on(SUBMIT, accepted())
-    fake.on("POST /v1/jobs/batch", _accept_all)
+    fake.on("POST /v1/jobs/batch", accept_all)
     client.submit("Hi", **options)
     client.submit_batch([{"prompt": "Hi", **options}])
     one, batch = fake.seen
@@ -405,11 +405,6 @@ def test_a_service_that_goes_away_while_its_job_is_waited_for_says_that_the_job_
     assert f"Job {JOB_ID} goes on" in str(caught.value)
 
 
-def _accept_all(seen: Seen) -> Response:
-    items = [{"job": {**job(job_id=f"job_{i}"), "disposition": "created"}} for i, _ in enumerate(seen.json["items"])]
-    return answer({"items": items})
-
-
 def test_a_batch_answers_per_item(fake: FakeService, client: Any) -> None:
     wrong = {"title": "No", "status": 422, "code": "unknown_model", "detail": "No such model."}
     fake.on(
@@ -427,7 +422,7 @@ def test_a_batch_answers_per_item(fake: FakeService, client: Any) -> None:
 
 
 def test_batch_items_may_be_models_with_keys_of_their_own(fake: FakeService, client: Any) -> None:
-    fake.on("POST /v1/jobs/batch", _accept_all)
+    fake.on("POST /v1/jobs/batch", accept_all)
     request = JobRequest(model="x/y", prompt="a", max_tokens=5)
     client.submit_batch([request, onceq.BatchItem(idempotency_key="k", job=request)])
     plain, keyed = fake.seen[0].json["items"]
@@ -436,7 +431,7 @@ def test_batch_items_may_be_models_with_keys_of_their_own(fake: FakeService, cli
 
 
 def test_a_large_batch_travels_in_posts_that_the_service_takes(fake: FakeService, client: Any) -> None:
-    fake.on("POST /v1/jobs/batch", _accept_all)
+    fake.on("POST /v1/jobs/batch", accept_all)
     assert len(client.submit_batch(["a"] * 1_001)) == 1_001
     assert [len(seen.json["items"]) for seen in fake.seen] == [1_000, 1]
     fake.seen.clear()
@@ -446,7 +441,7 @@ def test_a_large_batch_travels_in_posts_that_the_service_takes(fake: FakeService
 
 
 def test_what_was_accepted_is_handed_back_when_a_later_post_fails(fake: FakeService, client: Any) -> None:
-    fake.on("POST /v1/jobs/batch", _accept_all, problem(403, "forbidden"))
+    fake.on("POST /v1/jobs/batch", accept_all, problem(403, "forbidden"))
     answers = client.submit_batch(["a"] * 1_002)
     assert all(a.id.startswith("job_") for a in answers[:1_000])
     assert [type(a) for a in answers[1_000:]] == [onceq.PermissionDeniedError] * 2
@@ -480,7 +475,7 @@ def test_a_batch_is_not_made_of_letters_fields_or_column_names(
 
 
 def test_a_batch_may_be_a_column_and_its_items_conversations(fake: FakeService, client: Any) -> None:
-    fake.on("POST /v1/jobs/batch", _accept_all)
+    fake.on("POST /v1/jobs/batch", accept_all)
     client.submit_batch(pandas.Series(["a", "b"]))
     client.submit_batch(polars.Series(["a", "b"]))
     client.submit_batch([[{"role": "user", "content": "a"}]])

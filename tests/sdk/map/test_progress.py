@@ -22,6 +22,7 @@ from tqdm import tqdm
 from onceq import Client
 from tests.sdk.map.kit import mapped, texts
 from tests.sdk.notebook.kernel import reader_folder, running_kernel
+from tests.sdk.program import printed_on
 from tests.stack import Stack
 
 MONEY = r"\$0\.\d+"
@@ -118,7 +119,7 @@ def test_a_narrow_terminal_shows_all_but_the_bar(stack: Stack, key: str) -> None
     env = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")}
     child = subprocess.Popen([sys.executable, "-c", SCRIPT, *rows()], env=env, stdout=writer, stderr=writer)
     os.close(writer)
-    shown = b"".join(iter(lambda: _read(reader), b"")).decode()
+    shown = printed_on(reader).decode()
     os.close(reader)
     assert child.wait(60) == 0
     lines = [line for line in re.split(r"[\r\n]+", shown) if line]
@@ -126,13 +127,6 @@ def test_a_narrow_terminal_shows_all_but_the_bar(stack: Stack, key: str) -> None
     whole = rf"/60, \d failed, {MONEY} of {MONEY}–0\.\d+, simulated, 00:\d\d left"
     assert len([line for line in lines if re.search(whole, line)]) > 3
     assert "█" not in shown
-
-
-def _read(reader: int) -> bytes:
-    try:
-        return os.read(reader, 65536)
-    except OSError:  # what Linux says at the end of a terminal
-        return b""
 
 
 @pytest.mark.usefixtures("each_row_drawn")

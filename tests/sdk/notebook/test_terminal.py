@@ -12,6 +12,7 @@ import pytest
 
 from onceq._display import detached, plain
 from onceq.notebook.screen import Terminal
+from tests.sdk.program import printed_on
 
 SHOW = (
     "import onceq; onceq.Client(model='openai/gpt-4o-mini').stream('Hello. [[sim tokens=20 tps=0 ttft_ms=0]]').show()"
@@ -31,19 +32,10 @@ def test_a_terminal_gets_no_escape_sequence_either(home: Path) -> None:
     reader, writer = pty.openpty()
     subprocess.run([sys.executable, "-c", SHOW], cwd=home, stdout=writer, stderr=writer, check=True, timeout=60)
     os.close(writer)
-    printed = b""
-    while chunk := _read(reader):
-        printed += chunk
+    printed = printed_on(reader)
     os.close(reader)
     assert b"20 tokens" in printed
     assert b"\x1b" not in printed
-
-
-def _read(reader: int) -> bytes:
-    try:
-        return os.read(reader, 65536)
-    except OSError:  # what Linux says at the end of a terminal
-        return b""
 
 
 def test_only_what_is_new_is_written_and_a_reset_begins_again(capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,6 +146,13 @@ def connect(url: str, *, window: int = 0) -> socket.socket:
     return link
 
 
+def stuck_reader(url: str, key: str, job_id: str) -> socket.socket:
+    """A connection with a small window that asks for a stream and does not read."""
+    link = connect(url, window=4096)
+    link.sendall(f"GET {JOBS}/{job_id}/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n".encode())
+    return link
+
+
 def send_raw(url: str, sent: bytes, *, leave: bool = False) -> bytes:
     """Sends bytes and reads what comes until the server closes; with `leave`, the client has closed its side before."""
     with connect(url) as link:

@@ -19,12 +19,12 @@ from tests.service.api.kit import (
     Frame,
     Http,
     ask,
-    connect,
     frames,
     meter_of,
     problem_of,
     read_until,
     start_api,
+    stuck_reader,
     text_of,
 )  # fmt: skip
 from tests.stack import API, Process, Stack, start, url_printed_by
@@ -205,13 +205,6 @@ def all_of(link: socket.socket) -> bytes:
         while data := link.recv(1_048_576):
             got += data
     return got
-
-
-def stuck_reader(url: str, key: str, job_id: str) -> socket.socket:
-    """A connection with a small window that asks for a stream and does not read."""
-    link = connect(url, window=4096)
-    link.sendall(f"GET {JOBS}/{job_id}/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n".encode())
-    return link
 
 
 def streams_of(client: Http) -> int:

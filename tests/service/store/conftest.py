@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import Store
+from onceq_service.store import Retention, Store, open_store
 from tests.conftest import check_lifetimes
 from tests.service.store.timed import open_timed
 
@@ -19,3 +19,10 @@ async def timed(redis_server: EmbeddedRedis, queue: str) -> AsyncGenerator[Store
     async with open_timed(redis_server.url, queue) as opened:
         yield opened
         await check_lifetimes(opened)
+
+
+@pytest.fixture
+async def brief(redis_server: EmbeddedRedis, queue: str) -> AsyncGenerator[Store]:
+    """A store whose leases last a second."""
+    async with open_store(redis_server.url, queue, Retention(lease_s=1.0)) as opened:
+        yield opened

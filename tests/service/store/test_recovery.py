@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-
-import pytest
 
 from onceq.wire import Job
-from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import Retention, Store, open_store
+from onceq_service.store import Store
 from onceq_service.store.engine import Claim
 from tests.service.store.driver import admission, claim_one, dispatch, names, read_log, success, text_frame
 from tests.service.store.timed import lived_long
 from tests.waiting import until
-
-
-@pytest.fixture
-async def brief(redis_server: EmbeddedRedis, queue: str) -> AsyncGenerator[Store]:
-    """A store whose leases last a second, on a Redis that has been looked at for long enough."""
-    async with open_store(redis_server.url, queue, Retention(lease_s=1.0)) as store:
-        yield store
 
 
 async def ended(store: Store, job_id: str) -> Job:

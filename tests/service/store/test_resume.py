@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
-from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import LeaseLost, Retention, Store, open_store
+from onceq_service.store import LeaseLost, Store
 from onceq_service.store.engine import Claim, Receipt
 from tests.service.store.driver import PRICES, admission, claim_one, dispatch, names, read_log, success, text_frame
 from tests.service.store.test_recovery import ended, reclaimed
 from tests.service.store.timed import later
 
 LOST = Receipt("stream_broken", billed=True, estimated=True, spent_nano_usd=5)
-
-
-@pytest.fixture
-async def brief(redis_server: EmbeddedRedis, queue: str) -> AsyncGenerator[Store]:
-    """A store whose leases last a second."""
-    async with open_store(redis_server.url, queue, Retention(lease_s=1.0)) as store:
-        yield store
 
 
 async def under_way(store: Store, *texts: str, **changes: Any) -> Claim:
