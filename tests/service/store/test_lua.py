@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from onceq_service.store import Store, scripts
-from onceq_service.store._lua import assembled
+from onceq_service.store._lua import Script, assembled
 
 SHARED = """\
 local built = {}
@@ -42,3 +44,12 @@ def test_a_script_reads_of_a_job_what_it_knows_by_name() -> None:
     assert "local JOB = {'model'}\n" in text
     assert "'batches'" in scripts.FINISH.text
     assert "'batches'" not in scripts.DISPATCH.text
+
+
+def test_no_script_asks_a_job_for_a_field_that_it_does_not_spell() -> None:
+    """It would get none: `job_of` reads what the script spells as `job.name` alone."""
+    asked = re.compile(r"\bjob\[(?:[^][]|\[[^][]*\])*\](?!\s*=[^=])|pairs\(job\)")
+    texts = {name: one.text for name, one in vars(scripts).items() if isinstance(one, Script)}
+    read = {name: asked.findall(re.sub("--.*", "", text)) for name, text in texts.items() if "local JOB" in text}
+    assert len(read) >= 10
+    assert {name: found for name, found in read.items() if found} == {}
