@@ -10,14 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import median
-from typing import Final
 
 from benchmarks.cpu import Spent, wait_for_quiet
 
 Figures = Mapping[str, float]
 """One run: name with its unit -> number."""
 Case = Callable[[], Figures]
-MACHINE: Final = ("foreign_cores", "steal_cores")
 
 
 @dataclass(frozen=True, slots=True)

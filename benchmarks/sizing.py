@@ -21,7 +21,6 @@ from onceq_service.store import Store, open_store
 
 QUEUE: Final = "bench"
 KIB: Final = 1024
-GIB: Final = 1024**3
 PROMPT: Final = "Summarise the following report in three sentences please: " + "the quarter went well. " * 40
 """1 kB."""
 TEXT: Final = "Revenue rose, costs fell, and the team is confident about what comes next. " * 13
@@ -31,8 +30,6 @@ MODELS: Final = 4
 """Each of them is used every hour, by one team."""
 LOG_S: Final = 3_600
 DAY_S: Final = 86_400
-HOURS_KEPT: Final = 35 * 24
-DAYS_KEPT: Final = 400
 LEDGER_ROWS: Final = 500_000
 """Of a tenant; older ones leave."""
 MONTH: Final = 30

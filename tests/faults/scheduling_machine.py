@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from itertools import product
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from hypothesis.stateful import invariant
@@ -19,7 +19,6 @@ from tests.faults.scheduling_model import BANDS, LANES, WEIGHTS, Job, Queue
 from tests.faults.walk import Walk
 from tests.service.store.driver import admission
 
-T = TypeVar("T")
 SERVES = {"w0": ["openai"], "w1": ["anthropic"], "w2": ["openai", "anthropic"], "idle": ["openai", "anthropic"]}
 FOR_DAYS = 500_000
 """Seconds: longer than an example lasts."""

@@ -25,7 +25,7 @@ local JOB = {'state', 'phase', 'fence', 'seq', 'tenant', 'team', 'model', 'provi
   'price_out', 'price_version', 'dirty', 'fp', 'window_s', 'ended_by', 'reserved', 'key_id', 'user', 'labels', 'in_est', 'out_est',
   'chain', 'not_before_ms', 'queue_ms', 'grace_ms', 'group', 'joins',
   'mark_ms', 'phases', 'held', 'wait_reason', 'reader_ms',
-  'resp', 'cursor', 'resuming', 'max_cost', 'call_bound', 'unsure', 'batches', 'budgets', 'holds', 'budget_waits'}
+  'resp', 'resuming', 'max_cost', 'call_bound', 'unsure', 'batches', 'budgets', 'holds', 'budget_waits'}
 
 local function job_of(id) return read(k_job(id), JOB) end
 

@@ -82,7 +82,7 @@ local function already(id, other, state, batch, first, last)
 end
 
 -- The answer to a request whose key or question is known; nil for a new one.
-local function known(id, tenant, idem, body_hash, fp, fresh, batch, first, last)
+local function known(id, idem, body_hash, fp, fresh, batch, first, last)
   if idem ~= '' then
     local found = redis.call('GET', k_idem(idem))
     if found then
@@ -241,7 +241,7 @@ local function admit(at, last)
   local id, tenant, idem, body_hash, fp, fresh, deadline_ms, accept_ms, limits, batch, may_create =
     unpack(ARGV, at + 1, at + 11)
   return redis.call('EXISTS', k_job(id)) == 1 and answer('created', id)
-    or known(id, tenant, idem, body_hash, fp, fresh, batch, at + 12, last)
+    or known(id, idem, body_hash, fp, fresh, batch, at + 12, last)
     or may_create == '0' and {'absent', id, {}, int(now)}
     or create(id, tenant, idem, body_hash, fp, fresh, deadline_ms, accept_ms, limits, batch, at + 12, last)
 end
