@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 
 import pytest
 
+from onceq_service.api.costs import KEPT
 from onceq_service.store import Store, scripts
 from onceq_service.store._lua import Script, assembled
+from onceq_service.store.engine import SUSPECT_AT
+from onceq_service.store.jobs import UNKNOWN_MS
+from onceq_service.store.keys import CHANNELS
+from onceq_service.store.lanes import WINDOW_S
 
 SHARED = """\
 local built = {}
@@ -53,3 +59,21 @@ def test_no_script_asks_a_job_for_a_field_that_it_does_not_spell() -> None:
     read = {name: asked.findall(re.sub("--.*", "", text)) for name, text in texts.items() if "local JOB" in text}
     assert len(read) >= 10
     assert {name: found for name, found in read.items() if found} == {}
+
+
+SAID_TWICE = {
+    "_base": f"% {CHANNELS} end",
+    "_lanes": f"local WINDOW = {WINDOW_S} -- seconds",
+    "_money": f"local HOUR_TTL, DAY_TTL = {KEPT['h'].days} * 86400, {KEPT['d'].days} * 86400",
+    "_waiting": f"(tonumber(job.crashes) or 0) >= {SUSPECT_AT} and k_suspects()",
+}
+
+
+@pytest.mark.parametrize("part", SAID_TWICE)
+def test_python_and_lua_say_the_same_of_what_both_have_to_know(part: str) -> None:
+    assert SAID_TWICE[part] in (files("onceq_service.store") / "lua" / f"{part}.lua").read_text("utf-8")
+
+
+def test_a_lane_is_put_aside_until_the_same_far_time_in_python_and_lua() -> None:
+    far = re.findall(r"return (1e\d+)", (files("onceq_service.store") / "lua/_lanes.lua").read_text("utf-8"))
+    assert {float(one) for one in far} == {UNKNOWN_MS}
