@@ -221,7 +221,7 @@ MAP_MUTANTS: Sequence[Mutant] = (
         (f"{CELLS}/test_live.py",),
     ),
     Mutant(
-        "Cells: %%llm fills in the notebook's variables", f"{SDK}/notebook/template.py",
+        "Cells: %%llm fills in the notebook's variables", f"{SDK}/_template.py",
         "str(namespace[hole[1]]) if hole[1] in namespace else hole[0]", "hole[0]", (f"{CELLS}/test_magics.py",),
     ),
 )  # fmt: skip

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, cast
 
 from onceq._http import refusal
 from onceq._submission import Prompt
+from onceq._template import fill, names_in
 from onceq.errors import BadRequestError
-from onceq.notebook.template import fill, names_in
 
 Kind = Literal["pandas", "polars", "plain"]
 Template = str | Callable[[Any], Prompt]

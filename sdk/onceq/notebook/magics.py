@@ -16,10 +16,10 @@ from IPython.core.magic import no_var_expand
 
 from onceq import _flows
 from onceq._client import Client
+from onceq._template import MissingNames, fill
 from onceq.errors import ConfigurationError, OnceqError
 from onceq.notebook.live import show
 from onceq.notebook.question import let_questions_pass
-from onceq.notebook.template import MissingNames, fill
 from onceq.wire import Job
 
 DEFAULT_NAME: Final = "answer"

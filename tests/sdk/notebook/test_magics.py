@@ -9,9 +9,9 @@ import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
+from onceq._template import MissingNames, fill
 from onceq.notebook.magics import read, request
 from onceq.notebook.question import let_questions_pass
-from onceq.notebook.template import MissingNames, fill
 from tests.sdk.notebook.kernel import Output, html, run
 
 QUICK = "[[sim tokens=12 tps=0 ttft_ms=0]]"
