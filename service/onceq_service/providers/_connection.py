@@ -170,6 +170,9 @@ class Connection(asyncio.Protocol):
         "_transport", "loop",
     )  # fmt: skip
 
+    _parser: httptools.HttpResponseParser
+    """Of the answer that is awaited; none is made before there is one."""
+
     def __init__(self, owner: Owner, origin: Origin) -> None:
         self.loop = asyncio.get_running_loop()
         self._owner, self._origin = owner, origin
@@ -177,7 +180,9 @@ class Connection(asyncio.Protocol):
         self._answer: Answer | None = None
         self._sent: OnSent | None = None
         self._heeded = False
+        self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
+        self._framed = self._interim = False
 
     @property
     def usable(self) -> bool:
@@ -200,7 +205,7 @@ class Connection(asyncio.Protocol):
             raise httpx2.WriteError("the connection is closed")
         self._answer = answer = Answer(self)
         self._parser = httptools.HttpResponseParser(self)
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers = []
         self._sent = sent
         self._heeded = wakeups().heed(self._transport)
         self._transport.write(request)

@@ -60,6 +60,7 @@ class LeaseBroker(BaseRedisBroker):
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.holding = Holding(settings.worker_concurrency)
         self._stack = AsyncExitStack()
+        self.heartbeat: Heartbeat | None = None
         self.register_task(self._task(), task_name=TASK)
         self.register_task(self._alert_task(), task_name=ALERT)
 
@@ -92,7 +93,7 @@ class LeaseBroker(BaseRedisBroker):
 
     async def shutdown(self) -> None:
         """Closes what startup opened."""
-        if hasattr(self, "heartbeat"):
+        if self.heartbeat is not None:
             if left := self.runner.patience.left:
                 log.warning("Redis is away: jobs are left to their leases, their calls are closed", jobs=left)
             self.runner.lag.stop()

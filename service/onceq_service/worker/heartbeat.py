@@ -23,7 +23,7 @@ LOOP_DEAD_S = 60.0
 
 
 class Heartbeat:
-    """start() in the event loop that runs the jobs; stop() joins the thread."""
+    """Made in the event loop that runs the jobs; stop() joins the thread."""
 
     def __init__(self, heart: Heart, worker: str, holding: Holding, providers: Sequence[str], lease_s: float) -> None:
         self._heart, self._worker, self._holding = heart, worker, holding
@@ -31,10 +31,10 @@ class Heartbeat:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._ticked = time.monotonic()
+        self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
         """Begins to beat; the first beat makes the worker known."""
-        self._loop = asyncio.get_running_loop()
         self._tick()
         self._thread.start()
 

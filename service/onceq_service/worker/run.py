@@ -202,8 +202,8 @@ class Runner:
                     await self.relay.room()
             t.heard.finish_reason = stream.finish_reason
         finally:
-            if rest := [*read, *stream.left()]:  # it was stopped between a read and its turn
-                take(rest)
+            if unread := [*read, *stream.left()]:  # it was stopped between a read and its turn
+                take(unread)
             t.heard.note(stream)
 
     async def _named(self, t: Try, response: str | None) -> None:
