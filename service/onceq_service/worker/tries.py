@@ -45,7 +45,8 @@ class Try:
         return self.held.claim
 
     def receipt(self) -> Receipt:
-        """What it came to."""
+        """What it came to, with what the relay has not sent yet."""
+        self.call.seal()
         return settlement.settle(
             self.provider,
             self.model_id,

@@ -274,6 +274,49 @@ async def test_a_worker_that_gets_its_own_lost_job_again_ends_the_call_that_it_h
         await again
 
 
+async def test_words_that_no_flush_has_taken_yet_are_in_what_a_cancelled_call_cost(store: Store) -> None:
+    go_on = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(chunked(end=False))
+        for word in ("One", "two", "three" * 60):
+            event = sse({"choices": [{"delta": {"content": word}}]})
+            writer.write(b"%x\r\n%s\r\n" % (len(event), event))
+            await go_on.wait()
+            go_on.clear()
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    provider = open_providers({"openai": ProviderConfig(kind="openai", base_url=url, simulated=True)}, {})["openai"]
+    worker = Worker(store, "openai", provider)
+    relay = Relay(store.engine, 1_600.0)
+    worker.runner = replace(worker.runner, relay=relay)
+    job_id = await worker.post()
+    held, running = await worker.begin()
+
+    async def said(text: str) -> bool:
+        return (await worker.job(job_id)).text == text
+
+    async def waits() -> bool:
+        return bool(relay._dirty)  # pyright: ignore[reportPrivateUsage]
+
+    for so_far in ("One", "Onetwo"):  # the first two flushes are at once
+        await until(partial(said, so_far), "the words to be there")
+        go_on.set()
+    await until(waits, "the last words to wait for a flush")
+    held.stop("cancel")
+    await running
+    go_on.set()
+    await provider.close()
+    server.close()
+    job = await worker.job(job_id)
+    assert job.text == "Onetwo" + "three" * 60
+    assert job.receipt is not None
+    assert job.receipt.output_tokens == 306 // 3
+
+
 async def test_words_of_a_lost_call_do_not_stop_the_one_that_took_its_place(store: Store) -> None:
     await store.jobs.admit(admission())
     claim = await claim_one(store)
