@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 
-from onceq.wire import TERMINAL, LedgerEntry
+from onceq.wire import TERMINAL, Job, LedgerEntry
 from tests.faults.pauses import LONG_S
 from tests.faults.run import LogEvent, Row, Run
 
@@ -104,8 +104,9 @@ def terminal_once_and_last(run: Run) -> Iterator[str]:
 def calls_bounded(run: Run) -> Iterator[str]:
     """G3: no more than max_calls, whoever counts."""
     for job_id, job in run.jobs.items():
-        paid = [row for row in run.ledger.get(job_id, ()) if row.billed]
-        if len(paid) != job.calls or len(run.ledger.get(job_id, ())) != job.tries:
+        tries = [row for row in run.ledger.get(job_id, ()) if not _corrects(row)]
+        paid = [row for row in tries if row.billed]
+        if len(paid) != job.calls or len(tries) != job.tries:
             yield f"{job_id} counts {job.calls} calls, {job.tries} tries; its ledger {_outcomes(run, job_id)}"
         if max(job.calls, len(run.billed(job_id))) > run.expect.max_calls:
             yield f"{job_id} made {len(run.billed(job_id))} calls, on record {job.calls}"
@@ -118,7 +119,7 @@ def every_call_on_record(run: Run) -> Iterator[str]:
         seen = Counter(row.call for row in rows if row.billed)
         yield from (f"{job_id}/{call} was called {n} times" for call, n in seen.items() if n > 1)
         yield from (f"{job_id}/{call} is not in the ledger" for call in seen if call not in booked)
-        if len(rows) > len(run.ledger.get(job_id, ())):
+        if len(rows) > sum(not _corrects(row) for row in run.ledger.get(job_id, ())):
             yield f"{job_id} was tried {len(rows)} times, its ledger has {_outcomes(run, job_id)}"
 
 
@@ -143,17 +144,36 @@ def to_the_nano_dollar(run: Run) -> Iterator[str]:
                 yield f"{job_id}/{row.call} is booked as {_booked(row)}, the provider says {_metered(met)}"
 
 
+def lost_calls_are_owned_up_to(run: Run) -> Iterator[str]:
+    """G5: what a worker had read that lost its job is booked when it hears of that, to the nano-dollar where known."""
+    for job_id, entries in run.ledger.items():
+        by_call = {row.call: row for row in run.billed(job_id)}
+        corrections = {row.call: row for row in entries if _corrects(row)}
+        for row in entries:
+            met, more = by_call.get(row.call), corrections.get(row.call)
+            if row.outcome != "worker_lost" or met is None or met.nano_usd is None:
+                continue
+            booked = _spent([row, *([more] if more else [])])
+            if more is not None and not more.estimated and more.spent_nano_usd and booked != met.nano_usd:
+                yield f"{job_id}/{row.call} is corrected to {booked} nano-USD, the provider says {met.nano_usd}"
+            if run.expect.owned_up and met.status == "completed" and booked < met.nano_usd:
+                yield f"{job_id}/{row.call} was read to its end, and {booked} of {met.nano_usd} nano-USD are booked"
+
+
 def money_adds_up(run: Run) -> Iterator[str]:
-    """G5: the job's cost, its waste and the sums over all jobs are the sums of the ledger."""
+    """G5: the job's cost, its waste and the sums over all jobs are the sums of the ledger.
+
+    What comes to light after a job's end changes the sums, and no longer the job.
+    """
     every = [row for entries in run.ledger.values() for row in entries]
     for job_id, job in run.jobs.items():
-        mine = run.ledger.get(job_id, ())
+        mine = [row for row in run.ledger.get(job_id, ()) if not (_corrects(row) and _after_its_end(row, job))]
         told = (job.cost.nano_usd, job.cost.wasted_nano_usd)
         if job.cost.priced and told != (_spent(mine), sum(row.wasted_nano_usd for row in mine)):
             yield f"{job_id} says {told} nano-USD, its ledger {_outcomes(run, job_id)}"
         yield from (f"{job_id}/{row.call} is waste of {row.outcome}, booked 0" for row in mine if _hidden_waste(row))
     t = run.totals
-    sums = (len(run.jobs), len(every), sum(row.billed for row in every), _spent(every))
+    sums = (len(run.jobs), sum(not _corrects(row) for row in every), sum(row.billed for row in every), _spent(every))
     if (t.jobs, t.tries, t.calls, t.spent_nano_usd) != sums:
         yield f"the rollups say {(t.jobs, t.tries, t.calls, t.spent_nano_usd)}, the ledger {sums}"
 
@@ -244,7 +264,7 @@ def no_call_after_cancel(run: Run) -> Iterator[str]:
 def again_for_a_cause(run: Run) -> Iterator[str]:
     """G4: after an answer, a refusal of the request or a cancel there is no other try."""
     for job_id, entries in run.ledger.items():
-        for row in entries[:-1]:
+        for row in [row for row in entries if not _corrects(row)][:-1]:
             if row.outcome not in AGAIN:
                 yield f"{job_id} was tried again after {row.outcome}"
     if (extra := extra_calls(run)) > run.expect.extra_calls:
@@ -309,8 +329,16 @@ def _spent(rows: Sequence[LedgerEntry]) -> int:
     return sum(row.spent_nano_usd or 0 for row in rows)
 
 
+def _corrects(row: LedgerEntry) -> bool:
+    return row.outcome == "correction"
+
+
+def _after_its_end(row: LedgerEntry, job: Job) -> bool:
+    return job.finished_at is not None and row.at >= job.finished_at
+
+
 def _hidden_waste(row: LedgerEntry) -> bool:
-    return row.billed and row.outcome != "ok" and row.wasted_nano_usd != (row.spent_nano_usd or 0)
+    return row.outcome != "ok" and row.wasted_nano_usd != (row.spent_nano_usd or 0)
 
 
 def _booked(row: LedgerEntry) -> tuple[int, int, int | None]:
@@ -325,7 +353,8 @@ RULES: Mapping[str, Rule] = {
     rule.__name__: rule
     for rule in (
         saw_something, one_job_per_key, nothing_lost, durable, all_terminal, counted_once, log_gapless,
-        terminal_once_and_last, calls_bounded, every_call_on_record, ledger_is_met, to_the_nano_dollar, money_adds_up,
+        terminal_once_and_last, calls_bounded, every_call_on_record, ledger_is_met, to_the_nano_dollar,
+        lost_calls_are_owned_up_to, money_adds_up,
         budget_holds, budget_is_given_back,
         text_is_what_was_sent, readers_whole, fences_hold, no_call_after_cancel, again_for_a_cause, recovered_in_time,
     )

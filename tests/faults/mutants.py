@@ -307,6 +307,24 @@ MUTANTS: Sequence[Mutant] = (
         "t.outcome, t.reason = 'worker_lost', 'worker_lost'\n    book(id, job, now, t)", "local _ = t.spent",
     ),
     Mutant(
+        "G5 a worker that lost its job owns up to what it had read", f"{WORKER}/run.py",
+        "            await self._own_up(begun)\n", "", (RUN,),
+    ),
+    Mutant(
+        "G5 it does so once", f"{LUA}/amend.lua",
+        "or booked[name .. ':more'] then", "then", ("tests/service/store/test_recovery.py",),
+    ),
+    Mutant(
+        "G5 a call that another worker has taken up is left to it", f"{LUA}/amend.lua",
+        "if not booked[name] then return 'open' end",
+        "if not booked[name] then booked[name] = '{\"estimated\":\"1\",\"model\":\"m\",\"reason\":\"\"}' end",
+        ("tests/service/store/test_recovery.py",),
+    ),
+    Mutant(
+        "G7 what turns out later of a call is in its budgets", f"{LUA}/amend.lua",
+        "amend_budgets(job, row.holds, now", "amend_budgets(job, nil, now", (BUDGETS,),
+    ),
+    Mutant(
         "G5 waste is counted as waste", f"{LUA}/_money.lua",
         "and spent or 0", "and 0 or 0",
     ),

@@ -66,6 +66,8 @@ class Expect:
     """From the client's cancel until the provider sees its call closed, while all processes can run."""
     abandoned: frozenset[str] = frozenset()
     """Readers that go away on purpose: what they got must be right, but need not be all."""
+    owned_up: bool = False
+    """Whether all workers that lost jobs have come back, and have told what they knew."""
     calls_made: bool = True
     unjudged: frozenset[str] = frozenset()
     """Rules that need what this run can't have."""

@@ -99,6 +99,11 @@ def other_text(run: Run) -> Run:
                LOGS[PLAIN][0], LOGS[PLAIN][1], delta(PLAIN, 3, "a c"), LOGS[PLAIN][3])  # fmt: skip
 
 
+def correction(**changes: object) -> LedgerEntry:
+    """Of the call of LOST that its worker had lost."""
+    return entry(LOST, 1, "correction", **({"billed": False, "estimated": False} | changes))
+
+
 TAMPERED: dict[str, tuple[str, Tamper]] = {
     "nothing was posted": ("saw_something", lambda run: without(run, lambda r: r.op == "post")),
     "nobody read": ("saw_something", lambda run: without(run, lambda r: r.op == "read")),
@@ -164,6 +169,20 @@ TAMPERED: dict[str, tuple[str, Tamper]] = {
         lambda run: ledger(run, PLAIN, entry(PLAIN, 1, spent_nano_usd=29)),
     ),
     "a token is missing": ("to_the_nano_dollar", lambda run: ledger(run, PLAIN, entry(PLAIN, 1, output_tokens=1))),
+    "a correction is not what the provider says": (
+        "lost_calls_are_owned_up_to",
+        lambda run: ledger(run, LOST, entry(LOST, 1, "worker_lost"), correction(spent_nano_usd=1), entry(LOST, 2)),
+    ),
+    "a worker that came back keeps to itself what it had read": (
+        "lost_calls_are_owned_up_to",
+        lambda run: meter(
+            replace(run, expect=replace(run.expect, owned_up=True)), LOST, 1, status="completed", nano_usd=31
+        ),
+    ),
+    "a correction hides waste": (
+        "money_adds_up",
+        lambda run: ledger(run, LOST, entry(LOST, 1, "worker_lost"), correction(wasted_nano_usd=0), entry(LOST, 2)),
+    ),
     "the job hides waste": (
         "money_adds_up",
         lambda run: job(run, LOST, cost=run.jobs[LOST].cost.model_copy(update={"wasted_nano_usd": 0})),

@@ -233,6 +233,15 @@ class Trial:
 
         await until(look, f"{node.name} to lose its jobs", timeout_s=self.house.lease_s + 10)
 
+    async def let_go(self, node: Node) -> None:
+        """Waits until a worker group says that it holds nothing: it has told all that it knew."""
+
+        async def look() -> bool:
+            mine = [w for w in await self.store.sums.workers() if node.owns(w.pid)]
+            return bool(mine) and not any(w.running for w in mine)
+
+        await until(look, f"{node.name} to let go of its jobs")
+
     async def quiet(self) -> bool:
         """Whether every job of this run has ended."""
         depth = await self.store.sums.depth(self.tenant)

@@ -187,7 +187,10 @@ class Stats(Answer):
 
 
 class LedgerEntry(Answer):
-    """One try, as booked. `outcome` is `ok` or the error code; `billed`: the provider may charge for it.
+    """One try, as booked. `outcome` is `ok`, the error code or `correction`; `billed`: the provider may charge for it.
+
+    `correction`: what a worker that had lost the job to another one knew of the same try beyond its row, tokens and
+    money to be added to that; no further call, so not `billed`.
 
     `reserved_nano_usd` is what was held for it in its budgets, 0 without any.
 

@@ -128,7 +128,7 @@ def restated(entries: list[LedgerEntry], tariff: Tariff, at: datetime) -> list[L
 
 
 def _restated(entry: LedgerEntry, tariff: Tariff, at: datetime) -> LedgerEntry:
-    if not entry.billed:
+    if not entry.billed and entry.outcome != "correction":
         return entry.model_copy(update={"restated_nano_usd": 0})
     units = tariff.unit_prices(entry.model, at, input_tokens=entry.input_tokens)
     nano = cost_at(

@@ -29,6 +29,8 @@ SUSPECT_AT = 2
 MayCall = Literal["ok", "resume", "cancel", "deadline", "max_calls", "max_cost", "budget_wait", "budget"]
 Fallback = Literal["", "next", "drop"]
 """Go on with the next of a job's models; `drop`: and never come back to this one."""
+Amended = Literal["ok", "known", "open", "gone"]
+"""`known`: there was no more to book. `open`: the call goes on, and who took it up books it. `gone`: its job lapsed."""
 FOLDS = 16
 """Texts of ended jobs that one round of housekeeping reads from their logs."""
 BLOCK_S = 1.0
@@ -272,6 +274,12 @@ class Engine:
         argv += [*receipt.argv(), measured, receipt.cache_write_tokens, int(trips)]
         word, _not_before = await self._run(scripts.REQUEUE, argv)
         return _held(claim, word) == b"ok"
+
+    async def amend(self, claim: Claim, try_no: int, receipt: Receipt) -> Amended:
+        """Books what a worker that lost the job knows of its call beyond what was booked without it; once a try."""
+        _, _, *counts = receipt.argv()
+        argv: list[Arg] = [claim.id, try_no, *counts, receipt.cache_write_tokens]
+        return cast("Amended", cast("bytes", await self._run(scripts.AMEND, argv)).decode())
 
     async def release(self, claim: Claim) -> None:
         """Hands back a job that was not dispatched; nothing happens when it is no longer ours."""

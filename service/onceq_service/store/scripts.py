@@ -37,6 +37,7 @@ ATTACH: Final = load("attach", "id, fence, response")
 HANDOVER: Final = load("handover", "id, fence, delay_ms, reason, measured")
 FINISH: Final = load("finish", _FINISH)
 REQUEUE: Final = load("requeue", _REQUEUE)
+AMEND: Final = load("amend", "id, try_no, estimated, input, output_tokens, cached, reasoning, spent, cache_write")
 DEFER: Final = load("defer", "id, fence, at")
 RELEASE: Final = load("release", "id, fence, result_ttl_s, events_ttl_s")
 BEAT: Final = load("beat", "worker, info, lease_ms, (id, fence)...")
@@ -55,6 +56,6 @@ FIND: Final = load("find", "tenant, most, look, low, high, score, id, statuses, 
 """Reads, and changes nothing; all others are transitions."""
 
 ALL: Final[tuple[Script, ...]] = (
-    ADMIT, ADMIT_PLAIN, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, DEFER, RELEASE, BEAT, CANCEL, FOLD,
-    TEND, WATCH, WATCH_BATCH, STUCK, LEARN, PAUSE, BUDGET, ALERT, REVOKE,
+    ADMIT, ADMIT_PLAIN, NEXT, DISPATCH, APPEND, ATTACH, HANDOVER, FINISH, REQUEUE, AMEND, DEFER, RELEASE, BEAT, CANCEL,
+    FOLD, TEND, WATCH, WATCH_BATCH, STUCK, LEARN, PAUSE, BUDGET, ALERT, REVOKE,
 )  # fmt: skip

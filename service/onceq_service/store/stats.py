@@ -208,9 +208,9 @@ def group_of(dims: bytes, by: Sequence[Dimension]) -> Group:
 
 
 def ledger_rows(fields: Fields) -> list[LedgerEntry]:
-    """A job's ledger rows, from its hash, in the order of its tries."""
+    """A job's ledger rows, from its hash, in the order of its tries; what corrects one comes behind it."""
     rows = [cast("dict[str, str]", msgspec.json.decode(v)) for k, v in fields.items() if k.startswith("row:")]
-    return [entry_of(row) for row in sorted(rows, key=lambda r: int(r["try_no"]))]
+    return [entry_of(row) for row in sorted(rows, key=lambda r: (int(r["try_no"]), int(r["at"]), r["billed"] == "0"))]
 
 
 def entry_of(r: dict[str, str]) -> LedgerEntry:

@@ -1,7 +1,8 @@
 """One job, from its claim to its end or its next place in the queue.
 
 dispatch (the record is durable) -> provider -> relay -> finish, or requeue. A worker that lost the job drops the call
-and writes nothing. The provider call is a child task: Taskiq swallows cancellation of its own.
+and writes nothing, but for what the ledger lacks of that call. The provider call is a child task: Taskiq swallows
+cancellation of its own.
 """
 
 from __future__ import annotations
@@ -98,14 +99,33 @@ class Runner:
         begun = await self._dispatch(held, provider)
         if begun is None:
             return
-        with self.spans.call(begun):
-            await self._call(begun, self._spec(begun))
-        await self._stored(held.claim, lambda: self.relay.settle(begun.call))
-        if begun.heard.response is not None and held.reason in ABANDONED:
-            await begun.provider.abandon(begun.heard.response)
-        if held.reason == "lost":
-            raise LeaseLost(f"job {claim.id} was lost to another worker; its call is closed")
-        await self._conclude(begun)
+        try:
+            await self._carry_out(begun)
+        except LeaseLost:
+            await self._own_up(begun)
+            raise
+
+    async def _carry_out(self, t: Try) -> None:
+        with self.spans.call(t):
+            await self._call(t, self._spec(t))
+        await self._stored(t.claim, lambda: self.relay.settle(t.call))
+        if t.heard.response is not None and t.held.reason in ABANDONED:
+            await t.provider.abandon(t.heard.response)
+        if t.held.reason == "lost":
+            raise LeaseLost(f"job {t.claim.id} was lost to another worker; its call is closed")
+        await self._conclude(t)
+
+    async def _own_up(self, t: Try) -> None:
+        """Our call was booked by what Redis had of it, and we may have read more: that is on the bill, too (G5)."""
+        receipt = t.receipt()
+        if not receipt.billed:
+            return
+        word = await self._stored(t.claim, lambda: self.engine.amend(t.claim, t.number, receipt))
+        if word == "gone":
+            log.warning(
+                "a lost call can't be corrected: its job has lapsed", job=t.claim.id, call=t.sent.call,
+                output_tokens=receipt.output_tokens, spent_nano_usd=receipt.spent_nano_usd,
+            )  # fmt: skip
 
     async def _dispatch(self, held: Held, provider: Provider) -> Try | None:
         """Makes the record durable; None when the job must not be called any more (and has been ended)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -272,6 +273,21 @@ async def test_a_call_whose_usage_nobody_reported_counts_with_all_that_it_may_ha
     await store.engine.finish(await running(store, 2), ended(50))
     found = await use(store, b)
     assert (found.spent_nano_usd, found.reserved_nano_usd, found.unsure_nano_usd) == (350, 0, 700)
+
+
+@pytest.mark.parametrize(("estimated", "unsure"), [(False, 0), (True, 600)])
+async def test_what_turns_out_later_of_a_lost_call_is_spent_in_the_budget_that_had_held_it(
+    store: Store, *, estimated: bool, unsure: int
+) -> None:
+    b, other = budget(5_000), budget(5_000, name="other", model="openai/another")
+    await admit(store, b, other)
+    lost = await running(store)
+    await store.engine.requeue(lost, LOST, delay_s=0, reason="worker_lost")
+    await store.engine.finish(await running(store, 2), ended(50))
+    assert await store.engine.amend(lost, 1, replace(LOST, estimated=estimated, spent_nano_usd=400)) == "ok"
+    found = await use(store, b)
+    assert (found.spent_nano_usd, found.reserved_nano_usd, found.unsure_nano_usd) == (450, 0, unsure)
+    assert (await use(store, other)).spent_nano_usd == 0
 
 
 async def test_a_further_call_is_topped_up_and_two_calls_never_have_one_hold(store: Store) -> None:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from onceq.wire import Job
-from onceq_service.store import Store
-from onceq_service.store.engine import Claim
+from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.store import Retention, Store, open_store
+from onceq_service.store.engine import Claim, Receipt
+from onceq_service.store.stats import ledger_rows, totals
 from tests.service.store.driver import admission, claim_one, dispatch, names, read_log, success, text_frame
 from tests.service.store.timed import lived_long
 from tests.waiting import until
@@ -53,6 +60,80 @@ async def test_a_dispatched_job_of_a_dead_worker_is_called_again_and_the_loss_is
     assert names(await read_log(brief, made.id)) == [
         "queued", "started", "delta", "retrying", "reset", "succeeded",
     ]  # fmt: skip
+
+
+READ = Receipt("worker_lost", billed=True, input_tokens=30, output_tokens=90, spent_nano_usd=210_000)
+"""The provider's own report, to a worker that lost its job after four bytes (38,000 nano-USD by estimate)."""
+
+
+async def lost_call(store: Store, **fields: Any) -> Claim:
+    """The stale claim of a job that another worker has by now."""
+    await store.jobs.admit(admission(**fields))
+    claim = await claim_one(store)
+    sent = await dispatch(store, claim)
+    await store.engine.append([text_frame(claim, sent.seq + 1, "half")])
+    await reclaimed(store)
+    return claim
+
+
+async def test_what_a_worker_had_read_that_lost_its_job_is_booked_beside_the_estimate_once(brief: Store) -> None:
+    claim = await lost_call(brief)
+    assert [await brief.engine.amend(claim, 1, READ) for _ in range(2)] == ["ok", "known"]  # its reply was lost
+    fields = await brief.jobs.fields(claim.id, "t")
+    assert fields is not None
+    lost, more = ledger_rows(fields)
+    assert (lost.outcome, lost.billed, lost.estimated, lost.spent_nano_usd) == ("worker_lost", True, True, 38_000)
+    assert (more.outcome, more.billed, more.estimated, more.call) == ("correction", False, False, 1)
+    assert (more.input_tokens, lost.output_tokens + more.output_tokens) == (0, 90), "a row is never negative"
+    assert (more.spent_nano_usd, more.wasted_nano_usd, more.waste_reason) == (172_000, 172_000, "worker_lost")
+    page = await brief.ledger.page("t", 0, 10**15, None, 10)
+    assert page.entries == [lost, more]
+    now = await brief.sums.now_ms()
+    [hour] = await brief.sums.hours("t", now, now)
+    sums = totals(hour.fields)
+    assert (sums.tries, sums.calls, sums.output_tokens) == (1, 1, 90)
+    assert (sums.spent_nano_usd, sums.wasted_by_reason) == (210_000, {"worker_lost": 210_000})
+    job = await brief.jobs.get(claim.id, "t")
+    assert job is not None
+    assert (job.cost.nano_usd, job.cost.wasted_nano_usd) == (210_000, 210_000)
+
+
+async def test_an_ended_job_stays_as_it_was_told_while_its_ledger_is_corrected(brief: Store) -> None:
+    made = await brief.jobs.admit(admission(on_crash="fail"))
+    claim = await claim_one(brief)
+    await dispatch(brief, claim)
+    job = await ended(brief, made.id)
+    assert await brief.engine.amend(claim, 1, READ) == "ok"
+    assert await brief.jobs.get(made.id, "t") == job
+    page = await brief.ledger.page("t", 0, 10**15, None, 10)
+    assert sum(row.spent_nano_usd or 0 for row in page.entries) == READ.spent_nano_usd
+
+
+async def test_nothing_is_corrected_that_is_known_or_goes_on_or_has_lapsed(brief: Store) -> None:
+    claim = await lost_call(brief)
+    assert await brief.engine.amend(claim, 1, replace(READ, output_tokens=2, spent_nano_usd=34_000)) == "known"
+    assert await brief.engine.amend(claim, 2, READ) == "open"
+    await brief._pipe.command("DEL", brief.names("job", claim.id))  # pyright: ignore[reportPrivateUsage]
+    assert await brief.engine.amend(claim, 1, READ) == "gone"
+    assert len((await brief.ledger.page("t", 0, 10**15, None, 10)).entries) == 1
+
+
+async def test_what_the_provider_reported_is_not_corrected(brief: Store) -> None:
+    await brief.jobs.admit(admission())
+    claim = await claim_one(brief)
+    await dispatch(brief, claim)
+    await brief.engine.finish(claim, success(claim.number("seq") + 2))
+    assert await brief.engine.amend(claim, 1, READ) == "known"
+
+
+async def test_a_call_that_is_taken_up_by_another_worker_is_left_to_it(brief: Store) -> None:
+    await brief.jobs.admit(admission(on_crash="resume"))
+    claim = await claim_one(brief)
+    await dispatch(brief, claim)
+    await brief.engine.attach(claim, "resp_1")
+    await reclaimed(brief)
+    assert await brief.engine.amend(claim, 1, READ) == "open"
+    assert (await brief.ledger.page("t", 0, 10**15, None, 10)).entries == []
 
 
 async def test_the_log_of_a_job_that_ended_without_its_worker_goes_before_its_result(brief: Store) -> None:

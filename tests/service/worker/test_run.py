@@ -317,6 +317,55 @@ async def test_words_that_no_flush_has_taken_yet_are_in_what_a_cancelled_call_co
     assert job.receipt.output_tokens == 306 // 3
 
 
+@pytest.mark.parametrize("whole", [False, True])
+async def test_what_a_worker_has_read_of_a_call_that_it_lost_is_booked(store: Store, *, whole: bool) -> None:
+    """It hangs up at once. Whoever took the job from it could only go by the words that Redis had."""
+    taken, hung_up = asyncio.Event(), asyncio.Event()
+    first, rest = [{"choices": [{"delta": {"content": word}}]} for word in ("All ", "of it" * 600)]
+    end: list[object] = [
+        {"choices": [{"delta": dict[str, str](), "finish_reason": "stop"}]},
+        {"choices": list[object](), "usage": {"prompt_tokens": 10, "completion_tokens": 1_000, "total_tokens": 1_010}},
+        "[DONE]",
+    ]
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(chunked(sse(first), end=False))
+        await taken.wait()
+        last = sse(rest, *end) if whole else sse(rest)
+        writer.write(b"%x\r\n%s\r\n" % (len(last), last) + (b"0\r\n\r\n" if whole else b""))
+        await reader.read()
+        hung_up.set()
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    provider = open_providers({"openai": ProviderConfig(kind="openai", base_url=url, simulated=True)}, {})["openai"]
+    worker = Worker(store, "openai", provider)
+    job_id = await worker.post()
+    held, running = await worker.begin()
+
+    async def said() -> bool:
+        return (await worker.job(job_id)).text == "All "
+
+    await until(said, "the first words to be there")
+    by_estimate = Receipt("worker_lost", billed=True, estimated=True, output_tokens=2, spent_nano_usd=1_200)
+    assert await store.engine.requeue(held.claim, by_estimate, delay_s=3600, reason="worker_lost")
+    taken.set()
+    async with asyncio.timeout(20):
+        await running
+        if not whole:
+            await hung_up.wait()
+    await provider.close()
+    server.close()
+    rows = (await store.ledger.page("t", 0, 2**45, None, 10)).entries
+    assert [(row.outcome, row.estimated) for row in rows] == [("worker_lost", True), ("correction", not whole)]
+    assert sum(row.output_tokens for row in rows) == (1_000 if whole else -(-3_004 // 3))
+    if whole:
+        assert sum(row.spent_nano_usd or 0 for row in rows) == 10 * 150 + 1_000 * 600
+    assert (await worker.job(job_id)).cost.wasted_nano_usd == sum(row.wasted_nano_usd for row in rows)
+
+
 async def test_words_of_a_lost_call_do_not_stop_the_one_that_took_its_place(store: Store) -> None:
     await store.jobs.admit(admission())
     claim = await claim_one(store)

@@ -164,3 +164,22 @@ local function let_go(id, job, now, t)
   redis.call('HDEL', k_job(id), 'holds', 'reserved')
   job.holds, job.reserved = nil, nil
 end
+
+-- A call that was settled as `before` by estimate has cost `more`, in the periods of its `holds`; `sure`: and no more than
+-- that. What it was feared to cost is let go of as far as it is known now.
+local function amend_budgets(job, holds, now, before, more, sure)
+  local budgets = budgets_of(job)
+  for n, start in string.gmatch(holds or '', '(%d+):(%d+)') do
+    local b = budgets[tonumber(n)]
+    local key = spend_key(b, job, start)
+    if redis.call('EXISTS', key) == 1 and covers(b, job.model) then
+      refresh(b)
+      settle(b, key, job, now, start, {spent = more, estimated = 0})
+      local feared = math.max(0, (b.amount or 0) - before)
+      if not sure then feared = math.min(feared, more) end
+      feared = math.min(feared, tonumber(redis.call('HGET', key, 'unsure')) or 0)
+      if feared > 0 then redis.call('HINCRBY', key, 'unsure', int(-feared)) end
+      keep_spend(b, key)
+    end
+  end
+end

@@ -84,7 +84,7 @@ local function book(id, job, now, t)
   if t.spent and t.estimated == 1 and job.call_bound then t.spent = math.min(t.spent, tonumber(job.call_bound)) end
   local spent = t.spent or 0
   local wasted = (t.billed == 1 and t.kept ~= 1) and spent or 0
-  local reserved = job.reserved or '0'
+  local reserved, holds = job.reserved or '0', t.estimated == 1 and job.holds or nil
   if t.billed == 1 and job.holds then let_go(id, job, now, {spent = t.spent, estimated = t.estimated}) end -- may fail
   local row = {
     at = int(now), job = id, tenant = job.tenant, key_id = job.key_id or '', team = job.team or '',
@@ -96,6 +96,7 @@ local function book(id, job, now, t)
     price_version = job.price_version or '', simulated = job.simulated or '0',
   }
   row.id = keep_row(row, now)
+  row.holds = holds -- for what may be found out later, by amend.lua
   redis.call('HSET', k_job(id), name, cjson.encode(row))
   if t.billed == 1 then job.used_in, job.used_out = t.input, t.output end
   job.spent = (tonumber(job.spent) or 0) + spent
