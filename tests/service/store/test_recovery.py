@@ -109,6 +109,13 @@ async def test_an_ended_job_stays_as_it_was_told_while_its_ledger_is_corrected(b
     assert sum(row.spent_nano_usd or 0 for row in page.entries) == READ.spent_nano_usd
 
 
+async def test_a_correction_without_a_price_is_unpriced(brief: Store) -> None:
+    claim = await lost_call(brief)
+    assert await brief.engine.amend(claim, 1, replace(READ, spent_nano_usd=None)) == "ok"
+    [_, more] = (await brief.ledger.page("t", 0, 10**15, None, 10)).entries
+    assert (more.output_tokens, more.spent_nano_usd, more.wasted_nano_usd) == (88, None, 0)
+
+
 async def test_nothing_is_corrected_that_is_known_or_goes_on_or_has_lapsed(brief: Store) -> None:
     claim = await lost_call(brief)
     assert await brief.engine.amend(claim, 1, replace(READ, output_tokens=2, spent_nano_usd=34_000)) == "known"

@@ -27,9 +27,10 @@ local wasted = row.reason == '' and 0 or more.spent
 for what, number in pairs(more) do row[what] = int(number) end
 row.holds, row.reserved, row.at, row.wasted = nil, '0', int(now), int(wasted)
 row.outcome, row.billed, row.estimated = 'correction', '0', ARGV[3]
+if ARGV[8] == '' then row.spent = '' end -- its price is not known
 row.id = keep_row(row, now)
 redis.call('HSET', k_job(id), name .. ':more', cjson.encode(row))
-redis.call('HINCRBY', k_job(id), 'spent', row.spent)
+redis.call('HINCRBY', k_job(id), 'spent', int(more.spent))
 redis.call('HINCRBY', k_job(id), 'wasted', row.wasted)
 if job.unsure then
   redis.call('HSET', k_job(id), 'unsure', int(math.max(0, tonumber(job.unsure) - more.spent)))
