@@ -272,6 +272,12 @@ MUTANTS: Sequence[Mutant] = (
         "if now >= tonumber(job.deadline_ms) then return answer('deadline') end", "",
     ),
     Mutant(
+        "a call that runs at the deadline is closed", f"{WORKER}/run.py",
+        'timers = [loop.call_later((t.sent.deadline_ms - t.sent.now_ms) / 1000, t.held.stop, "deadline")]',
+        "timers = list[asyncio.TimerHandle]()",
+        ("tests/rows/test_control.py::test_a_call_that_runs_at_the_deadline_is_closed_booked_once_and_its_text_is_kept",),
+    ),
+    Mutant(
         "G4 a rejected request is never tried again", f"{WORKER}/retry.py",
         'rejected = error.cause == "rejected"', "rejected = False", (RETRY,),
     ),

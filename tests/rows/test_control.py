@@ -200,6 +200,26 @@ def test_w4_a_429_holds_its_lane_back_for_every_job_and_uses_up_no_call(client: 
     assert own.meter(second.id)[0]["status"] == "completed"
 
 
+@pytest.mark.parametrize("model", [OPENAI, ANTHROPIC, BEDROCK])
+def test_a_call_that_runs_at_the_deadline_is_closed_booked_once_and_its_text_is_kept(
+    client: Client, own: Stack, model: str
+) -> None:
+    handle = client.submit("Slow. [[sim tokens=2000 tps=40 ttft_ms=10]]", model=model, deadline_s=3)
+    with pytest.raises(JobExpired) as expired:
+        handle.result(30)  # its call would take fifty
+    job = expired.value.job
+    assert job.error is not None
+    assert (job.status, job.error.code, job.calls, job.tries) == ("expired", "deadline_exceeded", 1, 1)
+    met = aborted(own, job.id)
+    assert len(job.text) > 0
+    assert met["text"].startswith(job.text)
+    assert "".join(event.data.text for event in handle.events() if event.name == "delta") == job.text
+    [row] = client.ledger(job.id)
+    assert (row.billed, row.estimated, row.outcome, row.waste_reason) == (True, True, *("deadline_exceeded",) * 2)
+    assert row.spent_nano_usd
+    assert row.spent_nano_usd == row.wasted_nano_usd == job.cost.nano_usd
+
+
 def test_w9_n7_a_cancel_closes_the_call_and_its_receipt_says_what_it_cost(client: Client, own: Stack) -> None:
     handle = client.submit("Long. [[sim tokens=400 tps=40 ttft_ms=10]]", max_tokens=400)
     for read, _ in enumerate(handle.stream()):
