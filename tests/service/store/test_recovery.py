@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from onceq.wire import Job
-from onceq_service.embedded.redis_server import EmbeddedRedis
-from onceq_service.store import Retention, Store, open_store
+from onceq_service.store import Store
 from onceq_service.store.engine import Claim, Receipt
 from onceq_service.store.stats import ledger_rows, totals
 from tests.service.store.driver import admission, claim_one, dispatch, names, read_log, success, text_frame
