@@ -15,7 +15,7 @@ import pandas as pd
 
 from onceq.wire import CostPoint, Totals
 from onceq_dashboard.causes import blame
-from onceq_dashboard.format import DASH, exact_usd, some, usd
+from onceq_dashboard.format import DASH, exact_usd, share, some, usd
 from onceq_dashboard.frames import NOBODY, OTHER, dollars, times
 
 GroupBy = Literal["model", "team", "provider", "band", "key", "labels"]
@@ -170,6 +170,15 @@ def unpriced(calls: int) -> str:
     return f"{some(calls, 'call')} of unknown price: in no sum of money here. What has a ≥ cost at least so much."
 
 
+def estimated(totals: Totals) -> str:
+    """How much of a page's sums no provider has confirmed."""
+    nano, part = totals.estimated_nano_usd, share(totals.estimated_nano_usd, totals.spent_nano_usd)
+    return (
+        f"Of what was spent {usd(nano)} ({part}) is estimated: calls that ended before the provider told their usage. "
+        "What it bills for them may differ."
+    )
+
+
 class Spread(NamedTuple):
     """How what jobs cost is spread, all within 19 %: nano-USD at the median and the 95th percentile.
 
@@ -271,5 +280,6 @@ COST_COLUMNS: Final[dict[str, Callable[[CostPoint], object]]] = {
     "spent_usd": lambda p: exact_usd(p.totals.spent_nano_usd),
     "wasted_usd": lambda p: exact_usd(p.totals.wasted_nano_usd),
     "avoided_usd": lambda p: exact_usd(p.totals.avoided_nano_usd),
+    "estimated_usd": lambda p: exact_usd(p.totals.estimated_nano_usd),
     "unpriced_calls": lambda p: p.totals.unpriced_calls,
 }

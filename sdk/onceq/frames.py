@@ -149,6 +149,7 @@ def costs_frame(costs: Costs) -> pd.DataFrame:
     | `simulated` | bool | the simulator answered: the money is not real |
     | `jobs`, `joined`, `replayed`, `calls`, `*_tokens`, `unpriced_calls`, ... | int64 | the counts of `Totals` |
     | `spent_nano_usd`, `wasted_nano_usd`, `avoided_nano_usd` | int64 | exact; waste is a part of what was spent |
+    | `estimated_nano_usd` | int64 | the part of what was spent that rests on estimates |
     | `restated_nano_usd` | Int64 | at the prices of `restated_at`; NA: not asked for, or a model had none |
     | `spent_usd`, `wasted_usd`, `avoided_usd`, `restated_usd` | float64 | the same in US dollars, rounded |
     | `bill_amplification` | float64 | billed calls by jobs; NaN without a job |

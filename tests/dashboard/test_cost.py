@@ -200,6 +200,17 @@ def test_unpriced_calls_are_told(api: FakeApi, open_page: Open) -> None:
     assert sum(m.value == "That is not known: no call has a known price." for m in page.markdown) == 2
 
 
+@pytest.mark.parametrize(("nano", "lines"), [(0, []), (2 * 10**9, ["Of what was spent \\$2.00 (20.0 %) is estimated"])])
+def test_what_rests_on_estimates_is_a_line_of_its_own(
+    api: FakeApi, open_page: Open, nano: int, lines: list[str]
+) -> None:
+    at = worlds.now().replace(minute=0, second=0, microsecond=0)
+    totals = worlds.make_totals(10, spent_nano_usd=10**10, estimated_nano_usd=nano)
+    api.world.stats = worlds.make_stats([CostPoint(at=at, model="p/m", totals=totals)])
+    told = [c.value for c in open_page("cost").caption if "estimated" in c.value]
+    assert [line.partition(":")[0] for line in told] == lines
+
+
 def test_where_some_calls_have_no_price_the_sums_say_at_least_and_a_job_costs_what_the_others_do(
     api: FakeApi, open_page: Open
 ) -> None:

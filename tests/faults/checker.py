@@ -176,6 +176,8 @@ def money_adds_up(run: Run) -> Iterator[str]:
     sums = (len(run.jobs), sum(not _corrects(row) for row in every), sum(row.billed for row in every), _spent(every))
     if (t.jobs, t.tries, t.calls, t.spent_nano_usd) != sums:
         yield f"the rollups say {(t.jobs, t.tries, t.calls, t.spent_nano_usd)}, the ledger {sums}"
+    if t.estimated_nano_usd != (unsure := _spent([row for row in every if row.estimated])):
+        yield f"the rollups say that {t.estimated_nano_usd} nano-USD are estimated, the ledger {unsure}"
 
 
 def budget_holds(run: Run) -> Iterator[str]:

@@ -125,7 +125,7 @@ def good_run() -> Run:
             row(STOPPED, 1, "x", "aborted", took_s=1.1),
         ],
         depth=Depth(succeeded=2, cancelled=1),
-        totals=Totals(jobs=3, tries=4, calls=4, spent_nano_usd=120),
+        totals=Totals(jobs=3, tries=4, calls=4, spent_nano_usd=120, estimated_nano_usd=60),
         budgets=[budget(spent=120, unsure=20)],
         watched=[budget(spent=30, reserved=100, unsure=20), budget(spent=120, unsure=20)],
         expect=EXPECT,

@@ -115,6 +115,7 @@ class Beside(Walk):
         )
         assert (t.jobs, t.tries, t.calls) == (len(states), len(rows), billed)
         assert (t.spent_nano_usd, t.wasted_nano_usd) == (spent, wasted)
+        assert t.estimated_nano_usd == sum(r.spent or 0 for r in rows if r.estimated)
 
     @invariant()
     def the_budget_holds(self) -> None:

@@ -331,6 +331,10 @@ MUTANTS: Sequence[Mutant] = (
         "amend_budgets(job, row.holds, now", "amend_budgets(job, nil, now", (BUDGETS,),
     ),
     Mutant(
+        "G5 what rests on estimates is summed up apart", f"{LUA}/_money.lua",
+        "'est', t.estimated * spent", "'est', spent",
+    ),
+    Mutant(
         "G5 waste is counted as waste", f"{LUA}/_money.lua",
         "and spent or 0", "and 0 or 0",
     ),

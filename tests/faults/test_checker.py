@@ -61,6 +61,10 @@ def job(run: Run, job_id: str, **changes: object) -> Run:
     return replace(run, jobs=put(run.jobs, job_id, run.jobs[job_id].model_copy(update=changes)))
 
 
+def estimated(rows: Sequence[LedgerEntry]) -> int:
+    return sum(r.spent_nano_usd or 0 for r in rows if r.estimated)
+
+
 def ledger(run: Run, job_id: str, *rows: LedgerEntry) -> Run:
     """Other ledger rows; the job's counts and the rollups go along."""
     was: Sequence[LedgerEntry] = run.ledger[job_id]
@@ -73,6 +77,7 @@ def ledger(run: Run, job_id: str, *rows: LedgerEntry) -> Run:
             "tries": run.totals.tries + len(rows) - len(was),
             "calls": run.totals.calls + sum(r.billed for r in rows) - sum(r.billed for r in was),
             "spent_nano_usd": run.totals.spent_nano_usd + spent - sum(r.spent_nano_usd or 0 for r in was),
+            "estimated_nano_usd": run.totals.estimated_nano_usd + estimated(rows) - estimated(was),
         }
     )
     run = job(run, job_id, cost=cost, calls=sum(r.billed for r in rows), tries=len(rows))
@@ -194,6 +199,10 @@ TAMPERED: dict[str, tuple[str, Tamper]] = {
     "the rollups miss a call": (
         "money_adds_up",
         lambda run: replace(run, totals=run.totals.model_copy(update={"calls": 3})),
+    ),
+    "the rollups take an estimate for certain": (
+        "money_adds_up",
+        lambda run: replace(run, totals=run.totals.model_copy(update={"estimated_nano_usd": 30})),
     ),
     "a budget was passed": ("budget_holds", lambda run: replace(run, watched=[budget(spent=120, reserved=81)])),
     "a refund was too much": ("budget_holds", lambda run: replace(run, watched=[budget(spent=120, reserved=-1)])),

@@ -123,6 +123,8 @@ def _filled(door: Door, points: list[CostPoint], shown: Shown) -> None:
     parts.tiles(_sums(totals, frames.added(earlier), shown))
     if totals.unpriced_calls:
         st.caption(money.unpriced(totals.unpriced_calls))
+    if totals.estimated_nano_usd:
+        st.caption(money.estimated(totals).replace("$", r"\$"))
     month = answers.month(expected, budgets.month_limits(known))
     parts.answers([answers.where(points), answers.wasted(totals), answers.saved(totals), month], "cost_answers", 4)
     with st.grid(2, min_column_width=400):

@@ -34,6 +34,7 @@ class Totals(Answer):
     """Sums over a period. Real and simulated work are never in one sum.
 
     `cached_tokens` and `cache_write_tokens` are input that was read from a provider's cache and written to it.
+    `estimated_nano_usd` is the part of `spent_nano_usd` of which no provider told the usage: rows that are `estimated`.
     `wasted_by_reason` is `wasted_nano_usd` by why the output is in no answer: a cause, or `cancelled`.
     `job_costs` is a histogram of what the jobs that ended cost, all of their calls: nano-USD at most -> jobs, the ones
     of unknown price left out; an edge is 1.19 times the one before, so each job is told within 19 %.
@@ -59,6 +60,7 @@ class Totals(Answer):
     reasoning_tokens: int = 0
     spent_nano_usd: int = 0
     wasted_nano_usd: int = 0
+    estimated_nano_usd: int = 0
     avoided_nano_usd: int = 0
     unpriced_calls: int = 0
     bill_amplification: float | None = None

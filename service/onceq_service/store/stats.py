@@ -28,7 +28,8 @@ _NAMES = {
     "cancelled": "cancelled", "expired": "expired", "calls": "calls", "tries": "tries", "retries": "retries",
     "in": "input_tokens", "out": "output_tokens", "cached": "cached_tokens", "cwrite": "cache_write_tokens",
     "reasoning": "reasoning_tokens",
-    "spent": "spent_nano_usd", "wasted": "wasted_nano_usd", "avoided": "avoided_nano_usd", "unpriced": "unpriced_calls",
+    "spent": "spent_nano_usd", "wasted": "wasted_nano_usd", "avoided": "avoided_nano_usd", "est": "estimated_nano_usd",
+    "unpriced": "unpriced_calls",
 }  # fmt: skip
 
 

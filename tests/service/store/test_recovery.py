@@ -89,6 +89,7 @@ async def test_what_a_worker_had_read_that_lost_its_job_is_booked_beside_the_est
     sums = totals(hour.fields)
     assert (sums.tries, sums.calls, sums.output_tokens) == (1, 1, 90)
     assert (sums.spent_nano_usd, sums.wasted_by_reason) == (210_000, {"worker_lost": 210_000})
+    assert sums.estimated_nano_usd == 38_000, "the correction is the provider's own word"
     job = await brief.jobs.get(claim.id, "t")
     assert job is not None
     assert (job.cost.nano_usd, job.cost.wasted_nano_usd) == (210_000, 210_000)

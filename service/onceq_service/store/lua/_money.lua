@@ -109,7 +109,8 @@ local function book(id, job, now, t)
   end
   roll(now, job, {'tries', 1, 'calls', t.billed, 'in', t.billed * t.input, 'out', t.billed * t.output,
     'cached', t.billed * t.cached, 'reasoning', t.billed * t.reasoning, 'spent', spent, 'wasted', wasted,
-    'unpriced', priced and 0 or 1, 'cwrite', t.billed * (t.cache_write or 0), 'w:' .. row.reason, wasted})
+    'unpriced', priced and 0 or 1, 'cwrite', t.billed * (t.cache_write or 0), 'w:' .. row.reason, wasted,
+    'est', t.estimated * spent})
 end
 
 -- Whether another call could make a job cost more than it may. A call whose usage nobody reported counts with all that

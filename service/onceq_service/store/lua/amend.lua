@@ -36,5 +36,6 @@ if job.unsure then
   redis.call('HSET', k_job(id), 'unsure', int(math.max(0, tonumber(job.unsure) - more.spent)))
 end
 roll(now, job, {'in', more.input, 'out', more.output, 'cached', more.cached, 'reasoning', more.reasoning,
-  'spent', more.spent, 'wasted', wasted, 'cwrite', more.cache_write, 'w:' .. row.reason, wasted})
+  'spent', more.spent, 'wasted', wasted, 'cwrite', more.cache_write, 'w:' .. row.reason, wasted,
+  'est', tonumber(ARGV[3]) * more.spent})
 return 'ok'
