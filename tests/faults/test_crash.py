@@ -13,11 +13,12 @@ import pytest
 
 from onceq_service.store import Store, scripts
 from onceq_service.store._lua import Script
-from tests.faults.house import LEASE_S, House
+from tests.faults.house import LEASE_S, House, Node
 from tests.faults.proxy import Moment
 from tests.faults.run import Expect
 from tests.faults.trial import Trial
 from tests.service.store.driver import admission, dispatch, success
+from tests.waiting import until
 
 pytestmark = pytest.mark.faults
 full = pytest.mark.faults_full
@@ -122,20 +123,29 @@ async def test_workers_are_killed_at_two_hundred_random_tokens_and_every_job_is_
     while trial.hit < 200:
         async with asyncio.TaskGroup() as group:
             for n in range(posted, posted + 32):
-                pace = f"tps={trial.rng.randint(20, 60)} ttft_ms={trial.rng.randint(20, 1000)}"
+                pace = f"tps={trial.rng.randint(20, 40)} ttft_ms={trial.rng.randint(20, 500)}"
                 prompt = f"safe {n} [[sim tokens={SAFE_TOKENS} {pace}]]"
                 group.create_task(trial.ask(prompt, readers=1, on_crash=("resume", "fail")[n % 2]))
-            for node in house.workers:
-                await trial.streaming(node, 4)
-                await asyncio.sleep(trial.rng.uniform(0, 2))
-                events = await trial.events_of(node)
-                await trial.kill_worker(node)
-                reached.update(4 * seq // SAFE_TOKENS for seq in events)
+            events = await kill_half_way(trial, house.workers[posted // 32 % 2])
+            reached.update(4 * seq // SAFE_TOKENS for seq in events)
         posted += 32
     assert {quarter for quarter, count in reached.items() if count >= 5} >= {0, 1, 2, 3}, "all over the answers"
     ends = frozenset({"succeeded", "failed"})
     figures = await trial.judge(replace(CALM, statuses=ends, extra_calls=trial.hit))
     assert figures.calls == figures.jobs == posted
+
+
+async def kill_half_way(trial: Trial, node: Node) -> list[int]:
+    """Kills a worker when half of its jobs are past a place in their answers; the places where it hit them."""
+    place = trial.rng.randint(1, SAFE_TOKENS * 3 // 4)
+
+    async def look() -> list[int] | None:
+        events = sorted(await trial.events_of(node))
+        return events if events and events[len(events) // 2] >= place else None
+
+    events = await until(look, f"{node.name} to be at the {place}th event of half of its jobs")
+    await trial.kill_worker(node)
+    return events
 
 
 @full

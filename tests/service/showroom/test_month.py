@@ -14,6 +14,7 @@ import pytest
 from onceq.errors import ConfigurationError
 from onceq.wire import BudgetStatus, Job, LedgerEntry, Totals
 from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.providers import ProviderError
 from onceq_service.settings import Settings, load_settings
 from onceq_service.showroom import world
 from onceq_service.showroom.fill import Filled, fill
@@ -97,8 +98,19 @@ async def test_a_worker_that_is_lost_long_after_its_last_word_leaves_no_job_runn
 
 @pytest.mark.parametrize("deadline_s", [2.0, 0.015])  # while some wait, and as many begin
 async def test_a_month_ends_though_jobs_meet_their_deadline_before_their_call(
-    redis_server: EmbeddedRedis, until: datetime, deadline_s: float
+    redis_server: EmbeddedRedis, until: datetime, deadline_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tries = count()
+
+    def throttled(
+        *of: Any,
+    ) -> Course:  # a lane is held back so often and for so long that others come, at any time of day
+        if next(tries) % 10:
+            return course(*of)
+        refused = ProviderError("provider_rate_limited", "429", cause="refused", status=429, retry_after_s=3_000)
+        return Course(20, 100, 0, 0, 0.0, refused)
+
+    monkeypatch.setattr(world, "course", throttled)
     settings = _settings(redis_server).model_copy(update={"deadline_s": deadline_s})
     async with asyncio.timeout(300), open_store(settings.redis_url, settings.queue) as store:
         await fill(settings, JOBS, 3, until, lambda posts, at: None)
