@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from structlog.typing import EventDict
@@ -48,6 +48,17 @@ def without_words(exc: BaseException) -> dict[str, Any]:
     """An exception for a log: what it is and where it came from. Its own words could hold a prompt."""
     places = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(exc.__traceback__)]
     return {"error": type(exc).__name__, "places": places[-8:]}
+
+
+_TOLD: Final[set[tuple[str, str]]] = set()
+
+
+def told_once(event: str, exc: Exception) -> None:
+    """Logs a fault of ours that something else makes up for, so that nobody else sees it: once for each kind."""
+    kind = event, type(exc).__name__
+    if kind not in _TOLD:
+        _TOLD.add(kind)
+        structlog.get_logger("onceq").error(event, **without_words(exc))
 
 
 class _Named:

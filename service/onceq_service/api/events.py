@@ -33,6 +33,7 @@ from onceq_service.api.readers import Readers
 from onceq_service.api.replies import Reply, send_reply
 from onceq_service.api.service import Service
 from onceq_service.api.waiting import has_ended
+from onceq_service.logs import told_once
 from onceq_service.store import ApiKey, StoreUnavailable
 from onceq_service.store.events import Take
 from onceq_service.store.views import Fields
@@ -219,7 +220,10 @@ class Stream:
             sending.send(None)
         except StopIteration:
             return True
-        except Exception:  # noqa: BLE001 - the pump meets it again; here it would end what serves all readers
+        except OSError:  # the pump meets it again; here it would end what serves all readers
+            return False
+        except Exception as exc:  # noqa: BLE001 - likewise
+            told_once("a frame is not written at once", exc)
             return False
         sending.close()
         return False

@@ -22,10 +22,11 @@ from onceq_service.api.admission import Wanted, idempotency_key
 from onceq_service.api.allowance import put, refused
 from onceq_service.api.body import Heads, parse
 from onceq_service.api.prepared import Preparations, Ready
-from onceq_service.api.problems import answer_to
+from onceq_service.api.problems import Refused, answer_to
 from onceq_service.api.replies import Reply
 from onceq_service.api.service import Service
 from onceq_service.api.submit import Accepted, accepted, reply_of
+from onceq_service.logs import told_once
 from onceq_service.store import Admitted, ApiKey, BudgetRefused, CostTooHigh
 
 PATH: Final = b"/v1/jobs"
@@ -59,7 +60,10 @@ class Straight:
         """Begins to answer a post; False where it has to go the common way, and nothing was done."""
         try:
             ready = self._ready(heads, body)
-        except Exception:  # noqa: BLE001 - nothing was done: the common way meets it again and says so
+        except Refused:  # nothing was done: the common way meets it again and says so
+            return False
+        except Exception as exc:  # noqa: BLE001 - nothing was done either, and the common way may not meet it
+            told_once("a post is not taken on the short way", exc)
             return False
         if ready is None:
             return False

@@ -93,6 +93,42 @@ def test_a_plain_post_is_answered_though_the_common_way_is_broken(shared: Stack)
         process.stop()
 
 
+NO_SHORT_WAY = """
+from onceq_service.api import events, prepared, server
+from onceq_service.settings import load_settings
+
+class Broken:
+    def send(self, _):
+        raise ValueError("sesame")
+
+def broken(self, frame, write=events.Stream._write_now):
+    send, self._send = self._send, lambda _: Broken()
+    try:
+        return write(self, frame)
+    finally:
+        self._send = send
+
+prepared.Preparations.ready = lambda *_: Broken().send(None)
+events.Stream._write_now = broken
+server.run(load_settings())
+"""
+
+
+def test_a_fault_of_a_short_way_is_logged_once_and_the_common_way_serves(shared: Stack) -> None:
+    process = start_api(shared, NO_SHORT_WAY, "no_short_way.log")
+    try:
+        with http(shared, url=url_printed_by(process)) as client:
+            for _ in range(3):
+                job_id = client.submit(ask(tokens=20, tps=20))["id"]
+                assert "event: succeeded" in client.get(f"/v1/jobs/{job_id}/events").text
+    finally:
+        process.stop()
+    assert process.text().count("a post is not taken on the short way") == 1
+    assert process.text().count("a frame is not written at once") == 1
+    assert process.text().count("ValueError") == 2
+    assert "sesame" not in process.text()
+
+
 def test_both_ways_give_the_same_202(client: Http) -> None:
     client.submit(ask())  # the lane has been looked at from here on
     body = ask() | {"user": "u", "team": "t", "labels": {"a": "b"}, "band": "batch", "fresh": True}
