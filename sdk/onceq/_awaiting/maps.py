@@ -121,8 +121,9 @@ class Maps(Connection):
         `submit` raises where the service would refuse every row.
         """
         wish = Wish(
-            rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, sample,
-            max_cost_usd, cache, progress, on_interrupt, options,
+            rows=rows, prompt=prompt, model=self._model if model is None else model, output=output, name=name, n=n,
+            fresh=fresh, retry_failed=retry_failed, sample=sample, max_cost_usd=max_cost_usd, cache=cache,
+            progress=progress, on_interrupt=on_interrupt, options=options,
         )  # fmt: skip
         plan = Plan(wish, Contact(self._config, self._backoff), frames=True)
         if dry_run:
@@ -197,8 +198,9 @@ class Maps(Connection):
         `async with contextlib.aclosing(client.amap(...)) as rows`, which closes it before going on.
         """
         wish = Wish(
-            rows, prompt, self._model if model is None else model, output, name, n, fresh, retry_failed, None,
-            max_cost_usd, cache, progress, on_interrupt, options,
+            rows=rows, prompt=prompt, model=self._model if model is None else model, output=output, name=name, n=n,
+            fresh=fresh, retry_failed=retry_failed, sample=None, max_cost_usd=max_cost_usd, cache=cache,
+            progress=progress, on_interrupt=on_interrupt, options=options,
         )  # fmt: skip
         return self._begun(Plan(wish, Contact(self._config, self._backoff), frames=False))
 

@@ -37,7 +37,7 @@ _BOOLS: Final = frozenset({"bool", "bool_"})
 """What Python's own truth value and numpy's are called. A text is true whatever it says."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """The arguments of `Client.map`, as they were given."""
 

@@ -48,8 +48,9 @@ def row_of(index: Any, position: int, sample: int, outcome: Outcome, output: Out
         except Misfit as exc:
             status, error = "invalid", f"{exc}. It was paid; fresh=True asks anew."
     return MapRow(
-        index, position, sample, status, value, outcome.text, usd(outcome.cost_nano_usd), outcome.ttft_s,
-        outcome.tokens, outcome.job_id, error,
+        index=index, position=position, sample=sample, status=status, value=value, text=outcome.text,
+        cost_usd=usd(outcome.cost_nano_usd), ttft_s=outcome.ttft_s, tokens=outcome.tokens, job_id=outcome.job_id,
+        error=error,
     )  # fmt: skip
 
 

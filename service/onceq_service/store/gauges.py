@@ -41,7 +41,7 @@ class Waiting:
     oldest_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """The whole queue at one moment. `counters`: sums by their names in the rollups, which never go down."""
 
@@ -80,7 +80,10 @@ class Gauges:
             self._streams(now_ms), self._counters(),
         )  # fmt: skip
         waiting, budgets = dict(zip(names, bands, strict=True)), await self._budgets_now(now_ms)
-        return Reading(waiting, running, delayed, dead, lanes, paused, workers, streams, counters, budgets, now_ms)
+        return Reading(
+            waiting=waiting, running=running, delayed=delayed, dead_letters=dead, lanes=lanes, paused_bands=paused,
+            workers=workers, streams=streams, counters=counters, budgets=budgets, at_ms=now_ms,
+        )  # fmt: skip
 
     async def say_api(self, process: str, streams: int) -> None:
         """Says that an API process lives, and how many event streams it has open; forgets those that have ended."""

@@ -151,7 +151,10 @@ class Runner:
         else:
             await self._not_sent(claim, sent)
             return None
-        return Try(held, provider, model_id, in_bytes, number, sent, call, heard, request, prices, watch, local)
+        return Try(
+            held=held, provider=provider, model_id=model_id, in_bytes=in_bytes, number=number, sent=sent, call=call,
+            heard=heard, request=request, prices=prices, watch=watch, local=local,
+        )  # fmt: skip
 
     def _spec(self, t: Try) -> CallSpec:
         config, own = self.configs[t.claim.text("provider")], t.request.timeouts or Timeouts()

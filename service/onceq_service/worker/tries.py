@@ -22,7 +22,7 @@ MOST_TAKEOVERS = 20
 """Times that one call is taken up again; waiting longer each time, they reach over some minutes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
     """One try under way: the held job, its provider, what dispatch answered, and what has arrived."""
 

@@ -114,7 +114,7 @@ def plan(rows: Any, **more: Any) -> Plan:
         "on_interrupt": "detach", "options": {"max_tokens": 20},
     }  # fmt: skip
     contact = Contact(Config("http://onceq", "oq_test"), Backoff())
-    return Plan(Wish(rows, **(asked | more)), contact, frames=False)
+    return Plan(Wish(rows=rows, **(asked | more)), contact, frames=False)
 
 
 def counted(total: int, walked: Callable[[int], None]) -> Iterator[str]:

@@ -130,7 +130,10 @@ def test_a_braked_lane_is_counted_for_its_provider(client: Http, tenant: str) ->
 
 
 def reading(counters: dict[Series, dict[str, int]]) -> Reading:
-    return Reading({"standard": Waiting(0, 0.0)}, 0, 0, 0, [], [], [], [], counters, [], 0)
+    return Reading(
+        waiting={"standard": Waiting(0, 0.0)}, running=0, delayed=0, dead_letters=0, lanes=[], paused_bands=[],
+        workers=[], streams=[], counters=counters, budgets=[], at_ms=0,
+    )  # fmt: skip
 
 
 def test_a_histograms_buckets_add_up_and_end_at_the_edges_of_the_rollups() -> None:
