@@ -80,7 +80,7 @@ def job_html(job: Shown) -> str:
 
 
 def job_markdown(job: Shown) -> str:
-    """The same for exporters that know Markdown alone; model text is a code block, so that none of it is markup."""
+    """The answer for exporters that know Markdown alone; model text is a code block, so that none of it is markup."""
     parts = [fenced(job.text) if job.text else "", fenced(problem(job)) if job.error else "", f"`{footer(job)}`"]
     return "\n\n".join(part for part in parts if part)
 

@@ -119,7 +119,7 @@ _PERHAPS: Final = (
 
 
 def _perhaps_replayed(error: ConnectionFailed | ServiceUnavailableError) -> APIError | ConnectionFailed:
-    """The same error, saying too what to look for; not where the post never left."""
+    """The error of a post, saying too what to look for; not where the post never left."""
     if isinstance(error, ServiceUnavailableError):
         detail = f"{error.detail.removesuffix('.')}. {_PERHAPS}"
         return problem_error(error.problem.model_copy(update={"detail": detail}), error.retry_after_s)

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 
 class Wakeups:
-    """Of one event loop; used in its thread only."""
+    """The wake-ups of one event loop; used in its thread only."""
 
     def __init__(self) -> None:
         self._urgent = select.epoll() if hasattr(select, "epoll") else None
@@ -52,7 +52,7 @@ of: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Wakeups]] = WeakKeyDictio
 
 
 def wakeups() -> Wakeups:
-    """Those of the running loop."""
+    """The wake-ups of the running loop."""
     loop = asyncio.get_running_loop()
     found = of.get(loop)
     if found is None:

@@ -70,7 +70,7 @@ class Allowance:
         return self._known[kind][1]
 
     def _alike(self, kind: Class, asks: Sequence[Ask]) -> Iterator[tuple[int, Ask]]:
-        """Those of a class, with their length."""
+        """The asks of a class, with their length."""
         for ask in asks:
             body = _body(self._template, ask)
             if body is not None and _class_of(ask.prompt, body) == kind:

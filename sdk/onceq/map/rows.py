@@ -38,7 +38,7 @@ class Source:
         return zip(count() if self.labels is None else self.labels, self.rows, strict=False)
 
     def kept(self) -> Source:
-        """The same, for walking it more than once."""
+        """These rows in a list, for walking them more than once."""
         if self.total is not None:
             return self
         rows = list(self.rows)

@@ -36,7 +36,7 @@ def show(stream: JobStream) -> Job:
 
 
 async def ashow(stream: AsyncJobStream, screen: Screen | None = None) -> Job:
-    """The same, for a running event loop."""
+    """Shows a stream as `show` does, from a running event loop."""
     screen = screen or screen_here()
     try:
         async for _ in stream.events():

@@ -74,7 +74,7 @@ async def get_rows(service: In, key: Reader, query: Asked) -> LedgerPage:
 
 @router.get("/v1/ledger.csv", response_class=Response, responses=CSV | doc.problems(401, 403, 422, 503))
 async def get_csv(service: In, key: Reader, query: Asked) -> Response:
-    """The same as CSV. A text that a spreadsheet would run as a formula has an apostrophe before it."""
+    """Rows of the ledger as CSV. A text that a spreadsheet would run as a formula has an apostrophe before it."""
     page = await _page(service, key, query)
     text = csv_text(page.entries, head=query.cursor is None)
     return Response(text, 200, _headers("ledger.csv", query, page), media_type="text/csv")
@@ -82,7 +82,7 @@ async def get_csv(service: In, key: Reader, query: Asked) -> Response:
 
 @router.get("/v1/ledger.parquet", response_class=Response, responses=PARQUET | doc.problems(401, 403, 422, 501, 503))
 async def get_parquet(service: In, key: Reader, query: Asked) -> Response:
-    """The same as Parquet. Texts are as they were sent, since nothing runs them."""
+    """Rows of the ledger as Parquet. Texts are as they were sent, since nothing runs them."""
     page = await _page(service, key, query)
     try:
         body = await asyncio.to_thread(parquet_bytes, page.entries)

@@ -32,7 +32,7 @@ async def watched(service: Service, job_id: str, grace_ms: int) -> AsyncGenerato
 
 @asynccontextmanager
 async def batch_watched(service: Service, tenant: str, batch: str) -> AsyncGenerator[None]:
-    """The same for all jobs of a batch, those that come into it meanwhile too."""
+    """Says that somebody follows all jobs of a batch, those that come into it meanwhile too."""
     async with _saying(partial(service.store.batches.watch, tenant, batch), LEAST_GRACE_S):
         yield
 

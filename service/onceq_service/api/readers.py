@@ -21,7 +21,7 @@ class Reader(Protocol):
     job_id: str | None
     """None: of many jobs, which none of them has to know."""
     key_id: str
-    """Of the API key that it was opened with."""
+    """The id of the API key that it was opened with."""
 
     def blocked_s(self) -> float:
         """How long it has waited in all for its reader to take something."""
@@ -51,7 +51,7 @@ class Readers:
         self._all[reader] = 0.0
 
     def remove(self, reader: Reader) -> None:
-        """It has ended."""
+        """A stream has ended."""
         del self._all[reader]
 
     def tend(self) -> None:

@@ -124,7 +124,7 @@ class Service:
         return await self._paces.get(lane, lambda: self.store.paces.get(lane))
 
     def known_pace(self, lane: str) -> Pace | None:
-        """The same without waiting, at most two seconds old; None where Redis must be asked."""
+        """What `pace` says, without waiting and at most two seconds old; None where Redis must be asked."""
         return self._paces.known(lane, lambda: self.store.paces.get(lane))
 
     def seal_at_hand(self) -> Seal | None:

@@ -154,11 +154,11 @@ class Owner(Protocol):
     """Who keeps connections, by what each of them leads to."""
 
     def free(self, origin: Origin, connection: Connection) -> None:
-        """It can carry the next request."""
+        """A connection can carry the next request."""
         ...
 
     def lost(self, origin: Origin, connection: Connection) -> None:
-        """It has ended."""
+        """A connection has ended."""
         ...
 
 
@@ -230,7 +230,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """The opposite."""
+        """Lets the provider go on."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 

@@ -36,7 +36,7 @@ class Door:
         return self._admission(post.request, self.keys[post.app.name], at_ms, "")
 
     def replay(self, job_id: str, post: Post, at_ms: int) -> Admission:
-        """The same question again, for a job that failed."""
+        """Asks the question of a job that failed again."""
         fresh = post.request.model_copy(update={"fresh": True})
         return self._admission(fresh, self.keys[post.app.name], at_ms, job_id)
 

@@ -202,7 +202,7 @@ def _ms(seconds: float) -> int:
 
 
 def _shared(a: Admission, result_ttl_s: int) -> list[Arg]:
-    """Those that many requests have in common."""
+    """The fields that many requests have in common."""
     fields: list[Arg] = [
         "key_id", a.key_id, "model", a.model, "provider", a.provider, "lane", a.lane, "band", a.band,
         "max_calls", a.max_calls, "on_crash", a.on_crash, "result_ttl_s", result_ttl_s,

@@ -222,7 +222,7 @@ class Engine:
         return await self.append_now(frames)
 
     def append_now(self, frames: Sequence[Frame]) -> Awaitable[list[tuple[str, int]]]:
-        """The same, which leaves before anybody waits for the answer.
+        """Appends as `append` does, and leaves before anybody waits for the answer.
 
         While thousands of tokens come in a turn of the event loop takes milliseconds, and tasks and shared writes would
         cost three of them (benchmarks/README.md).

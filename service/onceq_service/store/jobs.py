@@ -49,7 +49,7 @@ class Jobs:
         return self._admissions.pattern(a)
 
     def admit_alike(self, pattern: Pattern, own: Own, tell: Tell) -> None:
-        """The same for one of a pattern that was read in this turn of the event loop, and for a caller that waits for
+        """Admits one of a pattern that was read in this turn of the event loop, for a caller that waits for
         nothing: `tell` is called with Admitted or with what `admit` raises.
         """
         self._admissions.put_alike(pattern, own, 0, tell)

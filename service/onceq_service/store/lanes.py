@@ -15,7 +15,7 @@ from onceq_service.store.views import Fields, at, fields_of
 
 Word = Literal["pause", "resume"]
 WINDOW_S: Final = 61
-"""As WINDOW in lua/_lanes.lua."""
+"""How far back a lane counts what it started, in seconds; WINDOW in lua/_lanes.lua."""
 _LIMITS = ("requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute", "concurrency")
 
 

@@ -51,7 +51,7 @@ class Sum:
     fields: list[Fields]
 
     def point(self) -> CostPoint:
-        """As clients see it."""
+        """The sums as clients see them."""
         values = dict(self.group.names) | {"labels": dict(self.group.labels), "simulated": self.group.simulated}
         return CostPoint.model_validate({"at": self.at, "totals": totals(self.fields)} | values)
 
@@ -62,7 +62,7 @@ def edge_s(bucket: int) -> float:
 
 
 def edge_nano_usd(bucket: int) -> int:
-    """The same of a bucket of micro-USD, in nano-USD."""
+    """Lower edge of a histogram's bucket of money in nano-USD; the buckets are of micro-USD."""
     return round((2 ** (bucket / 4) - 1) * 1000)
 
 

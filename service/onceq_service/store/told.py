@@ -41,7 +41,7 @@ MOST: Final = 1_000
 
 @cache
 def told(script: Script) -> Script:
-    """The same script with its time as one more argument, the last."""
+    """A script that takes its time as one more argument, the last."""
     shebang, root, rest = script.text.split("\n", 2)
     builders = [line for line in lua_builders().splitlines() if line.startswith(_BUILDERS)]
     prelude = (files("onceq_service.store") / "lua" / "_told.lua").read_text("utf-8")
@@ -93,7 +93,7 @@ class ToldStore:
     _pipe: ToldPipe
 
     def tell(self, now_ms: int) -> None:
-        """It is this late from now on; it must not go back."""
+        """Tells the queue what time it is from now on; it must not go back."""
         self._pipe.now_ms = now_ms
 
     async def seal(self) -> Seal:

@@ -151,7 +151,7 @@ class LeaseBroker(BaseRedisBroker):
             await self.runner.run(held)
 
     def _alert_task(self) -> Callable[[str], Awaitable[None]]:
-        """The same for an alert of a budget."""
+        """What Taskiq runs for the message of a budget's alert."""
 
         async def tell(alert_id: str) -> None:
             await self.herald.deliver(alert_id)

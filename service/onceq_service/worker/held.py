@@ -69,7 +69,7 @@ class Holding:
             self._calm.add(held)
 
     def stir(self, held: Held) -> None:
-        """The opposite: something is to be done for it now."""
+        """Something is to be done for the call now."""
         self._calm.discard(held)
 
     def all_calm(self) -> bool:
