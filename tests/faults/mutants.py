@@ -28,6 +28,7 @@ BEAT = "tests/service/worker/test_heartbeat.py"
 BROKER = "tests/service/worker/test_broker.py"
 RUN = "tests/service/worker/test_run.py"
 PIPE = "tests/service/store/test_pipe.py"
+FAILOVER = "tests/service/store/test_failover.py"
 PREPARED = "tests/service/api/test_prepared.py"
 
 
@@ -62,6 +63,22 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "G1 a Redis that has forgotten our scripts is told them", f"{STORE}/_pipe.py",
         "if unknown and one.script is not None", "if unknown and one.script is None", (PIPE,),
+    ),
+    Mutant(
+        "G8 a primary that became a replica is left", f"{STORE}/_pipe.py",
+        "if said.startswith(_REPLICA_WORDS):", "if said is None:", (FAILOVER,),
+    ),
+    Mutant(
+        "G8 a beat leaves a primary that became a replica", f"{STORE}/heart.py",
+        "self._redis.connection_pool.disconnect()", "pass", (FAILOVER,),
+    ),
+    Mutant(
+        "G6 readers leave a primary that became a replica", f"{STORE}/events.py",
+        "self._pipe.moved.add(self._subscription.renew)", "self._pipe.moved.clear()", (FAILOVER,),
+    ),
+    Mutant(
+        "G8 a worker hears of cancels from the new primary", f"{STORE}/control.py",
+        "    pipe.moved.add(subscription.renew)", "    pipe.moved.clear()", (FAILOVER,),
     ),
     Mutant(
         "G6 a cut of the subscription loses nothing", f"{STORE}/_subscription.py",

@@ -84,6 +84,10 @@ class Proxy:
         """Everything that was held back passes."""
         self._loop.call_soon_threadsafe(self._open.set)
 
+    def lead(self, upstream: Path) -> None:
+        """New connections go there, as where a name has another address; those there are stay where they are."""
+        self._upstream = upstream
+
     def trap(self, script: Script, moment: Moment, *, job: str = "", cut: bool = False) -> Trap:
         """Sets a trap."""
         trap = Trap(script, moment, job, cut)

@@ -98,7 +98,7 @@ class Store:
 
     def cancels(self, heard: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
         """Inside `with`, `heard` is told the ids of running jobs as they are cancelled."""
-        return control.cancels(self._subscriber, self.names, heard)
+        return control.cancels(self._subscriber, self._pipe, self.names, heard)
 
 
 @asynccontextmanager

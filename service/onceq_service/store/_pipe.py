@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ from onceq_service.store.errors import StoreDenied, StoreError, StoreFull, Store
 
 TIMEOUT_S = 5.0
 """How long an answer may take."""
+AGAIN_S = 1.0
+"""The shortest time between two looks for the primary behind Redis's name."""
 _AWAY = (RedisConnectionError, RedisTimeoutError, OSError, asyncio.TimeoutError)
 _NOT_NOW = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError)
 """redis-py's kinds of the first of these words, which its messages then lack."""
@@ -51,8 +53,10 @@ _NOT_NOW_WORDS = (
     "MISCONF",
     "UNKILLABLE",
     "BUSY",
+    "UNBLOCKED",
 )
-
+_REPLICA_WORDS = ("READONLY", "MASTERDOWN")
+"""A primary that became a replica closes nobody: whoever stays would be refused for ever."""
 _MAY_NOT = ("NOPERM", "ACL failure", "The user executing the script can't")
 """What a command is told, and what a command in a script is, by Redis 7.2 and by 7.0."""
 
@@ -122,6 +126,9 @@ class Pipe:
         self._watch: asyncio.TimerHandle | None = None
         self._waiting: list[_Asked] = []
         self._sent: deque[_Asked] = deque()
+        self._left_at = -AGAIN_S
+        self.moved: set[Callable[[], None]] = set()
+        """Told when a replica answered: connections of others may be to the wrong Redis, too."""
 
     @property
     def waits(self) -> bool:
@@ -186,12 +193,24 @@ class Pipe:
     def _heard(self, reply: object) -> None:
         """The answer to what was sent first."""
         one = self._sent.popleft()
-        unknown = isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
+        said = str(reply) if isinstance(reply, hiredis.ReplyError) else ""
+        unknown = said.startswith("NOSCRIPT")
         if unknown and one.script is not None and not one.loaded and self._link is not None:
             one.loaded = True
             self._send(self._link, [_Asked(pack(("SCRIPT", "LOAD", one.script.text)), None), one])
         else:
             settle(one.answer, reply)
+            if said.startswith(_REPLICA_WORDS):
+                self._leave(said)
+
+    def _leave(self, said: str) -> None:
+        """What comes next goes over a new connection, to whatever Redis's name leads to by then."""
+        now = asyncio.get_running_loop().time()
+        if self._link is not None and now - self._left_at >= AGAIN_S:
+            self._left_at = now
+            self._link.cut(RedisConnectionError(said))
+            for tell in self.moved:
+                tell()
 
     def _lost(self, why: Exception) -> None:
         """The connection is gone: what it owes to somebody who still waits is asked once more."""

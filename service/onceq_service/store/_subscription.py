@@ -42,6 +42,10 @@ class Subscription:
             del self._wanted[channel]
             self._say("UNSUBSCRIBE", channel)
 
+    def renew(self) -> None:
+        """Listens over a new connection from now on."""
+        self._refused("this Redis is the primary no more")
+
     def start(self) -> None:
         """Connects as soon as there is something to listen to."""
         self._task = asyncio.create_task(self._keep(), name="subscription")

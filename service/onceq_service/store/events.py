@@ -238,6 +238,7 @@ class EventLog:
     async def start(self) -> None:
         """Begins to listen."""
         self._subscription.start()
+        self._pipe.moved.add(self._subscription.renew)
         self._ticking = asyncio.create_task(self._tick(), name="silence")
 
     async def stop(self) -> None:

@@ -30,6 +30,7 @@ class Heart:
         try:
             return [word.decode() for word in self._beat(argv)]
         except (RedisError, OSError) as exc:
+            self._redis.connection_pool.disconnect()  # it may be a replica now that closes nobody
             raise translate(exc) from exc
 
     def _beat(self, argv: Sequence[str | bytes | int]) -> list[bytes]:
