@@ -81,6 +81,14 @@ MUTANTS: Sequence[Mutant] = (
         "    pipe.moved.add(subscription.renew)", "    pipe.moved.clear()", (FAILOVER,),
     ),
     Mutant(
+        "A job that is followed is not cancelled where Redis is full", f"{LUA}/watch.lua",
+        "#!lua flags=allow-oom", "#!lua", ("tests/service/store/test_grace.py",),
+    ),
+    Mutant(
+        "Jobs of a batch that is followed are not cancelled where Redis is full", f"{LUA}/watch_batch.lua",
+        "#!lua flags=allow-oom", "#!lua", ("tests/service/store/test_grace.py",),
+    ),
+    Mutant(
         "G6 a cut of the subscription loses nothing", f"{STORE}/_subscription.py",
         'self._say("SUBSCRIBE", *self._wanted)', "self._wanted.clear()", ("tests/service/store/test_event_log.py",),
     ),

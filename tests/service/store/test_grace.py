@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from onceq.wire import Job
-from onceq_service.store import Store
+from onceq_service.store import Store, StoreFull
 from tests.service.store.driver import admission, claim_one, dispatch, success
-from tests.service.store.timed import later
+from tests.service.store.timed import later, open_timed
+from tests.stack import running_redis
 
 
 async def post(store: Store, **changes: Any) -> str:
@@ -99,3 +100,24 @@ async def test_who_follows_a_batch_writes_nothing_where_no_job_has_a_grace(timed
     await timed.batches.watch("t", "b")
     pipe = timed._pipe  # pyright: ignore[reportPrivateUsage]
     assert await pipe.command("EXISTS", timed.names("batchseen", "t", "b")) == 0
+
+
+async def test_who_follows_is_heard_where_redis_takes_nothing_more(queue: str) -> None:
+    with running_redis() as redis:
+        async with open_timed(redis.url, queue) as timed:
+            job_id = await post(timed, grace_s=1.0)
+            of_batch = await post(timed, fp="", prompt="in a batch", grace_s=1.0, batch="b")
+            for _ in range(3):
+                await filled(timed, 1)
+                with pytest.raises(StoreFull):
+                    await post(timed, fp="", prompt="one more")
+                await timed.jobs.watch(job_id)
+                await timed.batches.watch("t", "b")
+                await filled(timed, 0)
+                assert (await tended(timed, 0.9, job_id)).status == "queued"
+                assert (await tended(timed, 0, of_batch)).status == "queued"
+
+
+async def filled(timed: Store, maxmemory: int) -> None:
+    """Redis has only so many bytes from now on, 0: any number."""
+    await timed._pipe.command("CONFIG", "SET", "maxmemory", maxmemory)  # pyright: ignore[reportPrivateUsage]

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Says that somebody follows a job with on_disconnect cancel now: it goes on for its grace from here.
 -- KEYS: root
 -- ARGV: id

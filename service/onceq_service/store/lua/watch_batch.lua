@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Says that somebody follows a batch now: its jobs with on_disconnect cancel go on for their grace from here. However many
 -- they are it is one write, and none where no job of the queue has a grace.
 -- KEYS: root
