@@ -89,6 +89,18 @@ MUTANTS: Sequence[Mutant] = (
         "#!lua flags=allow-oom", "#!lua", ("tests/service/store/test_grace.py",),
     ),
     Mutant(
+        "A lane is held back for an hour at most", f"{WORKER}/retry.py",
+        "brake = min(LONGEST_WAIT_S, delay) if", "brake = delay if", (RETRY,),
+    ),
+    Mutant(
+        "Who resumes a lane lifts its brake", f"{LUA}/_lanes.lua",
+        "'paused', 'brake_ms', 'reason', 'fails',", "'paused', 'fails',", (LANES,),
+    ),
+    Mutant(
+        "Who resumes a lane closes its breaker", f"{LUA}/_lanes.lua",
+        "'fails', 'opened', 'half', 'probe', 'prober')", "'probe', 'prober')", (LANES,),
+    ),
+    Mutant(
         "G6 a cut of the subscription loses nothing", f"{STORE}/_subscription.py",
         'self._say("SUBSCRIBE", *self._wanted)', "self._wanted.clear()", ("tests/service/store/test_event_log.py",),
     ),

@@ -151,6 +151,8 @@ class Scheduler(Watched):
     def switch_lane(self, lane: str, word: Any) -> None:
         self.run(self.lanes.switch_lane(lane, word))
         self.queue.lanes[lane].paused = word == "pause"
+        if word == "resume":
+            self.queue.lanes[lane].braked_until = 0
 
     @step(lane=st.sampled_from([name for name, limits in sorted(LANES.items()) if limits.packed()]))
     def run_dry(self, lane: str) -> None:

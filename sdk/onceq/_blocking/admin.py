@@ -22,7 +22,7 @@ class Admin(Connection):
         return self._driver.run(_flows.switch("pause", switch(lane, band), self._backoff))
 
     def resume(self, *, lane: str | None = None, band: Band | None = None) -> Lanes:
-        """End a pause. Needs an API key with the scope `operator`."""
+        """End a pause, and a lane's wait after a 429 or failures. Needs an API key with the scope `operator`."""
         return self._driver.run(_flows.switch("resume", switch(lane, band), self._backoff))
 
     def whoami(self) -> ApiKeyInfo:

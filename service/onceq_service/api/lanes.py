@@ -38,7 +38,10 @@ async def pause(request: Request, service: In, _: Operator) -> Lanes:
 
 @router.post("/v1/lanes/resume", responses=_SWITCH, openapi_extra=doc.body_of(Switch))
 async def resume(request: Request, service: In, _: Operator) -> Lanes:
-    """Jobs of this lane or band start again; a lane that was not paused stays as it is."""
+    """Jobs of this lane or band start again. A lane's brake is lifted, too, and its breaker closed, paused or not.
+
+    A job that was itself told to wait still does.
+    """
     return await _switch(request, service, "resume")
 
 

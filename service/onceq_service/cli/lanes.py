@@ -48,7 +48,7 @@ def pause(lane: Lane = None, band: OfBand = None) -> None:
 
 @group.command()
 def resume(lane: Lane = None, band: OfBand = None) -> None:
-    """Let a paused lane or band go on."""
+    """Let a lane or a band go on: ends a pause, and a lane's wait after a 429 or failures."""
     with Client() as client:
         client.resume(lane=lane, band=band)
     say(f"{lane or band} goes on")

@@ -13,10 +13,8 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from onceq_service.providers.base import RateLimits
+from onceq_service.providers.base import LONGEST_WAIT_S, RateLimits
 
-LONGEST_WAIT_S: Final = 3600.0
-"""A lane whose limit is a daily one looks again after an hour, and learns anew."""
 _OPENAI: Final = ("x-ratelimit-{part}-{axis}", ("requests", "tokens", ""))
 _ANTHROPIC: Final = ("anthropic-ratelimit-{axis}-{part}", ("requests", "input-tokens", "output-tokens"))
 """How a header is named, and what requests, input and output are called. OpenAI's tokens are both together: taken as

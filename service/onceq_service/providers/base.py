@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -21,6 +21,8 @@ Cause = Literal["refused", "rejected", "broken", "timeout"]
 `rejected`: the request itself is wrong or not allowed (400, 401, 403, 404, 413, 422, content refusal): never again.
 `broken`: the stream was cut, stalled or turned to garbage before its end marker: may be billed.
 `timeout`: no answer came within the time for the first byte: may be billed."""
+LONGEST_WAIT_S: Final = 3600.0
+"""Longest that an answer holds a lane: one whose limit is a daily one looks again after an hour, and learns anew."""
 
 
 class Delta(msgspec.Struct, frozen=True):

@@ -63,7 +63,7 @@ class Lanes:
         await self._pipe.script(scripts.LEARN, self._keys.root, [lane, limits, used, round(brake_s * 1000)])
 
     async def switch_lane(self, lane: str, word: Word) -> None:
-        """Pauses or resumes a lane; what runs goes on."""
+        """Pauses a lane; what runs goes on. Or resumes it: that lifts a brake and closes the breaker, too."""
         await self._pipe.script(scripts.PAUSE, self._keys.root, ["lane", lane, word])
 
     async def switch_band(self, band: Band, word: Word) -> None:

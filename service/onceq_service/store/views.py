@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from sys import intern
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 import msgspec
 
@@ -43,9 +43,13 @@ def fields_of(flat: Sequence[bytes]) -> dict[str, bytes]:
     return {intern(flat[n].decode()): flat[n + 1] for n in range(0, len(flat), 2)}
 
 
+LAST_MS: Final = 253_402_300_799_000
+"""The last second of the year 9999."""
+
+
 def at(ms: bytes | int | None) -> datetime | None:
-    """Milliseconds since the epoch as a time in UTC."""
-    return None if ms is None else datetime.fromtimestamp(int(ms) / 1000, UTC)
+    """Milliseconds since the epoch as a time in UTC; what is later than any time is the last one."""
+    return None if ms is None else datetime.fromtimestamp(min(int(ms), LAST_MS) / 1000, UTC)
 
 
 def urls(job_id: str) -> Urls:

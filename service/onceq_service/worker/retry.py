@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from onceq_service.providers.base import ProviderError
+from onceq_service.providers.base import LONGEST_WAIT_S, ProviderError
 from onceq_service.store.engine import Fallback
 
 BASE_S = 2.0
@@ -60,7 +60,7 @@ def decide(error: ProviderError, left: Left, rng: random.Random) -> Retry | Give
     if rejected and not (left.others and error.code in ANOTHER_MAY):
         return GiveUp(retryable=error.code == "resume_refused")
     delay = _delay(error, left.tries, rng)
-    brake = delay if error.code in BRAKED and error.retry_after_s is not None else 0.0
+    brake = min(LONGEST_WAIT_S, delay) if error.code in BRAKED and error.retry_after_s is not None else 0.0
     if _used_up(error, left):
         return GiveUp(retryable=True, brake_s=brake)
     again = Retry(delay, brake)
@@ -77,7 +77,7 @@ def _used_up(error: ProviderError, left: Left) -> bool:
 
 def take_up_after_s(error: ProviderError, takeovers: int, rng: random.Random) -> float:
     """When to go on with a background response: at once the first time, since its text is being written meanwhile."""
-    return _delay(error, takeovers, rng) if takeovers else 0.0
+    return min(LONGEST_WAIT_S, _delay(error, takeovers, rng)) if takeovers else 0.0
 
 
 def _delay(error: ProviderError, tries: int, rng: random.Random) -> float:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from onceq_service.providers import Provider
-from onceq_service.providers._limits import LONGEST_WAIT_S, rate_limits
-from onceq_service.providers.base import CallSpec, RateLimits
+from onceq_service.providers._limits import rate_limits
+from onceq_service.providers.base import LONGEST_WAIT_S, CallSpec, RateLimits
 from onceq_service.settings import ProviderKind
 from tests.service.providers.kit import Heard, hear, sim, spec_for
 

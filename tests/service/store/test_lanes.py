@@ -215,6 +215,47 @@ async def test_a_success_ends_the_breakers_brake_but_not_a_rate_limits(store: St
     assert await claim_all(store) == []
 
 
+async def test_who_resumes_a_lane_lifts_a_brake_also_one_that_would_never_end(timed: Store) -> None:
+    made = await timed.jobs.admit(admission())
+    await timed.lanes.learn("openai/m", "100,0,0,0", brake_s=1e15)
+    assert await claim_all(timed) == []
+    job = await timed.jobs.get(made.id, "t")
+    assert job is not None
+    assert job.waiting is not None
+    assert job.waiting.reason == "provider_rate_limited"
+    await timed.lanes.switch_lane("openai/m", "resume")
+    lane = await timed.lanes.get("openai/m")
+    assert (lane.braked_until, lane.brake_reason) == (None, None)
+    assert len(await claim_all(timed)) == 1
+
+
+async def test_who_resumes_a_lane_closes_its_breaker(timed: Store) -> None:
+    await admit_many(timed, 6, LaneLimits())
+    for claim in (await claim_all(timed))[:5]:
+        await dispatch(timed, claim)
+        await timed.engine.requeue(claim, FAILED, delay_s=0, reason="provider_error")
+    await timed.lanes.switch_lane("openai/m", "resume")
+    lane = await timed.lanes.get("openai/m")
+    assert (lane.breaker, lane.failures_in_row, lane.braked_until) == ("closed", 0, None)
+    assert len(await claim_all(timed)) == 5
+
+
+async def test_a_lane_that_is_resumed_counts_as_held_back_until_then(timed: Store) -> None:
+    made = await timed.jobs.admit(admission())
+    await timed.lanes.learn("openai/m", "100,0,0,0", brake_s=60)
+    await later(timed, 10)
+    await timed.lanes.switch_lane("openai/m", "resume")
+    await later(timed, 5)
+    claim = await claim_one(timed)
+    await dispatch(timed, claim)
+    await timed.engine.finish(claim, success(3))
+    job = await timed.jobs.get(made.id, "t")
+    assert job is not None
+    phases = job.timings.phases
+    assert phases is not None
+    assert (phases.limiter_s, phases.queue_s) == (10.0, 5.0)
+
+
 def test_the_limits_of_a_lane_are_its_own_then_its_providers_then_everyones() -> None:
     one, two, three = (LaneLimits(concurrency=n) for n in (1, 2, 3))
     lanes = {"openai/m": one, "openai/*": two, "*": three}

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from onceq_service.providers import open_providers
-from onceq_service.providers.base import Cause, ProviderError
+from onceq_service.providers.base import LONGEST_WAIT_S, Cause, ProviderError
 from onceq_service.settings import ProviderConfig, ProviderKind
-from onceq_service.worker.retry import BASE_S, CAP_S, GiveUp, Left, Retry, decide
+from onceq_service.worker.retry import BASE_S, CAP_S, GiveUp, Left, Retry, decide, take_up_after_s
 from tests.service.providers.kit import refusal, sim, spec_for
 from tests.stack import Stack
 
@@ -96,6 +96,17 @@ def test_only_a_limit_with_a_time_holds_the_whole_lane_back(code: str, asked_s: 
     decision = decide(failed("refused", code, asked_s), FRESH, rng())
     assert isinstance(decision, Retry)
     assert (decision.brake_s > 0) is braked
+
+
+@pytest.mark.parametrize("asked_s", [7_200.0, 30 * 86_400.0, 1e308])
+def test_a_lane_is_held_back_for_an_hour_at_most_and_the_job_as_long_as_it_was_told(asked_s: float) -> None:
+    """A gateway may write milliseconds, or the end of a month's quota; the lane is everybody's."""
+    error = failed("refused", "provider_rate_limited", asked_s)
+    assert decide(error, FRESH, rng()) == GiveUp(retryable=True, brake_s=LONGEST_WAIT_S)
+    again = decide(error, replace(FRESH, remaining_s=float("inf")), rng())
+    assert isinstance(again, Retry)
+    assert (again.brake_s, again.delay_s >= asked_s) == (LONGEST_WAIT_S, True)
+    assert take_up_after_s(error, 1, rng()) == LONGEST_WAIT_S
 
 
 def delay_of(decision: Retry | GiveUp) -> float:

@@ -190,3 +190,10 @@ local function note_success(lane, now)
     reopen(lane)
   end
 end
+
+-- Somebody says that a lane goes on: what was known against it counts no more, until the provider says it again.
+local function lift(lane, now)
+  redis.call('HDEL', k_lane(lane), 'paused', 'brake_ms', 'reason', 'fails', 'opened', 'half', 'probe', 'prober')
+  unhold(lane, now, 'limiter')
+  unhold(lane, now, 'backoff')
+end

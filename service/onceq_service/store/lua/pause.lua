@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Pauses or resumes a lane or a band: nothing new starts there, what runs goes on.
+-- Pauses or resumes a lane or a band: nothing new starts there, what runs goes on. Who resumes a lane lifts its brake and
+-- closes its breaker, too.
 -- KEYS: root
 -- ARGV: kind (lane | band), name, word (pause | resume)
 -- Returns: 'ok'
@@ -10,7 +11,7 @@ if kind == 'lane' then
     redis.call('HSET', k_lane(name), 'paused', '1')
     redis.call('EXPIRE', k_lane(name), LANE_TTL)
     redis.call('ZADD', k_lanes(), 'NX', int(time_ms()), name)
-  else redis.call('HDEL', k_lane(name), 'paused') end
+  else lift(name, time_ms()) end
   reopen(name) -- a pause, too: jobs of a full lane that another model may answer leave it now, not when a slot is free
 elseif pause then redis.call('HSET', k_turns(), 'paused:' .. name, '1')
 else
