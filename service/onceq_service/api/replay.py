@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
@@ -24,6 +24,8 @@ from onceq_service.store.views import Fields
 router = APIRouter(tags=["jobs"])
 
 PAGE = 200
+AT_ONCE = 8
+"""Requests, of megabytes each, that are in memory together."""
 
 
 @router.post(
@@ -52,8 +54,8 @@ async def replay_jobs(request: Request, service: In, key: Submitter) -> ReplayAn
     """Replays the newest jobs that fit and were not replayed before. Sent again, it goes on with those left."""
     wanted = parse(ReplayRequest, await read_json(request.scope[HEADS], request.receive))
     found = [job.id async for job in _newest(service, key, wanted)]
-    items = await asyncio.gather(*(_outcome(service, key, job_id) for job_id in found[: wanted.limit]))
-    return ReplayAnswer(items=list(items), more=len(found) > wanted.limit)
+    items = await _outcomes(service, key, found[: wanted.limit])
+    return ReplayAnswer(items=items, more=len(found) > wanted.limit)
 
 
 async def _newest(service: Service, key: ApiKey, wanted: ReplayRequest) -> AsyncGenerator[Job]:
@@ -68,6 +70,14 @@ async def _newest(service: Service, key: ApiKey, wanted: ReplayRequest) -> Async
         left, cursor = left - len(page.jobs), page.next_cursor
         if cursor is None:
             return
+
+
+async def _outcomes(service: Service, key: ApiKey, ids: Sequence[str]) -> list[BatchAnswerItem]:
+    """Of each job, in their order."""
+    outcomes: list[BatchAnswerItem] = []
+    for n in range(0, len(ids), AT_ONCE):
+        outcomes += await asyncio.gather(*(_outcome(service, key, job_id) for job_id in ids[n : n + AT_ONCE]))
+    return outcomes
 
 
 async def _outcome(service: Service, key: ApiKey, job_id: str) -> BatchAnswerItem:
