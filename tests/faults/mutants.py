@@ -101,6 +101,10 @@ MUTANTS: Sequence[Mutant] = (
         "'fails', 'opened', 'half', 'probe', 'prober')", "'probe', 'prober')", (LANES,),
     ),
     Mutant(
+        "Jobs that are due together hold up nobody's retry", f"{LUA}/_housekeeping.lua",
+        "return #due == 32 or", "return", ("tests/service/store/test_scheduling.py",),
+    ),
+    Mutant(
         "G6 a cut of the subscription loses nothing", f"{STORE}/_subscription.py",
         'self._say("SUBSCRIBE", *self._wanted)', "self._wanted.clear()", ("tests/service/store/test_event_log.py",),
     ),

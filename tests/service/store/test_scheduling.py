@@ -124,6 +124,37 @@ async def test_a_time_that_has_passed_delays_nothing(store: Store) -> None:
     assert (await claim_one(store)).id == job_id
 
 
+async def test_one_look_promotes_all_that_is_due_and_a_retry_behind_it_waits_for_no_other(timed: Store) -> None:
+    """Thousands of jobs may be wanted at the same hour; a claim looks at 32 of them."""
+    job_id = await admit(timed, band="interactive")
+    claim = await claim_one(timed)
+    await dispatch(timed, claim)
+    at_ms = await later(timed, 0) + 1_000
+    await asyncio.gather(*(admit(timed, prompt=str(n), band="batch", not_before_ms=at_ms) for n in range(200)))
+    await timed.engine.requeue(claim, REFUSED, delay_s=1.5, reason="provider_overloaded")
+    await later(timed, 2)
+    await timed.engine.tend()
+    due = timed.names("due")
+    assert await timed._pipe.command("ZCARD", due) == 0  # pyright: ignore[reportPrivateUsage]
+    assert (await claim_one(timed)).id == job_id
+
+
+async def test_one_look_opens_all_lanes_whose_time_has_come(timed: Store) -> None:
+    lanes = [f"openai/m{n}" for n in range(70)]
+    for lane in lanes:
+        await timed.lanes.learn(lane, "100,0,0,0", brake_s=1)
+        await admit(timed, prompt=lane, model=lane, lane=lane)
+    while len(await blocked(timed)) < len(lanes):
+        assert await claims(timed) == []
+    await later(timed, 2)
+    await timed.engine.tend()
+    assert await blocked(timed) == []
+
+
+async def blocked(timed: Store) -> list[bytes]:
+    return await timed._pipe.command("ZRANGE", timed.names("blocked"), 0, -1)  # pyright: ignore[reportPrivateUsage]
+
+
 async def test_a_job_that_waits_too_long_for_its_first_start_expires_and_says_so(timed: Store) -> None:
     job_id = await admit(timed, queue_s=0.2)
     await later(timed, 0.199)

@@ -179,15 +179,19 @@ local function expire_due(now, ttl)
   return #late == 16
 end
 
+-- Returns whether there may be more to promote.
 local function promote(now)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k_due(), '-inf', now, 'LIMIT', 0, 32)) do
+  local due = redis.call('ZRANGEBYSCORE', k_due(), '-inf', now, 'LIMIT', 0, 32)
+  for _, id in ipairs(due) do
     local job = job_of(id)
     local done = job.state ~= 'queued' or by_itself(k_due(), id, now, begin_to_wait, id, job, now)
     if done then redis.call('ZREM', k_due(), id) end
   end
-  for _, place in ipairs(redis.call('ZRANGEBYSCORE', k_blocked(), '-inf', now, 'LIMIT', 0, 32)) do
+  local blocked = redis.call('ZRANGEBYSCORE', k_blocked(), '-inf', now, 'LIMIT', 0, 32)
+  for _, place in ipairs(blocked) do
     redis.call('ZREM', k_blocked(), place)
     local band, lane = string.match(place, '^(.-)|(.*)$')
     if line_up(band, lane) then wake(lane) end
   end
+  return #due == 32 or #blocked == 32
 end

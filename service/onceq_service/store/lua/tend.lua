@@ -3,12 +3,12 @@
 -- expired leases, expire passed deadlines, cancel what nobody follows any more; each a bounded number.
 -- KEYS: root
 -- ARGV: lease_ms, result_ttl_s, events_ttl_s
--- Returns: 1 when there may be more leases or deadlines to look at, else 0
+-- Returns: 1 when there may be more of the first three to look at, else 0
 
 local now = time_ms()
 local ttl = {result = ARGV[2], events = ARGV[3]}
-promote(now)
-local more = reap(now, tonumber(ARGV[1]), ttl)
+local more = promote(now)
+more = reap(now, tonumber(ARGV[1]), ttl) or more
 more = expire_due(now, ttl) or more
 cancel_unwatched(now, ttl)
 return more and 1 or 0
