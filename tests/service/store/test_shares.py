@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
+
+import pytest
 
 from onceq_service.settings import LaneLimits
 from onceq_service.store import Store
@@ -86,7 +89,7 @@ async def test_a_tenant_that_comes_into_the_lane_of_another_does_not_wait_for_th
         await admit(store, tenant="many", model=f"openai/m{n}", lane=f"openai/m{n}")
     for n in range(10):
         await admit(store, tenant="one", prompt=str(n), model="openai/m39", lane="openai/m39")
-    assert await started_by(store, want=20) == {"many": 11, "one": 9}
+    assert await started_by(store, want=20) == {"many": 10, "one": 10}
 
 
 async def test_jobs_that_never_started_cost_their_tenant_no_turn(store: Store) -> None:
@@ -136,3 +139,62 @@ async def test_to_wait_for_a_full_lane_costs_no_turn(store: Store) -> None:
             await store.engine.finish(claim, End("failed", b"", b"", None, kept=False, first_seq=0))
         running = found
     assert came == {"mixed": 40, "other": 40}
+
+
+async def fill(store: Store, tenant: str, lanes: Sequence[str], each: int) -> None:
+    """A backlog: so many jobs of a tenant in each of the lanes."""
+    for lane in lanes:
+        for n in range(each):
+            await admit(store, tenant=tenant, model=lane, lane=lane, prompt=f"{lane} {n}")
+
+
+LANES = [f"openai/m{n}" for n in range(20)]
+
+
+@pytest.mark.parametrize("first", ["many", "one"])
+async def test_a_neighbour_that_asks_many_models_takes_nothing_from_those_who_ask_one(store: Store, first: str) -> None:
+    """Nor does it wait itself where it shares a lane."""
+    backlogs = {"many": (LANES, 10), "one": (LANES[:1], 80)}
+    for tenant in (first, *(backlogs.keys() - {first})):
+        await fill(store, tenant, *backlogs[tenant])
+    came = await started_by(store, want=120)
+    assert abs(came["many"] - came["one"]) <= 2, came
+
+
+async def test_weights_hold_between_tenants_that_share_some_of_their_lanes(store: Store) -> None:
+    await store.lanes.set_weights({"many": 2, "two": 3})
+    await fill(store, "many", LANES, 10)
+    await fill(store, "two", LANES[4:6], 60)
+    await fill(store, "one", LANES[5:6], 60)
+    came = await started_by(store, want=120)
+    await store.lanes.set_weights({})
+    assert abs(came["many"] - 40) <= 3, came
+    assert abs(came["two"] - 60) <= 3, came
+    assert abs(came["one"] - 20) <= 3, came
+
+
+async def test_a_tenant_of_little_weight_holds_up_nobody_in_its_lane(store: Store) -> None:
+    await store.lanes.set_weights({"little": 0.001})
+    await fill(store, "little", LANES[:2], 5)
+    await fill(store, "common", LANES[:1], 60)
+    await fill(store, "elsewhere", LANES[2:3], 60)
+    came = await started_by(store, want=100)
+    await store.lanes.set_weights({})
+    assert came["little"] >= 1
+    assert abs(came["common"] - came["elsewhere"]) <= 2, came
+
+
+async def test_who_is_busy_elsewhere_has_its_share_of_a_slow_lane_too(store: Store) -> None:
+    """Its turn in the band comes later than that of whoever waits for the slow lane alone, but it comes."""
+    slow = {"model": "openai/slow", "lane": "openai/slow", "limits": LaneLimits(concurrency=1).packed()}
+    for n in range(24):
+        await admit(store, tenant="busy", prompt=f"s{n}", **slow)
+        await admit(store, tenant="patient", prompt=str(n), **slow)
+    await fill(store, "busy", LANES[:2], 60)
+    came = Counter[str]()
+    for _ in range(20):
+        found, _ = await store.engine.claim("w1", 6, ["openai"])
+        for claim in found:
+            came[f"{claim.text('tenant')} {claim.text('lane')}"] += 1
+            await store.engine.finish(claim, End("failed", b"", b"", None, kept=False, first_seq=0))
+    assert came["busy openai/slow"] == came["patient openai/slow"] == 10, came

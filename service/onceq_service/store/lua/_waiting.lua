@@ -13,10 +13,11 @@ local function wake(lane, n)
   if ones[1] then redis.call('RPUSH', key, unpack(ones)) end
 end
 
--- Turns are numbers, the lowest is next (start-time fair queueing). There are two kinds: who waits in a lane has one in it,
--- and a lane that may start a job has one in its band, on behalf of whoever is first in the lane. Those of a tenant are a
--- step (1 / weight) apart, in one lane and over all lanes of a band, and none is before the last that came: neither many
--- models nor coming back again and again make a share larger, and in a lane that is slower than its band weights hold.
+-- Turns are numbers, the lowest is next (start-time fair queueing). A tenant that waits in a lane has a turn in the band for
+-- it; those of all its lanes are a step (1 / weight) apart, and none is before the last that came: neither many models nor
+-- coming back again and again make a share larger. A lane that may start a job stands in its band at the earliest turn in
+-- it. In a lane that is slower than its band turns come faster than they can be had: who has one in the band that has come
+-- gets one in the lane, and of these the lowest is next, so that weights hold there too.
 
 local LAST = ' last' -- beside the tenants, none of which has a space
 
@@ -55,27 +56,36 @@ local function pass(band, lane, turn)
   redis.call('ZREMRANGEBYSCORE', shares(band, lane), '-inf', string.format('(%.17g', turn))
 end
 
-local function first_in(band, lane) return redis.call('ZRANGE', k_fair(band, lane), 0, 0)[1] end
+-- In `fair` turns in the lane are below 0, so that whoever has one stands before those whose turns in the band are to come.
+local function called(turn) return -1 / (1 + turn) end
+local function turn_of(place) return -1 / place - 1 end
 
--- Gives a lane in which somebody waits its turn, and says who.
-local function line_up(band, lane, last)
-  local tenant = first_in(band, lane)
-  if tenant then redis.call('ZADD', k_ready(band), next_turn(band, nil, tenant, last), lane) end
-  return tenant
+local AT_A_TIME = 16 -- tenants of a lane; those behind them have later turns, and come with its next job
+
+-- Gives turns in the lane to those whose turns in the band have come.
+local function call_up(band, lane, now)
+  local fair = k_fair(band, lane)
+  for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', fair, 0, now, 'LIMIT', 0, AT_A_TIME)) do
+    redis.call('ZADD', fair, called(next_turn(band, lane, tenant)), tenant)
+  end
 end
 
--- A tenant that comes into a lane brings it forward where the turn of whoever was first is later than its own.
+-- Puts a lane in which somebody waits at the earliest turn in it, and says whose that is.
+local function line_up(band, lane, last)
+  local first = redis.call('ZRANGE', k_fair(band, lane), 0, 0, 'WITHSCORES')
+  if first[1] then redis.call('ZADD', k_ready(band), math.max(tonumber(first[2]), last or last_turn(band)), lane) end
+  return first[1]
+end
+
+-- A tenant that comes into a lane brings it forward where all turns in it are later than its own.
 local function take_part(band, lane, tenant)
-  local fair, first = k_fair(band, lane), first_in(band, lane)
-  local came = not redis.call('ZSCORE', fair, tenant)
-  if came then redis.call('ZADD', fair, next_turn(band, lane, tenant), tenant) end
-  if redis.call('ZSCORE', k_blocked(), band .. '|' .. lane) then return end
-  local turn = tonumber(redis.call('ZSCORE', k_ready(band), lane) or nil)
-  if not turn then line_up(band, lane)
-  elseif came and first and earliest(band, nil, tenant) < turn then
-    give_back(band, nil, first)
-    redis.call('ZADD', k_ready(band), next_turn(band, nil, tenant), lane)
+  local turn = tonumber(redis.call('ZSCORE', k_fair(band, lane), tenant) or nil)
+  if not turn then
+    turn = next_turn(band, nil, tenant)
+    redis.call('ZADD', k_fair(band, lane), turn, tenant)
   end
+  if redis.call('ZSCORE', k_blocked(), band .. '|' .. lane) then return end
+  redis.call('ZADD', k_ready(band), 'LT', math.max(turn, last_turn(band)), lane)
 end
 
 -- Remembers a waiting job that another model may answer. If its lane is blocked it is looked at again soon.
@@ -116,13 +126,15 @@ local function settle_lane(band, lane, tenant)
   return false, false
 end
 
--- A job has left its lane without a start. A lane in which others wait keeps its turn for them.
+-- A job has left its lane without a start. Where it was its tenant's last there its turns are free.
 local function step_back(band, lane, tenant)
-  if not redis.call('ZSCORE', k_fair(band, lane), tenant) then return end
-  local ready = redis.pcall('ZSCORE', k_ready(band), lane)
+  local turn = tonumber(redis.call('ZSCORE', k_fair(band, lane), tenant) or nil)
+  if not turn then return end
   local waits, open = settle_lane(band, lane, tenant)
-  if open and not waits then give_back(band, lane, tenant) end
-  if ready and not open then give_back(band, nil, tenant) end
+  if waits then return end
+  give_back(band, nil, tenant)
+  if open and turn < 0 then give_back(band, lane, tenant) end
+  if open and redis.call('ZSCORE', k_ready(band), lane) then line_up(band, lane) end
 end
 
 -- The opposite of enqueue.

@@ -55,30 +55,32 @@ local function claim(id, turn, flat, job)
   return id .. ' ' .. fence
 end
 
--- The job that a lane would start next: that of the tenant whose turn it is, its oldest.
+local last = {} -- the highest turn of each band from which a job was taken
+
+-- The job that a lane would start next, the oldest of the tenant whose turn it is; whose, and the turns in band and lane.
 local function head(band, lane)
+  local place = math.max(tonumber(redis.call('ZSCORE', k_ready(band), lane)), last[band] or last_turn(band))
+  call_up(band, lane, place)
   local first = redis.call('ZRANGE', k_fair(band, lane), 0, 0, 'WITHSCORES')
   local tenant = first[1]
-  if not tenant then return nil, nil end
-  return redis.call('ZRANGE', k_wait(band, lane, tenant), 0, 0)[1], tenant, tonumber(first[2])
+  if not tenant then return nil end
+  return redis.call('ZRANGE', k_wait(band, lane, tenant), 0, 0)[1], tenant, place, turn_of(tonumber(first[2]))
 end
 
-local last = {} -- the highest turn of each band from which a job was taken
-local function take(band, lane, tenant, id, turn)
+local function take(band, lane, tenant, id, place, turn)
   redis.call('ZREM', k_wait(band, lane, tenant), id)
   redis.call('ZREM', k_movable(lane), id)
-  last[band] = math.max(tonumber(redis.call('ZSCORE', k_ready(band), lane)), last[band] or last_turn(band))
+  last[band] = place
   local waits, open = settle_lane(band, lane, tenant)
   if not open then return end
-  turn = math.max(turn, last_turn(band, lane))
   pass(band, lane, turn)
-  if waits then redis.call('ZADD', k_fair(band, lane), next_turn(band, lane, tenant, turn), tenant) end
-  line_up(band, lane, last[band])
+  if waits then redis.call('ZADD', k_fair(band, lane), next_turn(band, nil, tenant, place), tenant) end
+  line_up(band, lane, place)
 end
 
 -- A lane that may not start its next job waits in `blocked` until it may.
 local function block(band, lane, till)
-  if redis.call('ZREM', k_ready(band), lane) == 1 then give_back(band, nil, first_in(band, lane)) end
+  redis.call('ZREM', k_ready(band), lane)
   redis.call('ZADD', k_blocked(), int(till), band .. '|' .. lane)
 end
 
@@ -113,7 +115,7 @@ local function close_lane(band, lane, till)
 end
 
 local function from_lane(band, lane)
-  local id, tenant, turn = head(band, lane)
+  local id, tenant, place, turn = head(band, lane)
   if not id then redis.call('ZREM', k_ready(band), lane) return nil end
   local till, phase = closed_until(lane, now, id)
   if till then
@@ -121,7 +123,7 @@ local function from_lane(band, lane)
     close_lane(band, lane, till)
     return nil
   end
-  take(band, lane, tenant, id, turn)
+  take(band, lane, tenant, id, place, turn)
   return id
 end
 
