@@ -464,12 +464,32 @@ MUTANTS: Sequence[Mutant] = (
         "  redis.call('ZADD', shares(band, lane), turn + step(tenant), tenant)\n", "", (SHARES,),
     ),
     Mutant(
-        "A lane that is held back gives its turn back", f"{LUA}/next.lua",
-        "give_back(band, nil, first_in(band, lane))", "first_in(band, lane)", (SHARES,),
+        "Who shares a lane with a tenant that asks many models waits for its own turn alone", f"{LUA}/_waiting.lua",
+        "    turn = next_turn(band, nil, tenant)\n", "    turn = next_turn(band, nil, 'anybody')\n", (SHARES,),
     ),
     Mutant(
-        "Who leaves a lane without a start gives the turn back", f"{LUA}/_waiting.lua",
-        "if open and not waits then give_back(band, lane, tenant) end", "", (SHARES,),
+        "... and for that again after each start", f"{LUA}/next.lua",
+        "next_turn(band, nil, tenant, place), tenant)", "next_turn(band, lane, tenant, place), tenant)", (SHARES,),
+    ),
+    Mutant(
+        "... also where its lane stands at the turn of another", f"{LUA}/_waiting.lua",
+        "k_ready(band), 'LT', math.max", "k_ready(band), 'NX', math.max", (SHARES,),
+    ),
+    Mutant(
+        "Who has a turn in the lane goes before those whose turns in the band are to come", f"{LUA}/_waiting.lua",
+        "return -1 / (1 + turn)", "return turn", (SHARES,),
+    ),
+    Mutant(
+        "Who leaves a lane without a start gives its turn in the band back", f"{LUA}/_waiting.lua",
+        "  give_back(band, nil, tenant)\n", "", (SHARES,),
+    ),
+    Mutant(
+        "... and the one that it has in the lane", f"{LUA}/_waiting.lua",
+        "if open and turn < 0 then give_back(band, lane, tenant) end", "", (SHARES,),
+    ),
+    Mutant(
+        "A lane whose first tenant has left it goes to the next one's turn", f"{LUA}/_waiting.lua",
+        "if open and redis.call('ZSCORE', k_ready(band), lane) then line_up(band, lane) end", "", (SHARES,),
     ),
     Mutant(
         "Weights hold in a lane that is slower than its band", f"{LUA}/_waiting.lua",

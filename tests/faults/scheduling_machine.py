@@ -51,7 +51,7 @@ class Watched(Walk):
         self.engines = {w: Engine(self.pipe, self.keys, retention, self.pipe) for w in SERVES}
         self.engine = self.engines["idle"]
         await self.pipe.set_clock(self.queue.now)
-        await self.lanes.set_weights(WEIGHTS)
+        await self.lanes.set_weights({tenant: float(weight) for tenant, weight in WEIGHTS.items()})
 
     def ask(self, *command: Any) -> Any:
         """A plain command of Redis."""

@@ -14,10 +14,13 @@ from itertools import combinations
 
 from onceq_service.settings import LaneLimits
 
-WEIGHTS = {"heavy": 3, "middle": 2, "light": 1}
+WEIGHTS = {name: Fraction(w) for name, w in {"heavy": "10", "even": "1", "like": "1", "little": "0.01"}.items()}
 LANES = {
     "openai/a": LaneLimits(requests_per_minute=4),
     "openai/b": LaneLimits(concurrency=2),
+    "openai/e": LaneLimits(),
+    "openai/f": LaneLimits(),
+    "openai/g": LaneLimits(),
     "anthropic/c": LaneLimits(requests_per_minute=6, concurrency=3),
     "anthropic/d": LaneLimits(),
 }
@@ -186,8 +189,8 @@ class Queue:
         for names, pair in self.turns[job.band].items():
             if job.tenant in names:
                 pair.came[job.tenant] += 1
-                a, b = (Fraction(pair.came[tenant], WEIGHTS[tenant]) for tenant in names)
-                most = sum(Fraction(1 + pair.lanes[tenant], WEIGHTS[tenant]) for tenant in names)
+                a, b = (pair.came[tenant] / WEIGHTS[tenant] for tenant in names)
+                most = sum((1 + pair.lanes[tenant]) / WEIGHTS[tenant] for tenant in names)
                 assert abs(a - b) <= most, f"{job.band}: {pair}"
 
     def _compare(self, band: str, serves: Sequence[str]) -> None:

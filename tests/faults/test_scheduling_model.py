@@ -239,12 +239,27 @@ def test_a_call_that_goes_on_is_taken_up_in_its_own_lane(redis_server: EmbeddedR
     """Chance seldom holds a lane back between a call's start and its hand-over."""
     Scheduler.redis_url = redis_server.url
     machine = Scheduler()
-    machine.post(["light"], "standard", ["openai/a", "anthropic/d"], 0, background=True)
+    machine.post(["even"], "standard", ["openai/a", "anthropic/d"], 0, background=True)
     machine.claim("w0", 1, lost=False)
     machine.dispatch(0)
     machine.switch_lane("openai/a", "pause")
     machine.hand_over(0, 0)
     machine.settle()
+    machine.every_job_is_in_one_place_and_every_count_is_right()
+    machine.teardown()
+
+
+@pytest.mark.parametrize("neighbour", ["like", "little"])
+def test_a_neighbour_in_many_lanes_holds_up_nobody(redis_server: EmbeddedRedis, neighbour: str) -> None:
+    """Chance seldom makes backlogs that are long enough."""
+    Scheduler.redis_url = redis_server.url
+    machine = Scheduler()
+    for lane in LANES:
+        machine.post([neighbour] * 2, "standard", [lane], 0, background=False)
+    machine.post(["even"] * 13, "standard", ["openai/e"], 0, background=False)
+    machine.post(["heavy"] * 13, "standard", ["openai/g"], 0, background=False)
+    for _ in range(30):
+        machine.claim("w2", 1, lost=False)
     machine.every_job_is_in_one_place_and_every_count_is_right()
     machine.teardown()
 
@@ -265,7 +280,7 @@ def test_a_cancelled_call_that_goes_on_is_given_at_once(
     """It is paid for until a worker stops it, whatever holds its lane."""
     Scheduler.redis_url = redis_server.url
     machine = Scheduler()
-    machine.post(["light"], "standard", ["anthropic/c"], 0, background=True)
+    machine.post(["even"], "standard", ["anthropic/c"], 0, background=True)
     for _ in range(lost_workers):
         machine.claim("w1", 1, lost=False)
         machine.dispatch(0)

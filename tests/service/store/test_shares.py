@@ -112,6 +112,42 @@ async def test_nor_do_they_in_a_lane_in_which_others_wait(store: Store) -> None:
     assert await started_by(store, want=10) == {"other": 5, "undecided": 5}
 
 
+async def test_who_leaves_a_slow_lane_gives_its_turn_in_it_back(store: Store) -> None:
+    await store.lanes.set_weights({"undecided": 0.1})
+    slow = {"model": "openai/slow", "lane": "openai/slow", "limits": LaneLimits(concurrency=1).packed()}
+
+    async def next_of_the_lane() -> str:
+        found, _ = await store.engine.claim("w1", 11, ["openai"])
+        for claim in found:
+            await store.engine.finish(claim, End("failed", b"", b"", None, kept=False, first_seq=0))
+        [came] = [claim.text("tenant") for claim in found if claim.text("lane") == "openai/slow"]
+        return came
+
+    await admit(store, tenant="undecided", **slow)
+    for n in range(24):
+        await admit(store, tenant="other", prompt=str(n), **slow)
+    await fill(store, "busy", LANES[:1], 240)
+    assert {await next_of_the_lane(), await next_of_the_lane()} == {"other", "undecided"}
+    for n in range(5):
+        given_up = await admit(store, tenant="undecided", prompt=f"{n} and not", **slow)
+        assert await next_of_the_lane() == "other"
+        await store.jobs.cancel(given_up, "undecided")
+    await admit(store, tenant="undecided", prompt="after all", **slow)
+    came = Counter([await next_of_the_lane() for _ in range(10)])
+    await store.lanes.set_weights({})
+    assert came == {"other": 9, "undecided": 1}
+
+
+async def test_who_leaves_a_lane_leaves_its_place_in_the_band_to_nobody(store: Store) -> None:
+    """The next one there has its own, which is later."""
+    await fill(store, "many", LANES, 2)
+    for lane in LANES[1:]:
+        given_up = await admit(store, tenant="undecided", model=lane, lane=lane, prompt=lane)
+        await store.jobs.cancel(given_up, "undecided")
+    await fill(store, "one", ["openai/other"], 20)
+    assert await started_by(store, want=20) == {"many": 10, "one": 10}
+
+
 async def test_a_queue_from_before_there_were_turns_starts_all_that_waits(store: Store) -> None:
     """Its lanes stood at how many claims had been made, its tenants at how often they had come in a lane."""
     old = await admit(store, tenant="t", model="openai/old", lane="openai/old")

@@ -34,12 +34,9 @@ local function last_turn(band, lane)
   return tonumber(last)
 end
 
-local function earliest(band, lane, tenant, last)
-  return math.max(last or last_turn(band, lane), tonumber(redis.call('ZSCORE', shares(band, lane), tenant) or 0))
-end
-
 local function next_turn(band, lane, tenant, last)
-  local turn = earliest(band, lane, tenant, last)
+  local free = tonumber(redis.call('ZSCORE', shares(band, lane), tenant) or 0)
+  local turn = math.max(last or last_turn(band, lane), free)
   redis.call('ZADD', shares(band, lane), turn + step(tenant), tenant)
   return turn
 end
