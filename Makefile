@@ -54,7 +54,7 @@ faults: $(ALL) ## Runs the whole fault matrix, ten minutes, and prints its figur
 mutants: $(ALL) ## Seeds defects into a copy of the sources, one after the other; the tests must find each
 	$(BIN)/python -m tests.faults.mutate $(MUTANTS)
 
-blame: $(ALL) ## Mixes faults over a running house, and prints who was blamed for what
+blame: $(ALL) ## Mixes faults over a running deployment, and prints who was blamed for what
 	ONCEQ_BLAME_JOBS=14 $(BIN)/python -m pytest tests/rows/test_blame.py
 
 bench: $(ALL) ## Measures speed, ten minutes on a quiet machine; BENCH="posts --quick" for a part of it

@@ -17,14 +17,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Literal
 
-from benchmarks import house as houses
+from benchmarks import deployment as deployments
 from benchmarks import peers
 from benchmarks.chart import Chart, Row
+from benchmarks.deployment import Deployment
 from benchmarks.figures import Figures, Report, interleaved
-from benchmarks.house import House
 from benchmarks.ratios import Part, Ratio, told_ratios
+from benchmarks.runs import STREAMS, answer, first_tokens, posted, relayed
 from benchmarks.streaming import StreamError, Way, stream
-from benchmarks.strokes import STREAMS, answer, first_tokens, posted, relayed
 from onceq_service.embedded.redis_binary import find_redis
 
 PEERS: Final = "peers"
@@ -44,7 +44,7 @@ class Contestant:
     """How it is started, with so many worker processes, and what it is: a queue answers before the call is made."""
 
     kind: Literal["provider", "proxy", "queue"]
-    started: Callable[[int], AbstractContextManager[House]]
+    started: Callable[[int], AbstractContextManager[Deployment]]
 
     @property
     def way(self) -> Way:
@@ -68,8 +68,8 @@ def contestants() -> dict[str, Contestant]:
     return found
 
 
-def _onceq(workers: int, *, aof: bool) -> AbstractContextManager[House]:
-    return houses.running(workers=workers, worker_concurrency=SLOTS, aof=aof)
+def _onceq(workers: int, *, aof: bool) -> AbstractContextManager[Deployment]:
+    return deployments.running(workers=workers, worker_concurrency=SLOTS, aof=aof)
 
 
 def beside(seconds: float, questions: int, repeats: int, patience_s: float) -> Report:
@@ -89,36 +89,36 @@ def measured(one: Contestant, seconds: float, questions: int) -> Figures:
 
 
 def _posts(one: Contestant, seconds: float) -> Figures:
-    with one.started(0) as house:
-        run = posted(house.api, house.api_key, house.roles, seconds)
-    cpu = sum(run[f"{role}_cpu_us_per_post"] for role in house.roles)
+    with one.started(0) as deployment:
+        run = posted(deployment.api, deployment.api_key, deployment.roles, seconds)
+    cpu = sum(run[f"{role}_cpu_us_per_post"] for role in deployment.roles)
     return {name: run[name] for name in ("posts_per_s", "p50_ms", "p99_ms")} | {"cpu_us_per_post": cpu}
 
 
 def _streams(one: Contestant, seconds: float, questions: int) -> Figures:
-    with one.started(1) as house:
-        stream(house, one.way, STREAMS, 2, answer(5, 0, 20))  # warm: connections to the provider
+    with one.started(1) as deployment:
+        stream(deployment, one.way, STREAMS, 2, answer(5, 0, 20))  # warm: connections to the provider
         found: dict[str, float] = {}
         for readers in (1, STREAMS):
-            run = first_tokens(house, one.way, readers, questions)
+            run = first_tokens(deployment, one.way, readers, questions)
             found |= {TTFT.format(readers, p): run[f"{p}_ms"] for p in ("p50", "p99")}
-        slow = relayed(house, one.way, 2_000 / STREAMS, seconds)
-        full = flat_out(one, house, seconds / 4)  # a proxy that falls behind takes many times as long
+        slow = relayed(deployment, one.way, 2_000 / STREAMS, seconds)
+        full = flat_out(one, deployment, seconds / 4)  # a proxy that falls behind takes many times as long
         if one.kind != "provider":
-            found[CPU] = sum(slow[f"{role}_cpu_ms_per_1000_tokens"] for role in house.roles)
+            found[CPU] = sum(slow[f"{role}_cpu_ms_per_1000_tokens"] for role in deployment.roles)
     foreign = max(run["foreign_cores"] for run in (slow, full))
     return found | {MOST: full["tokens_per_s"], "foreign_cores": foreign}
 
 
-def flat_out(one: Contestant, house: House, seconds: float) -> Figures:
+def flat_out(one: Contestant, deployment: Deployment, seconds: float) -> Figures:
     """A proxy may lose a call under this load, which leaves no figure: it is asked once more, and that is said."""
     try:
-        return relayed(house, one.way, 64_000 / STREAMS, seconds)
+        return relayed(deployment, one.way, 64_000 / STREAMS, seconds)
     except StreamError as exc:
         if one.kind != "proxy":
             raise
         print(f"  a stream of the proxy failed, once more: {exc}", file=sys.stderr, flush=True)
-        return relayed(house, one.way, 64_000 / STREAMS, seconds)
+        return relayed(deployment, one.way, 64_000 / STREAMS, seconds)
 
 
 def _ratios(report: Report) -> Iterator[Ratio]:

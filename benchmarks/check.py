@@ -17,7 +17,7 @@ POSTS: Final = "posts"
 DIRECT: Final = "direct"
 RELAY: Final = "relay"
 ALONE: Final = "1 waits"
-CROWD: Final = "10,000 wait"
+BACKLOG: Final = "10,000 wait"
 WAITING: Final = 10_000
 
 
@@ -26,7 +26,7 @@ def _each(roles: str, unit: str) -> list[str]:
 
 
 def _grown(what: str, figure: str) -> Ratio:
-    return Ratio(f"{what}, 10,000 waiting against 1", Part(CROWD, [figure]), Part(ALONE, [figure]))
+    return Ratio(f"{what}, 10,000 waiting against 1", Part(BACKLOG, [figure]), Part(ALONE, [figure]))
 
 
 BOUNDS: Final = (
@@ -51,7 +51,7 @@ BOUNDS: Final = (
     Bound(_grown("Redis CPU a page of 50", "redis_us_per_page_of_50"), 1.5, "a page is a bounded piece: 0.9 to 1.2"),
     Bound(
         Ratio("bytes a waiting job, of its request's as a bare value",
-              Part(CROWD, ["bytes_per_waiting_job"]), Part(CROWD, ["bytes_per_bare_value"])),
+              Part(BACKLOG, ["bytes_per_waiting_job"]), Part(BACKLOG, ["bytes_per_bare_value"])),
         13.0, "a hash, a log, the keys by which it is found, its places: 11.3 on any machine",
     ),
 )  # fmt: skip

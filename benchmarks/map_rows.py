@@ -34,7 +34,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from benchmarks.cpu import Meter
-from benchmarks.house import House, running
+from benchmarks.deployment import Deployment, running
 from benchmarks.supervisor import supervised
 from onceq import Client
 
@@ -86,13 +86,13 @@ class Half:
 def rate(rows: int, runs: int) -> None:
     """Both in turns, and the ratio of each pair; which of them is first changes from pair to pair."""
     pairs: list[dict[str, Half]] = []
-    with running(workers=1, redis_gib=6) as house:
+    with running(workers=1, redis_gib=6) as deployment:
         sides = {"bare": bare_s, "map": map_s}
         for name in sides:  # what starts cold starts before it is measured
-            half(house, sides[name], 500)
+            half(deployment, sides[name], 500)
         for run in range(runs):
             order = list(sides) if run % 2 else list(reversed(sides))
-            pairs.append({name: half(house, sides[name], rows) for name in order})
+            pairs.append({name: half(deployment, sides[name], rows) for name in order})
             for name in order:
                 print(f"{rows} rows, {name}: {pairs[-1][name]}", flush=True)
             print(f"map / bare {pairs[-1]['map'].per_s / pairs[-1]['bare'].per_s:.2f}", flush=True)
@@ -103,10 +103,10 @@ def rate(rows: int, runs: int) -> None:
     )
 
 
-def half(house: House, side: Callable[[House, int], tuple[float, float]], rows: int) -> Half:
+def half(deployment: Deployment, side: Callable[[Deployment, int], tuple[float, float]], rows: int) -> Half:
     """Runs it, and reads the CPU of all processes meanwhile."""
-    meter = Meter({**house.roles, "simulator": house.simulator_pid})
-    took_s, client_s = side(house, rows)
+    meter = Meter({**deployment.roles, "simulator": deployment.simulator_pid})
+    took_s, client_s = side(deployment, rows)
     spent = meter.spent()
     cpu_s = {role: used for role, used in spent.cpu_s.items() if role != "ours"} | {"client": client_s}
     return Half(rows / took_s, {role: used / rows * 1e6 for role, used in cpu_s.items()}, spent.foreign_cores)
@@ -118,32 +118,32 @@ def texts(rows: int, told: str = "") -> list[str]:
     return [f"{mark} {n} {WORDS}{told}" for n in range(rows)]
 
 
-def bare_s(house: House, count: int) -> tuple[float, float]:
+def bare_s(deployment: Deployment, count: int) -> tuple[float, float]:
     """Posts all, then asks for the number of ended jobs until it is there; seconds, and CPU seconds of its own."""
-    rows, before, began, cpu = texts(count, DIRECTIVE), ended(house), time.monotonic(), time.process_time()
-    headers = {"authorization": f"Bearer {house.api_key}", "content-type": "application/json"}
-    with httpx2.Client(base_url=house.url, headers=headers, timeout=60) as http:
+    rows, before, began, cpu = texts(count, DIRECTIVE), ended(deployment), time.monotonic(), time.process_time()
+    headers = {"authorization": f"Bearer {deployment.api_key}", "content-type": "application/json"}
+    with httpx2.Client(base_url=deployment.url, headers=headers, timeout=60) as http:
         for start in range(0, len(rows), PACK):
             items = [{"job": {"model": "openai/gpt-4o-mini", "prompt": row}} for row in rows[start : start + PACK]]
             http.post("/v1/jobs/batch", content=json.dumps({"items": items})).raise_for_status()
-    while ended(house) - before < len(rows):
+    while ended(deployment) - before < len(rows):
         time.sleep(0.25)
     return time.monotonic() - began, time.process_time() - cpu
 
 
-def map_s(house: House, count: int) -> tuple[float, float]:
+def map_s(deployment: Deployment, count: int) -> tuple[float, float]:
     """The whole of `client.map` in a process of its own, with its cache and its frame; seconds, and its CPU seconds."""
-    command = [sys.executable, "-m", "benchmarks.map_rows", "child", "--rows", str(count), "--url", house.url]
-    made = subprocess.run([*command, "--key", house.api_key], check=True, capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.map_rows", "child", "--rows", str(count), "--url", deployment.url]
+    made = subprocess.run([*command, "--key", deployment.api_key], check=True, capture_output=True, text=True)
     told, _, figures = made.stdout.rpartition("; ")
     print(told, flush=True)
     took_s, cpu_s = figures.split(" s, ")
     return float(took_s), float(cpu_s.split()[0])
 
 
-def ended(house: House) -> int:
+def ended(deployment: Deployment) -> int:
     """Jobs that have ended in all."""
-    return int(house.stats()["last_24h_simulated"]["succeeded"])
+    return int(deployment.stats()["last_24h_simulated"]["succeeded"])
 
 
 def memory(rows: int) -> None:

@@ -8,21 +8,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from benchmarks import house as houses
+from benchmarks import deployment as deployments
 from benchmarks.beside import PEERS
 from benchmarks.beside import beside as all_beside
-from benchmarks.check import ALONE, BARE, BOUNDS, CROWD, DIRECT, POSTS, RELAY, WAITING
+from benchmarks.check import ALONE, BACKLOG, BARE, BOUNDS, DIRECT, POSTS, RELAY, WAITING
 from benchmarks.cpu import Meter, wait_for_quiet
 from benchmarks.figures import Figures, Report, cpu_per, interleaved, latency_ms, machine, quantile
 from benchmarks.posting import Load, post
 from benchmarks.ratios import Part, Ratio, judged, told_ratios
+from benchmarks.runs import CLIENTS, STREAMS, answer, first_tokens, posted, relayed
 from benchmarks.scaling import WORKERS, ratios, short, slow, worked_off
 from benchmarks.sizing import kinds, month
-from benchmarks.soak import BRIEF, WHOLE, Course
+from benchmarks.soak import BRIEF, WHOLE, SoakPlan
 from benchmarks.soak import soak as soaked
 from benchmarks.streaming import Way, stream
-from benchmarks.strokes import CLIENTS, STREAMS, answer, first_tokens, posted, relayed
-from benchmarks.waiting import MEASURED, Crowd, waiting
+from benchmarks.waiting import MEASURED, Backlog, waiting
 
 PER_MINUTE: Final = 10_000
 PER_DAY: Final = (1_000, 10_000, 100_000)
@@ -35,21 +35,21 @@ class Effort:
     repeats: int = 3
     seconds: float = 8.0
     sustained_s: float = 60.0
-    soak: Course = WHOLE
+    soak: SoakPlan = WHOLE
     questions: int = 60
     patience_s: float = 30.0
     measured: int = MEASURED
     sized: int = 2_000
     short_jobs: int = 1_000
     slow_rounds: int = 5
-    crowds: Sequence[Crowd] = (
-        Crowd(1), Crowd(10_000), Crowd(100_000), Crowd(1_000_000), Crowd(100_000, tenants=10_000),
-        Crowd(100_000, lanes=500),
+    backlogs: Sequence[Backlog] = (
+        Backlog(1), Backlog(10_000), Backlog(100_000), Backlog(1_000_000), Backlog(100_000, tenants=10_000),
+        Backlog(100_000, lanes=500),
     )  # fmt: skip
 
 
 QUICK: Final = Effort(
-    repeats=1, seconds=2.0, sustained_s=5.0, questions=10, patience_s=0.0, crowds=(Crowd(1), Crowd(2_000)),
+    repeats=1, seconds=2.0, sustained_s=5.0, questions=10, patience_s=0.0, backlogs=(Backlog(1), Backlog(2_000)),
     measured=400, sized=100, short_jobs=100, slow_rounds=1, soak=BRIEF,
 )  # fmt: skip
 
@@ -65,21 +65,21 @@ def posts(effort: Effort) -> Report:
 
 
 def _bare_posts(effort: Effort) -> Figures:
-    with houses.bare() as (address, roles):
+    with deployments.bare() as (address, roles):
         return posted(address, "", roles, effort.seconds)
 
 
 def _onceq_posts(effort: Effort, processes: int) -> Figures:
-    with houses.running(workers=0, api_processes=processes) as house:
-        return posted(house.api, house.api_key, house.roles, effort.seconds)
+    with deployments.running(workers=0, api_processes=processes) as deployment:
+        return posted(deployment.api, deployment.api_key, deployment.roles, effort.seconds)
 
 
 def ttft(effort: Effort) -> Report:
     """Time to the first token, through onceq and straight from the provider, by readers at once."""
-    with houses.running(workers=2) as house:
-        stream(house, "onceq", STREAMS, 2, answer(5, 0, 20))  # warm: the workers' connections to the provider
+    with deployments.running(workers=2) as deployment:
+        stream(deployment, "onceq", STREAMS, 2, answer(5, 0, 20))  # warm: the workers' connections to the provider
         cases = {
-            f"{way}, {readers}": partial(first_tokens, house, way, readers, effort.questions)
+            f"{way}, {readers}": partial(first_tokens, deployment, way, readers, effort.questions)
             for readers in (1, 8, STREAMS)
             for way in ("direct", "onceq")
         }
@@ -88,13 +88,13 @@ def ttft(effort: Effort) -> Report:
 
 def relay(effort: Effort) -> Report:
     """Tokens through onceq to 64 readers: 2,000 a second, one a read; and as many as it carries, four a read."""
-    with houses.running(workers=2) as house:
-        stream(house, "onceq", STREAMS, 1, answer(50, 0, 20))
+    with deployments.running(workers=2) as deployment:
+        stream(deployment, "onceq", STREAMS, 1, answer(50, 0, 20))
         seconds = effort.seconds
         cases: dict[str, Callable[[], Figures]] = {}
         for way in ("direct", "onceq"):
-            cases[f"{way}, 2,000/s"] = partial(relayed, house, way, 2_000 / STREAMS, seconds)
-            cases[f"{way}, full"] = partial(relayed, house, way, 64_000 / STREAMS, seconds / 2)
+            cases[f"{way}, 2,000/s"] = partial(relayed, deployment, way, 2_000 / STREAMS, seconds)
+            cases[f"{way}, full"] = partial(relayed, deployment, way, 64_000 / STREAMS, seconds / 2)
         return interleaved("relay", cases, effort.repeats, effort.patience_s)
 
 
@@ -105,13 +105,13 @@ def sustained(effort: Effort) -> Report:
 
 def _sustained(seconds: float) -> Figures:
     rate = PER_MINUTE / 60
-    with houses.running(workers=2, worker_concurrency=128) as house:
-        load = Load(house.api, house.api_key, STREAMS, seconds, rate, answer(20, 60, 150))
-        meter = Meter(house.roles)
+    with deployments.running(workers=2, worker_concurrency=128) as deployment:
+        load = Load(deployment.api, deployment.api_key, STREAMS, seconds, rate, answer(20, 60, 150))
+        meter = Meter(deployment.roles)
         began = time.monotonic()
         answers = post(load, CLIENTS)
         posted_s = time.monotonic() - began
-        ended = houses.wait_for_idle(house, len(answers.took_s))
+        ended = deployments.wait_for_idle(deployment, len(answers.took_s))
         ended_s = time.monotonic() - began
         spent, count = meter.spent(), len(answers.took_s)
     return {
@@ -122,12 +122,12 @@ def _sustained(seconds: float) -> Figures:
     }  # fmt: skip
 
 
-def crowds(effort: Effort) -> Report:
+def backlogs(effort: Effort) -> Report:
     """Whether what waits costs something: by jobs, tenants, lanes."""
     cases = {
-        f"{crowd.jobs:,} jobs, {crowd.tenants:,} tenants, {crowd.lanes} lanes": partial(waiting, crowd, effort.measured)
-        for crowd in effort.crowds
-    }  # fmt: skip
+        f"{one.jobs:,} jobs, {one.tenants:,} tenants, {one.lanes} lanes": partial(waiting, one, effort.measured)
+        for one in effort.backlogs
+    }
     return interleaved("crowds", cases, 1, effort.patience_s)
 
 
@@ -158,8 +158,8 @@ def check(effort: Effort) -> Report:
         POSTS: partial(_onceq_posts, effort, 1),
         DIRECT: partial(_relay_alone, "direct", effort.seconds),
         RELAY: partial(_relay_alone, "onceq", effort.seconds),
-        ALONE: partial(waiting, Crowd(1), effort.measured),
-        CROWD: partial(waiting, Crowd(WAITING), effort.measured),
+        ALONE: partial(waiting, Backlog(1), effort.measured),
+        BACKLOG: partial(waiting, Backlog(WAITING), effort.measured),
     }
     return judged(interleaved("check", cases, effort.repeats, min(effort.patience_s, 5.0)), BOUNDS)
 
@@ -176,13 +176,13 @@ def beside(effort: Effort) -> Report:
 
 
 def _relay_alone(way: Way, seconds: float) -> Figures:
-    with houses.running(workers=2) as house:
-        stream(house, way, STREAMS, 1, answer(50, 0, 20))
-        return relayed(house, way, 2_000 / STREAMS, seconds)
+    with deployments.running(workers=2) as deployment:
+        stream(deployment, way, STREAMS, 1, answer(50, 0, 20))
+        return relayed(deployment, way, 2_000 / STREAMS, seconds)
 
 
 METRICS: Final[dict[str, Callable[[Effort], Report]]] = {
-    "posts": posts, "ttft": ttft, "relay": relay, "sustained": sustained, "crowds": crowds, "sizing": sizing,
+    "posts": posts, "ttft": ttft, "relay": relay, "sustained": sustained, "crowds": backlogs, "sizing": sizing,
     "scaling": scaling,
 }  # fmt: skip
 """What is measured when none is named."""

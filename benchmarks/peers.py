@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 import httpx2
-from tests.faults.house import free_port
+from tests.faults.deployment import free_port
 from tests.stack import start, url_printed_by
 from tests.waiting import wait_until
 
-from benchmarks.house import COMPLETIONS, MODEL, House, redis_of, simulator_of
+from benchmarks.deployment import COMPLETIONS, MODEL, Deployment, redis_of, simulator_of
 
 HERE: Final = Path(__file__).parent
 NODE_STACK: Final = HERE / "node_stack"
@@ -44,7 +44,7 @@ def litellm_version() -> str | None:
 
 
 @contextmanager
-def node_stack(workers: int, concurrency: int) -> Generator[House]:
+def node_stack(workers: int, concurrency: int) -> Generator[Deployment]:
     """The Node stack: one API process and at most one worker process, on a Redis that writes nothing to disk."""
     with redis_of(aof=False) as (redis, folder), ExitStack() as stack:
         simulator = simulator_of(stack, folder)
@@ -60,12 +60,12 @@ def node_stack(workers: int, concurrency: int) -> Generator[House]:
             stack.callback(worker.stop)
             roles["worker"] = worker.popen.pid
         provider = url_printed_by(simulator) + COMPLETIONS
-        yield House(url_printed_by(api), provider, "none", roles, simulator.popen.pid, redis.url)
+        yield Deployment(url_printed_by(api), provider, "none", roles, simulator.popen.pid, redis.url)
 
 
 @contextmanager
-def litellm_proxy() -> Generator[House]:
-    """LiteLLM's proxy as it comes, one process; its House's provider is the proxy, and it has no API of jobs."""
+def litellm_proxy() -> Generator[Deployment]:
+    """LiteLLM's proxy as it comes, one process; its Deployment's provider is the proxy, and it has no API of jobs."""
     with redis_of(aof=False) as (redis, folder), ExitStack() as stack:
         simulator = simulator_of(stack, folder)
         config, port = folder / "litellm.json", free_port()
@@ -80,7 +80,7 @@ def litellm_proxy() -> Generator[House]:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: _answers(f"{url}/health/liveliness"), "LiteLLM to listen", timeout_s=120)
         roles = {"api": proxy.popen.pid}
-        yield House(url, f"{url}/v1/chat/completions", "", roles, simulator.popen.pid, redis.url, MASTER_KEY)
+        yield Deployment(url, f"{url}/v1/chat/completions", "", roles, simulator.popen.pid, redis.url, MASTER_KEY)
 
 
 def _litellm_config(simulator: str) -> dict[str, object]:

@@ -21,7 +21,7 @@ import uvloop
 from tests.waiting import until
 from typing_extensions import override
 
-from benchmarks.house import Address
+from benchmarks.deployment import Address
 
 START_S: Final = 2.0
 """All processes begin together, this long after they were asked for."""

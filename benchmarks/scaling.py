@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import httpx2
 
-from benchmarks import house as houses
+from benchmarks import deployment as deployments
 from benchmarks.cpu import Meter
+from benchmarks.deployment import MODEL, Deployment
 from benchmarks.figures import Figures, cpu_per, machine
-from benchmarks.house import MODEL, House
 from benchmarks.ratios import Part, Ratio
 
 SLOTS: Final = 32
@@ -53,23 +53,25 @@ def slow(rounds: int) -> Answers:
 
 def worked_off(answers: Answers, workers: int) -> Figures:
     """Posts all jobs in batches and waits for their ends; warm, and with nobody who reads."""
-    with houses.running(workers=workers, worker_concurrency=SLOTS) as house:
-        _work(house, workers * SLOTS, "[[sim tokens=1 tps=0 ttft_ms=0]]")
-        meter, began = Meter(house.roles), time.monotonic()
-        _work(house, jobs := answers.jobs * workers, answers.directive)
+    with deployments.running(workers=workers, worker_concurrency=SLOTS) as deployment:
+        _work(deployment, workers * SLOTS, "[[sim tokens=1 tps=0 ttft_ms=0]]")
+        meter, began = Meter(deployment.roles), time.monotonic()
+        _work(deployment, jobs := answers.jobs * workers, answers.directive)
         wall_s, spent = time.monotonic() - began, meter.spent()
     return {"jobs_per_min": jobs / wall_s * 60, **cpu_per(spent, jobs, 1e3, "ms_per_job"), **machine(spent)}
 
 
-def _work(house: House, jobs: int, directive: str) -> None:
-    before = house.ended()
-    with httpx2.Client(base_url=house.url, headers={"Authorization": f"Bearer {house.api_key}"}, timeout=60) as client:
+def _work(deployment: Deployment, jobs: int, directive: str) -> None:
+    before = deployment.ended()
+    with httpx2.Client(
+        base_url=deployment.url, headers={"Authorization": f"Bearer {deployment.api_key}"}, timeout=60
+    ) as client:
         for at in range(0, jobs, BATCH):
             items = [_item(directive) for _ in range(min(BATCH, jobs - at))]
             answer = client.post("/v1/jobs/batch", json={"items": items}).raise_for_status().json()
             assert not any(item.get("problem") for item in answer["items"]), answer["items"][0]
     end = time.monotonic() + TIMEOUT_S
-    while house.ended() - before < jobs:
+    while deployment.ended() - before < jobs:
         assert time.monotonic() < end, f"{jobs} jobs did not end within {TIMEOUT_S:g} s"
         time.sleep(LOOK_S)
 

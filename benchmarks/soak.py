@@ -20,10 +20,10 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from benchmarks import house as houses
+from benchmarks import deployment as deployments
 from benchmarks.cpu import Meter, descendants
+from benchmarks.deployment import QUEUE, Deployment
 from benchmarks.figures import Figures, Report, cpu_per, latency_ms, machine, told
-from benchmarks.house import QUEUE, House
 from benchmarks.posting import Load, Posted, post
 from benchmarks.streaming import stream
 
@@ -41,7 +41,7 @@ MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class SoakPlan:
     """How many jobs a minute, for how long, looked at how often; `settled_s` are not judged."""
 
     per_minute: int
@@ -50,8 +50,8 @@ class Course:
     settled_s: float
 
 
-WHOLE: Final = Course(10_000, seconds=1_200.0, every_s=15.0, settled_s=240.0)
-BRIEF: Final = Course(600, seconds=6.0, every_s=1.0, settled_s=3_600.0)
+WHOLE: Final = SoakPlan(10_000, seconds=1_200.0, every_s=15.0, settled_s=240.0)
+BRIEF: Final = SoakPlan(600, seconds=6.0, every_s=1.0, settled_s=3_600.0)
 """Shows that it works; nothing has settled, so nothing is judged."""
 
 
@@ -83,58 +83,58 @@ SHOWN: Final = {"at_s", LEDGER, REDIS, "simulator_mib"}
 """Figures of a look that are not judged."""
 
 
-def soak(course: Course) -> Report:
+def soak(plan: SoakPlan) -> Report:
     """One run; the report's faults are what grew, and what became of jobs that is not as it must be."""
-    with houses.running(workers=2, worker_concurrency=128, settings=SETTINGS) as house:
-        meter = Meter(house.roles)
-        looks, posted, streamed = _looked_at(house, course)
+    with deployments.running(workers=2, worker_concurrency=128, settings=SETTINGS) as deployment:
+        meter = Meter(deployment.roles)
+        looks, posted, streamed = _looked_at(deployment, plan)
         spent, count = meter.spent(), len(posted.took_s) + streamed
-        stats = house.stats()["last_24h_simulated"]
+        stats = deployment.stats()["last_24h_simulated"]
     figures = {
         "posted": count, "refused": posted.refused, "succeeded": stats["succeeded"], "calls": stats["calls"],
         **latency_ms(posted.took_s), **cpu_per(spent, count, 1e3, "ms_per_job"), **machine(spent),
     }  # fmt: skip
-    judged = [look for look in looks if look["at_s"] >= course.settled_s]
+    judged = [look for look in looks if look["at_s"] >= plan.settled_s]
     return Report("soak", {"onceq": [figures]}, samples=looks, faults=[*grown(judged), *_unlike(figures)])
 
 
-def _looked_at(house: House, course: Course) -> tuple[list[Figures], Posted, int]:
+def _looked_at(deployment: Deployment, plan: SoakPlan) -> tuple[list[Figures], Posted, int]:
     """Posts and reads until the time is up and all have ended, and looks meanwhile."""
     over = threading.Event()
-    load = Load(house.api, house.api_key, CONNECTIONS, course.seconds, course.per_minute / 60, ANSWER)
+    load = Load(deployment.api, deployment.api_key, CONNECTIONS, plan.seconds, plan.per_minute / 60, ANSWER)
     with ThreadPoolExecutor(2) as pool:
         posting = pool.submit(post, load, CLIENTS)
-        reading = pool.submit(_read, house, over)
+        reading = pool.submit(_read, deployment, over)
         began, looks = time.monotonic(), list[Figures]()
         try:
             while not posting.done():
-                time.sleep(course.every_s)
-                looks.append({"at_s": time.monotonic() - began, **look(house)})
+                time.sleep(plan.every_s)
+                looks.append({"at_s": time.monotonic() - began, **look(deployment)})
                 print(f"  soak {told(looks[-1])}", file=sys.stderr, flush=True)
         finally:
             over.set()
         posted, streamed = posting.result(), reading.result()
-    houses.wait_for_idle(house, len(posted.took_s))
+    deployments.wait_for_idle(deployment, len(posted.took_s))
     return looks[:-1] if len(looks) > 3 else looks, posted, streamed
 
 
-def _read(house: House, over: threading.Event) -> int:
+def _read(deployment: Deployment, over: threading.Event) -> int:
     """Readers who come and go, so that connections and subscriptions do."""
     streamed = 0
     while not over.is_set():
-        streamed += len(stream(house, "onceq", READERS, 2, ANSWER))
+        streamed += len(stream(deployment, "onceq", READERS, 2, ANSWER))
     return streamed
 
 
-def look(house: House) -> Figures:
+def look(deployment: Deployment) -> Figures:
     """What every process and Redis hold now."""
     figures: dict[str, float] = {}
-    for role, pid in {**house.roles, "simulator": house.simulator_pid}.items():
+    for role, pid in {**deployment.roles, "simulator": deployment.simulator_pid}.items():
         pids = [pid] if role == "redis" else [pid, *descendants(pid)]  # Redis's child rewrites its AOF, and goes
         figures[f"{role}_mib"] = sum(map(_rss_mib, pids))
         figures[f"{role}_files"] = sum(map(_files, pids))
         figures[f"{role}_threads"] = sum(map(_threads, pids))
-    figures |= asyncio.run(_redis(house.redis_url))
+    figures |= asyncio.run(_redis(deployment.redis_url))
     return {**figures, BESIDE: figures[REDIS] - figures[LEDGER]}
 
 

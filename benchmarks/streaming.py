@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import uvloop
 from typing_extensions import override
 
-from benchmarks.house import MODEL, House
+from benchmarks.deployment import MODEL, Deployment
 from benchmarks.posting import post_head, whole
 
 Way = Literal["direct", "onceq"]
@@ -31,7 +31,7 @@ class StreamError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class StreamTiming:
     """One stream, by time.perf_counter(): when it was asked for, when its first token and its end came."""
 
     asked: float
@@ -54,45 +54,45 @@ MARKS: Final[dict[Way, Marks]] = {
 }
 
 
-def stream(house: House, way: Way, streams: int, each: int, directive: str) -> list[Heard]:
+def stream(deployment: Deployment, way: Way, streams: int, each: int, directive: str) -> list[StreamTiming]:
     """`streams` readers at once, each of which asks `each` questions, one after the other."""
-    return uvloop.run(_all(house, way, streams, each, directive))
+    return uvloop.run(_all(deployment, way, streams, each, directive))
 
 
-async def _all(house: House, way: Way, streams: int, each: int, directive: str) -> list[Heard]:
-    readers = await asyncio.gather(*(_reader(house, way, each, directive) for _ in range(streams)))
-    return [one for heard in readers for one in heard]
+async def _all(deployment: Deployment, way: Way, streams: int, each: int, directive: str) -> list[StreamTiming]:
+    readers = await asyncio.gather(*(_reader(deployment, way, each, directive) for _ in range(streams)))
+    return [one for timings in readers for one in timings]
 
 
-async def _reader(house: House, way: Way, each: int, directive: str) -> list[Heard]:
-    loop, address = asyncio.get_running_loop(), house.provider if way == "direct" else house.api
+async def _reader(deployment: Deployment, way: Way, each: int, directive: str) -> list[StreamTiming]:
+    loop, address = asyncio.get_running_loop(), deployment.provider if way == "direct" else deployment.api
     _, line = await loop.create_connection(lambda: _Line(MARKS[way]), address.host, address.port)
     try:
         ask = _ask_provider if way == "direct" else _ask_onceq
-        return [await ask(line, house, directive) for _ in range(each)]
+        return [await ask(line, deployment, directive) for _ in range(each)]
     finally:
         line.close()
 
 
-async def _ask_provider(line: _Line, house: House, directive: str) -> Heard:
+async def _ask_provider(line: _Line, deployment: Deployment, directive: str) -> StreamTiming:
     body = b'{"model":"%b","messages":%b,"stream":true,"stream_options":{"include_usage":true}}' % (
         MODEL.encode(), _messages(directive),
     )  # fmt: skip
     head = (
         b"POST %b HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer %b\r\n"
         b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    ) % (urlsplit(house.completions).path.encode(), house.provider_key.encode(), len(body))
+    ) % (urlsplit(deployment.completions).path.encode(), deployment.provider_key.encode(), len(body))
     return await line.listen(time.perf_counter(), head + body)
 
 
-async def _ask_onceq(line: _Line, house: House, directive: str) -> Heard:
+async def _ask_onceq(line: _Line, deployment: Deployment, directive: str) -> StreamTiming:
     body = b'{"model":"openai/%b","messages":%b}' % (MODEL.encode(), _messages(directive))
     asked = time.perf_counter()
-    answer = await line.exchange(post_head(house.api_key, len(body), os.urandom(8).hex().encode()) + body)
+    answer = await line.exchange(post_head(deployment.api_key, len(body), os.urandom(8).hex().encode()) + body)
     assert answer.startswith(b"HTTP/1.1 202"), answer
     path = answer.split(b"location: ", 1)[1].split(b"\r", 1)[0]
     head = b"GET %b/events HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer %b\r\n\r\n"
-    return await line.listen(asked, head % (path, house.api_key.encode()))
+    return await line.listen(asked, head % (path, deployment.api_key.encode()))
 
 
 def _messages(directive: str) -> bytes:
@@ -128,13 +128,13 @@ class _Line(asyncio.Protocol):
         self._send(request)
         return await asyncio.wait_for(self._answer, TIMEOUT_S)
 
-    async def listen(self, asked: float, request: bytes) -> Heard:
+    async def listen(self, asked: float, request: bytes) -> StreamTiming:
         """One request and its stream, to the end of the answer."""
         self._answer, self._tail, self._first, self._over = None, b"", 0.0, False
         self._end = asyncio.get_running_loop().create_future()
         self._send(request)
         ended = await asyncio.wait_for(self._end, TIMEOUT_S)
-        return Heard(asked, self._first or ended, ended)
+        return StreamTiming(asked, self._first or ended, ended)
 
     def _send(self, request: bytes) -> None:
         assert self._transport is not None

@@ -1,7 +1,7 @@
 """What waits must cost nothing: Redis's CPU an admission, a claim and a page of a list, and memory, by waiting jobs.
 
 The store is driven without API and worker, so that all CPU that is counted is Redis's for the one thing. Nothing is
-written to the disk: a crowd of a million would be 4 GB of it, and fsync would be most of what is counted.
+written to the disk: a backlog of a million would be 4 GB of it, and fsync would be most of what is counted.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ PROMPT: Final = "Summarise the following report in three sentences please, numbe
 TOGETHER: Final = 32
 """Admissions of one moment, as under load."""
 MEASURED: Final = 4_000
-"""Admissions, and half as many claims, that are measured with the crowd waiting."""
+"""Admissions, and half as many claims, that are measured with the backlog waiting."""
 FINISHED: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class Backlog:
     """How many jobs wait, of how many tenants (one lane each job's tenant may use), in how many lanes."""
 
     jobs: int
@@ -46,17 +46,17 @@ class Crowd:
         )
 
 
-def waiting(crowd: Crowd, measured: int = MEASURED) -> Figures:
+def waiting(backlog: Backlog, measured: int = MEASURED) -> Figures:
     """One run on a Redis of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="oq-bench-", ignore_cleanup_errors=True) as name,
         EmbeddedRedis(Path(name), maxmemory=8 * 1024**3) as redis,
     ):
         assert (ask_redis(redis.socket, "CONFIG SET appendonly no") or "").startswith("+OK")
-        return asyncio.run(_measured(redis, crowd, measured))
+        return asyncio.run(_measured(redis, backlog, measured))
 
 
-async def _measured(redis: EmbeddedRedis, crowd: Crowd, measured: int) -> Figures:
+async def _measured(redis: EmbeddedRedis, backlog: Backlog, measured: int) -> Figures:
     meter = Meter({"redis": redis.pid or 0})
 
     async def cost_us(times: int, work: Callable[[], Awaitable[object]]) -> float:
@@ -66,16 +66,16 @@ async def _measured(redis: EmbeddedRedis, crowd: Crowd, measured: int) -> Figure
 
     async with open_store(redis.url, "bench") as store:
         empty, _ = await store.memory()
-        await admit(store, (crowd.admission(n) for n in range(crowd.jobs)))
+        await admit(store, (backlog.admission(n) for n in range(backlog.jobs)))
         full, _ = await store.memory()
-        fresh = [crowd.admission(n) for n in range(crowd.jobs, crowd.jobs + measured)]
+        fresh = [backlog.admission(n) for n in range(backlog.jobs, backlog.jobs + measured)]
         figures = {
             "redis_us_per_admission": await cost_us(measured, lambda: admit(store, fresh)),
             "redis_us_per_claim": await cost_us(measured // 2, lambda: claim(store, measured // 2)),
             "redis_us_per_page_of_50": await cost_us(measured // 10, lambda: pages(store, measured // 10)),
-            "bytes_per_waiting_job": (full - empty) / crowd.jobs,
+            "bytes_per_waiting_job": (full - empty) / backlog.jobs,
             "bytes_per_bare_value": await bare_bytes(store, redis.url, measured),
-            "bytes_per_finished_job": await finished_bytes(store, measured) if crowd.jobs == 1 else 0.0,
+            "bytes_per_finished_job": await finished_bytes(store, measured) if backlog.jobs == 1 else 0.0,
         }
     return {**figures, **machine(meter.spent())}
 
@@ -110,7 +110,7 @@ async def bare_bytes(store: Store, url: str, jobs: int) -> float:
     before, _ = await store.memory()
     async with redis.pipeline(transaction=False) as pipe:
         for n in range(jobs):
-            job = Crowd(1).admission(n)
+            job = Backlog(1).admission(n)
             pipe.set(job.id, job.request, ex=3_600)
         await pipe.execute()
     after, _ = await store.memory()

@@ -22,7 +22,7 @@ import httpx2
 from onceq.wire import SCOPES, Scope
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import open_store
-from tests.nursery import Nursery, Ward
+from tests.fork_server import ForkedProcess, ForkServer
 from tests.waiting import wait_until
 
 API = "from onceq_service.settings import load_settings; from onceq_service.api.server import run; run(load_settings())"
@@ -37,7 +37,7 @@ KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_
 class Process:
     """A child in a group of its own, its output in a file."""
 
-    popen: subprocess.Popen[bytes] | Ward
+    popen: subprocess.Popen[bytes] | ForkedProcess
     log: Path
 
     def text(self) -> str:
@@ -57,9 +57,9 @@ class Process:
 
 
 @cache
-def nursery() -> Nursery:
+def fork_server() -> ForkServer:
     """The one that API, workers and simulators of this run's stacks come from."""
-    return Nursery(clean_environment() | {"PYTHONWARNINGS": "error"})
+    return ForkServer(clean_environment() | {"PYTHONWARNINGS": "error"})
 
 
 def clean_environment() -> dict[str, str]:
@@ -68,9 +68,9 @@ def clean_environment() -> dict[str, str]:
 
 
 def start(args: list[str], env: dict[str, str], log: Path) -> Process:
-    """Starts a child with no provider key of ours in its environment; what the nursery knows is forked from it."""
+    """Starts a child with no provider key of ours in its environment; what the fork server knows is forked from it."""
     if args[0] == sys.executable and args[2] in FORKED and not env.get("LD_PRELOAD"):
-        return Process(nursery().start(args[1:], clean_environment() | env, log), log)
+        return Process(fork_server().start(args[1:], clean_environment() | env, log), log)
     clean = clean_environment()
     out: IO[bytes] = log.open("ab")
     with out:
@@ -128,7 +128,7 @@ class Stack:
 
     async def _create(self, tenant: str, scopes: tuple[Scope, ...]) -> str:
         async with open_store(self.redis.url, self.queue) as store:
-            return (await store.keys.create(tenant=tenant, name="test", scopes=scopes))[1]
+            return (await store.api_keys.create(tenant=tenant, name="test", scopes=scopes))[1]
 
     def restart_api(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Ends the API and starts another; `url` is the new one's."""

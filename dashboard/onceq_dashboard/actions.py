@@ -9,8 +9,8 @@ from typing import Final, Literal, NamedTuple, TypeVar
 from onceq import Client, Job, OnceqError
 from onceq.wire import Band, BudgetMode, BudgetPeriod, NewApiKey, Scope
 from onceq_dashboard import source
-from onceq_dashboard.door import Door, client, translated, trouble_of
-from onceq_dashboard.source import Letters
+from onceq_dashboard.access import ApiAccess, client, translate_errors, trouble_of
+from onceq_dashboard.source import DeadLetterFilter
 
 T = TypeVar("T")
 
@@ -39,60 +39,62 @@ class NewBudget(NamedTuple):
     labels: Mapping[str, str] = {}
 
 
-def cancel(door: Door, job_id: str) -> Job:
+def cancel(access: ApiAccess, job_id: str) -> Job:
     """Cancel the job for all who joined it."""
-    return _done(door, lambda client: client.cancel(job_id))
+    return _done(access, lambda client: client.cancel(job_id))
 
 
-def switch(door: Door, word: Literal["pause", "resume"], *, lane: str | None = None, band: Band | None = None) -> None:
+def switch(
+    access: ApiAccess, word: Literal["pause", "resume"], *, lane: str | None = None, band: Band | None = None
+) -> None:
     """Pause or resume a lane or a band, for all tenants."""
-    _done(door, lambda client: (client.pause if word == "pause" else client.resume)(lane=lane, band=band))
+    _done(access, lambda client: (client.pause if word == "pause" else client.resume)(lane=lane, band=band))
 
 
-def replay(door: Door, job_id: str) -> str:
+def replay(access: ApiAccess, job_id: str) -> str:
     """Ask an ended job's question again; the new job's id. It may be billed again."""
-    return _done(door, lambda client: client.replay(job_id).id)
+    return _done(access, lambda client: client.replay(job_id).id)
 
 
-def replay_all(door: Door, wanted: Letters, number: int) -> Replayed:
+def replay_all(access: ApiAccess, wanted: DeadLetterFilter, number: int) -> Replayed:
     """Ask the newest `number` dead letters that fit again. Sent once: sent again it would go on with the next ones."""
-    who = door.acting
-    with translated(who), Client(who.base_url, who.api_key, timeout_s=PATIENT_S, max_retries=0) as patient:
+    who = access.acting
+    with translate_errors(who), Client(who.base_url, who.api_key, timeout_s=PATIENT_S, max_retries=0) as patient:
         asked = patient.replay_all(error=wanted.error, model=wanted.model, team=wanted.team, limit=number)
     source.forget()
     why = Counter(trouble_of(item, who).sentence for item in asked if isinstance(item, OnceqError))
     return Replayed(len(asked) - why.total(), tuple(why.most_common()))
 
 
-def create_budget(door: Door, wanted: NewBudget) -> None:
+def create_budget(access: ApiAccess, wanted: NewBudget) -> None:
     """Make a budget; it counts jobs that are posted from now on."""
-    _done(door, lambda client: client.create_budget(**wanted._asdict()))
+    _done(access, lambda client: client.create_budget(**wanted._asdict()))
 
 
-def change_budget(door: Door, budget_id: str, limit_usd: float, mode: BudgetMode) -> None:
+def change_budget(access: ApiAccess, budget_id: str, limit_usd: float, mode: BudgetMode) -> None:
     """Change a budget at once; what was spent stays counted."""
-    _done(door, lambda client: client.change_budget(budget_id, limit_usd=limit_usd, mode=mode))
+    _done(access, lambda client: client.change_budget(budget_id, limit_usd=limit_usd, mode=mode))
 
 
-def delete_budget(door: Door, budget_id: str) -> None:
+def delete_budget(access: ApiAccess, budget_id: str) -> None:
     """Take a budget away, and what it has counted."""
-    _done(door, lambda client: client.delete_budget(budget_id))
+    _done(access, lambda client: client.delete_budget(budget_id))
 
 
-def create_key(door: Door, name: str, scopes: Sequence[Scope]) -> NewApiKey:
+def create_key(access: ApiAccess, name: str, scopes: Sequence[Scope]) -> NewApiKey:
     """Make an API key; its secret is in the answer, and nowhere else."""
-    return _done(door, lambda client: client.create_key(name, scopes=scopes))
+    return _done(access, lambda client: client.create_key(name, scopes=scopes))
 
 
-def revoke_key(door: Door, key_id: str) -> None:
+def revoke_key(access: ApiAccess, key_id: str) -> None:
     """Take an API key back."""
-    _done(door, lambda client: client.revoke_key(key_id))
+    _done(access, lambda client: client.revoke_key(key_id))
 
 
-def _done(door: Door, act: Callable[[Client], T]) -> T:
+def _done(access: ApiAccess, act: Callable[[Client], T]) -> T:
     """What came of it; what is shown afterwards is read anew."""
-    who = door.acting
-    with translated(who):
+    who = access.acting
+    with translate_errors(who):
         outcome = act(client(who))
     source.forget()
     return outcome

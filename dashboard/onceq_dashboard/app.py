@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import StopException
 
 from onceq_dashboard import signin
-from onceq_dashboard.door import Door
+from onceq_dashboard.access import ApiAccess
 from onceq_dashboard.options import STYLE
 from onceq_dashboard.views import budgets, cost, failures, jobs, keys, latency, overview
 
@@ -68,15 +68,15 @@ def _keys() -> None:
     _guarded(keys.show)
 
 
-def _guarded(show: Callable[[Door], None]) -> None:
-    door = signin.door()
-    if door is None:
+def _guarded(show: Callable[[ApiAccess], None]) -> None:
+    access = signin.access()
+    if access is None:
         signin.show()
         return
     _warm()
     with suppress(StopException):  # a reading failed, and a callout says so: then the way to another key matters most
-        show(door)
-    signin.footer(door)
+        show(access)
+    signin.footer(access)
 
 
 def _warm() -> None:

@@ -24,7 +24,7 @@ def look(read: Read, cursor: str | None) -> JobPage:
     return page
 
 
-class Walk:
+class Pager:
     """Pages behind a first one. Those that were seen stay as they were seen; a step that fails may be made again."""
 
     def __init__(self, first: JobPage, read: Read) -> None:

@@ -1,4 +1,4 @@
-"""What `onceq dashboard` serves: Streamlit with our pages, and its empty page as `shell.py` has it."""
+"""What `onceq dashboard` serves: Streamlit with our pages, and its empty page as `index_page.py` has it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from onceq_dashboard import shell
+from onceq_dashboard import index_page
 from onceq_dashboard.options import PATHS
 
 
 async def _shell(_: Request) -> Response:
-    return HTMLResponse(shell.page(), headers={"Cache-Control": "no-cache"})
+    return HTMLResponse(index_page.page(), headers={"Cache-Control": "no-cache"})
 
 
 async def _home(request: Request) -> Response:

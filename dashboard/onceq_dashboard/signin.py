@@ -16,10 +16,10 @@ from typing import Any, Final
 import streamlit as st
 
 from onceq_dashboard import source
-from onceq_dashboard.door import Door, SourceError, opens
+from onceq_dashboard.access import ApiAccess, SourceError, is_configured
+from onceq_dashboard.allowlist import Person, find_person
 from onceq_dashboard.format import code_span, literal
 from onceq_dashboard.options import LOOPBACK, OPEN, public_hosts, secrets_file
-from onceq_dashboard.people import Person, admitted
 from onceq_dashboard.views import parts
 
 _FORWARDED: Final = ("X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "X-Real-Ip")
@@ -27,20 +27,20 @@ _KEY: Final = "onceq_typed_key"
 _ASK: Final = "onceq_ask_for_key"
 
 
-def door() -> Door | None:
+def access() -> ApiAccess | None:
     """The way to the API for this session; None when somebody must sign in first."""
     typed = st.session_state.get(_KEY)
     if typed:
-        return _typed_door(typed)
+        return _typed_access(typed)
     if st.session_state.get(_ASK):
         return None
     if _providers():
         person = _person()
-        return _person_s_door(person) if person else None
-    return _own_door() if _is_private() else None
+        return _person_s_access(person) if person else None
+    return _own_access() if _is_private() else None
 
 
-def footer(used: Door) -> None:
+def footer(used: ApiAccess) -> None:
     """Who looks, and the way out."""
     with st.container(horizontal=True, vertical_alignment="center", key="onceq_footer"):
         who = "with what your name may do" if used.actor or used.looks_only else f"with {used.key_name}"
@@ -101,7 +101,7 @@ def _try(key: str) -> None:
         st.error("Type a key first.")
         return
     try:
-        source.stats(_typed_door(key.strip()))
+        source.stats(_typed_access(key.strip()))
     except SourceError as exc:
         st.error(exc.trouble.sentence)
     else:
@@ -110,13 +110,13 @@ def _try(key: str) -> None:
         st.rerun()
 
 
-def _typed_door(key: str) -> Door:
-    return Door(None, key, "the key that was typed")
+def _typed_access(key: str) -> ApiAccess:
+    return ApiAccess(None, key, "the key that was typed")
 
 
-def _own_door() -> Door | None:
-    own = Door(None, None, *(_FROM_ENVIRONMENT if os.environ.get("ONCEQ_API_KEY") else _FROM_FOLDER))
-    return own if opens(own) else None
+def _own_access() -> ApiAccess | None:
+    own = ApiAccess(None, None, *(_FROM_ENVIRONMENT if os.environ.get("ONCEQ_API_KEY") else _FROM_FOLDER))
+    return own if is_configured(own) else None
 
 
 _FROM_ENVIRONMENT: Final = (
@@ -126,16 +126,16 @@ _FROM_ENVIRONMENT: Final = (
 _FROM_FOLDER: Final = ("the key in `.onceq/api-key`", "Is this folder that of the onceq which runs there?")
 
 
-def _person_s_door(person: Person) -> Door | None:
+def _person_s_access(person: Person) -> ApiAccess | None:
     """Looks with the dashboard's own key, acts with the person's; of another tenant everything is done with theirs."""
-    reader = _own_door()
+    reader = _own_access()
     if person.api_key is None:
         return reader and reader._replace(looks_only=True)
-    actor = Door(None, person.api_key, f"the key of {code_span(person.email)}")
+    actor = ApiAccess(None, person.api_key, f"the key of {code_span(person.email)}")
     return reader._replace(actor=actor) if reader and _same_tenant(reader, actor) else actor
 
 
-def _same_tenant(reader: Door, actor: Door) -> bool:
+def _same_tenant(reader: ApiAccess, actor: ApiAccess) -> bool:
     try:
         return source.whoami(reader).tenant == source.whoami(actor).tenant
     except SourceError:
@@ -165,7 +165,7 @@ def _person() -> Person | None:
         return None
     ours = _secret("onceq")
     trusted = bool(ours.get("trust_unverified_email", False))
-    return admitted(st.user.to_dict(), ours.get("people", {}), unverified=trusted)
+    return find_person(st.user.to_dict(), ours.get("people", {}), unverified=trusted)
 
 
 def _is_private() -> bool:

@@ -19,8 +19,8 @@ from onceq._arguments import JobRef, checked_retries, checked_timeout_s, job_id_
 from onceq._async_handles import AsyncJobHandle, AsyncJobStream
 from onceq._awaiting.admin import Admin
 from onceq._awaiting.batches import Batches, Submitted
-from onceq._awaiting.books import Books
 from onceq._awaiting.maps import Maps
+from onceq._awaiting.reports import Reports
 from onceq._config import discover
 from onceq._drive import AsyncDriver
 from onceq._filters import JobFilters, query
@@ -30,7 +30,7 @@ from onceq._submission import JobOptions, Models, Prompt, checked_key, prepare, 
 from onceq.wire import Job, JobPage, JobRequest, Quote, SubmittedJob
 
 
-class AsyncClient(Batches, Maps, Books, Admin):
+class AsyncClient(Batches, Maps, Reports, Admin):
     """A connection to onceq for code that awaits.
 
     `base_url` and `api_key` default to `ONCEQ_BASE_URL` and `ONCEQ_API_KEY`, then to the nearest `.onceq/` folder
@@ -211,4 +211,4 @@ class AsyncClient(Batches, Maps, Books, Admin):
         return f"AsyncClient(base_url={self.base_url!r}, api_key='***')"
 
 
-spell_out(AsyncClient, Batches, Maps, Books)
+spell_out(AsyncClient, Batches, Maps, Reports)

@@ -19,8 +19,8 @@ from onceq import _flows
 from onceq._arguments import JobRef, checked_retries, checked_timeout_s, job_id_of
 from onceq._blocking.admin import Admin
 from onceq._blocking.batches import Batches, Submitted
-from onceq._blocking.books import Books
 from onceq._blocking.maps import Maps
+from onceq._blocking.reports import Reports
 from onceq._config import discover
 from onceq._drive import Driver
 from onceq._filters import JobFilters, query
@@ -31,7 +31,7 @@ from onceq._submission import JobOptions, Models, Prompt, checked_key, prepare, 
 from onceq.wire import Job, JobPage, JobRequest, Quote, SubmittedJob
 
 
-class Client(Batches, Maps, Books, Admin):
+class Client(Batches, Maps, Reports, Admin):
     """A connection to onceq for code that blocks.
 
     `base_url` and `api_key` default to `ONCEQ_BASE_URL` and `ONCEQ_API_KEY`, then to the nearest `.onceq/` folder
@@ -206,4 +206,4 @@ class Client(Batches, Maps, Books, Admin):
         return f"Client(base_url={self.base_url!r}, api_key='***')"
 
 
-spell_out(Client, Batches, Maps, Books)
+spell_out(Client, Batches, Maps, Reports)

@@ -36,7 +36,7 @@ from onceq.errors import (
     ServiceUnavailableError,
 )
 from onceq.wire import ErrorCode, FieldError, Problem
-from onceq.wire.wrong import all_wrong
+from onceq.wire.validation import issues_of
 
 T = TypeVar("T")
 
@@ -210,8 +210,8 @@ def problem_error(problem: Problem, wait_s: float | None = None) -> APIError:
 
 def refused(exc: ValidationError, sent: Any, kind: type[BaseModel], where: str = "") -> BadRequestError:
     """The error for what was to be a `kind` and was found wrong before it was sent, with the service's own words."""
-    found = all_wrong(exc.errors(include_url=False, include_input=False), sent)
-    return refusal("The request is wrong.", errors=[wrong.told(kind, where) for wrong in found])
+    found = issues_of(exc.errors(include_url=False, include_input=False), sent)
+    return refusal("The request is wrong.", errors=[wrong.field_error(kind, where) for wrong in found])
 
 
 def refusal(

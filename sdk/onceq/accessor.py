@@ -17,7 +17,7 @@ from onceq._client import Client
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from onceq.map.rows import Template
+    from onceq.map.rows import PromptSource
 
 
 @pd.api.extensions.register_dataframe_accessor("onceq")
@@ -28,13 +28,17 @@ class OnceqAccessor:
     def __init__(self, rows: pd.DataFrame | pd.Series[Any]) -> None:
         self._rows = rows
 
-    def map(self, prompt: Template | None = None, *, client: Client | None = None, **options: Any) -> Any:
+    def map(self, prompt: PromptSource | None = None, *, client: Client | None = None, **options: Any) -> Any:
         """`client.map(rows, prompt, ...)`: a frame of answers on the same index, each distinct row paid once."""
         asked: Any = client or _usual()
         return asked.map(self._rows, prompt, **options)
 
     def compare(
-        self, prompt: Template | Mapping[str, Template] | None = None, *, client: Client | None = None, **options: Any
+        self,
+        prompt: PromptSource | Mapping[str, PromptSource] | None = None,
+        *,
+        client: Client | None = None,
+        **options: Any,
     ) -> pd.DataFrame:
         """`client.compare(rows, prompt, ...)`: prompts or models side by side on the same index."""
         return (client or _usual()).compare(self._rows, prompt, **options)

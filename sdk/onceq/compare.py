@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from onceq._http import refusal
 from onceq._submission import MapOptions, Models
-from onceq.map.rows import Template
+from onceq.map.rows import PromptSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ class Side:
     """One map of a comparison."""
 
     name: str
-    prompt: Template | None
+    prompt: PromptSource | None
     model: Models | None
     labels: Mapping[str, str]
     """What tells its jobs from the others' in the dashboard."""
@@ -43,10 +43,10 @@ class Side:
 
 
 def sides(
-    prompts: Template | Mapping[str, Template] | None, models: Sequence[str] | None, model: Models | None
+    prompts: PromptSource | Mapping[str, PromptSource] | None, models: Sequence[str] | None, model: Models | None
 ) -> list[Side]:
     """Each prompt with each model. Raises BadRequestError where there is nothing to compare."""
-    named = cast("Mapping[str, Template | None]", prompts if isinstance(prompts, Mapping) else {"": prompts})
+    named = cast("Mapping[str, PromptSource | None]", prompts if isinstance(prompts, Mapping) else {"": prompts})
     asked: Sequence[Models | None] = [model] if models is None else models
     if isinstance(models, str) or len(set(named)) * len(set(map(str, asked))) < 2:
         raise refusal(

@@ -36,7 +36,7 @@ def meant(name: str | None) -> str:
     return f"is {name} meant?" if name else ""
 
 
-class Nameless(NamedTuple):
+class UnknownName(NamedTuple):
     """An alias or a lane of a model that nobody can be asked for."""
 
     name: str
@@ -45,17 +45,17 @@ class Nameless(NamedTuple):
     advice: str
 
 
-def nameless(file: FileConfig, lanes: Iterable[str]) -> Iterator[Nameless]:
+def unknown_names(file: FileConfig, lanes: Iterable[str]) -> Iterator[UnknownName]:
     """Those of the file, and of `lanes`, which are the settings'."""
     providers = DEFAULT_PROVIDERS.keys() | file.providers.keys()
     for alias, models in file.aliases.items():
         for model in [models] if isinstance(models, str) else models:
             if not _names_a_model(model, providers):
                 says = f"each post with it is refused: its model is {model}"
-                yield Nameless(f"alias {alias}", says, _no_provider(model, providers))
+                yield UnknownName(f"alias {alias}", says, _no_provider(model, providers))
     for lane in dict.fromkeys([*file.lanes, *lanes]):
         if lane != "*" and not _names_a_model(lane, providers):
-            yield Nameless(f"lane {lane}", "limits nothing", _no_provider(lane, providers))
+            yield UnknownName(f"lane {lane}", "limits nothing", _no_provider(lane, providers))
 
 
 def _names_a_model(name: str, providers: Set[str]) -> bool:

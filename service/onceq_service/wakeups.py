@@ -24,8 +24,8 @@ class Wakeups:
         """Whether this system has what it needs."""
         return self._urgent is not None
 
-    def heed(self, transport: asyncio.BaseTransport) -> bool:
-        """What can be read from this socket ends a pause, until `ignore` or its close. False where nothing can."""
+    def watch(self, transport: asyncio.BaseTransport) -> bool:
+        """What can be read from this socket ends a pause, until `unwatch` or its close. False where nothing can."""
         if self._urgent is None:
             return False
         try:
@@ -36,27 +36,27 @@ class Wakeups:
             return False
         return True
 
-    def ignore(self, transport: asyncio.BaseTransport) -> None:
+    def unwatch(self, transport: asyncio.BaseTransport) -> None:
         """What can be read from it may wait from now on."""
         if self._urgent is not None:
-            with contextlib.suppress(OSError, ValueError):  # it is closed, or was never heeded
+            with contextlib.suppress(OSError, ValueError):  # it is closed, or was never watched
                 self._urgent.unregister(_descriptor(transport))
 
     def pause(self, longest_s: float) -> bool:
-        """Stops the whole loop until a heeded socket has something to read; whether one has. At once where none can."""
+        """Stops the whole loop until a watched one has something to read; whether one has. At once where none can."""
         return self._urgent is not None and bool(self._urgent.poll(longest_s, 1))
 
 
-of: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Wakeups]] = WeakKeyDictionary()
+BY_LOOP: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Wakeups]] = WeakKeyDictionary()
 """By loop; see `wakeups`."""
 
 
 def wakeups() -> Wakeups:
     """The wake-ups of the running loop."""
     loop = asyncio.get_running_loop()
-    found = of.get(loop)
+    found = BY_LOOP.get(loop)
     if found is None:
-        found = of[loop] = Wakeups()
+        found = BY_LOOP[loop] = Wakeups()
     return found
 
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 from benchmarks.__main__ import tell
-from benchmarks.check import ALONE, BARE, BOUNDS, CROWD, DIRECT, POSTS, RELAY
+from benchmarks.check import ALONE, BACKLOG, BARE, BOUNDS, DIRECT, POSTS, RELAY
 from benchmarks.cpu import Meter
 from benchmarks.figures import Report, latency_ms, quantile
 from benchmarks.posting import whole
@@ -22,7 +22,7 @@ from benchmarks.ratios import Bound, Part, Ratio, judged
 from benchmarks.scaling import short, worked_off
 from benchmarks.sizing import kinds, month
 from benchmarks.soak import grown
-from benchmarks.waiting import Crowd, waiting
+from benchmarks.waiting import Backlog, waiting
 
 from tests.waiting import wait_until
 
@@ -73,12 +73,12 @@ def test_the_stream_and_post_benchmarks_tell_their_figures(tmp_path: Path) -> No
     streamed = told["relay"]["onceq, 2,000/s"]
     assert streamed["tokens_per_s"] > 0
     assert all(streamed[f"{role}_cpu_ms_per_1000_tokens"] > 0 for role in ("api", "worker", "redis"))
-    crowd = waiting(Crowd(3), measured=400)  # of 40 the memory of connections is the most
+    backlog = waiting(Backlog(3), measured=400)  # of 40 the memory of connections is the most
     report = Report(
         "check",
         {
             BARE: [told["posts"]["bare"]], POSTS: [told["posts"]["onceq"]], DIRECT: [told["relay"]["direct, 2,000/s"]],
-            RELAY: [streamed], ALONE: [crowd], CROWD: [crowd],
+            RELAY: [streamed], ALONE: [backlog], BACKLOG: [backlog],
         },
     )  # fmt: skip
     assert all(ratio > 0 for ratio in judged(report, BOUNDS).ratios.values()), "every bound finds its figures"
@@ -118,8 +118,8 @@ def test_a_benchmark_that_is_told_to_stop_leaves_no_process_behind(short_folder:
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "TMPDIR": str(short_folder)}, stderr=subprocess.PIPE
     ) as running:
-        # the nursery (tests/nursery.py) and what it has forked
-        workers = wait_until(lambda: of_folder(short_folder, b"tests.nursery", 3), "API and workers", timeout_s=180)
+        # the fork server (tests/fork_server.py) and what it has forked
+        workers = wait_until(lambda: of_folder(short_folder, b"tests.fork_server", 3), "API and workers", timeout_s=180)
         running.terminate()
         assert running.wait(60) == 128 + signal.SIGTERM
     assert workers

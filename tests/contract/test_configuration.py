@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from onceq.wire import BudgetRequest
-from onceq_service.names import ELSEWHERE, nameless
+from onceq_service.names import ELSEWHERE, unknown_names
 from onceq_service.settings import (
     AlertsConfig,
     FileConfig,
@@ -69,7 +69,7 @@ def test_the_example_is_accepted_and_has_every_key(tmp_path: Path) -> None:
     (text,) = re.findall(r"^```toml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     (tmp_path / "onceq.toml").write_text(text, "utf-8")
     file = read_config(tmp_path / "onceq.toml")
-    assert list(nameless(file, [])) == []
+    assert list(unknown_names(file, [])) == []
     said: dict[type[BaseModel], set[str]] = {}
     for part in parts_of(file):
         said.setdefault(type(part), set()).update(part.model_fields_set)

@@ -13,13 +13,13 @@ from onceq.wire import ErrorCode
 from onceq_service.api.problems import STATUS
 from onceq_service.providers import _errors as meanings
 from onceq_service.providers.base import ProviderError
-from onceq_service.worker.retry import GiveUp, Left, decide
+from onceq_service.worker.retry import GiveUp, RetryState, decide
 
 ANSWERS, OF_JOBS, OF_THE_CLIENT = (
     [[cell.strip(" `") for cell in row.strip("|").split(" | ")] for row in re.findall(r"^\| `.+$", part, re.MULTILINE)]
     for part in (Path(__file__).parents[2] / "docs" / "errors.md").read_text("utf-8").split("\n## ")[1:]
 )
-SPENT = Left(tries=20, max_tries=20, calls=3, max_calls=3, remaining_s=60)
+SPENT = RetryState(tries=20, max_tries=20, calls=3, max_calls=3, remaining_s=60)
 
 
 def test_each_code_is_in_it() -> None:

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 from benchmarks import beside, peers
 from benchmarks.beside import ALWAYS, CPU, DIRECT, MOST, NODE, ONCEQ, Contestant, chart, contestants
+from benchmarks.deployment import Deployment
 from benchmarks.figures import Report
-from benchmarks.house import House
 from benchmarks.streaming import StreamError
 
 from onceq_service.embedded.redis_binary import find_redis
@@ -84,7 +84,7 @@ def test_the_chart_shows_each_contestant_and_names_machine_versions_and_settings
 def test_a_call_that_a_proxy_loses_is_told_and_asked_again_and_one_that_a_queue_loses_is_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = House("http://127.0.0.1:1", "http://127.0.0.1:1", "", {}, 0, "")
+    deployment = Deployment("http://127.0.0.1:1", "http://127.0.0.1:1", "", {}, 0, "")
     asked: list[float] = []
 
     def lose_the_first(*_: object) -> dict[str, float]:
@@ -94,10 +94,10 @@ def test_a_call_that_a_proxy_loses_is_told_and_asked_again_and_one_that_a_queue_
         return {MOST: 7.0}
 
     monkeypatch.setattr(beside, "relayed", lose_the_first)
-    assert beside.flat_out(Contestant("proxy", lambda _: nullcontext(house)), house, 1.0) == {MOST: 7.0}
+    assert beside.flat_out(Contestant("proxy", lambda _: nullcontext(deployment)), deployment, 1.0) == {MOST: 7.0}
     assert "a stream of the proxy failed, once more: Connection error" in capsys.readouterr().err
     with pytest.raises(StreamError):
-        beside.flat_out(Contestant("queue", lambda _: nullcontext(house)), house, 1.0)
+        beside.flat_out(Contestant("queue", lambda _: nullcontext(deployment)), deployment, 1.0)
 
 
 def test_a_chart_of_what_is_not_measured_is_refused_before_anything_is_started(tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ def run_page(name: str, url: str, key: str) -> None:
     """What AppTest runs: one page, as a person who holds the key."""
     from importlib import import_module
 
-    from onceq_dashboard.door import Door
+    from onceq_dashboard.access import ApiAccess
 
-    import_module(f"onceq_dashboard.views.{name}").show(Door(url, key, "the key of this test"))
+    import_module(f"onceq_dashboard.views.{name}").show(ApiAccess(url, key, "the key of this test"))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from onceq import BadRequestError
 from onceq.wire import BudgetAlert, BudgetUse, FieldError, Problem, Scope
-from onceq_dashboard.door import Door, trouble_of
+from onceq_dashboard.access import ApiAccess, trouble_of
 from tests.dashboard import worlds
 from tests.dashboard.conftest import Open
 from tests.dashboard.fake_api import FakeApi
@@ -71,7 +71,7 @@ def test_what_the_service_refuses_is_said_and_what_was_typed_stays(admin: FakeAp
 def test_each_field_that_is_wrong_is_named_with_what_is_wrong_about_it() -> None:
     wrong = [FieldError(loc="limit_usd", message="Input should be > 0"), FieldError(loc="name", message="too *long*")]
     problem = Problem(title="", status=422, code="invalid_request", detail="2 fields are wrong", errors=wrong)
-    said = trouble_of(BadRequestError(problem), Door(None, "", "")).sentence
+    said = trouble_of(BadRequestError(problem), ApiAccess(None, "", "")).sentence
     assert said.splitlines()[1:] == ["", "- `limit_usd`: Input should be \\> 0", "- `name`: too \\*long\\*"]
 
 

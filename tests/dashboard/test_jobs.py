@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from onceq.wire import CancelReceipt, Cost, Waiting
-from onceq_dashboard.finding import completed
+from onceq_dashboard.job_filters import complete_option
 from tests.dashboard import worlds
 from tests.dashboard.conftest import Open, Page
 from tests.dashboard.fake_api import FakeApi
@@ -136,7 +136,7 @@ def test_the_address_filters_and_words_in_it_that_are_no_filter_do_nothing(api: 
     [("search", "search"), ("SEAR", "search"), ("team's", "key_1"), ("nobody", "nobody"), ("e", "e")],
 )
 def test_a_part_of_a_name_is_completed_where_one_alone_has_it(typed: str, meant: str) -> None:
-    assert completed(typed, {"search": "search", "research": "growth", "key_1": "the team's"}) == meant
+    assert complete_option(typed, {"search": "search", "research": "growth", "key_1": "the team's"}) == meant
 
 
 def test_who_may_know_them_sees_the_names_of_api_keys_to_filter_by(api: FakeApi, open_page: Open) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onceq.wire import JobPage
-from onceq_dashboard.paging import LOOKS, Walk
+from onceq_dashboard.paging import LOOKS, Pager
 from tests.dashboard.worlds import job_id, make_job
 
 
@@ -28,20 +28,20 @@ def ids(page: JobPage) -> list[str]:
 
 def test_pages_go_forth_and_back_and_each_is_read_once() -> None:
     shelf = Shelf(4)
-    walk = Walk(shelf.read(None), shelf.read)
-    assert ids(walk.page(3)) == [job_id(3)]
-    assert ids(walk.page(1)) == [job_id(1)]
+    pager = Pager(shelf.read(None), shelf.read)
+    assert ids(pager.page(3)) == [job_id(3)]
+    assert ids(pager.page(1)) == [job_id(1)]
     assert shelf.asked == [0, 1, 2, 3]
-    assert walk.page(4).jobs == []
+    assert pager.page(4).jobs == []
     assert shelf.asked == [0, 1, 2, 3]
 
 
 def test_a_step_over_empty_pages_ends_at_the_next_job_or_after_a_bounded_number_of_requests() -> None:
     shelf = Shelf(20, range(1, 8))
-    walk = Walk(shelf.read(None), shelf.read)
-    found = walk.page(1)
+    pager = Pager(shelf.read(None), shelf.read)
+    found = pager.page(1)
     assert (found.jobs, found.next_cursor, len(shelf.asked)) == ([], str(1 + LOOKS), 1 + LOOKS)
-    assert ids(walk.page(2)) == [job_id(8)]
+    assert ids(pager.page(2)) == [job_id(8)]
 
 
 def test_a_step_that_fails_may_be_made_again() -> None:
@@ -53,7 +53,7 @@ def test_a_step_that_fails_may_be_made_again() -> None:
             raise OSError("away")
         return shelf.read(cursor)
 
-    walk = Walk(shelf.read(None), read)
+    pager = Pager(shelf.read(None), read)
     with pytest.raises(OSError, match="away"):
-        walk.page(1)
-    assert ids(walk.page(1)) == [job_id(1)]
+        pager.page(1)
+    assert ids(pager.page(1)) == [job_id(1)]

@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import onceq_dashboard
-from onceq_dashboard.door import Door, SourceError
+from onceq_dashboard.access import ApiAccess, SourceError
 from tests.dashboard import fake_api
 from tests.dashboard.fake_api import KEY, FakeApi
 from tests.dashboard.pages import callouts, tiles
@@ -141,10 +141,10 @@ def test_on_loopback_somebody_may_use_another_key_and_come_back(open_app: OpenAp
 
 
 def test_who_may_only_look_has_no_key_to_act_with() -> None:
-    door = Door("http://x", "oq_read", "a key", looks_only=True)
+    access = ApiAccess("http://x", "oq_read", "a key", looks_only=True)
     with pytest.raises(SourceError, match="You may look, and change nothing"):
-        _ = door.acting
-    assert door.looking == Door("http://x", "oq_read", "a key")
+        _ = access.acting
+    assert access.looking == ApiAccess("http://x", "oq_read", "a key")
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7", "::"])
@@ -193,8 +193,8 @@ def test_a_server_key_that_is_refused_says_what_to_do(open_app: OpenApp) -> None
 
 
 def test_a_door_never_prints_its_key() -> None:
-    door = Door("http://x", "oq_secret", "a key")
-    assert "oq_secret" not in f"{door} {door!r} {[door]}"
+    access = ApiAccess("http://x", "oq_secret", "a key")
+    assert "oq_secret" not in f"{access} {access!r} {[access]}"
 
 
 def test_a_key_that_is_revoked_while_the_page_is_open_leaves_the_way_to_another(

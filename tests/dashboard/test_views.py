@@ -9,14 +9,14 @@ import sys
 import pytest
 
 from tests.dashboard import golden
-from tests.dashboard.views_told import VIEWS
+from tests.dashboard.view_dump import VIEWS
 from tests.stack import clean_environment
 
 
 @pytest.fixture(scope="module")
 def told() -> dict[str, str]:
     """All views, told by a process whose clocks stand still."""
-    command = [sys.executable, "-m", "tests.dashboard.views_told"]
+    command = [sys.executable, "-m", "tests.dashboard.view_dump"]
     ended = subprocess.run(command, env=clean_environment() | {"TZ": "UTC"}, capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr.decode()
     return json.loads(ended.stdout)

@@ -16,8 +16,8 @@ from onceq_service.store.budgets import unpacked
 from onceq_service.store.errors import StoreUnavailable
 from onceq_service.store.stats import ledger_rows, totals
 from onceq_service.store.views import Fields
+from tests.faults.deployment import Deployment
 from tests.faults.history import Record
-from tests.faults.house import House
 from tests.faults.run import Expect, LogEvent, Row, Run, parse_frame
 from tests.waiting import until
 
@@ -25,7 +25,7 @@ END_S = 60.0
 
 
 async def collect(
-    house: House, store: Store, tenant: str, history: list[Record], expect: Expect,
+    deployment: Deployment, store: Store, tenant: str, history: list[Record], expect: Expect,
     watched: Sequence[BudgetStatus] = (),
 ) -> Run:  # fmt: skip
     """Waits until no job of the tenant is going on (at most END_S), then reads everything."""
@@ -40,11 +40,15 @@ async def collect(
         if job is not None and fields is not None:
             jobs[job_id], ledger[job_id] = job, ledger_rows(fields)
             logs[job_id] = await _log(store, job) if job.status in TERMINAL else []
-    depth, sums, meter = await store.sums.depth(tenant), await _totals(store, tenant), await meter_rows(house, ids)
+    depth, sums, meter = (
+        await store.stats.depth(tenant),
+        await _totals(store, tenant),
+        await meter_rows(deployment, ids),
+    )
     return Run(
         history=history, listed=frozenset(listed), jobs=jobs, logs=logs, ledger=ledger, meter=meter,
         depth=depth, totals=sums, expect=expect, budgets=await budgets_of(store, tenant), watched=watched,
-        pauses=house.watch.pauses(since=history[0].t if history else 0.0),
+        pauses=deployment.watch.pauses(since=history[0].t if history else 0.0),
     )  # fmt: skip
 
 
@@ -52,7 +56,7 @@ async def budgets_of(store: Store, tenant: str) -> list[BudgetStatus]:
     """The tenant's budgets as they stand."""
     found = [unpacked(value) for value in (await store.budgets.made()).values()]
     mine = [budget for budget in found if budget.tenant == tenant]
-    return await store.budgets.status(mine, await store.sums.now_ms())
+    return await store.budgets.status(mine, await store.stats.now_ms())
 
 
 async def running_jobs(store: Store, tenant: str) -> dict[str, Fields]:
@@ -67,7 +71,7 @@ async def _settled(store: Store, tenant: str) -> None:
 
     async def look() -> bool:
         try:
-            depth = await store.sums.depth(tenant)
+            depth = await store.stats.depth(tenant)
         except StoreUnavailable:
             return False
         return depth.queued + depth.running == 0 or time.monotonic() > end  # the checker says what still runs
@@ -91,14 +95,14 @@ async def _log(store: Store, job: Job) -> list[LogEvent]:
     return [parse_frame(frame.decode() + "\n\n") for frame in data.split(b"\n\n") if frame]
 
 
-async def meter_rows(house: House, ids: set[str]) -> list[Row]:
+async def meter_rows(deployment: Deployment, ids: set[str]) -> list[Row]:
     """What the provider has counted for these jobs."""
     async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
-        reply = await http.get(f"{house.simulator}/meter", params={"refused": "1", "text": "1"})
+        reply = await http.get(f"{deployment.simulator}/meter", params={"refused": "1", "text": "1"})
     rows = msgspec.convert(reply.json()["calls"], list[Row], strict=False)
     return [row for row in rows if row.job in ids]
 
 
 async def _totals(store: Store, tenant: str) -> Totals:
-    now = await store.sums.now_ms()
-    return totals([f for hour in await store.sums.hours(tenant, now - 3_600_000, now) for f in hour.fields])
+    now = await store.stats.now_ms()
+    return totals([f for hour in await store.stats.hours(tenant, now - 3_600_000, now) for f in hour.fields])

@@ -1,4 +1,4 @@
-"""One house for all fault tests; each gets a run of its own. `-m "faults or faults_full"` is the whole matrix."""
+"""One deployment for all fault tests; each gets a run of its own. `-m "faults or faults_full"` is the whole matrix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.house import House, running_house
+from tests.faults.deployment import Deployment, running_deployment
 from tests.faults.report import TABLE, lines
 from tests.faults.trial import Trial, new_tenant, running_trial
 
@@ -44,37 +44,39 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A row that failed shows what its processes said last."""
     report = yield
-    house = getattr(item, "funcargs", {}).get("house")
-    if report.when == "call" and report.failed and isinstance(house, House):
-        report.sections += [(node.name, node.said()) for node in (*house.apis, *house.workers)]
+    deployment = getattr(item, "funcargs", {}).get("deployment")
+    if report.when == "call" and report.failed and isinstance(deployment, Deployment):
+        report.sections += [(node.name, node.said()) for node in (*deployment.apis, *deployment.workers)]
     return report
 
 
 @pytest.fixture(scope="session")
-def _house() -> Generator[House]:
+def _deployment() -> Generator[Deployment]:
     place = tempfile.TemporaryDirectory(prefix="oq-faults-", ignore_cleanup_errors=True)
-    with place as folder, running_house(Path(folder), SEED) as running:
+    with place as folder, running_deployment(Path(folder), SEED) as running:
         yield running
 
 
 @pytest.fixture
-def house(_house: House) -> House:
-    """The house, whole again after whatever happened before."""
-    _house.mend()
-    return _house
+def deployment(_deployment: Deployment) -> Deployment:
+    """The deployment, whole again after whatever happened before."""
+    _deployment.mend()
+    return _deployment
 
 
 @pytest.fixture
-def new_run(house: House) -> tuple[str, str]:
+def new_run(deployment: Deployment) -> tuple[str, str]:
     """A tenant of its own and its API key."""
     tenant = new_tenant()
-    return tenant, house.key(tenant)
+    return tenant, deployment.key(tenant)
 
 
 @pytest.fixture
-async def trial(house: House, new_run: tuple[str, str], request: pytest.FixtureRequest) -> AsyncGenerator[Trial]:
+async def trial(
+    deployment: Deployment, new_run: tuple[str, str], request: pytest.FixtureRequest
+) -> AsyncGenerator[Trial]:
     """A run named after its test."""
     tenant, key = new_run
     name = request.node.name.removeprefix("test_").replace("_", " ")
-    async with running_trial(house, name, key, tenant) as opened:
+    async with running_trial(deployment, name, key, tenant) as opened:
         yield opened

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from onceq_service.store.engine import End, Receipt, UnitPrices
+from onceq_service.store.engine import CallPrices, End, Receipt
 
 LIVE, DISPATCHED = ("queued", "running"), ("dispatched", "streaming")
 OUTAGE_MS = 2000
@@ -121,7 +121,7 @@ class Model:
     """The queue: jobs in order of their age, the clock, the turns, and since when Redis is known to live."""
 
     lease_ms: int
-    prices: UnitPrices
+    prices: CallPrices
     now: int = 1_800_000_000_000
     jobs: dict[str, ModelJob] = field(default_factory=dict[str, ModelJob])
     idem: dict[str, str] = field(default_factory=dict[str, str])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis.stateful import invariant
 
 from onceq.wire import BudgetRequest, LedgerEntry
-from onceq_service.store import Budgets, Jobs, Keys, Retention, StoreUnavailable, Sums, lifetimes
+from onceq_service.store import Budgets, Jobs, Keys, Retention, Stats, StoreUnavailable, lifetimes
 from onceq_service.store._pipe import Arg, connect
 from onceq_service.store.budgets import budget_of
 from onceq_service.store.engine import Engine
@@ -30,7 +30,7 @@ BUDGET = budget_of(BudgetRequest(name="all", limit_usd=LIMIT / 1e9, period="tota
 NUMBERS = ("seq", "calls", "call", "tries", "crashes", "spent", "wasted")
 
 
-class Beside(Walk):
+class ModelComparison(Walk):
     """A queue, the model of it, and the comparison of both: states, fences, counts, logs, ledger, money."""
 
     redis_url: ClassVar[str]
@@ -45,7 +45,7 @@ class Beside(Walk):
     async def _open(self) -> None:
         self.keys, retention = Keys(f"m{uuid4().hex[:12]}"), Retention(lease_s=LEASE_S)
         self.pipe = ClockedPipe(connect(self.redis_url, connections=2), self.keys)
-        self.jobs, self.sums = Jobs(self.pipe, self.keys, retention), Sums(self.pipe, self.keys)
+        self.jobs, self.stats = Jobs(self.pipe, self.keys, retention), Stats(self.pipe, self.keys)
         self.budgets = Budgets(self.pipe, self.keys)
         self.engines = {w: Engine(self.pipe, self.keys, retention, self.pipe) for w in WORKERS}
         self.engine = self.engines["w0"]
@@ -101,12 +101,12 @@ class Beside(Walk):
 
     @invariant()
     def the_sums_are_those_of_the_jobs(self) -> None:
-        depth = self.run(self.sums.depth("t")).model_dump()
+        depth = self.run(self.stats.depth("t")).model_dump()
         states = [job.state for job in self.model.jobs.values()]
         assert depth == {state: states.count(state) for state in depth}
         rows = [row for job in self.model.jobs.values() for row in job.ledger]
         assert self.ask("XLEN", self.keys("ledger", "t")) == len(rows)
-        hours = self.run(self.sums.hours("t", self.model.now - 7_200_000, self.model.now))
+        hours = self.run(self.stats.hours("t", self.model.now - 7_200_000, self.model.now))
         t = totals([fields for hour in hours for fields in hour.fields])
         billed, spent, wasted = (
             sum(r.billed for r in rows),

@@ -13,7 +13,7 @@ from onceq_service.store import BudgetRefused, KeyReused, LeaseLost, scripts
 from onceq_service.store._pipe import Arg
 from onceq_service.store.engine import Claim, End, EndState, Receipt
 from tests.faults.model import BOUND, ModelJob
-from tests.faults.model_compare import BUDGET, LEASE_S, WORKERS, Beside
+from tests.faults.model_compare import BUDGET, LEASE_S, WORKERS, ModelComparison
 from tests.faults.walk import Steps
 from tests.service.store.driver import PRICES, admission, budget_line, text_frame
 
@@ -38,7 +38,7 @@ class Held:
     worker: str
 
 
-class Scripts(Beside):
+class Scripts(ModelComparison):
     """Every step does the same to Redis and to the model, and compares what they answer."""
 
     def __init__(self) -> None:
@@ -220,7 +220,7 @@ class Scripts(Beside):
         assert [word.decode() for word in words] == self.model.beat([pair])
 
     async def beaten(self, argv: Sequence[Arg]) -> list[bytes]:
-        """What Heart sends, on the connection that has the test's clock."""
+        """What HeartbeatClient sends, on the connection that has the test's clock."""
         return await self.pipe.script(scripts.BEAT, self.keys.root, argv)
 
     @step(seconds=st.integers(1, 14))

@@ -29,7 +29,7 @@ BROKER = "tests/service/worker/test_broker.py"
 RUN = "tests/service/worker/test_run.py"
 PIPE = "tests/service/store/test_pipe.py"
 FAILOVER = "tests/service/store/test_failover.py"
-PREPARED = "tests/service/api/test_prepared.py"
+PREPARED = "tests/service/api/test_admission_cache.py"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ MUTANTS: Sequence[Mutant] = (
         "if said.startswith(_REPLICA_WORDS):", "if said is None:", (FAILOVER,),
     ),
     Mutant(
-        "G8 a beat leaves a primary that became a replica", f"{STORE}/heart.py",
+        "G8 a beat leaves a primary that became a replica", f"{STORE}/heartbeat.py",
         "self._redis.connection_pool.disconnect()", "pass", (FAILOVER,),
     ),
     Mutant(
@@ -161,19 +161,19 @@ MUTANTS: Sequence[Mutant] = (
         "{'jobs', #ids}", "{'jobs', 1}", ("tests/service/store/test_admissions.py",),
     ),
     Mutant(
-        "G2 what is prepared for posts of one API key is no other's", f"{API}/prepared.py",
+        "G2 what is prepared for posts of one API key is no other's", f"{API}/admission_cache.py",
         "key.id, idem_key is None,", "idem_key is None,", (PREPARED,),
     ),
     Mutant(
-        "G2 a prepared post is found by its own question", f"{API}/prepared.py",
+        "G2 a prepared post is found by its own question", f"{API}/admission_cache.py",
         "fp=self.question(*question(request, self.models, b\"\"))", "fp=self.question(b\"\")", (PREPARED,),
     ),
     Mutant(
         "G2 a prepared post that is left to the common script is the same job there", f"{STORE}/admission.py",
-        "msgspec.structs.replace(self.asked, **own._asdict())", "self.asked", (PREPARED,),
+        "msgspec.structs.replace(self.asked, **values._asdict())", "self.asked", (PREPARED,),
     ),
     Mutant(
-        "G5 what a prepared post may cost is bound by its own words", f"{API}/prepared.py",
+        "G5 what a prepared post may cost is bound by its own words", f"{API}/admission_cache.py",
         "input_tokens(request, body, self.rules[0].kind)", "1_000", (PREPARED,),
     ),
     Mutant(
@@ -210,7 +210,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G2 cancel is heard at once, also when nothing arrives", f"{WORKER}/broker.py",
-        'holding.stop(job_id, "cancel")', "holding.get(job_id)",
+        'claimed.stop(job_id, "cancel")', "claimed.get(job_id)",
         ("tests/faults/test_providers.py::test_a_cancel_closes_upstream_at_once",),
     ),
     Mutant(
@@ -314,7 +314,8 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "a call that runs at the deadline is closed", f"{WORKER}/run.py",
-        'timers = [loop.call_later((t.sent.deadline_ms - t.sent.now_ms) / 1000, t.held.stop, "deadline")]',
+        'timers = [loop.call_later((attempt.sent.deadline_ms - attempt.sent.now_ms) / 1000, '
+        'attempt.job.stop, "deadline")]',
         "timers = list[asyncio.TimerHandle]()",
         ("tests/rows/test_control.py::test_a_call_that_runs_at_the_deadline_is_closed_booked_once_and_its_text_is_kept",),
     ),
@@ -355,7 +356,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G5 a worker that lost its job owns up to what it had read", f"{WORKER}/run.py",
-        "            await self._own_up(begun)\n", "", (RUN,),
+        "            await self._own_up(attempt)\n", "", (RUN,),
     ),
     Mutant(
         "G5 it does so once", f"{LUA}/amend.lua",
@@ -441,11 +442,11 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "SIGTERM ends what outlasts the drain", f"{WORKER}/broker.py",
-        'self.holding.stop_all, "drain")', "len, [])", (BROKER,),
+        'self.claimed.stop_all, "drain")', "len, [])", (BROKER,),
     ),
     Mutant(
         "A worker claims no more than it has slots", f"{WORKER}/broker.py",
-        "want = min(CLAIM_AT_ONCE, self.holding.free)", "want = CLAIM_AT_ONCE", (BROKER,),
+        "want = min(CLAIM_AT_ONCE, self.claimed.free)", "want = CLAIM_AT_ONCE", (BROKER,),
     ),
     Mutant(
         "No sixty seconds see more starts than a lane's minute allows", f"{LUA}/_lanes.lua",
@@ -548,15 +549,15 @@ MUTANTS: Sequence[Mutant] = (
         ("tests/service/store/test_budgets.py",),
     ),
     Mutant(
-        "G4 an answer that is whole is not asked for again", f"{WORKER}/heard.py",
+        "G4 an answer that is whole is not asked for again", f"{WORKER}/result.py",
         "if stream.answered:", "if False:", (RUN,),
     ),
     Mutant(
         "G5 a call that never left is free", f"{WORKER}/run.py",
-        "heard.begun = heard.begun or departure.left", "heard.begun = True", (RUN,),
+        "result.begun = result.begun or progress.started", "result.begun = True", (RUN,),
     ),
     Mutant(
-        "G3 a worker that gets its own lost job again has one call of it", f"{WORKER}/held.py",
+        "G3 a worker that gets its own lost job again has one call of it", f"{WORKER}/claimed.py",
         'before.stop("lost")', "pass", (RUN,),
     ),
     Mutant(

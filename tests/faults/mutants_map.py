@@ -51,7 +51,7 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Map: retry_failed=False leaves failed rows alone", f"{MAP}/intake.py",
-        "known.outcome.status in OWED and self._settings.retry_failed:", "known.outcome.status in OWED:", (RUNS,),
+        "known.outcome.status in OWED and self._options.retry_failed:", "known.outcome.status in OWED:", (RUNS,),
     ),
     Mutant(
         "Map: finished rows come from the cache", f"{MAP}/intake.py",
@@ -136,15 +136,15 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Map: an interrupt detaches", f"{MAP}/plan.py",
-        'self.cancels = wish.on_interrupt == "cancel"', "self.cancels = True", (RERUN,),
+        'self.cancels = arguments.on_interrupt == "cancel"', "self.cancels = True", (RERUN,),
     ),
     Mutant(
         "Map: an interrupt cancels where that is wanted", f"{MAP}/plan.py",
         "return self.plan.cancels and self.run.in_flight > 0", "return False", (RERUN,),
     ),
     Mutant(
-        "Map: an interrupted cell says what is still committed", f"{MAP}/leaving.py",
-        'if run.purse.reserved else ""', 'if not run else ""', (RERUN,),
+        "Map: an interrupted cell says what is still committed", f"{MAP}/interrupt.py",
+        'if run.budget.reserved else ""', 'if not run else ""', (RERUN,),
     ),
     Mutant(
         "Map: max_cost_usd counts what is in flight", f"{MAP}/money.py",
@@ -165,7 +165,7 @@ MAP_MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "Map: max_cost_usd counts what is paid already", f"{MAP}/run.py",
-        "(not self._ready or self.purse.limit is not None)", "not self._ready", (FLOW,),
+        "(not self._ready or self.budget.limit is not None)", "not self._ready", (FLOW,),
     ),
     Mutant(
         "Map: a dry run's bound holds for rows of any length", f"{MAP}/quote.py",

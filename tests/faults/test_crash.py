@@ -13,7 +13,7 @@ import pytest
 
 from onceq_service.store import Store, scripts
 from onceq_service.store._lua import Script
-from tests.faults.house import LEASE_S, House, Node
+from tests.faults.deployment import LEASE_S, Deployment, Node
 from tests.faults.proxy import Moment
 from tests.faults.run import Expect
 from tests.faults.trial import Trial
@@ -43,14 +43,14 @@ async def test_nothing_goes_wrong(trial: Trial) -> None:
     await trial.judge(CALM)
 
 
-async def test_a_worker_is_killed_in_mid_stream(trial: Trial, house: House) -> None:
+async def test_a_worker_is_killed_in_mid_stream(trial: Trial, deployment: Deployment) -> None:
     async with trial.load(24, tokens=160):
-        await trial.streaming(house.workers[0], 3)
-        held = await trial.kill_worker(house.workers[0])
+        await trial.streaming(deployment.workers[0], 3)
+        held = await trial.kill_worker(deployment.workers[0])
     await trial.judge(replace(CALM, extra_calls=len(held)))
 
 
-async def test_a_worker_is_killed_and_the_jobs_have_a_budget(trial: Trial, house: House) -> None:
+async def test_a_worker_is_killed_and_the_jobs_have_a_budget(trial: Trial, deployment: Deployment) -> None:
     """What its calls may have cost stays counted, their successors are topped up, and the limit holds all the time."""
     await trial.limited(0.1)
     slow_once = "[[sim tokens=20 tps=100 ttft_ms=50 fault=slow times=1 slow_ms=7000]]"
@@ -67,11 +67,13 @@ async def test_a_worker_is_killed_and_the_jobs_have_a_budget(trial: Trial, house
 
 
 @pytest.mark.parametrize(("script", "moment", "extra"), MOMENTS)
-async def test_a_worker_is_killed(trial: Trial, house: House, script: str, moment: Moment, extra: int) -> None:
+async def test_a_worker_is_killed(
+    trial: Trial, deployment: Deployment, script: str, moment: Moment, extra: int
+) -> None:
     """One job, one worker that can take it: killed at that moment, the other one finds what is left."""
-    other, victim = house.workers
+    other, victim = deployment.workers
     other.send(signal.SIGSTOP)
-    trap = house.proxy.trap(SCRIPTS[script], moment)
+    trap = deployment.proxy.trap(SCRIPTS[script], moment)
     asking = asyncio.create_task(trial.ask(f"{script} {moment} [[sim tokens=20 tps=100 ttft_ms=50]]"))
     await trap.sprung()
     os.kill(await trial.pid(victim), signal.SIGKILL)
@@ -83,7 +85,7 @@ async def test_a_worker_is_killed(trial: Trial, house: House, script: str, momen
 
 
 @full
-async def test_a_worker_is_killed_before_the_first_byte_of_an_answer(trial: Trial, house: House) -> None:
+async def test_a_worker_is_killed_before_the_first_byte_of_an_answer(trial: Trial, deployment: Deployment) -> None:
     hangs_once = "[[sim tokens=20 tps=100 ttft_ms=50 fault=hang times=1]]"
     asking = asyncio.create_task(trial.ask(f"{trial.tenant} {hangs_once}", timeouts=PATIENT))
     job_id, node = await trial.dispatched()
@@ -94,21 +96,21 @@ async def test_a_worker_is_killed_before_the_first_byte_of_an_answer(trial: Tria
 
 
 @full
-async def test_a_worker_is_killed_and_on_crash_says_fail(trial: Trial, house: House) -> None:
+async def test_a_worker_is_killed_and_on_crash_says_fail(trial: Trial, deployment: Deployment) -> None:
     asking = [asyncio.create_task(trial.ask(f"once {n} [[sim tokens=160 tps=40]]", on_crash="fail")) for n in range(24)]
-    await trial.streaming(house.workers[0], 2)
-    held = await trial.kill_worker(house.workers[0])
+    await trial.streaming(deployment.workers[0], 2)
+    held = await trial.kill_worker(deployment.workers[0])
     await asyncio.gather(*asking)
     figures = await trial.judge(replace(CALM, statuses=frozenset({"succeeded", "failed"}), extra_calls=len(held)))
     assert figures.calls == 24, "nothing was called again"
 
 
-async def test_a_worker_is_killed_and_on_crash_says_resume(trial: Trial, house: House) -> None:
+async def test_a_worker_is_killed_and_on_crash_says_resume(trial: Trial, deployment: Deployment) -> None:
     """The provider goes on meanwhile; another worker takes the same call up where the log ends."""
     prompts = [f"resumed {n} [[sim tokens=160 tps=40 ttft_ms=50]]" for n in range(24)]
     asking = [asyncio.create_task(trial.ask(prompt, on_crash="resume")) for prompt in prompts]
-    await trial.streaming(house.workers[0], 3)
-    await trial.kill_worker(house.workers[0])
+    await trial.streaming(deployment.workers[0], 3)
+    await trial.kill_worker(deployment.workers[0])
     await asyncio.gather(*asking)
     figures = await trial.judge(CALM)
     assert figures.calls == 24, "nothing was called again"
@@ -116,7 +118,7 @@ async def test_a_worker_is_killed_and_on_crash_says_resume(trial: Trial, house: 
 
 @full
 async def test_workers_are_killed_at_two_hundred_random_tokens_and_every_job_is_paid_once(
-    trial: Trial, house: House
+    trial: Trial, deployment: Deployment
 ) -> None:
     """Row N1: in the safe modes a crash never makes a second call, wherever in the answer it comes."""
     posted, reached = 0, Counter[int]()
@@ -126,7 +128,7 @@ async def test_workers_are_killed_at_two_hundred_random_tokens_and_every_job_is_
                 pace = f"tps={trial.rng.randint(20, 40)} ttft_ms={trial.rng.randint(20, 500)}"
                 prompt = f"safe {n} [[sim tokens={SAFE_TOKENS} {pace}]]"
                 group.create_task(trial.ask(prompt, readers=1, on_crash=("resume", "fail")[n % 2]))
-            events = await kill_half_way(trial, house.workers[posted // 32 % 2])
+            events = await kill_half_way(trial, deployment.workers[posted // 32 % 2])
             reached.update(4 * seq // SAFE_TOKENS for seq in events)
         posted += 32
     assert {quarter for quarter, count in reached.items() if count >= 5} >= {0, 1, 2, 3}, "all over the answers"
@@ -149,17 +151,17 @@ async def kill_half_way(trial: Trial, node: Node) -> list[int]:
 
 
 @full
-async def test_both_workers_are_killed_again_and_again(trial: Trial, house: House) -> None:
+async def test_both_workers_are_killed_again_and_again(trial: Trial, deployment: Deployment) -> None:
     held = 0
     async with trial.busy(tokens=120):
-        for node in (*house.workers, *house.workers):
+        for node in (*deployment.workers, *deployment.workers):
             await trial.streaming(node, 2)
             held += len(await trial.kill_worker(node))
     await trial.judge(replace(CALM, extra_calls=held, max_calls=5))
 
 
-async def test_a_frozen_worker_wakes_and_writes_nothing(trial: Trial, house: House) -> None:
-    node = house.workers[0]
+async def test_a_frozen_worker_wakes_and_writes_nothing(trial: Trial, deployment: Deployment) -> None:
+    node = deployment.workers[0]
     async with trial.load(24, tokens=160):
         await trial.streaming(node, 2)
         held = await trial.lose(node, "SIGSTOP", lambda: node.send(signal.SIGSTOP))
@@ -169,34 +171,36 @@ async def test_a_frozen_worker_wakes_and_writes_nothing(trial: Trial, house: Hou
 
 
 @full
-async def test_a_worker_is_cut_off_from_redis(trial: Trial, house: House) -> None:
+async def test_a_worker_is_cut_off_from_redis(trial: Trial, deployment: Deployment) -> None:
     """Everything it sent meanwhile arrives afterwards, late and with a stale fence; what it had read is on the bill."""
-    node = house.workers[1]
+    node = deployment.workers[1]
     async with trial.load(32, tokens=160):
         await trial.streaming(node, 2)
-        held = await trial.lose(node, "cut off", house.proxy.cut)
+        held = await trial.lose(node, "cut off", deployment.proxy.cut)
         await trial.nothing_held_by(node)
-        house.proxy.mend()
+        deployment.proxy.mend()
     await trial.let_go(node)
     await trial.judge(replace(CALM, extra_calls=len(held), owned_up=True))
 
 
 @full
-async def test_all_processes_are_restarted_one_after_the_other_in_mid_burst(trial: Trial, house: House) -> None:
+async def test_all_processes_are_restarted_one_after_the_other_in_mid_burst(
+    trial: Trial, deployment: Deployment
+) -> None:
     async with trial.busy():
-        for api, worker in zip(house.apis, house.workers, strict=True):
+        for api, worker in zip(deployment.apis, deployment.workers, strict=True):
             await trial.streaming(worker, 2)
             await asyncio.gather(asyncio.to_thread(api.end), asyncio.to_thread(worker.end))
             trial.fault("SIGTERM", f"{api.name} {worker.name}")
-            await asyncio.to_thread(house.mend)
+            await asyncio.to_thread(deployment.mend)
     figures = await trial.judge(CALM)
     assert figures.extra == 0
 
 
-async def test_a_workers_clock_is_an_hour_ahead(trial: Trial, house: House) -> None:
+async def test_a_workers_clock_is_an_hour_ahead(trial: Trial, deployment: Deployment) -> None:
     """Redis's clock is the only one that counts: leases, deadlines, delays, what readers are told."""
-    node, other = house.workers
-    await asyncio.to_thread(house.restart, node, an_hour_ahead())
+    node, other = deployment.workers
+    await asyncio.to_thread(deployment.restart, node, an_hour_ahead())
     other.send(signal.SIGSTOP)  # else it has done everything alone when the node is slow
     try:
         async with trial.load(24):
@@ -204,7 +208,7 @@ async def test_a_workers_clock_is_an_hour_ahead(trial: Trial, house: House) -> N
             other.send(signal.SIGCONT)
         await trial.judge(CALM)
     finally:
-        await asyncio.to_thread(house.restart, node, dict.fromkeys(an_hour_ahead(), ""))
+        await asyncio.to_thread(deployment.restart, node, dict.fromkeys(an_hour_ahead(), ""))
 
 
 def an_hour_ahead() -> dict[str, str]:
@@ -228,10 +232,10 @@ async def test_four_workers_that_claim_at_once_never_get_the_same_job(store: Sto
     assert sorted(claimed) == sorted(made)
 
 
-async def test_answers_of_redis_are_lost_on_the_wire(trial: Trial, house: House) -> None:
+async def test_answers_of_redis_are_lost_on_the_wire(trial: Trial, deployment: Deployment) -> None:
     """The effect is there, the answer is not: asking again changes nothing."""
-    lost = [house.proxy.trap(script, "answered", cut=True) for script in SCRIPTS.values()]
-    lost.append(house.api_proxy.trap(scripts.ADMIT_PLAIN, "answered", cut=True))
+    lost = [deployment.proxy.trap(script, "answered", cut=True) for script in SCRIPTS.values()]
+    lost.append(deployment.api_proxy.trap(scripts.ADMIT_PLAIN, "answered", cut=True))
     async with trial.busy():
         await asyncio.gather(*(trap.sprung() for trap in lost))
     figures = await trial.judge(CALM)
@@ -239,20 +243,22 @@ async def test_answers_of_redis_are_lost_on_the_wire(trial: Trial, house: House)
 
 
 @full
-async def test_a_job_that_kills_its_workers_is_given_up_and_its_neighbours_are_done(trial: Trial, house: House) -> None:
-    other, victim = house.workers
+async def test_a_job_that_kills_its_workers_is_given_up_and_its_neighbours_are_done(
+    trial: Trial, deployment: Deployment
+) -> None:
+    other, victim = deployment.workers
     await asyncio.to_thread(other.end)
-    house.proxy.cut()
+    deployment.proxy.cut()
     job_id = await trial.post("poison [[sim tokens=5 tps=0]]")
     reading = asyncio.create_task(trial.read(job_id))
-    trap = house.proxy.trap(scripts.DISPATCH, "asked", job=job_id)
-    house.proxy.mend()
+    trap = deployment.proxy.trap(scripts.DISPATCH, "asked", job=job_id)
+    deployment.proxy.mend()
     beside: list[list[str]] = []
     async with trial.busy(per_s=1, tokens=20):
         for _ in range(6):
             await trap.sprung()
             beside.append([held for held in await trial.held_by(victim) if held != job_id])
-            trap = house.proxy.trap(scripts.DISPATCH, "asked", job=job_id)
+            trap = deployment.proxy.trap(scripts.DISPATCH, "asked", job=job_id)
             await trial.kill_worker(victim)
     await reading
     assert beside[2:] == [[], [], [], []], "after two deaths it runs alone"
@@ -262,4 +268,4 @@ async def test_a_job_that_kills_its_workers_is_given_up_and_its_neighbours_are_d
     assert job is not None
     assert job.error is not None
     assert (job.error.code, job.calls) == ("poison", 0)
-    assert (await trial.store.sums.depth(trial.tenant)).succeeded == figures.jobs - 1
+    assert (await trial.store.stats.depth(trial.tenant)).succeeded == figures.jobs - 1

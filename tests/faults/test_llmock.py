@@ -51,7 +51,7 @@ class Product:
 def new_key(redis: EmbeddedRedis, queue: str) -> str:
     async def create() -> str:
         async with open_store(redis.url, queue) as store:
-            return (await store.keys.create(tenant="t", name="test", scopes=SCOPES))[1]
+            return (await store.api_keys.create(tenant="t", name="test", scopes=SCOPES))[1]
 
     return asyncio.run(create())
 

@@ -27,10 +27,10 @@ async def test_a_failed_job_does_not_block_an_equal_one(store: Store) -> None:
     made = await store.jobs.admit(admission(fp="f"))
     claim = await claim_one(store)
     await dispatch(store, claim)
-    await store._pipe.command("SET", store.names("fp", "f"), made.id, "EX", 60)  # pyright: ignore[reportPrivateUsage]
+    await store._pipe.command("SET", store.redis_keys("fp", "f"), made.id, "EX", 60)  # pyright: ignore[reportPrivateUsage]
     refused = Receipt("provider_bad_request", billed=False)
     await store.engine.finish(claim, End("failed", b"", b"", refused, kept=False, first_seq=0))
-    await store._pipe.command("SET", store.names("fp", "f"), made.id, "EX", 60)  # pyright: ignore[reportPrivateUsage]
+    await store._pipe.command("SET", store.redis_keys("fp", "f"), made.id, "EX", 60)  # pyright: ignore[reportPrivateUsage]
     again = await store.jobs.admit(admission(fp="f"))
     assert again.disposition == "created"
     await store.jobs.cancel(again.id, "t")
@@ -41,7 +41,7 @@ async def test_a_fence_can_not_be_guessed(store: Store) -> None:
     made = await store.jobs.admit(admission())
     claim = await claim_one(store)
     await store.engine.release(claim)
-    await store._pipe.command("HINCRBY", store.names("turns"), "n", -1)  # pyright: ignore[reportPrivateUsage]
+    await store._pipe.command("HINCRBY", store.redis_keys("turns"), "n", -1)  # pyright: ignore[reportPrivateUsage]
     again = await claim_one(store)
     assert again.fence != claim.fence
     assert again.fence.split("-")[0] == claim.fence.split("-")[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from onceq_service.store.stats import ledger_rows
-from tests.faults.house import LEASE_S
+from tests.faults.deployment import LEASE_S
 from tests.faults.run import Expect
 from tests.faults.trial import MODELS, Trial
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.before.restore import put_back
 from tests.faults.collect import meter_rows
-from tests.faults.house import LEASE_S, House
+from tests.faults.deployment import LEASE_S, Deployment
 from tests.faults.run import Expect
 from tests.faults.trial import Trial
 from tests.waiting import until
@@ -22,8 +22,8 @@ UNTOLD = frozenset({"ledger_is_met", "money_adds_up", "text_is_what_was_sent"})
 """The meter and the rollups of those days are not there to be compared."""
 
 
-async def test_jobs_that_the_version_before_left_in_redis_are_done(trial: Trial, house: House) -> None:
-    ids = await put_back(house.redis.url, house.queue, trial.tenant)
+async def test_jobs_that_the_version_before_left_in_redis_are_done(trial: Trial, deployment: Deployment) -> None:
+    ids = await put_back(deployment.redis.url, deployment.queue, trial.tenant)
     for was, job_id in ids.items():
         trial.history.write("post", "ok", who="before", key=was, job=job_id, status="created", note="strict")
     reading = [asyncio.create_task(trial.read(job_id)) for job_id in ids.values() for _ in range(2)]
@@ -42,7 +42,7 @@ async def test_jobs_that_the_version_before_left_in_redis_are_done(trial: Trial,
         expected = was if was in ENDED else "cancelled" if was == "cancel requested" else "succeeded"
         assert (was, job.status) == (was, "failed" if was in failed else expected)
         assert job.calls == (2 if was in BEGUN else was not in ("failed", "cancelled", "expired"))
-    rows = {row.job: row for row in await meter_rows(house, set(ids.values()))}
+    rows = {row.job: row for row in await meter_rows(deployment, set(ids.values()))}
     assert len(rows) == len(ids) - len({*ENDED, *failed, "cancel requested"})
     for job in jobs.values():
         assert job is not None

@@ -1,6 +1,6 @@
-"""One run in a house: clients that retry with the same key over both replicas, readers that hop and drop, a judge.
+"""One run in a deployment: clients that retry with the same key over both replicas, readers that hop and drop, a judge.
 
-Each run has a tenant of its own, so that one house serves many runs and each is judged alone.
+Each run has a tenant of its own, so that one deployment serves many runs and each is judged alone.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import httpx2
 from onceq.wire import TERMINAL, BudgetStatus
 from onceq_service.store import Store, open_store
 from tests.faults.collect import budgets_of, collect, meter_rows, running_jobs
+from tests.faults.deployment import Deployment, Node
 from tests.faults.history import History
-from tests.faults.house import House, Node
 from tests.faults.report import Figures, figures_of
 from tests.faults.run import Expect, parse_frame
 from tests.waiting import until
@@ -36,10 +36,12 @@ MODELS = (OPENAI, ANTHROPIC, BEDROCK)
 class Trial:
     """Clients, readers and the saboteur of one run."""
 
-    def __init__(self, house: House, name: str, key: str, tenant: str, http: httpx2.AsyncClient, store: Store) -> None:
-        self.house, self.name, self.tenant, self.store = house, name, tenant, store
-        self.history = History(house.folder / f"{tenant}.jsonl")
-        self.rng = random.Random(f"{house.seed}/{name}")
+    def __init__(
+        self, deployment: Deployment, name: str, key: str, tenant: str, http: httpx2.AsyncClient, store: Store
+    ) -> None:
+        self.deployment, self.name, self.tenant, self.store = deployment, name, tenant, store
+        self.history = History(deployment.folder / f"{tenant}.jsonl")
+        self.rng = random.Random(f"{deployment.seed}/{name}")
         self._http, self._auth = http, {"Authorization": f"Bearer {key}"}
         self._readers = 0
         self.watched: list[BudgetStatus] = []
@@ -66,7 +68,7 @@ class Trial:
         note = {"who": who, "key": key, "api": api}
         self.history.write("post", "invoke", **note)
         try:
-            reply = await self._http.post(f"{self.house.urls[api]}/v1/jobs", headers=headers, json=body)
+            reply = await self._http.post(f"{self.deployment.urls[api]}/v1/jobs", headers=headers, json=body)
         except httpx2.HTTPError as exc:
             self.history.write("post", "info", note=repr(exc), **note)
             return None
@@ -114,7 +116,7 @@ class Trial:
 
     async def _follow(self, who: str, job_id: str, after: int, api: int) -> AsyncGenerator[tuple[int, str]]:
         headers = self._auth | {"Last-Event-ID": str(after)}
-        url = f"{self.house.urls[api]}/v1/jobs/{job_id}/events"
+        url = f"{self.deployment.urls[api]}/v1/jobs/{job_id}/events"
         async with self._http.stream("GET", url, headers=headers) as reply:
             if reply.status_code != 200:
                 self.history.write("read", "info", who=who, job=job_id, api=api, note=f"status {reply.status_code}")
@@ -131,7 +133,7 @@ class Trial:
     async def cancel(self, job_id: str, api: int = 0) -> str:
         """Cancels a job; its state as the answer says it."""
         self.history.write("cancel", "invoke", job=job_id, api=api)
-        reply = await self._http.post(f"{self.house.urls[api]}/v1/jobs/{job_id}/cancel", headers=self._auth)
+        reply = await self._http.post(f"{self.deployment.urls[api]}/v1/jobs/{job_id}/cancel", headers=self._auth)
         status = str(reply.json()["status"])
         self.history.write("cancel", "ok", job=job_id, api=api, status=status)
         return status
@@ -201,7 +203,7 @@ class Trial:
         """Waits for a call that is on record and has no token yet: the job, and the worker group that holds it."""
 
         async def look() -> tuple[str, Node] | None:
-            for node in self.house.workers:
+            for node in self.deployment.workers:
                 for job_id in await self.held_by(node, phase="dispatched"):
                     return job_id, node
             return None
@@ -212,7 +214,9 @@ class Trial:
         """Waits until the provider works at all of these jobs."""
 
         async def look() -> bool:
-            return set(ids) <= {row.job for row in await meter_rows(self.house, set(ids)) if row.status == "running"}
+            return set(ids) <= {
+                row.job for row in await meter_rows(self.deployment, set(ids)) if row.status == "running"
+            }
 
         await until(look, "the calls to begin")
 
@@ -231,26 +235,26 @@ class Trial:
         async def look() -> bool:
             return not await self.held_by(node)
 
-        await until(look, f"{node.name} to lose its jobs", timeout_s=self.house.lease_s + 10)
+        await until(look, f"{node.name} to lose its jobs", timeout_s=self.deployment.lease_s + 10)
 
     async def let_go(self, node: Node) -> None:
         """Waits until a worker group says that it holds nothing: it has told all that it knew."""
 
         async def look() -> bool:
-            mine = [w for w in await self.store.sums.workers() if node.owns(w.pid)]
+            mine = [w for w in await self.store.stats.workers() if node.owns(w.pid)]
             return bool(mine) and not any(w.running for w in mine)
 
         await until(look, f"{node.name} to let go of its jobs")
 
     async def quiet(self) -> bool:
         """Whether every job of this run has ended."""
-        depth = await self.store.sums.depth(self.tenant)
+        depth = await self.store.stats.depth(self.tenant)
         return depth.queued + depth.running == 0
 
     async def refused_post(self) -> httpx2.Response | None:
         """Posts a job that is in no history; the answer when it was turned away."""
         body = {"model": OPENAI, "prompt": "one more [[sim tokens=1 tps=0]]"}
-        reply = await self._http.post(f"{self.house.urls[0]}/v1/jobs", headers=self._auth, json=body)
+        reply = await self._http.post(f"{self.deployment.urls[0]}/v1/jobs", headers=self._auth, json=body)
         if reply.status_code == 503:
             return reply
         self.history.write("post", "ok", who="more", key=reply.json()["id"], job=reply.json()["id"], note="strict")
@@ -274,18 +278,18 @@ class Trial:
         """The process that runs a group's jobs."""
 
         async def look() -> int | None:
-            return next((w.pid for w in await self.store.sums.workers() if node.owns(w.pid)), None)
+            return next((w.pid for w in await self.store.stats.workers() if node.owns(w.pid)), None)
 
         return await until(look, f"{node.name} to be known")
 
     async def limited(self, limit_usd: float) -> None:
         """Gives the tenant a hard budget over all of its jobs, which both replicas know when this returns."""
         body = {"name": "all", "limit_usd": limit_usd, "period": "total"}
-        reply = await self._http.post(f"{self.house.urls[0]}/v1/budgets", headers=self._auth, json=body)
+        reply = await self._http.post(f"{self.deployment.urls[0]}/v1/budgets", headers=self._auth, json=body)
         assert reply.status_code == 201, reply.text
 
         async def look() -> bool:
-            known = await self._http.get(f"{self.house.urls[1]}/v1/budgets", headers=self._auth)
+            known = await self._http.get(f"{self.deployment.urls[1]}/v1/budgets", headers=self._auth)
             return bool(known.json()["budgets"])  # whoever lists them has looked
 
         await until(look, "the other replica to know the budget")
@@ -308,21 +312,21 @@ class Trial:
 
     async def judge(self, expect: Expect) -> Figures:
         """Waits for the end of every job, collects all that is known, and fails with everything that is wrong."""
-        run = await collect(self.house, self.store, self.tenant, self.history.read(), expect, self.watched)
+        run = await collect(self.deployment, self.store, self.tenant, self.history.read(), expect, self.watched)
         figures = figures_of(self.name, run, time.monotonic() - self._began)
-        assert not figures.findings, f"seed {self.house.seed}: " + "\n".join(figures.findings[:20])
+        assert not figures.findings, f"seed {self.deployment.seed}: " + "\n".join(figures.findings[:20])
         return figures
 
 
 @asynccontextmanager
-async def running_trial(house: House, name: str, key: str, tenant: str) -> AsyncGenerator[Trial]:
+async def running_trial(deployment: Deployment, name: str, key: str, tenant: str) -> AsyncGenerator[Trial]:
     """Opens a run; the caller has made the tenant and its key."""
     limits = httpx2.Limits(max_connections=2000, max_keepalive_connections=200)
     async with (
-        open_store(house.redis.url, house.queue) as store,
+        open_store(deployment.redis.url, deployment.queue) as store,
         httpx2.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False) as http,
     ):
-        trial = Trial(house, name, key, tenant, http, store)
+        trial = Trial(deployment, name, key, tenant, http, store)
         try:
             yield trial
         finally:

@@ -1,4 +1,4 @@
-"""Row N5: who made a job slow or failed. Faults are mixed at random over a running house; prints the confusion matrix.
+"""Row N5: who made a job slow or failed. Faults are mixed at random over a running stack; prints the confusion matrix.
 
 The classifier sees phases and error codes; what was injected is known to this file alone. ONCEQ_BLAME_SEED repeats a
 run, ONCEQ_BLAME_JOBS is how many jobs each kind gets.
@@ -184,22 +184,22 @@ def matrix(rows: list[tuple[str, str, str]]) -> str:
 
 
 @pytest.fixture
-def house(redis_server: EmbeddedRedis) -> Generator[Stack]:
+def deployment(redis_server: EmbeddedRedis) -> Generator[Stack]:
     """One worker process with many slots, so that what is stopped is known."""
     with running_stack(redis_server, workers=1, worker_concurrency="200", lanes=json.dumps(OWN_LANES)) as stack:
         yield stack
 
 
 @pytest.fixture
-def frugal(house: Stack) -> Generator[str]:
-    """Another replica of the house, with small buffers."""
-    process = start([sys.executable, "-c", SMALL_BUFFERS], house.env, house.folder / "frugal.log")
+def frugal(deployment: Stack) -> Generator[str]:
+    """Another replica of the deployment, with small buffers."""
+    process = start([sys.executable, "-c", SMALL_BUFFERS], deployment.env, deployment.folder / "frugal.log")
     yield url_printed_by(process)
     process.stop()
 
 
 @pytest.fixture
-def small_house(redis_server: EmbeddedRedis) -> Generator[Stack]:
+def small_deployment(redis_server: EmbeddedRedis) -> Generator[Stack]:
     """Two slots."""
     with running_stack(redis_server, workers=1, worker_concurrency="2") as stack:
         yield stack
@@ -211,25 +211,25 @@ def known(client: Http) -> list[WorkerInfo]:
 
 
 @pytest.fixture
-def clients(house: Stack, small_house: Stack) -> Generator[tuple[Http, Http]]:
+def clients(deployment: Stack, small_deployment: Stack) -> Generator[tuple[Http, Http]]:
     """A client of each, when their workers are there."""
-    with http(house) as one, http(small_house) as two:
+    with http(deployment) as one, http(small_deployment) as two:
         for client in (one, two):
             wait_until(lambda c=client: known(c), "a worker", timeout_s=60)
         yield one, two
 
 
 def test_the_one_who_is_to_blame_is_blamed(
-    house: Stack, frugal: str, clients: tuple[Http, Http], capsys: pytest.CaptureFixture[str]
+    deployment: Stack, frugal: str, clients: tuple[Http, Http], capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = random.Random(SEED)
     mixed, slots = (Injector(client, rng) for client in clients)
     too_few_slots(slots)
     mixed.everything()
     mixed.ended()
-    freeze(house, mixed, rng.uniform(3, 5))
+    freeze(deployment, mixed, rng.uniform(3, 5))
     mixed.ended()
-    stuck_readers(house, frugal, mixed)
+    stuck_readers(deployment, frugal, mixed)
     rows: list[tuple[str, str, str]] = []
     wrong: list[str] = []
     for injector in (mixed, slots):

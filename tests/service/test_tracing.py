@@ -285,8 +285,8 @@ def test_without_an_endpoint_nothing_is_traced_and_nothing_is_carried(stack: Sta
 def test_an_api_that_is_not_traced_loads_no_exporter_and_has_nothing_around_its_door() -> None:
     program = (
         "import sys; from onceq_service.settings import Settings; from onceq_service.api.app import build_app;"
-        "from onceq_service.api.door import Door; import onceq_service.worker.broker;"
-        "assert isinstance(build_app(Settings()).entry, Door);"
+        "from onceq_service.api.middleware import ApiMiddleware; import onceq_service.worker.broker;"
+        "assert isinstance(build_app(Settings()).entry, ApiMiddleware);"
         "assert not [m for m in sys.modules if m.startswith('opentelemetry.exporter')]"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

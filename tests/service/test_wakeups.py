@@ -1,4 +1,4 @@
-"""A loop that pauses wakes for the sockets that it heeds, and for no other."""
+"""A loop that pauses wakes for the sockets that it watches, and for no other."""
 
 from __future__ import annotations
 
@@ -32,40 +32,40 @@ async def connected() -> AsyncGenerator[tuple[asyncio.Transport, socket.socket]]
 
 async def test_a_heeded_socket_ends_a_pause_and_the_others_wait() -> None:
     urgent = Wakeups()
-    async with connected() as (calm, other_end), connected() as (heeded, end):
-        assert urgent.heed(heeded)
+    async with connected() as (calm, other_end), connected() as (watched, end):
+        assert urgent.watch(watched)
         other_end.send(b"words")
         assert not urgent.pause(0.01)
         end.send(b"now")
         assert urgent.pause(HANGS_S)
-        urgent.ignore(heeded)
+        urgent.unwatch(watched)
         assert not urgent.pause(0.01)
-        urgent.heed(calm)
+        urgent.watch(calm)
         assert urgent.pause(HANGS_S)
 
 
 async def test_heeding_twice_and_ignoring_what_is_not_heeded_change_nothing() -> None:
     urgent = Wakeups()
     async with connected() as (transport, end):
-        urgent.ignore(transport)
-        assert urgent.heed(transport)
-        assert urgent.heed(transport)
+        urgent.unwatch(transport)
+        assert urgent.watch(transport)
+        assert urgent.watch(transport)
         end.send(b"now")
         assert urgent.pause(HANGS_S)
-        urgent.ignore(transport)
-        urgent.ignore(transport)
+        urgent.unwatch(transport)
+        urgent.unwatch(transport)
         assert not urgent.pause(0.01)
 
 
 async def test_a_socket_that_was_closed_is_forgotten() -> None:
     urgent = Wakeups()
     async with connected() as (transport, end):
-        urgent.heed(transport)
+        urgent.watch(transport)
         end.send(b"now")
         assert urgent.pause(HANGS_S)
     assert not urgent.pause(0.01)
-    urgent.ignore(transport)
-    assert not urgent.heed(transport)
+    urgent.unwatch(transport)
+    assert not urgent.watch(transport)
 
 
 async def test_where_the_system_can_not_do_it_nothing_is_heeded_and_nothing_waits(
@@ -75,8 +75,8 @@ async def test_where_the_system_can_not_do_it_nothing_is_heeded_and_nothing_wait
     urgent = Wakeups()
     async with connected() as (transport, _):
         assert not urgent.can_pause
-        assert not urgent.heed(transport)
-        urgent.ignore(transport)
+        assert not urgent.watch(transport)
+        urgent.unwatch(transport)
         assert not urgent.pause(HANGS_S)
 
 

@@ -1,1 +1,1 @@
-"""The pages. Each has `show(door)`, which Streamlit runs from top to bottom."""
+"""The pages. Each has `show(access)`, which Streamlit runs from top to bottom."""

@@ -10,8 +10,8 @@ import streamlit as st
 
 from onceq.wire import BudgetMode, BudgetStatus
 from onceq_dashboard import actions, budgets, source
+from onceq_dashboard.access import ApiAccess, SourceError
 from onceq_dashboard.actions import NewBudget
-from onceq_dashboard.door import Door, SourceError
 from onceq_dashboard.format import literal, some
 from onceq_dashboard.views import parts
 
@@ -44,13 +44,13 @@ COLUMNS: Final = {
 }
 
 
-def show(door: Door) -> None:
+def show(access: ApiAccess) -> None:
     """The page; read when it is opened and at each click."""
     st.title("Budgets", anchor=False)
     _outcome()
-    source.ahead(door, source.budgets, source.scopes, source.stats)
-    with parts.told():
-        found, scopes, assumed = source.budgets(door), source.scopes(door), source.stats(door).simulated
+    source.ahead(access, source.budgets, source.scopes, source.stats)
+    with parts.show_errors():
+        found, scopes, assumed = source.budgets(access), source.scopes(access), source.stats(access).simulated
     may = "admin" in scopes
     simulated = parts.pick_kind(
         real=any(budgets.taken(b, simulated=False) for b in found),
@@ -59,30 +59,30 @@ def show(door: Door) -> None:
     if simulated:
         parts.simulated_note()
     if found:
-        _filled(door, budgets.fullest_first(found, simulated=simulated), simulated=simulated, may=may)
+        _filled(access, budgets.fullest_first(found, simulated=simulated), simulated=simulated, may=may)
     else:
         st.info(
             "No budget yet: nothing limits what is spent. Make one below, or in `onceq.toml` under `[[budgets]]`.",
             icon=":material/savings:",
         )
     if may:
-        _new(door)
+        _new(access)
     else:
-        parts.not_allowed(door, "admin", "make or change budgets")
+        parts.not_allowed(access, "admin", "make or change budgets")
 
 
-def _filled(door: Door, found: Sequence[BudgetStatus], *, simulated: bool, may: bool) -> None:
+def _filled(access: ApiAccess, found: Sequence[BudgetStatus], *, simulated: bool, may: bool) -> None:
     with st.grid(3, min_column_width=300):
         for budget in found[:CARDS]:
             with st.container(border=True, height="stretch"):
-                _card(door, budget, simulated=simulated, may=may)
+                _card(access, budget, simulated=simulated, may=may)
     frame = budgets.table(found, simulated=simulated)
     with st.expander(f"As data ({some(len(found), 'budget')})", expanded=len(found) > CARDS):
         parts.table(frame, "budgets_table", COLUMNS)
         parts.download(frame, "data_budgets")
 
 
-def _card(door: Door, budget: BudgetStatus, *, simulated: bool, may: bool) -> None:
+def _card(access: ApiAccess, budget: BudgetStatus, *, simulated: bool, may: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{literal(budget.name)}**", width="stretch")
         if budgets.is_near(budget, simulated=simulated):
@@ -104,10 +104,10 @@ def _card(door: Door, budget: BudgetStatus, *, simulated: bool, may: bool) -> No
     if budget.source == "file":
         st.caption(":material/lock: Set in `onceq.toml`: change it there, and restart the service.")
     elif may:
-        _change(door, budget)
+        _change(access, budget)
 
 
-def _change(door: Door, budget: BudgetStatus) -> None:
+def _change(access: ApiAccess, budget: BudgetStatus) -> None:
     with st.container(horizontal=True):
         with (
             st.popover("Change …", icon=":material/edit:", key=f"budget_change_{budget.id}"),
@@ -117,11 +117,13 @@ def _change(door: Door, budget: BudgetStatus) -> None:
             mode = st.selectbox("Mode", list(MODES), list(MODES).index(budget.mode))
             st.caption("Holds at once in all replicas; what was spent and reserved stays counted.")
             if st.form_submit_button("Change", type="primary"):
-                _tell(lambda: actions.change_budget(door, budget.id, limit, mode), f"Changed: {literal(budget.name)}.")
+                _tell(
+                    lambda: actions.change_budget(access, budget.id, limit, mode), f"Changed: {literal(budget.name)}."
+                )
         with st.popover("Delete …", icon=":material/delete:", key=f"budget_delete_{budget.id}"):
             st.write("It limits nothing any more, and what it has counted is forgotten. Jobs that it counted go on.")
             if st.button("Delete this budget", type="primary", key=f"budget_delete_now_{budget.id}"):
-                _tell(lambda: actions.delete_budget(door, budget.id), f"Deleted: {literal(budget.name)}.")
+                _tell(lambda: actions.delete_budget(access, budget.id), f"Deleted: {literal(budget.name)}.")
 
 
 def _limit(usd: float) -> float:
@@ -129,7 +131,7 @@ def _limit(usd: float) -> float:
     return st.number_input("Limit, US dollars", 1e-9, value=usd, format="%.2f" if usd == round(usd, 2) else "%.9f")
 
 
-def _new(door: Door) -> None:
+def _new(access: ApiAccess) -> None:
     st.subheader("New budget", anchor=False)
     with st.form(_NEW, width=760):
         with st.grid(2, min_column_width=220):
@@ -147,7 +149,7 @@ def _new(door: Door) -> None:
                 name.strip(), limit, period, mode, zone.strip() or "UTC", team.strip() or None,
                 key.strip() or None, model.strip() or None, read_labels(labels),
             )  # fmt: skip
-            _tell(lambda: actions.create_budget(door, wanted), f"Made: {literal(wanted.name)}.")
+            _tell(lambda: actions.create_budget(access, wanted), f"Made: {literal(wanted.name)}.")
 
 
 def read_labels(text: str) -> dict[str, str]:

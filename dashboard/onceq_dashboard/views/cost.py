@@ -12,7 +12,7 @@ import streamlit as st
 
 from onceq.wire import CostPoint, Totals
 from onceq_dashboard import answers, budgets, charts, export, forecast, frames, money, money_charts, periods, source
-from onceq_dashboard.door import Door, SourceError
+from onceq_dashboard.access import ApiAccess, SourceError
 from onceq_dashboard.format import DASH, change, count, factor, shortened, some, usd
 from onceq_dashboard.money import GroupBy
 from onceq_dashboard.views import parts, start
@@ -73,7 +73,7 @@ class Shown:
         return f"US dollars, {periods.words(self.name)}{self.mark}"
 
 
-def show(door: Door) -> None:
+def show(access: ApiAccess) -> None:
     """The page; read when it is opened and at each click."""
     st.title("Cost", anchor=False)
     with st.grid(2, min_column_width=450, width=920):  # as wide as "By" is: it was cut off
@@ -86,35 +86,35 @@ def show(door: Door) -> None:
         )
     of_it = {"name": name, "by": GROUPS[title]}
     source.ahead(
-        door, source.stats, partial(source.costs, **of_it), partial(source.costs_before, **of_it), source.recent_days,
+        access, source.stats, partial(source.costs, **of_it), partial(source.costs_before, **of_it), source.recent_days,
         source.budgets,
     )  # fmt: skip
-    with parts.told():
-        assumed, found = source.stats(door).simulated, source.costs(door, name, GROUPS[title])
+    with parts.show_errors():
+        assumed, found = source.stats(access).simulated, source.costs(access, name, GROUPS[title])
     simulated = parts.pick_kind(
         real=any(not p.simulated for p in found), simulated=any(p.simulated for p in found), otherwise=assumed,
         key="cost_kind",
     )  # fmt: skip
     if GROUPS[title] == "key":
-        with parts.told():
-            found = source.named_keys(door, found)
+        with parts.show_errors():
+            found = source.named_keys(access, found)
     points, shown = frames.of_kind(found, simulated=simulated), Shown(name, title, GROUPS[title], simulated)
     if points:
-        _filled(door, points, shown)
+        _filled(access, points, shown)
     else:
-        with parts.told():
-            start.first_job(door, name.lower())
+        with parts.show_errors():
+            start.first_job(access, name.lower())
 
 
-def _filled(door: Door, points: list[CostPoint], shown: Shown) -> None:
-    with parts.told():
-        then = source.costs_before(door, shown.name, shown.by)
-        then = source.named_keys(door, then) if shown.by == "key" else then
+def _filled(access: ApiAccess, points: list[CostPoint], shown: Shown) -> None:
+    with parts.show_errors():
+        then = source.costs_before(access, shown.name, shown.by)
+        then = source.named_keys(access, then) if shown.by == "key" else then
         earlier = frames.of_kind(then, simulated=shown.simulated)
         if not periods.covers([p.at for p in earlier], periods.before(shown.name, datetime.now(UTC))):
             earlier = []  # the work began within it: "3,455×" would say how late, and not how much more was spent
-        days = frames.of_kind(source.recent_days(door), simulated=shown.simulated)
-        known = source.budgets(door)
+        days = frames.of_kind(source.recent_days(access), simulated=shown.simulated)
+        known = source.budgets(access)
     now, totals = datetime.now(UTC), frames.added(points)
     expected = forecast.forecast(days, now)
     st.subheader(_heading(shown), anchor=False)
@@ -136,8 +136,8 @@ def _filled(door: Door, points: list[CostPoint], shown: Shown) -> None:
         _forecast(expected, budgets.limits(known), now, shown)
     _table(points, earlier, shown)
     if shown.interval == "day":  # sums at other prices are of whole days: under 24 hours they would say another sum
-        _restated(door, shown)
-    _download(door, shown)
+        _restated(access, shown)
+    _download(access, shown)
 
 
 def _heading(shown: Shown) -> str:
@@ -276,7 +276,7 @@ def _for_the_eye(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(change=100 * frame["change"], group=names)
 
 
-def _restated(door: Door, shown: Shown) -> None:
+def _restated(access: ApiAccess, shown: Shown) -> None:
     with st.expander("At another day's prices", key="cost_restated", on_change="rerun") as opened:
         if not opened.open:
             return
@@ -288,7 +288,7 @@ def _restated(door: Door, shown: Shown) -> None:
         day = st.date_input("Prices of", today, max_value=today, key="cost_prices_of", width=200)
         at = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(hours=23, minutes=59)
         try:
-            found = source.restated(door, shown.name, shown.by, at)
+            found = source.restated(access, shown.name, shown.by, at)
         except SourceError as exc:
             parts.trouble(exc.trouble)
             return
@@ -311,9 +311,9 @@ def _restated_table(frame: pd.DataFrame, shown: Shown) -> None:
     parts.download(frame, "data_restated", about=shown.file)
 
 
-def _download(door: Door, shown: Shown) -> None:
+def _download(access: ApiAccess, shown: Shown) -> None:
     def made() -> bytes:
-        points = frames.of_kind(source.all_costs(door, shown.name), simulated=shown.simulated)
+        points = frames.of_kind(source.all_costs(access, shown.name), simulated=shown.simulated)
         return export.csv_bytes(money.cost_rows(points), money.COST_COLUMNS)
 
     name = f"onceq-cost-{shown.name.lower().replace(' ', '-')}{'-simulated' if shown.simulated else ''}"

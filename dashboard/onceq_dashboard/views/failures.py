@@ -11,11 +11,11 @@ import streamlit as st
 
 from onceq import Job, Stats
 from onceq_dashboard import actions, charts, estimate, frames, source
+from onceq_dashboard.access import ApiAccess, SourceError
 from onceq_dashboard.actions import Replayed
-from onceq_dashboard.door import Door, SourceError
 from onceq_dashboard.estimate import Estimate
 from onceq_dashboard.format import clock, count, duration, some, usd
-from onceq_dashboard.source import Letters
+from onceq_dashboard.source import DeadLetterFilter
 from onceq_dashboard.views import job, parts
 from onceq_dashboard.views.parts import Tile
 
@@ -40,36 +40,36 @@ COLUMNS: Final = {
 }
 
 
-def show(door: Door) -> None:
+def show(access: ApiAccess) -> None:
     """The dead letters, or the one that the address names."""
     opened = st.query_params.get("job")
     if opened:
-        job.show(door, opened, back="All failures")
+        job.show(access, opened, back="All failures")
         return
     st.title("Failures", anchor=False)
     _outcome()
-    letters_of = partial(source.dead_letters, wanted=Letters(), size=SIZE)
-    source.ahead(door, source.stats, letters_of, source.prices, source.scopes)
-    with parts.told():
-        stats, letters = source.stats(door), source.dead_letters(door, Letters(), SIZE)
+    letters_of = partial(source.dead_letters, wanted=DeadLetterFilter(), size=SIZE)
+    source.ahead(access, source.stats, letters_of, source.prices, source.scopes)
+    with parts.show_errors():
+        stats, letters = source.stats(access), source.dead_letters(access, DeadLetterFilter(), SIZE)
     if letters:
-        _filled(door, stats, letters)
+        _filled(access, stats, letters)
     else:
         st.success("No dead letters: every job that failed was asked again, or none failed.", icon=":material/inbox:")
 
 
-def _filled(door: Door, stats: Stats, letters: list[Job]) -> None:
-    with parts.told():
-        price, scopes = source.prices(door), source.scopes(door)
+def _filled(access: ApiAccess, stats: Stats, letters: list[Job]) -> None:
+    with parts.show_errors():
+        price, scopes = source.prices(access), source.scopes(access)
     parts.tiles(_sums(stats, estimate.of_replay(letters, price), len(letters)), columns=4)
     _why(letters, stats.dead_letters)
     wanted = _filters(letters)
-    with parts.told():
-        shown = source.dead_letters(door, wanted, SIZE) if any(wanted) else letters
+    with parts.show_errors():
+        shown = source.dead_letters(access, wanted, SIZE) if any(wanted) else letters
     if not shown:
         st.info("No dead letter fits these filters.", icon=":material/search_off:")
         return
-    _again(door, wanted, shown, estimate.of_replay(shown, price), may="submit" in scopes)
+    _again(access, wanted, shown, estimate.of_replay(shown, price), may="submit" in scopes)
     st.session_state[_ROWS] = [letter.id for letter in shown]
     table = frames.letter_table(shown, price, datetime.now(UTC))
     parts.jobs_table(table, _TABLE, COLUMNS, _open, height=parts.at_most(_TABLE_PX, table))
@@ -111,14 +111,14 @@ def _why(letters: list[Job], known: int) -> None:
         parts.as_data(frame, "data_letters")
 
 
-def _filters(letters: Sequence[Job]) -> Letters:
+def _filters(letters: Sequence[Job]) -> DeadLetterFilter:
     causes = [code for code, _ in frames.by_cause(letters)]
     models, teams = sorted({j.model for j in letters}), sorted({j.team for j in letters if j.team})
     with st.grid(3, min_column_width=148):
         cause, model, team = (
             _choice("Error", _CAUSE, causes), _choice("Model", _MODEL, models), _choice("Team", _TEAM, teams),
         )  # fmt: skip
-    return Letters(cause, model, team)
+    return DeadLetterFilter(cause, model, team)
 
 
 def _choice(label: str, key: str, options: Sequence[str]) -> str | None:
@@ -134,21 +134,21 @@ def _newest(number: int) -> str:
     return f"The newest {some(number, 'dead letter')}" if number == SIZE else some(number, "dead letter")
 
 
-def _again(door: Door, wanted: Letters, shown: list[Job], cost: Estimate, *, may: bool) -> None:
+def _again(access: ApiAccess, wanted: DeadLetterFilter, shown: list[Job], cost: Estimate, *, may: bool) -> None:
     these = "this one" if len(shown) == 1 else f"these {len(shown)}"
     with st.popover(f"Ask {these} again …", icon=":material/replay:", disabled=not may):
         st.write(estimate.bill(len(shown), cost))
         st.caption(estimate.HOW)
         st.button(
-            f"Ask {these} again now", type="primary", on_click=_do_again, args=(door, wanted, len(shown)),
+            f"Ask {these} again now", type="primary", on_click=_do_again, args=(access, wanted, len(shown)),
         )  # fmt: skip
     if not may:
-        parts.not_allowed(door, "submit", "ask again")
+        parts.not_allowed(access, "submit", "ask again")
 
 
-def _do_again(door: Door, wanted: Letters, number: int) -> None:
+def _do_again(access: ApiAccess, wanted: DeadLetterFilter, number: int) -> None:
     try:
-        st.session_state[_DONE] = actions.replay_all(door, wanted, number)
+        st.session_state[_DONE] = actions.replay_all(access, wanted, number)
     except SourceError as exc:
         st.toast(exc.trouble.sentence, icon=":material/warning:")
 

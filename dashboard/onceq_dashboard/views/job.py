@@ -13,8 +13,8 @@ import streamlit as st
 
 from onceq import Job
 from onceq.wire import TERMINAL, CancelReceipt, Output, Status, Usage
-from onceq_dashboard import actions, estimate, frames, latency, latency_charts, source, story
-from onceq_dashboard.door import Door, SourceError
+from onceq_dashboard import actions, estimate, frames, latency, latency_charts, source, transcript
+from onceq_dashboard.access import ApiAccess, SourceError
 from onceq_dashboard.format import DASH, age, clock, code_span, count, duration, literal, usd
 from onceq_dashboard.views import parts
 from onceq_dashboard.views.parts import Tile
@@ -64,48 +64,48 @@ EVENT_COLUMNS: Final = {
 }
 
 
-def show(door: Door, job_id: str, back: str = "All jobs") -> None:
+def show(access: ApiAccess, job_id: str, back: str = "All jobs") -> None:
     """The page of a job; live until the job ends."""
     st.button(back, icon=":material/arrow_back:", on_click=_close)
-    with parts.told():
-        ended = source.job(door, job_id).status in TERMINAL
-    st.fragment(_live, run_every=None if ended else REFRESH_S)(door, job_id, ended)
+    with parts.show_errors():
+        ended = source.job(access, job_id).status in TERMINAL
+    st.fragment(_live, run_every=None if ended else REFRESH_S)(access, job_id, ended)
 
 
 def _close() -> None:
     st.query_params.pop("job", None)
 
 
-def _live(door: Door, job_id: str, ended: bool) -> None:
+def _live(access: ApiAccess, job_id: str, ended: bool) -> None:
     if st.query_params.get("job") != job_id:
         st.rerun()  # a click in here runs this part alone: the whole page is another one now
-    with parts.told():
-        job = source.job(door, job_id)
+    with parts.show_errors():
+        job = source.job(access, job_id)
     if not ended and job.status in TERMINAL:
         st.rerun()  # the whole page once more, now without the clock
-    _head(door, job)
+    _head(access, job)
     if job.simulated:
         parts.simulated_note()
     _error(job)
     _waiting(job)
     _receipt(job.receipt)
     parts.tiles(_took(job) + _cost(job))
-    _asked(door, job)
+    _asked(access, job)
     _answer(job)
     _phases(job)
-    _events(door, job)
+    _events(access, job)
     _facts(job)
-    _ledger(door, job)
+    _ledger(access, job)
 
 
-def _head(door: Door, job: Job) -> None:
+def _head(access: ApiAccess, job: Job) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(job.status, icon=_STATUS_ICONS[job.status], color=_COLOURS[job.status])
         st.markdown(code_span(job.id))
         st.markdown(code_span(job.model))
         st.caption(age((datetime.now(UTC) - job.created_at).total_seconds()), width="stretch")
-        _cancel(door, job)
-        _again(door, job)
+        _cancel(access, job)
+        _again(access, job)
 
 
 def _error(job: Job) -> None:
@@ -177,29 +177,29 @@ def _phases(job: Job) -> None:
         parts.as_data(frame, "data_waterfall")
 
 
-def _asked(door: Door, job: Job) -> None:
+def _asked(access: ApiAccess, job: Job) -> None:
     """The prompt; read when somebody opens it, as it may be megabytes."""
     with st.expander("What was asked", icon=":material/chat:", key="job_asked", on_change="rerun") as box:
         if not box.open:
             return
-        with parts.told():
-            asked = source.request(door, job.id)
-        for turn in story.turns(asked):
+        with parts.show_errors():
+            asked = source.request(access, job.id)
+        for turn in transcript.turns(asked):
             st.caption(literal(turn.role))
             _text(turn.text)
-        for name, value in story.parameters(asked).items():
+        for name, value in transcript.parameters(asked).items():
             st.text(f"{name}: {value}")
 
 
-def _events(door: Door, job: Job) -> None:
+def _events(access: ApiAccess, job: Job) -> None:
     if job.status not in TERMINAL:
         return
     with st.expander("Events", icon=":material/list:", key="job_events", on_change="rerun") as box:
         if not box.open:
             return
-        with parts.told():
-            log = source.events(door, job.id)
-        frame = story.events(log)
+        with parts.show_errors():
+            log = source.events(access, job.id)
+        frame = transcript.events(log)
         parts.table(frame, "events", EVENT_COLUMNS)
         cut = f" The first {count(len(log))}." if len(log) == source.MOST_EVENTS else ""
         st.caption(f"Pieces of text that follow each other are one row.{cut} An old log has left: its end stays.")
@@ -251,10 +251,10 @@ def _facts(job: Job) -> None:
                     st.text(value)
 
 
-def _ledger(door: Door, job: Job) -> None:
+def _ledger(access: ApiAccess, job: Job) -> None:
     st.subheader("Cost lines", anchor=False)
-    with parts.told():
-        rows = source.ledger(door, job.id)
+    with parts.show_errors():
+        rows = source.ledger(access, job.id)
     if rows:
         at = st.column_config.DatetimeColumn("At", format="HH:mm:ss", timezone=parts.zone_name())
         frame = frames.ledger_table(rows)
@@ -264,7 +264,7 @@ def _ledger(door: Door, job: Job) -> None:
         st.caption("No call has been booked yet.")
 
 
-def _cancel(door: Door, job: Job) -> None:
+def _cancel(access: ApiAccess, job: Job) -> None:
     if job.status in TERMINAL:
         return
     forbidden: str | None = st.session_state.get(_FORBIDDEN)
@@ -272,31 +272,31 @@ def _cancel(door: Door, job: Job) -> None:
     off = job.cancel_requested or forbidden is not None
     with st.popover(label, icon=":material/cancel:", disabled=off, help=forbidden, key=f"cancel_{job.id}"):
         st.write("It is cancelled for everyone who joined it. What its calls have cost so far stays booked.")
-        st.button("Cancel this job", type="primary", on_click=_do_cancel, args=(door, job.id))
+        st.button("Cancel this job", type="primary", on_click=_do_cancel, args=(access, job.id))
 
 
-def _again(door: Door, job: Job) -> None:
+def _again(access: ApiAccess, job: Job) -> None:
     if job.status not in TERMINAL:
         return
     forbidden: str | None = st.session_state.get(_FORBIDDEN)
     off = forbidden is not None
     with st.popover("Ask again", icon=":material/replay:", disabled=off, help=forbidden, key=f"again_{job.id}"):
-        with parts.told():
-            st.write(estimate.bill(1, estimate.of_replay([job], source.prices(door))))
+        with parts.show_errors():
+            st.write(estimate.bill(1, estimate.of_replay([job], source.prices(access))))
         st.caption(estimate.HOW)
-        st.button("Ask again now", type="primary", on_click=_do_again, args=(door, job.id))
+        st.button("Ask again now", type="primary", on_click=_do_again, args=(access, job.id))
 
 
-def _do_cancel(door: Door, job_id: str) -> None:
+def _do_cancel(access: ApiAccess, job_id: str) -> None:
     try:
-        actions.cancel(door, job_id)
+        actions.cancel(access, job_id)
     except SourceError as exc:
         _refused(exc)
 
 
-def _do_again(door: Door, job_id: str) -> None:
+def _do_again(access: ApiAccess, job_id: str) -> None:
     try:
-        st.query_params["job"] = actions.replay(door, job_id)
+        st.query_params["job"] = actions.replay(access, job_id)
     except SourceError as exc:
         _refused(exc)
 

@@ -13,11 +13,11 @@ import streamlit as st
 
 from onceq import Job, Stats
 from onceq.wire import JobPage
-from onceq_dashboard import finding, frames, source
-from onceq_dashboard.door import Door, SourceError
-from onceq_dashboard.finding import CHOICES, Filters
+from onceq_dashboard import frames, job_filters, source
+from onceq_dashboard.access import ApiAccess, SourceError
 from onceq_dashboard.format import some
-from onceq_dashboard.paging import Walk
+from onceq_dashboard.job_filters import CHOICES, Filters
+from onceq_dashboard.paging import Pager
 from onceq_dashboard.views import job, parts, start
 
 SIZE: Final = 25
@@ -47,19 +47,19 @@ COLUMNS: Final = {
 }
 
 
-def show(door: Door) -> None:
+def show(access: ApiAccess) -> None:
     """The table, or the job that the address names."""
     opened = st.query_params.get("job")
     if opened:
-        job.show(door, opened)
+        job.show(access, opened)
         return
     st.title("Jobs", anchor=False)
-    with parts.told():
-        stats, names = source.stats(door), source.key_names(door)
+    with parts.show_errors():
+        stats, names = source.stats(access), source.key_names(access)
     _from_address()
     _fields(stats, names)
     first = st.session_state.get(_PAGE, 0) == 0
-    st.fragment(_table, run_every=REFRESH_S if first else None)(door, finding.filters(_words()), live=first)
+    st.fragment(_table, run_every=REFRESH_S if first else None)(access, job_filters.filters(_words()), live=first)
 
 
 def _fields(stats: Stats, key_names: Mapping[str, str]) -> None:
@@ -105,7 +105,7 @@ def _words() -> dict[str, str | None]:
 
 def _from_address() -> None:
     """What the address says is what the fields begin with; what they say later is kept in the address."""
-    for name, word in finding.given(st.query_params.to_dict()).items():
+    for name, word in job_filters.given(st.query_params.to_dict()).items():
         if _field(name) not in st.session_state:
             st.session_state[_field(name)] = word
 
@@ -116,7 +116,7 @@ def _chosen(name: str, options: Mapping[str, str]) -> None:
 
 
 def _changed() -> None:
-    words = finding.given(_words())
+    words = job_filters.given(_words())
     for name in Filters._fields:
         if name in words:
             st.query_params[name] = words[name]
@@ -127,25 +127,25 @@ def _changed() -> None:
 
 def _searched() -> None:
     typed = str(st.session_state[_field("search")]).strip()
-    if finding.is_job_id(typed):
+    if job_filters.is_job_id(typed):
         st.session_state[_field("search")] = ""
         st.query_params["job"] = typed
     else:
         _changed()
 
 
-def _table(door: Door, filters: Filters, *, live: bool) -> None:
+def _table(access: ApiAccess, filters: Filters, *, live: bool) -> None:
     number = st.session_state.get(_PAGE, 0)
     if st.query_params.get("job") or live != (number == 0):
         st.rerun()  # a click in here runs this part alone: the whole page is another one now
-    with parts.told():
-        page = source.newest(door, filters, SIZE) if number == 0 else _later(number)
+    with parts.show_errors():
+        page = source.newest(access, filters, SIZE) if number == 0 else _later(number)
     if page.jobs:
         _shown(page.jobs)
     else:
-        _nothing(door, filters, number, page)
+        _nothing(access, filters, number, page)
     if page.jobs or page.next_cursor or number:
-        _pager(door, filters, number, page)
+        _pager(access, filters, number, page)
 
 
 def _shown(rows: Sequence[Job]) -> None:
@@ -157,15 +157,15 @@ def _shown(rows: Sequence[Job]) -> None:
 
 
 def _later(number: int) -> JobPage:
-    walk: Walk = st.session_state[_WALK]
+    pager: Pager = st.session_state[_WALK]
     try:
-        return walk.page(number)
+        return pager.page(number)
     except SourceError:
         _to_first()  # where the page that was asked for can't be had, the first is at hand
         raise
 
 
-def _nothing(door: Door, filters: Filters, number: int, page: JobPage) -> None:
+def _nothing(access: ApiAccess, filters: Filters, number: int, page: JobPage) -> None:
     if page.next_cursor:
         back = f"back to {_local(page.looked_back_to)}" if page.looked_back_to else "for a while"
         st.info(f"Looked {back}: nothing on this page fits. Older jobs may: go on looking.", icon=":material/search:")
@@ -174,32 +174,32 @@ def _nothing(door: Door, filters: Filters, number: int, page: JobPage) -> None:
     elif any(filters):
         st.info("No job fits these filters.", icon=":material/search_off:")
     else:
-        with parts.told():
-            start.first_job(door)
+        with parts.show_errors():
+            start.first_job(access)
 
 
 def _local(at: datetime) -> str:
     return f"{at.astimezone(parts.zone() or UTC):%Y-%m-%d %H:%M}"
 
 
-def _pager(door: Door, filters: Filters, number: int, page: JobPage) -> None:
+def _pager(access: ApiAccess, filters: Filters, number: int, page: JobPage) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Newer", icon=":material/arrow_back:", disabled=number == 0, on_click=_turn,
-            args=(door, filters, number - 1, page),
+            args=(access, filters, number - 1, page),
         )  # fmt: skip
         st.button(
             "Older" if page.jobs else "Go on looking", icon=":material/arrow_forward:", icon_position="right",
-            disabled=page.next_cursor is None, on_click=_turn, args=(door, filters, number + 1, page), key=_OLDER,
+            disabled=page.next_cursor is None, on_click=_turn, args=(access, filters, number + 1, page), key=_OLDER,
         )  # fmt: skip
         live = f"live, every {REFRESH_S} s" if number == 0 else "as it was when you turned to it"
         click = f" {parts.HOW_TO_OPEN}" if page.jobs else ""
         st.caption(f"Page {number + 1} · {some(len(page.jobs), 'job')} · {live}.{click}")
 
 
-def _turn(door: Door, filters: Filters, number: int, page: JobPage) -> None:
+def _turn(access: ApiAccess, filters: Filters, number: int, page: JobPage) -> None:
     if st.session_state.get(_PAGE, 0) == 0:
-        st.session_state[_WALK] = Walk(page, lambda cursor: source.older(door, filters, SIZE, cursor))
+        st.session_state[_WALK] = Pager(page, lambda cursor: source.older(access, filters, SIZE, cursor))
     st.session_state[_PAGE] = number
 
 

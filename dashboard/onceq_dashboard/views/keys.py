@@ -10,30 +10,30 @@ import streamlit as st
 
 from onceq.wire import SCOPE_MAY, SCOPES, ApiKeyInfo, NewApiKey, Scope
 from onceq_dashboard import actions, frames, source
-from onceq_dashboard.door import Door, SourceError
+from onceq_dashboard.access import ApiAccess, SourceError
 from onceq_dashboard.format import code_span, literal
 from onceq_dashboard.views import parts
 
 _MADE: Final = "keys_made"
 
 
-def show(door: Door) -> None:
+def show(access: ApiAccess) -> None:
     """The page; read when it is opened and at each click."""
     st.title("API keys", anchor=False)
-    with parts.told():
-        own = source.whoami(door)
+    with parts.show_errors():
+        own = source.whoami(access)
     said = ", ".join(code_span(scope) for scope in own.scopes) or "nothing"
     st.write(f"You act with the key {code_span(own.name)} ({code_span(own.id)}) of the tenant {code_span(own.tenant)}, "
              f"which may {said}.")  # fmt: skip
     _secret()
-    may = source.scopes(door)
+    may = source.scopes(access)
     if "admin" not in may:
-        parts.not_allowed(door, "admin", "see, make or revoke keys")
+        parts.not_allowed(access, "admin", "see, make or revoke keys")
         return
-    with parts.told():
-        found = source.keys(door)
-    _list(door, found, own)
-    _new(door, may)
+    with parts.show_errors():
+        found = source.keys(access)
+    _list(access, found, own)
+    _new(access, may)
 
 
 def _secret() -> None:
@@ -61,7 +61,7 @@ def table(found: Sequence[ApiKeyInfo]) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def _list(door: Door, found: Sequence[ApiKeyInfo], own: ApiKeyInfo) -> None:
+def _list(access: ApiAccess, found: Sequence[ApiKeyInfo], own: ApiKeyInfo) -> None:
     columns = {
         "name": st.column_config.TextColumn("Name", pinned=True),
         "id": st.column_config.TextColumn("Id"),
@@ -77,19 +77,19 @@ def _list(door: Door, found: Sequence[ApiKeyInfo], own: ApiKeyInfo) -> None:
             others = {key.id: f"{key.name} ({key.id})" for key in found if key.id != own.id}
             key_id = st.selectbox("Key", list(others), None, format_func=others.__getitem__, key="keys_revoke")
             st.write("Whoever uses it is refused at once, or within 5 s. Its jobs go on.")
-            st.button("Revoke this key", type="primary", disabled=not key_id, on_click=_revoke, args=(door, key_id))
+            st.button("Revoke this key", type="primary", disabled=not key_id, on_click=_revoke, args=(access, key_id))
 
 
-def _revoke(door: Door, key_id: str) -> None:
+def _revoke(access: ApiAccess, key_id: str) -> None:
     try:
-        actions.revoke_key(door, key_id)
+        actions.revoke_key(access, key_id)
     except SourceError as exc:
         st.toast(exc.trouble.sentence, icon=":material/warning:")
     else:
         st.toast(f"Revoked: {code_span(key_id)}.", icon=":material/check:")
 
 
-def _new(door: Door, may: frozenset[Scope]) -> None:
+def _new(access: ApiAccess, may: frozenset[Scope]) -> None:
     st.subheader("New key", anchor=False)
     grantable: list[Scope] = [scope for scope in SCOPES if scope in may]
     with st.form("keys_new", width=760):
@@ -97,7 +97,7 @@ def _new(door: Door, may: frozenset[Scope]) -> None:
         scopes = st.multiselect("It may", grantable, ["read"], format_func=lambda scope: f"{scope}: {SCOPE_MAY[scope]}")
         if st.form_submit_button("Make key", type="primary"):
             try:
-                st.session_state[_MADE] = actions.create_key(door, name.strip(), scopes)
+                st.session_state[_MADE] = actions.create_key(access, name.strip(), scopes)
             except SourceError as exc:
                 parts.trouble(exc.trouble)
             else:

@@ -11,7 +11,7 @@ import streamlit as st
 from onceq import Stats
 from onceq.wire import BANDS, Band, Lanes
 from onceq_dashboard import actions, frames, source
-from onceq_dashboard.door import Door, SourceError
+from onceq_dashboard.access import ApiAccess, SourceError
 from onceq_dashboard.format import code_span, literal, some
 from onceq_dashboard.views import parts
 
@@ -36,18 +36,18 @@ _ROWS: Final = 12
 _LANE, _BAND = "lanes_lane", "lanes_band"
 
 
-def show(door: Door, stats: Stats, held: Lanes) -> None:
+def show(access: ApiAccess, stats: Stats, held: Lanes) -> None:
     """Both, side by side."""
     if not (held.lanes or stats.fleet.processes):
         return
     with st.grid(2, min_column_width=400):
         with parts.card("Models", f"{some(len(held.lanes), 'model')} called lately; what holds them back"):
-            _lanes(door, stats, held)
+            _lanes(access, stats, held)
         with parts.card("Workers", some(stats.fleet.processes, "live process", "live processes")):
             _workers(stats)
 
 
-def _lanes(door: Door, stats: Stats, held: Lanes) -> None:
+def _lanes(access: ApiAccess, stats: Stats, held: Lanes) -> None:
     if held.paused_bands:
         st.warning(f"Paused bands: {', '.join(held.paused_bands)}.", icon=":material/pause_circle:")
     if held.lanes:
@@ -55,7 +55,7 @@ def _lanes(door: Door, stats: Stats, held: Lanes) -> None:
         _table(frame if any(frame["why"]) else frame.drop(columns="why"), "lanes", LANE_COLUMNS)
     else:
         st.caption("No model was called yet.")
-    _switch(door, held, stats.at)
+    _switch(access, held, stats.at)
 
 
 def _workers(stats: Stats) -> None:
@@ -73,9 +73,9 @@ def _table(frame: pd.DataFrame, key: str, columns: parts.Columns) -> None:
     parts.table(frame, key, columns, height=parts.at_most(parts.rows_px(_ROWS), frame))
 
 
-def _switch(door: Door, held: Lanes, now: datetime) -> None:
+def _switch(access: ApiAccess, held: Lanes, now: datetime) -> None:
     try:
-        may = "operator" in source.scopes(door)
+        may = "operator" in source.scopes(access)
     except SourceError:
         return
     if not may:
@@ -87,17 +87,17 @@ def _switch(door: Door, held: Lanes, now: datetime) -> None:
         lane = st.selectbox("Model", names, None, key=_LANE, placeholder="None")
         band = st.selectbox("Band", list(BANDS), None, key=_BAND, placeholder="None")
         with st.container(horizontal=True):
-            st.button("Pause", on_click=_do, args=(door, "pause"), disabled=not (lane or band), key="lanes_pause")
-            st.button("Resume", on_click=_do, args=(door, "resume"), disabled=not (lane or band), key="lanes_resume")
+            st.button("Pause", on_click=_do, args=(access, "pause"), disabled=not (lane or band), key="lanes_pause")
+            st.button("Resume", on_click=_do, args=(access, "resume"), disabled=not (lane or band), key="lanes_resume")
 
 
-def _do(door: Door, word: Literal["pause", "resume"]) -> None:
+def _do(access: ApiAccess, word: Literal["pause", "resume"]) -> None:
     lane: str | None = st.session_state.get(_LANE)
     band: Band | None = st.session_state.get(_BAND)
     try:
         for switched in ({"lane": lane}, {"band": band}):
             if any(switched.values()):
-                actions.switch(door, word, **switched)  # pyright: ignore[reportArgumentType] - one of the two is given
+                actions.switch(access, word, **switched)  # pyright: ignore[reportArgumentType] - one of the two is given
     except SourceError as exc:
         st.toast(exc.trouble.sentence, icon=":material/warning:")
     else:

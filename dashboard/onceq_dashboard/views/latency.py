@@ -11,7 +11,7 @@ import streamlit as st
 
 from onceq.wire import CostPoint
 from onceq_dashboard import frames, latency, latency_charts, source
-from onceq_dashboard.door import Door
+from onceq_dashboard.access import ApiAccess
 from onceq_dashboard.format import count, duration, share, some
 from onceq_dashboard.latency import Split
 from onceq_dashboard.quantiles import mixed
@@ -35,7 +35,7 @@ NO_PHASES: Final = (
 NO_VERDICTS: Final = "No job of this time was slow or failed for a reason that is known: nobody is to blame."
 
 
-def show(door: Door) -> None:
+def show(access: ApiAccess) -> None:
     """The page; read when it is opened and at each click."""
     st.title("Latency", anchor=False)
     with st.grid(3, min_column_width=160, width=520):
@@ -49,9 +49,9 @@ def show(door: Door) -> None:
             "Quantile", list(QUANTILES), default="p95", required=True, key="latency_quantile", bind="query-params"
         )
     days = PERIODS[period]
-    source.ahead(door, source.stats, partial(source.latency, days=days))
-    with parts.told():
-        assumed, found = source.stats(door).simulated, source.latency(door, days)
+    source.ahead(access, source.stats, partial(source.latency, days=days))
+    with parts.show_errors():
+        assumed, found = source.stats(access).simulated, source.latency(access, days)
     simulated = parts.pick_kind(
         real=any(not p.simulated for p in found), simulated=any(p.simulated for p in found), otherwise=assumed,
         key="latency_kind",
@@ -65,8 +65,8 @@ def show(door: Door) -> None:
     elif found:
         st.info("No job fits these filters.", icon=":material/search_off:")
     else:
-        with parts.told():
-            start.first_job(door, period)
+        with parts.show_errors():
+            start.first_job(access, period)
 
 
 def _picked(points: list[CostPoint]) -> list[CostPoint]:

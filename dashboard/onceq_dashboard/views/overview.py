@@ -11,7 +11,7 @@ import streamlit as st
 from onceq import Stats
 from onceq.wire import CostPoint, Lanes, Totals
 from onceq_dashboard import answers, budgets, charts, frames, money, money_charts, source
-from onceq_dashboard.door import Door, SourceError, Trouble
+from onceq_dashboard.access import ApiAccess, SourceError, Trouble
 from onceq_dashboard.forecast import forecast
 from onceq_dashboard.format import DASH, clock, code_span, count, duration, factor, rate, some, usd
 from onceq_dashboard.periods import day_of
@@ -25,30 +25,30 @@ _LAST: Final = "overview_last"
 _Known = tuple[Stats, Lanes]
 
 
-def show(door: Door) -> None:
+def show(access: ApiAccess) -> None:
     """The page; all of it is one live part, so that its numbers belong together."""
     st.title("Overview", anchor=False)
-    _live(door)
+    _live(access)
 
 
 @st.fragment(run_every=REFRESH_S)
-def _live(door: Door) -> None:
+def _live(access: ApiAccess) -> None:
     try:
-        source.ahead(door, source.stats, source.lanes, source.health, source.budgets, source.scopes)
-        stats, held = source.stats(door), source.lanes(door)
-        verdict = _judged(stats, held, door)
+        source.ahead(access, source.stats, source.lanes, source.health, source.budgets, source.scopes)
+        stats, held = source.stats(access), source.lanes(access)
+        verdict = _judged(stats, held, access)
     except SourceError as exc:
         stats, held = _last_known(exc.trouble)
     else:
         st.session_state[_LAST] = stats, held
         _status_line(verdict)
-    _numbers(stats, held, door)
+    _numbers(stats, held, access)
 
 
-def _judged(stats: Stats, held: Lanes, door: Door) -> Verdict:
+def _judged(stats: Stats, held: Lanes, access: ApiAccess) -> Verdict:
     history = remember(st.session_state.get(_HISTORY, ()), stats)
     st.session_state[_HISTORY] = history
-    return judge(stats, source.health(door), held, history)
+    return judge(stats, source.health(access), held, history)
 
 
 def _last_known(why: Trouble) -> _Known:
@@ -73,31 +73,31 @@ def _status_line(verdict: Verdict) -> None:
             st.error(f"**Down.** {reasons}", icon=":material/error:")
 
 
-def _numbers(stats: Stats, held: Lanes, door: Door) -> None:
+def _numbers(stats: Stats, held: Lanes, access: ApiAccess) -> None:
     at = clock(stats.at.astimezone(parts.zone()))
     st.subheader(f"Now :gray[· {at}]", anchor=False)
-    parts.tiles([*_now(stats), _today(stats, door)], columns=7, live=True)
-    lanes.show(door, stats, held)
+    parts.tiles([*_now(stats), _today(stats, access)], columns=7, live=True)
+    lanes.show(access, stats, held)
     simulated = parts.simulated_chosen(stats, "overview_kind")
     totals = stats.last_24h_simulated if simulated else stats.last_24h
     st.subheader(f"Last 24 hours{', simulated' if simulated else ''}", anchor=False)
     if simulated:
         parts.simulated_note()
     if totals.jobs:
-        parts.answers(_answers(stats, totals, door, simulated=simulated), "overview_answers")
+        parts.answers(_answers(stats, totals, access, simulated=simulated), "overview_answers")
         parts.tiles(_pace(totals) + _money(totals, simulated=simulated))
         _unpriced(totals)
         _charts(stats, totals, simulated=simulated)
     else:
-        with parts.told():
-            start.first_job(door)
+        with parts.show_errors():
+            start.first_job(access)
 
 
-def _answers(stats: Stats, totals: Totals, door: Door, *, simulated: bool) -> list[answers.Answer]:
+def _answers(stats: Stats, totals: Totals, access: ApiAccess, *, simulated: bool) -> list[answers.Answer]:
     points = frames.of_kind(stats.hours, simulated=simulated)
     found = [answers.where(points), answers.wasted(totals), answers.saved(totals)]
     try:
-        days, known = frames.of_kind(source.recent_days(door), simulated=simulated), source.budgets(door)
+        days, known = frames.of_kind(source.recent_days(access), simulated=simulated), source.budgets(access)
     except SourceError as exc:
         month = answers.Answer(answers.BUDGET, exc.trouble.sentence)
     else:
@@ -129,13 +129,13 @@ def _now(stats: Stats) -> list[Tile]:
     ]  # fmt: skip
 
 
-def _today(stats: Stats, door: Door) -> Tile:
+def _today(stats: Stats, access: ApiAccess) -> Tile:
     """What today has cost, against the budget for it where there is one."""
     now = [p.totals for p in frames.of_kind(stats.hours, simulated=stats.simulated) if p.at >= day_of(stats.at)]
     spent, about = money.spent(now), "Since midnight UTC, wasted calls included."
     marks, look = [parts.money_mark(simulated=stats.simulated)], stats.simulated
     try:
-        against = budgets.of_today(source.budgets(door))
+        against = budgets.of_today(source.budgets(access))
     except SourceError as exc:
         about += f" Its budget is not known: {exc.trouble.sentence}"
     else:

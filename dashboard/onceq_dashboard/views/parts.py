@@ -15,9 +15,9 @@ from streamlit.runtime.scriptrunner import StopException
 
 from onceq import Stats
 from onceq.wire import Scope
-from onceq_dashboard import export, finding
+from onceq_dashboard import export, job_filters
+from onceq_dashboard.access import ApiAccess, SourceError, Trouble
 from onceq_dashboard.answers import Answer
-from onceq_dashboard.door import Door, SourceError, Trouble
 from onceq_dashboard.format import DASH
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def chart(drawn: alt.Chart | alt.LayerChart, key: str, alt_text: str) -> None:
 
 
 @contextmanager
-def told() -> Generator[None]:
+def show_errors() -> Generator[None]:
     """Turn a reading that failed into a callout, and end this run of the page (or of its live part)."""
     try:
         yield
@@ -117,9 +117,9 @@ def trouble(why: Trouble) -> None:
     show(why.sentence, icon=_ICONS.get(why.kind, ":material/error:"))
 
 
-def not_allowed(door: Door, scope: Scope, what: str) -> None:
+def not_allowed(access: ApiAccess, scope: Scope, what: str) -> None:
     """Why an action is not offered, and what to do."""
-    who = door.key_name[:1].upper() + door.key_name[1:]
+    who = access.key_name[:1].upper() + access.key_name[1:]
     st.caption(
         f":material/lock: {who} lacks the scope `{scope}`, so it can't {what}. Sign in with one that has it: an admin "
         f"makes it with `onceq keys create --scope {scope}`."
@@ -263,7 +263,7 @@ def complete(key: str, options: Mapping[str, str]) -> None:
     """After a part of an option was typed into the field: have it say the whole; `options` are by what they mean."""
     typed: str | None = st.session_state.get(key)
     if typed:
-        st.session_state[key] = finding.completed(typed, options)
+        st.session_state[key] = job_filters.complete_option(typed, options)
 
 
 def names(title: str, of: pd.Series[str]) -> ColumnConfig:

@@ -13,12 +13,12 @@ from onceq._closing import Inner
 from onceq._submission import MapOptions, Models
 from onceq.compare import left_usd, rows_again, side_by_side, sides
 from onceq.errors import ConnectionFailed, OnceqError
-from onceq.map.leaving import Became, cancelling
+from onceq.map.interrupt import CancelResult, cancel_in_flight
 from onceq.map.output import Schema
-from onceq.map.plan import Plan, Running, Wish, say
+from onceq.map.plan import MapArguments, Plan, Running, say
 from onceq.map.quote import MapQuote
 from onceq.map.row import MapRow
-from onceq.map.rows import Template as MapPrompt
+from onceq.map.rows import PromptSource
 from onceq.map.scope import Contact
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Maps(Connection):
     async def map(
         self,
         rows: Any,
-        prompt: MapPrompt | None = None,
+        prompt: PromptSource | None = None,
         *,
         model: Models | None = None,
         output: Schema | None = None,
@@ -58,7 +58,7 @@ class Maps(Connection):
     async def map(
         self,
         rows: Any,
-        prompt: MapPrompt | None = None,
+        prompt: PromptSource | None = None,
         *,
         model: Models | None = None,
         output: Schema | None = None,
@@ -78,7 +78,7 @@ class Maps(Connection):
     async def map(
         self,
         rows: Any,
-        prompt: MapPrompt | None = None,
+        prompt: PromptSource | None = None,
         *,
         model: Models | None = None,
         output: Schema | None = None,
@@ -120,12 +120,12 @@ class Maps(Connection):
         Raises BadRequestError and ConfigurationError for what can't be a map, before anything is sent, and what
         `submit` raises where the service would refuse every row.
         """
-        wish = Wish(
+        arguments = MapArguments(
             rows=rows, prompt=prompt, model=self._model if model is None else model, output=output, name=name, n=n,
             fresh=fresh, retry_failed=retry_failed, sample=sample, max_cost_usd=max_cost_usd, cache=cache,
             progress=progress, on_interrupt=on_interrupt, options=options,
         )  # fmt: skip
-        plan = Plan(wish, Contact(self._config, self._backoff), frames=True)
+        plan = Plan(arguments, Contact(self._config, self._backoff), frames=True)
         if dry_run:
             with closing(plan.open_cache()) as known:
                 return await self._driver.run(plan.quote(known))
@@ -137,7 +137,7 @@ class Maps(Connection):
     async def compare(
         self,
         rows: Any,
-        prompt: MapPrompt | Mapping[str, MapPrompt] | None = None,
+        prompt: PromptSource | Mapping[str, PromptSource] | None = None,
         *,
         models: Sequence[str] | None = None,
         model: Models | None = None,
@@ -175,7 +175,7 @@ class Maps(Connection):
     def amap(
         self,
         rows: Any,
-        prompt: MapPrompt | None = None,
+        prompt: PromptSource | None = None,
         *,
         model: Models | None = None,
         output: Schema | None = None,
@@ -197,12 +197,12 @@ class Maps(Connection):
         loop, when nothing can be cancelled any more. So `on_interrupt="cancel"` needs
         `async with contextlib.aclosing(client.amap(...)) as rows`, which closes it before going on.
         """
-        wish = Wish(
+        arguments = MapArguments(
             rows=rows, prompt=prompt, model=self._model if model is None else model, output=output, name=name, n=n,
             fresh=fresh, retry_failed=retry_failed, sample=None, max_cost_usd=max_cost_usd, cache=cache,
             progress=progress, on_interrupt=on_interrupt, options=options,
         )  # fmt: skip
-        return self._begun(Plan(wish, Contact(self._config, self._backoff), frames=False))
+        return self._begun(Plan(arguments, Contact(self._config, self._backoff), frames=False))
 
     async def _begun(self, plan: Plan) -> AsyncGenerator[MapRow]:
         """Opens nothing before the first row is asked for, which may be never."""
@@ -236,10 +236,10 @@ class Maps(Connection):
     async def _leave(self, running: Running, how: str) -> None:
         """Cancels what is in flight where that was asked for, and says what becomes of it."""
         running.bar.close()  # or what is said would stand behind it, in its line
-        became: Became = None
+        cancel_result: CancelResult = None
         if running.cancels:
             try:
-                became = await self._driver.run(cancelling(running.run, self._backoff))
+                cancel_result = await self._driver.run(cancel_in_flight(running.run, self._backoff))
             except (*LEFT, KeyboardInterrupt, OnceqError, RuntimeError) as exc:  # httpx2's, of a client that is closed
-                became = exc
-        say(running.left(how, became, awaited=True))
+                cancel_result = exc
+        say(running.left(how, cancel_result, awaited=True))

@@ -12,12 +12,12 @@ from onceq._pools import begun_here
 from onceq._submission import MapOptions, Models
 from onceq.compare import left_usd, rows_again, side_by_side, sides
 from onceq.errors import ConnectionFailed, OnceqError
-from onceq.map.leaving import Became, cancelling, inherited
+from onceq.map.interrupt import CancelResult, cancel_in_flight, forked_map_error
 from onceq.map.output import Schema
-from onceq.map.plan import Plan, Running, Wish, say
+from onceq.map.plan import MapArguments, Plan, Running, say
 from onceq.map.quote import MapQuote
 from onceq.map.row import MapRow
-from onceq.map.rows import Template as MapPrompt
+from onceq.map.rows import PromptSource
 from onceq.map.scope import Contact
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Maps(Connection):
     def map(
         self,
         rows: Any,
-        prompt: MapPrompt | None = None,
+        prompt: PromptSource | None = None,
         *,
         model: Models | None = None,
         output: Schema | None = None,
@@ -52,7 +52,7 @@ class Maps(Connection):
     def map(
         self,
         rows: Any,
-        prompt: MapPrompt | None = None,
+        prompt: PromptSource | None = None,
         *,
         model: Models | None = None,
         output: Schema | None = None,
@@ -72,7 +72,7 @@ class Maps(Connection):
     def map(
         self,
         rows: Any,
-        prompt: MapPrompt | None = None,
+        prompt: PromptSource | None = None,
         *,
         model: Models | None = None,
         output: Schema | None = None,
@@ -114,12 +114,12 @@ class Maps(Connection):
         Raises BadRequestError and ConfigurationError for what can't be a map, before anything is sent, and what
         `submit` raises where the service would refuse every row.
         """
-        wish = Wish(
+        arguments = MapArguments(
             rows=rows, prompt=prompt, model=self._model if model is None else model, output=output, name=name, n=n,
             fresh=fresh, retry_failed=retry_failed, sample=sample, max_cost_usd=max_cost_usd, cache=cache,
             progress=progress, on_interrupt=on_interrupt, options=options,
         )  # fmt: skip
-        plan = Plan(wish, Contact(self._config, self._backoff), frames=True)
+        plan = Plan(arguments, Contact(self._config, self._backoff), frames=True)
         if dry_run:
             with closing(plan.open_cache()) as known:
                 return self._driver.run(plan.quote(known))
@@ -131,7 +131,7 @@ class Maps(Connection):
     def compare(
         self,
         rows: Any,
-        prompt: MapPrompt | Mapping[str, MapPrompt] | None = None,
+        prompt: PromptSource | Mapping[str, PromptSource] | None = None,
         *,
         models: Sequence[str] | None = None,
         model: Models | None = None,
@@ -169,7 +169,7 @@ class Maps(Connection):
     def imap(
         self,
         rows: Any,
-        prompt: MapPrompt | None = None,
+        prompt: PromptSource | None = None,
         *,
         model: Models | None = None,
         output: Schema | None = None,
@@ -188,12 +188,14 @@ class Maps(Connection):
         Leaving the loop, be it by `break`, an exception or Ctrl-C, is an interrupt: what is in flight is left to the
         service, and the same map takes it up again; with `on_interrupt="cancel"` it is cancelled.
         """
-        wish = Wish(
+        arguments = MapArguments(
             rows=rows, prompt=prompt, model=self._model if model is None else model, output=output, name=name, n=n,
             fresh=fresh, retry_failed=retry_failed, sample=None, max_cost_usd=max_cost_usd, cache=cache,
             progress=progress, on_interrupt=on_interrupt, options=options,
         )  # fmt: skip
-        return begun_here(self._begun(Plan(wish, Contact(self._config, self._backoff), frames=False)), inherited())
+        return begun_here(
+            self._begun(Plan(arguments, Contact(self._config, self._backoff), frames=False)), forked_map_error()
+        )
 
     def _begun(self, plan: Plan) -> Generator[MapRow]:
         """Opens nothing before the first row is asked for, which may be never."""
@@ -226,10 +228,10 @@ class Maps(Connection):
     def _leave(self, running: Running, how: str) -> None:
         """Cancels what is in flight where that was asked for, and says what becomes of it."""
         running.bar.close()  # or what is said would stand behind it, in its line
-        became: Became = None
+        cancel_result: CancelResult = None
         if running.cancels:
             try:
-                became = self._driver.run(cancelling(running.run, self._backoff))
+                cancel_result = self._driver.run(cancel_in_flight(running.run, self._backoff))
             except (KeyboardInterrupt, OnceqError, RuntimeError) as exc:  # httpx2's, of a client that is closed
-                became = exc
-        say(running.left(how, became, awaited=False))
+                cancel_result = exc
+        say(running.left(how, cancel_result, awaited=False))

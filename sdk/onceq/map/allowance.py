@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 from onceq._http import Backoff, Flow, exchange, read
 from onceq._submission import Prompt, Submission, checked_request
 from onceq.errors import BadRequestError, PaymentRequiredError
-from onceq.map.asks import Ask, Template
-from onceq.map.money import Purse
+from onceq.map.asks import Ask, RequestTemplate
+from onceq.map.money import MapBudget
 from onceq.wire import MAX_BODY_BYTES, Problem, Quote
 
 STEP: Final = 1.1
@@ -27,8 +27,8 @@ class Allowance:
     is known so of images, tool calls and characters that tokenizers write out: these requests are quoted one by one.
     """
 
-    def __init__(self, template: Template, purse: Purse, backoff: Backoff) -> None:
-        self._template, self._purse = template, purse
+    def __init__(self, template: RequestTemplate, budget: MapBudget, backoff: Backoff) -> None:
+        self._template, self._budget = template, budget
         self.backoff = backoff
         """How patiently it asks."""
         self._known: dict[Class, tuple[int, int]] = {}
@@ -40,13 +40,13 @@ class Allowance:
         0 while so many others are in flight that waiting for some makes a larger post, and when the first ask does not
         fit by itself. Raises PaymentRequiredError where nothing bounds what an ask may cost.
         """
-        if self._purse.limit is None:
+        if self._budget.limit is None:
             return len(asks)
         total, bounds = 0, list[int]()
         for n, ask in enumerate(asks):
             if ask.most is None:
                 ask.most = yield from self._asked(ask, asks[n:])
-            if total + ask.most > self._purse.free:
+            if total + ask.most > self._budget.free:
                 break
             total += ask.most
             bounds.append(ask.most)
@@ -54,7 +54,7 @@ class Allowance:
             return 0
         for ask, bound in zip(asks, bounds, strict=False):
             ask.bound = bound
-        self._purse.reserve(total)
+        self._budget.reserve(total)
         return len(bounds)
 
     def _asked(self, ask: Ask, following: Sequence[Ask]) -> Flow[int]:
@@ -83,7 +83,7 @@ class Allowance:
         return quote.cost.upper_nano_usd
 
 
-def _body(template: Template, ask: Ask) -> bytes | None:
+def _body(template: RequestTemplate, ask: Ask) -> bytes | None:
     """The request; None where it can't be sent."""
     try:
         body = checked_request(template.request(ask))
@@ -108,7 +108,7 @@ def _is_text(turn: Any) -> bool:
     return isinstance(field("content"), str) and not field("tool_calls")
 
 
-def quote_of(template: Template, ask: Ask, backoff: Backoff) -> Flow[Quote]:
+def quote_of(template: RequestTemplate, ask: Ask, backoff: Backoff) -> Flow[Quote]:
     """What the service says that an ask may cost. Raises BadRequestError."""
     call = Submission(checked_request(template.request(ask)), "").quote_call
     return read(Quote.model_validate_json, (yield from exchange(call, backoff)))

@@ -44,7 +44,7 @@ class Ask:
     """nano-USD that it may cost at most; None: not asked yet."""
 
 
-class Template:
+class RequestTemplate:
     """Everything that the requests of one map have in common."""
 
     def __init__(self, name: str, fields: Mapping[str, Any]) -> None:

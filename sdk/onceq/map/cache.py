@@ -50,7 +50,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CacheEntry:
     """What is remembered of a row: when it was sent, as which job, and its outcome where it has ended."""
 
     generation: str
@@ -68,7 +68,7 @@ class Cache(Protocol):
         """The file; None where there is none."""
         ...
 
-    def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, Known]:
+    def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, CacheEntry]:
         """What is known of these."""
         ...
 
@@ -106,7 +106,7 @@ class NoCache:
 
     where: str | None = None
 
-    def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, Known]:
+    def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, CacheEntry]:
         """Nothing."""
         return {}
 
@@ -155,14 +155,14 @@ class SqliteCache:
         self._db.execute(_TABLE)
         self._db.execute(_SCOPES)
 
-    def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, Known]:
+    def get(self, scope: str, keys: Sequence[bytes]) -> Mapping[bytes, CacheEntry]:
         """What is known of these."""
-        found: dict[bytes, Known] = {}
+        found: dict[bytes, CacheEntry] = {}
         for start in range(0, len(keys), _PAGE):
             page = keys[start : start + _PAGE]
             marks = ",".join("?" * len(page))
             query = f"select key, generation, attempt, sent_at, job_id, outcome from rows where scope = ? and key in ({marks})"  # noqa: S608, E501 - marks alone
-            found.update((row[0], _known(row)) for row in self._read(query, (scope, *page)))
+            found.update((row[0], _entry(row)) for row in self._read(query, (scope, *page)))
         return found
 
     def scope(self, contact: bytes) -> str | None:
@@ -228,9 +228,9 @@ def open_cache(cache: bool | str | Path) -> Cache:
     return SqliteCache(Path(FILE) if cache is True else Path(cache))
 
 
-def _known(row: tuple[Any, ...]) -> Known:
+def _entry(row: tuple[Any, ...]) -> CacheEntry:
     _, generation, attempt, sent_at, job_id, outcome = row
-    return Known(generation, attempt, sent_at, job_id, Outcome(**json.loads(outcome)) if outcome else None)
+    return CacheEntry(generation, attempt, sent_at, job_id, Outcome(**json.loads(outcome)) if outcome else None)
 
 
 def _unusable(where: str | None, exc: sqlite3.Error, state: str) -> ConfigurationError:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
-from onceq.map.asks import Ask, Template
-from onceq.map.cache import Cache, Known, Outcome
-from onceq.map.rows import RowProblem, Source, prompt_of
-from onceq.map.rows import Template as Prompting
+from onceq.map.asks import Ask, RequestTemplate
+from onceq.map.cache import Cache, CacheEntry, Outcome
+from onceq.map.rows import PromptSource, RowProblem, Source, prompt_of
 from onceq.wire import TERMINAL
 
 ARRIVES_S: Final = 12 * 3600.0
@@ -25,10 +24,10 @@ Filled = tuple[int, Outcome]
 
 
 @dataclass(slots=True)
-class Settings:
+class IntakeOptions:
     """How a map asks."""
 
-    prompting: Prompting | None
+    prompt: PromptSource | None
     n: int = 1
     generation: str = ""
     """Not empty: new samples are wanted, whatever is remembered."""
@@ -48,9 +47,9 @@ class Taken:
 class Intake:
     """Walks the rows once, in their order."""
 
-    def __init__(self, source: Source, template: Template, settings: Settings, cache: Cache) -> None:
+    def __init__(self, source: Source, template: RequestTemplate, options: IntakeOptions, cache: Cache) -> None:
         self._rows: Iterator[tuple[int, tuple[Any, Any]]] = enumerate(iter(source))
-        self._template, self._settings, self._cache = template, settings, cache
+        self._template, self._options, self._cache = template, options, cache
         self._open: dict[bytes, Ask] = {}
         self._done: dict[bytes, Outcome] = {}
         self.labels: list[Any] = []
@@ -58,12 +57,12 @@ class Intake:
         self.exhausted = False
         self.left_out = 0
         """Distinct asks that a sample does without."""
-        self.retries = settings.retry_failed
+        self.retries = options.retry_failed
 
     @property
     def slots(self) -> int:
         """Rows of the result so far."""
-        return len(self.labels) * self._settings.n
+        return len(self.labels) * self._options.n
 
     def to_pay(self, total: int) -> int:
         """About how many answers are still to come of so many rows, when equal rows are as frequent as so far."""
@@ -74,12 +73,12 @@ class Intake:
     def take(self, scope: str, count: int) -> Taken:
         """The next rows, at most so many."""
         taken, fresh = Taken(), list[Ask]()
-        rows = list(islice(self._rows, max(1, count // self._settings.n)))
+        rows = list(islice(self._rows, max(1, count // self._options.n)))
         self.exhausted = not rows
         for position, (label, row) in rows:
             self.labels.append(label)
-            for sample in range(self._settings.n):
-                self._place(row, position * self._settings.n + sample, sample, taken, fresh)
+            for sample in range(self._options.n):
+                self._place(row, position * self._options.n + sample, sample, taken, fresh)
         self._remember(scope, fresh, taken)
         return taken
 
@@ -91,7 +90,7 @@ class Intake:
 
     def _place(self, row: Any, slot: int, sample: int, taken: Taken, fresh: list[Ask]) -> None:
         try:
-            prompt = prompt_of(row, self._settings.prompting)
+            prompt = prompt_of(row, self._options.prompt)
             key = self._template.content_key(prompt, sample)
         except (RowProblem, ValueError) as exc:  # pydantic's, of a value that JSON has no form for, is one
             taken.filled.append((slot, Outcome("skipped", error=str(exc))))
@@ -101,11 +100,11 @@ class Intake:
         elif key in self._open:
             self._open[key].slots.append(slot)
         else:
-            ask = self._open[key] = Ask(key, prompt, sample, [slot], self._settings.generation)
+            ask = self._open[key] = Ask(key, prompt, sample, [slot], self._options.generation)
             fresh.append(ask)
 
     def _remember(self, scope: str, fresh: Sequence[Ask], taken: Taken) -> None:
-        asked = [] if self._settings.generation else [ask.key for ask in fresh]
+        asked = [] if self._options.generation else [ask.key for ask in fresh]
         known = self._cache.get(scope, asked)
         for ask in fresh:
             outcome = self._recall(ask, known.get(ask.key))
@@ -118,7 +117,7 @@ class Intake:
             else:
                 taken.asks.append(ask)
 
-    def _recall(self, ask: Ask, known: Known | None) -> Outcome | None:
+    def _recall(self, ask: Ask, known: CacheEntry | None) -> Outcome | None:
         """What is remembered as the ask's outcome; None when it has to be asked, as it was or for the next time."""
         if known is None:
             return None
@@ -126,14 +125,14 @@ class Intake:
         if known.outcome is None:
             ask.create = known.job_id is None and time.time() - known.sent_at < ARRIVES_S
             return None
-        if known.outcome.status in OWED and self._settings.retry_failed:
+        if known.outcome.status in OWED and self._options.retry_failed:
             ask.attempt += 1
             return None
         return known.outcome
 
     def _left_out(self, ask: Ask, *, asked_before: bool) -> bool:
-        only = self._settings.only
-        return only is not None and not asked_before and not any(slot // self._settings.n in only for slot in ask.slots)
+        only = self._options.only
+        return only is not None and not asked_before and not any(slot // self._options.n in only for slot in ask.slots)
 
 
 def shared(slots: Sequence[int], outcome: Outcome) -> list[Filled]:

@@ -33,7 +33,7 @@ class Forecast:
         return f"about {dollars(self.nano_usd, 3)} (95 %: {low} to {high})"
 
 
-class Purse:
+class MapBudget:
     """Adds up the rows of one map."""
 
     def __init__(self, limit_usd: float | None = None) -> None:

@@ -23,7 +23,7 @@ MOMENTS: Final = ("date-time", "date")
 _KINDS: Final = ("integer", "number", "boolean", "string")
 
 
-class Misfit(ValueError):  # noqa: N818 - told in the row, never raised to a caller
+class OutputMismatch(ValueError):  # noqa: N818 - told in the row, never raised to a caller
     """Why an answer is not what was asked for."""
 
 
@@ -57,7 +57,7 @@ class Structured:
         self.fields: Mapping[str, Any] = {"response_format": format_of(schema, name)}
 
     def parse(self, text: str) -> Any:
-        """The value. Raises Misfit."""
+        """The value. Raises OutputMismatch."""
         raise NotImplementedError
 
     def cells(self, value: Any) -> Sequence[Any]:
@@ -71,12 +71,12 @@ class Structured:
         return value
 
     def _fitting(self, value: Any, text: str) -> Any:
-        """The value, when each cell fits into its column, whatever the frame. Raises Misfit."""
+        """The value, when each cell fits into its column, whatever the frame. Raises OutputMismatch."""
         for (name, kind), cell in zip(self.columns, self.cells(value), strict=True):
             if kind == "integer" and isinstance(cell, int) and not -(2**63) <= cell < 2**63:
-                raise Misfit(_misfit(f"{name}: the number has more than 64 bits", 0, text))
+                raise OutputMismatch(_mismatch(f"{name}: the number has more than 64 bits", 0, text))
             if kind in MOMENTS and moment(cell) is None and cell is not None:
-                raise Misfit(_misfit(f"{name}: {cell!r} is no {kind}", 0, text))
+                raise OutputMismatch(_mismatch(f"{name}: {cell!r} is no {kind}", 0, text))
         return value
 
 
@@ -88,13 +88,13 @@ class ModelOutput(Structured):
         self._model = model
 
     def parse(self, text: str) -> BaseModel:
-        """An instance. Raises Misfit."""
+        """An instance. Raises OutputMismatch."""
         try:
             value = self._model.model_validate_json(text)
         except ValidationError as exc:
             first, *more = exc.errors(include_url=False)
             where = ".".join(map(str, first["loc"])) or "the answer"
-            raise Misfit(_misfit(f"{where}: {first['msg']}", len(more), text)) from exc
+            raise OutputMismatch(_mismatch(f"{where}: {first['msg']}", len(more), text)) from exc
         return self._fitting(value, text)
 
     def _plain(self, value: Any) -> Any:
@@ -114,15 +114,15 @@ class SchemaOutput(Structured):
         self._checker: Any = checker(schema)
 
     def parse(self, text: str) -> Any:
-        """The value. Raises Misfit."""
+        """The value. Raises OutputMismatch."""
         try:
             value = from_json(text, allow_inf_nan=False)
         except ValueError as exc:
-            raise Misfit(_misfit(f"it is no JSON ({exc})", 0, text)) from exc
+            raise OutputMismatch(_mismatch(f"it is no JSON ({exc})", 0, text)) from exc
         errors = list(self._checker.iter_errors(value))
         if errors:
             where = ".".join(map(str, errors[0].absolute_path)) or "the answer"
-            raise Misfit(_misfit(f"{where}: {errors[0].message}", len(errors) - 1, text))
+            raise OutputMismatch(_mismatch(f"{where}: {errors[0].message}", len(errors) - 1, text))
         return self._fitting(value, text)
 
 
@@ -149,7 +149,7 @@ def moment(text: Any) -> datetime | None:
         return None
 
 
-def _misfit(what: str, more: int, text: str) -> str:
+def _mismatch(what: str, more: int, text: str) -> str:
     others = f" (and {more} more)" if more else ""
     return f"the answer does not fit the output: {what}{others}. It is: {text[:200]}"
 

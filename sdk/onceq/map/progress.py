@@ -73,9 +73,9 @@ def progress_for(wanted: bool | None, rows: int | None, name: str, *, counted: b
 def postfix(run: Run, rows: int | None) -> str:
     """What has no answer, the cost so far, and where it leads."""
     parts = [f"{count} {what}" for count, what in ((run.failed, "failed"), (run.left_out, "not posted")) if count]
-    forecast = run.purse.forecast(run.intake.to_pay(rows)) if rows is not None and run.done < rows else None
-    parts.append(dollars(run.purse.spent) + (f" of {_range(forecast)}" if forecast else ""))
-    parts += ["some unpriced"] if run.purse.unpriced else []
+    forecast = run.budget.forecast(run.intake.to_pay(rows)) if rows is not None and run.done < rows else None
+    parts.append(dollars(run.budget.spent) + (f" of {_range(forecast)}" if forecast else ""))
+    parts += ["some unpriced"] if run.budget.unpriced else []
     return ", ".join([*parts, "simulated"] if run.simulated else parts)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from onceq._display import note_html
 from onceq._http import Backoff, Call, Flow
 from onceq.map.allowance import quote_of
-from onceq.map.asks import Ask, Template
+from onceq.map.asks import Ask, RequestTemplate
 from onceq.map.cache import Cache
 from onceq.map.intake import Intake
 from onceq.map.money import dollars, usd
@@ -64,7 +64,9 @@ class MapQuote:
         return note_html(str(self))
 
 
-def quoted(models: Sequence[str], template: Template, intake: Intake, cache: Cache, contact: Contact) -> Flow[MapQuote]:
+def quote_map(
+    models: Sequence[str], template: RequestTemplate, intake: Intake, cache: Cache, contact: Contact
+) -> Flow[MapQuote]:
     """Reads all rows, and asks for some quotes."""
     scope = (yield from scope_of(models, contact, cache)) if cache.where is not None else Scope()
     asks: list[Ask] = []
@@ -79,7 +81,7 @@ def quoted(models: Sequence[str], template: Template, intake: Intake, cache: Cac
 
 
 def _sums(
-    template: Template, asks: Sequence[Ask], backoff: Backoff
+    template: RequestTemplate, asks: Sequence[Ask], backoff: Backoff
 ) -> Generator[Call, Any, tuple[int | None, int | None, str | None]]:
     """The upper bound and what is expected, of all; each None when it is of any."""
     upper: int | None = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from onceq.map.cache import Outcome
 from onceq.map.money import usd
-from onceq.map.output import Misfit, Output
+from onceq.map.output import Output, OutputMismatch
 from onceq.wire import Cost, JobError, Timings, Usage
 from onceq.wire import Output as Answer
 
@@ -45,7 +45,7 @@ def row_of(index: Any, position: int, sample: int, outcome: Outcome, output: Out
     if status == "succeeded":
         try:
             value = output.parse(outcome.text or "")
-        except Misfit as exc:
+        except OutputMismatch as exc:
             status, error = "invalid", f"{exc}. It was paid; fresh=True asks anew."
     return MapRow(
         index=index, position=position, sample=sample, status=status, value=value, text=outcome.text,

@@ -16,7 +16,7 @@ from onceq._template import fill, names_in
 from onceq.errors import BadRequestError
 
 Kind = Literal["pandas", "polars", "plain"]
-Template = str | Callable[[Any], Prompt]
+PromptSource = str | Callable[[Any], Prompt]
 """A text with `{column}` in it, or a function of the row that gives a prompt."""
 SCALAR_NAMES: Final = ("text", "value")
 """What a row that is one value is called in a template, beside its own name where it has one."""
@@ -49,7 +49,7 @@ class RowProblem(ValueError):  # noqa: N818 - told in the row, never raised to a
     """Why a row makes no prompt."""
 
 
-def source_of(rows: Any, template: Template | None) -> Source:
+def source_of(rows: Any, template: PromptSource | None) -> Source:
     """The rows of whatever was given. Raises BadRequestError when that has no rows, or they would make no prompts."""
     if isinstance(rows, (str, bytes, Mapping)):
         raise refusal("map takes many rows: a column, a frame, a list or an iterator. For one prompt there is submit.")
@@ -96,14 +96,14 @@ def _refuse_expressions(template: str, known: Container[object]) -> None:
             )
 
 
-def _of_library(kind: Kind, rows: Any, template: Template | None, *, is_frame: bool) -> Source:
+def _of_library(kind: Kind, rows: Any, template: PromptSource | None, *, is_frame: bool) -> Source:
     index: Any = rows.index if kind == "pandas" else None
     labels: list[Any] | None = None if index is None else index.tolist()
     made = _frame_rows(rows, template) if is_frame else _series_rows(rows, template)
     return Source(kind, made, labels, len(rows), index)
 
 
-def _series_rows(series: Any, template: Template | None) -> Sequence[Any]:
+def _series_rows(series: Any, template: PromptSource | None) -> Sequence[Any]:
     values = _listed(series)
     own = None if series.name is None else str(series.name)
     first = next((value for value in values if not is_missing(value)), None)
@@ -114,7 +114,7 @@ def _series_rows(series: Any, template: Template | None) -> Sequence[Any]:
     return values if own not in names else [dict.fromkeys(known, value) for value in values]
 
 
-def _frame_rows(frame: Any, template: Template | None) -> Iterable[Any]:
+def _frame_rows(frame: Any, template: PromptSource | None) -> Iterable[Any]:
     """One mapping a row, of the columns that the template names; all of them for a function."""
     if template is None:
         raise refusal("a frame needs a prompt: one with {column} in it, or a function of the row; or pass one column.")
@@ -158,7 +158,7 @@ def _listed(series: Any) -> list[Any]:
     return series.to_list()
 
 
-def prompt_of(row: Any, template: Template | None) -> Prompt:
+def prompt_of(row: Any, template: PromptSource | None) -> Prompt:
     """The prompt of a row. Raises RowProblem, which says what the row lacks."""
     if template is None:
         return _checked(row)

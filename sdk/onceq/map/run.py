@@ -20,11 +20,11 @@ from onceq._http import PATIENT, Call, exchange, problem_error, read
 from onceq._submission import Pack
 from onceq.errors import BadRequestError
 from onceq.map.allowance import Allowance
-from onceq.map.asks import Ask, Template
+from onceq.map.asks import Ask, RequestTemplate
 from onceq.map.cache import Cache, Outcome
 from onceq.map.ends import Ends
 from onceq.map.intake import OWED, Filled, Intake
-from onceq.map.money import Purse, dollars
+from onceq.map.money import MapBudget, dollars
 from onceq.map.row import MapRow, gone, outcome_of
 from onceq.map.scope import SIMULATED, Contact, Scope, scope_of
 from onceq.wire import MAX_BATCH, MAX_BODY_BYTES, TERMINAL, BatchAnswer, BatchAnswerItem, Event, Problem, SubmittedJob
@@ -49,7 +49,7 @@ class Run:
     """The state of a map."""
 
     def __init__(
-        self, models: Sequence[str], template: Template, intake: Intake, purse: Purse, cache: Cache,
+        self, models: Sequence[str], template: RequestTemplate, intake: Intake, budget: MapBudget, cache: Cache,
         contact: Contact, shape: Callable[[int, Outcome], MapRow], tell: Callable[[Run], None],
     ) -> None:  # fmt: skip
         self.batch = f"map-{uuid4().hex[:16]}"
@@ -61,10 +61,10 @@ class Run:
         """Rows that are filled, those of them without an answer, and those that `max_cost_usd` or `sample` left out."""
         self.remembered = 0
         """Rows that were filled without asking the service."""
-        self.purse, self.intake = purse, intake
+        self.budget, self.intake = budget, intake
         self.simulated = False
         self._models, self._template, self._cache = models, template, cache
-        self._allowance = Allowance(template, purse, contact.backoff)
+        self._allowance = Allowance(template, budget, contact.backoff)
         self._shape, self._progress = shape, tell
         self._ends = Ends(self.batch)
         self._ready: deque[Ask] = deque()
@@ -120,18 +120,18 @@ class Run:
 
     def _take(self) -> Steps:
         """Reads rows until there is something to ask; with a limit all of them, as what is paid already counts."""
-        while not self.intake.exhausted and (not self._ready or self.purse.limit is not None):
+        while not self.intake.exhausted and (not self._ready or self.budget.limit is not None):
             taken = self.intake.take(self._scope.name, MAX_BATCH)
             self._ready.extend(taken.asks)
             for _, outcome in taken.filled:
-                self.purse.settle(0, outcome.cost_nano_usd, sampled=bool(outcome.cost_nano_usd))
+                self.budget.settle(0, outcome.cost_nano_usd, sampled=bool(outcome.cost_nano_usd))
             self.remembered += sum(outcome.status != "not_posted" for _, outcome in taken.filled)
             yield from self._tell(taken.filled)
 
     def _leave_out(self) -> Steps:
         """What the limit does not allow any more."""
         why = (
-            f"max_cost_usd: the rows so far cost {dollars(self.purse.spent)}, and another one might pass the limit. "
+            f"max_cost_usd: the rows so far cost {dollars(self.budget.spent)}, and another one might pass the limit. "
             "Raise it, or set a lower max_tokens, and run again: what is done is not paid again."
         )
         while self._ready:
@@ -184,7 +184,7 @@ class Run:
         self.simulated |= job.simulated
         if job.status not in TERMINAL:
             if job.quote is not None and job.quote.cost.upper_nano_usd is not None:
-                self.purse.reserve(job.quote.cost.upper_nano_usd - ask.bound)
+                self.budget.reserve(job.quote.cost.upper_nano_usd - ask.bound)
                 ask.bound = job.quote.cost.upper_nano_usd
             self.waiting.setdefault(job.id, []).append(ask)
             return ()
@@ -233,14 +233,14 @@ class Run:
         return filled + [row for ask in others for row in self._close(ask, free)]
 
     def _close(self, ask: Ask, outcome: Outcome, *, keep: bool = True) -> list[Filled]:
-        self.purse.settle(ask.bound, outcome.cost_nano_usd, sampled=keep)
+        self.budget.settle(ask.bound, outcome.cost_nano_usd, sampled=keep)
         if keep:
             self._unsaved.append((ask.key, outcome))
         return self.intake.finish(ask, outcome)
 
     def _put_back(self, asks: Sequence[Ask]) -> None:
         for ask in reversed(asks):
-            self.purse.reserve(-ask.bound)
+            self.budget.reserve(-ask.bound)
             ask.bound = 0
             self._ready.appendleft(ask)
 

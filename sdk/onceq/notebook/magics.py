@@ -32,10 +32,10 @@ def register(shell: Any) -> None:
     """Adds `%llm` and `%%llm` to an IPython shell, and `.onceq` to the frames of pandas where that is installed."""
     if find_spec("pandas") is not None:
         import_module("onceq.accessor")
-    asker = Asker(shell)
+    magics = LlmMagics(shell)
 
     def llm(line: str, cell: str | None = None) -> None:
-        asker.ask(line, cell)
+        magics.ask(line, cell)
 
     llm.__doc__ = _parser().format_help()
     # or IPython would fill `$name` and `{expression}` into the line, before we see it
@@ -43,7 +43,7 @@ def register(shell: Any) -> None:
     let_questions_pass(shell)
 
 
-class Asker:
+class LlmMagics:
     """The magics of one kernel: one client for its life, made when it is first needed, and the model named last."""
 
     def __init__(self, shell: Any) -> None:

@@ -18,12 +18,12 @@ import msgspec
 
 from onceq.wire import IDEMPOTENCY_KEY_PATTERN, JobRequest, Message
 from onceq.wire.words import nano_usd_of
-from onceq_service.api import plain
+from onceq_service.api import codec
 from onceq_service.api.catalog import Resolved
 from onceq_service.api.problems import Refused, invalid_field
 from onceq_service.pricing import CostBounds
 from onceq_service.settings import LaneLimits, limits_of
-from onceq_service.store import Admission, ApiKey, Seal, new_job_id
+from onceq_service.store import Admission, ApiKey, Hasher, new_job_id
 from onceq_service.tracing import TRACEPARENT
 
 _KEY = re.compile(IDEMPOTENCY_KEY_PATTERN)
@@ -48,7 +48,7 @@ class Defaults:
     label_keys: Sequence[str] = ()
 
 
-class Wanted(NamedTuple):
+class BoundedRequest(NamedTuple):
     """A request, the JSON that its worker will read, and what it may cost."""
 
     request: JobRequest
@@ -84,16 +84,16 @@ def idempotency_key(sent: bytes | None) -> str | None:
 
 
 def admission(
-    wanted: Wanted,
+    bounded: BoundedRequest,
     key: ApiKey,
     idem_key: str | None,
     models: Sequence[Resolved],
-    seal: Seal,
+    hasher: Hasher,
     defaults: Defaults,
     retry_of: str = "",
 ) -> Admission:
     """Everything that the store needs to decide; raises Refused (422) for numbers that JSON does not have."""
-    request, body, free = wanted.request, wanted.body, free_form(wanted.request)
+    request, body, free = bounded.request, bounded.body, free_form(bounded.request)
     if request.on_crash == "resume" and not all(m.can_resume for m in models):
         raise invalid_field("on_crash", "resume needs OpenAI's Responses API behind each of the models")
     tenant, (model, *others) = key.tenant.encode(), models
@@ -109,15 +109,15 @@ def admission(
         provider=model.provider,
         lane=model.model,
         band=request.band,
-        idem=seal(b"idem", tenant, idem_key.encode()) if idem_key else "",
-        body_hash=seal(b"body", tenant, *whole(request, body, free), *again) if idem_key else "",
-        fp=seal(b"fp", tenant, *question(request, models, free)) if window_s else "",
+        idem=hasher(b"idem", tenant, idem_key.encode()) if idem_key else "",
+        body_hash=hasher(b"body", tenant, *whole(request, body, free), *again) if idem_key else "",
+        fp=hasher(b"fp", tenant, *question(request, models, free)) if window_s else "",
         window_s=window_s,
         fresh=request.fresh,
         deadline_s=deadline_s,
-        max_calls=wanted.bounds.max_calls,
-        max_cost=wanted.max_cost,
-        call_bound=wanted.bounds.call.nano_usd,
+        max_calls=bounded.bounds.max_calls,
+        max_cost=bounded.max_cost,
+        call_bound=bounded.bounds.call.nano_usd,
         on_crash=request.on_crash or "retry",
         on_break=request.on_break or "retry",
         simulated=model.simulated,
@@ -191,7 +191,7 @@ def free_form(request: JobRequest) -> bytes:
 def whole(request: JobRequest, body: bytes, free: bytes) -> Sequence[bytes]:
     """The whole request, one way of writing it for each thing it says; `body` is how its worker will read it."""
     labels = _ENCODE(sorted(request.labels.items())) if request.labels else b""
-    return (plain.unlabelled(request, body), labels, free, _shape(request))
+    return (codec.unlabelled(request, body), labels, free, _shape(request))
 
 
 def question(request: JobRequest, models: Sequence[Resolved], free: bytes) -> Sequence[bytes]:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from onceq.wire import BudgetRefusal, ErrorCode
-from onceq_service.api.admission import OUTPUT_TOKENS, Wanted
+from onceq_service.api.admission import OUTPUT_TOKENS, BoundedRequest
 from onceq_service.api.catalog import Resolved
 from onceq_service.api.problems import Refused
 from onceq_service.api.receipt import rfc3339
@@ -27,48 +27,52 @@ _LOOKS: Final = 4
 """How often a post looks at budgets again that somebody changes meanwhile."""
 
 
-async def put(service: Service, asked: Admission, wanted: Wanted, read_at: float) -> tuple[Admission, Admitted]:
+async def put(
+    service: Service, asked: Admission, bounded: BoundedRequest, read_at: float
+) -> tuple[Admission, Admitted]:
     """Admits the post, its money held in each of its budgets; raises Refused (402), CostTooHigh, StoreError.
 
     Returns what was admitted too.
     """
     jobs = service.store.jobs
-    if not service.book.of(asked.tenant):
+    if not service.budget_cache.of(asked.tenant):
         return asked, await jobs.admit(asked, read_at=read_at)
     models = [asked.model, *(model for model, _ in asked.chain)]
     for look in range(_LOOKS):
-        under = falls_under(service.book.of(asked.tenant), asked.key_id, models, wanted)
+        under = falls_under(service.budget_cache.of(asked.tenant), asked.key_id, models, bounded)
         now_ms = round(time.time() * 1000)
-        told = told_of(service.tariff, under, asked, wanted, now_ms) if under else asked
+        told = with_budgets(service.tariff, under, asked, bounded, now_ms) if under else asked
         try:
             return told, await jobs.admit(told, read_at=read_at)
         except BudgetRefused as exc:
             if exc.word != "stale" or look == _LOOKS - 1:
-                raise refused(exc, under, wanted) from exc
+                raise refused(exc, under, bounded) from exc
             await service.see_budgets()
     raise AssertionError("the last look returns or raises")
 
 
 async def refused_by_a_budget(
-    service: Service, key: ApiKey, models: Sequence[Resolved], wanted: Wanted
+    service: Service, key: ApiKey, models: Sequence[Resolved], bounded: BoundedRequest
 ) -> ErrorCode | None:
     """The code with which a post would be refused for a budget as they stand now; None where all have room."""
-    under = falls_under(service.book.of(key.tenant), key.id, [m.model for m in models], wanted)
-    hard, most = [budget for budget in under if budget.mode == "hard"], wanted.bounds.call.nano_usd
+    under = falls_under(service.budget_cache.of(key.tenant), key.id, [m.model for m in models], bounded)
+    hard, most = [budget for budget in under if budget.mode == "hard"], bounded.bounds.call.nano_usd
     if not hard:
         return None
     if most is None:
-        return wanted.bounds.call.why or "unbounded_cost"
-    found = await service.store.budgets.status(hard, await service.store.sums.now_ms())
+        return bounded.bounds.call.why or "unbounded_cost"
+    found = await service.store.budgets.status(hard, await service.store.stats.now_ms())
     uses = [budget.simulated_use if models[0].simulated else budget.use for budget in found]
     return "budget_exceeded" if any(use.left_nano_usd < most for use in uses) else None
 
 
-def falls_under(budgets: Sequence[Budget], key_id: str, models: Sequence[str], wanted: Wanted) -> Sequence[Budget]:
+def falls_under(
+    budgets: Sequence[Budget], key_id: str, models: Sequence[str], bounded: BoundedRequest
+) -> Sequence[Budget]:
     """Those of a tenant's budgets that count this post; raises Refused (402) where they are too many."""
     if not budgets:
         return ()
-    team, labels = wanted.request.team or "", wanted.request.labels or {}
+    team, labels = bounded.request.team or "", bounded.request.labels or {}
     found = [budget for budget in budgets if budget.fits(team, key_id, models, labels)]
     if len(found) > MOST_OF_A_JOB:
         detail = (
@@ -79,13 +83,13 @@ def falls_under(budgets: Sequence[Budget], key_id: str, models: Sequence[str], w
     return found
 
 
-def told_of(
-    tariff: Tariff, under: Sequence[Budget], asked: Admission, wanted: Wanted, now_ms: int
+def with_budgets(
+    tariff: Tariff, under: Sequence[Budget], asked: Admission, bounded: BoundedRequest, now_ms: int
 ) -> Admission:  # fmt: skip
     """The admission with what the store has to know of the budgets that it falls under, at `now_ms`."""
     told = allowance(under, now_ms)
-    likely = estimate(tariff, asked.model, len(wanted.body), wanted.request.max_tokens) if told.soft else None
-    lines, reserved = told.of_post(wanted.bounds.call.nano_usd, likely)
+    likely = estimate(tariff, asked.model, len(bounded.body), bounded.request.max_tokens) if told.soft else None
+    lines, reserved = told.of_post(bounded.bounds.call.nano_usd, likely)
     return replace(asked, budgets=lines, reserved=reserved)
 
 
@@ -116,14 +120,14 @@ def estimate(tariff: Tariff, model: str, in_bytes: int, max_tokens: int | None) 
     return cost_at(units, input_tokens=given, cached_tokens=0, output_tokens=answer)
 
 
-def refused(exc: BudgetRefused, under: Sequence[Budget], wanted: Wanted) -> Refused:
+def refused(exc: BudgetRefused, under: Sequence[Budget], bounded: BoundedRequest) -> Refused:
     """402 for a post that has no room in one of the budgets that it was told of."""
     account = exc.facts["account"].decode()
     budget = next(b for b in under if b.account == account)
     if exc.word == "over_budget":
         return over(budget, {name: int(value) for name, value in exc.facts.items() if name != "account"})
     if exc.word == "unbounded":
-        call = wanted.bounds.call
+        call = bounded.bounds.call
         detail = f"Budget {budget.name!r} is hard: it needs to know what a call may cost at most. {call.detail}"
         return Refused(call.why or "unbounded_cost", f"{detail} Nothing was stored.")
     detail = f"Budget {budget.name!r} is being changed again and again; nothing was stored. Try again."

@@ -1,4 +1,4 @@
-"""The API as one ASGI app: the door, the routes, problems for everything that goes wrong, and the document."""
+"""The API as one ASGI app: the middleware, the routes, problems for everything that goes wrong, and the document."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from onceq_service.api import (
 from onceq_service.api.batch import submit_batch
 from onceq_service.api.batches import batch_events_route
 from onceq_service.api.document import document_of
-from onceq_service.api.door import Door, Handler
 from onceq_service.api.events import events_route
+from onceq_service.api.fast_path import FastPath
+from onceq_service.api.middleware import ApiMiddleware, Handler
 from onceq_service.api.problems import Refused, answer_to, invalid_query
 from onceq_service.api.replies import Reply
 from onceq_service.api.service import Service
-from onceq_service.api.straight import Straight
 from onceq_service.api.submit import submit
-from onceq_service.api.traced import Traced
+from onceq_service.api.tracing import TracingMiddleware
 from onceq_service.settings import Settings
 from onceq_service.tracing import Tracing, open_tracing
 
 HOT: dict[tuple[str, str], Handler] = {("POST", "/v1/jobs"): submit, ("POST", "/v1/jobs/batch"): submit_batch}
 NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-"""FastAPI's own would write down exceptions with their words; traced.py has our spans."""
+"""FastAPI's own would write down exceptions with their words; tracing.py has our spans."""
 PARTS = tuple(
     part.router
     for part in (
@@ -72,18 +72,18 @@ PARTS = tuple(
 
 
 class Api(FastAPI):
-    """FastAPI behind the door: whoever calls the app, by whatever server, comes in through it."""
+    """FastAPI behind our middleware: whoever calls the app, by whatever server, comes in through it."""
 
     def __init__(self, service: Service, tracing: Tracing | None, **says: Any) -> None:
         super().__init__(telemetry=NO_TELEMETRY, **says)
         self.state.service = service
         streams = (events_route(service), batch_events_route(service))
-        self.router.routes.extend(streams)  # behind the door too, where it is said which methods they have
-        door = Door(super().__call__, service, HOT, streams)
-        app = Traced(door, tracing.tracer) if tracing else door
+        self.router.routes.extend(streams)  # behind the middleware too, where it is said which methods they have
+        middleware = ApiMiddleware(super().__call__, service, HOT, streams)
+        app = TracingMiddleware(middleware, tracing.tracer) if tracing else middleware
         self.entry = _allow_origins(app, service.settings.cors_origins)
         watched = tracing is not None or service.settings.log_level == "debug"
-        self.straight = None if watched else Straight(service)
+        self.fast_path = None if watched else FastPath(service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

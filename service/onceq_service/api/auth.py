@@ -22,7 +22,7 @@ KEY: Final = "onceq.key"
 CHALLENGE: Final = ((b"www-authenticate", b"Bearer"),)
 
 
-class Doorkeeper:
+class Authenticator:
     """Finds the key of a request."""
 
     def __init__(self, keys: ApiKeys) -> None:

@@ -17,9 +17,9 @@ from onceq_service.api.body import Heads, read_json, validated
 from onceq_service.api.problems import MAX_ERRORS, Refused, answer_to, invalid, invalid_field
 from onceq_service.api.replies import JSON, Reply
 from onceq_service.api.service import Service
-from onceq_service.api.shape import MOST_VALUES, are_more, must_be_few, must_be_json, too_many
 from onceq_service.api.submit import admit
-from onceq_service.store import ApiKey, Seal
+from onceq_service.api.value_count import MOST_VALUES, are_more, must_be_few, must_be_json, too_many
+from onceq_service.store import ApiKey, Hasher
 
 MOST_IN_ALL: Final = 20 * MOST_VALUES
 """Values of a whole batch: 8 bytes each of the largest one."""
@@ -52,8 +52,8 @@ async def submit_batch(service: Service, key: ApiKey, heads: Heads, receive: Rec
     """Admits all items at once, so that they share pipelines; 200 with an outcome for each, in their order."""
     require(key, "submit")
     batch, items = read_items(await read_json(heads, receive))
-    seal = await service.seal()
-    outcomes = await asyncio.gather(*(_outcome(service, key, item, seal, batch) for item in items))
+    hasher = await service.hasher()
+    outcomes = await asyncio.gather(*(_outcome(service, key, item, hasher, batch) for item in items))
     return Reply(200, b'{"items":[' + b",".join(outcomes) + b"]}", (JSON,))
 
 
@@ -122,11 +122,11 @@ def _read_item(item: JsonValue) -> BatchItem | ValidationError:
         return exc
 
 
-async def _outcome(service: Service, key: ApiKey, item: BatchItem | Refused, seal: Seal, batch: str) -> bytes:
+async def _outcome(service: Service, key: ApiKey, item: BatchItem | Refused, hasher: Hasher, batch: str) -> bytes:
     if isinstance(item, Refused):
         return _problem(item)
     try:
-        accepted = await admit(service, key, item.idempotency_key, item.job, seal, batch=batch, create=item.create)
+        accepted = await admit(service, key, item.idempotency_key, item.job, hasher, batch=batch, create=item.create)
     except Exception as exc:  # noqa: BLE001 - one item's trouble, whatever it is, is not the others'
         return _problem(answer_to(exc, "an item of a batch"))
     return b'{"job":' + accepted.body + b',"problem":null}'

@@ -16,8 +16,8 @@ from starlette.types import Receive, Scope, Send
 from onceq.wire import BatchCancelled
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import KEY, Canceller, require
-from onceq_service.api.door import HEADS
 from onceq_service.api.events import Stream, cursor
+from onceq_service.api.middleware import HEADS
 from onceq_service.api.presence import batch_watched
 from onceq_service.api.problems import Refused, invalid_field, span
 from onceq_service.api.replies import Reply, send_reply

@@ -11,7 +11,7 @@ from starlette.types import Receive
 
 from onceq.wire import MAX_BODY_BYTES, ErrorCode
 from onceq_service.api.problems import Refused, invalid
-from onceq_service.api.shape import must_be_few
+from onceq_service.api.value_count import must_be_few
 
 Heads = Mapping[bytes, bytes]
 Model = TypeVar("Model", bound=BaseModel)

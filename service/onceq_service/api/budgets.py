@@ -12,7 +12,7 @@ from onceq.wire import BudgetChange, BudgetList, BudgetRequest, BudgetStatus
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Admin, Reader
 from onceq_service.api.body import parse, read_json
-from onceq_service.api.door import HEADS
+from onceq_service.api.middleware import HEADS
 from onceq_service.api.problems import Refused, invalid_field
 from onceq_service.api.service import In, Service
 from onceq_service.api.stats import time_of
@@ -30,9 +30,9 @@ _CREATED: doc.Responses = {
 @router.get("/v1/budgets", responses=doc.problems(401, 403, 503))
 async def list_budgets(service: In, caller: Reader) -> BudgetList:
     """The tenant's budgets by name, as they stand now; an operator's own call lists those of all tenants."""
-    await service.book.read(service.store)
-    now_ms = await service.store.sums.now_ms()
-    found = service.book.all() if caller.may("operator") else service.book.of(caller.tenant)
+    await service.budget_cache.read(service.store)
+    now_ms = await service.store.stats.now_ms()
+    found = service.budget_cache.all() if caller.may("operator") else service.budget_cache.of(caller.tenant)
     return BudgetList(at=time_of(now_ms), budgets=await service.store.budgets.status(found, now_ms))
 
 
@@ -53,15 +53,15 @@ async def create_budget(request: Request, response: Response, service: In, calle
     wanted = parse(BudgetRequest, await read_json(request.scope[HEADS], request.receive))
     tenant = _tenant(caller, wanted)
     _check_zone(wanted)
-    await service.book.read(service.store)
-    known = service.book.of(tenant)
-    made = budget_of(wanted, tenant, "api", await service.store.sums.now_ms())
+    await service.budget_cache.read(service.store)
+    known = service.budget_cache.of(tenant)
+    made = budget_of(wanted, tenant, "api", await service.store.stats.now_ms())
     if len(known) >= MOST_OF_A_TENANT:
         detail = f"Tenant {tenant} has {len(known)} budgets, the most it may have: delete some. Nothing was stored."
         raise Refused("too_many_budgets", detail)
     if any(budget.id == made.id for budget in known) or not await service.store.budgets.put(made, None):
         raise _exists(made)
-    await service.book.read(service.store)
+    await service.budget_cache.read(service.store)
     response.headers["Location"] = f"/v1/budgets/{made.id}"
     return await _status(service, made)
 
@@ -78,7 +78,7 @@ async def change_budget(request: Request, service: In, caller: Admin, budget_id:
         budget = _of_api(await _find(service, caller, budget_id))
         changed = budget.changed(change)
         if await service.store.budgets.put(changed, budget):
-            await service.book.read(service.store)
+            await service.budget_cache.read(service.store)
             return await _status(service, changed)
 
 
@@ -87,17 +87,17 @@ async def delete_budget(service: In, caller: Admin, budget_id: str) -> Response:
     """Takes a budget away, and what it has counted; jobs that it counted go on."""
     while not await service.store.budgets.remove(_of_api(await _find(service, caller, budget_id))):
         pass
-    await service.book.read(service.store)
+    await service.budget_cache.read(service.store)
     return Response(status_code=204)
 
 
 async def _status(service: Service, budget: Budget) -> BudgetStatus:
-    return (await service.store.budgets.status([budget], await service.store.sums.now_ms()))[0]
+    return (await service.store.budgets.status([budget], await service.store.stats.now_ms()))[0]
 
 
 async def _find(service: Service, caller: ApiKey, budget_id: str) -> Budget:
-    await service.book.read(service.store)
-    found = service.book.all() if caller.may("operator") else service.book.of(caller.tenant)
+    await service.budget_cache.read(service.store)
+    found = service.budget_cache.all() if caller.may("operator") else service.budget_cache.of(caller.tenant)
     for budget in found:
         if budget.id == budget_id:
             return budget

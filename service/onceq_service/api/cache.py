@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
+class TtlCache(Generic[T]):
     """Values by name, for `keep_s` seconds."""
 
     def __init__(self, keep_s: float) -> None:

@@ -19,7 +19,7 @@ from onceq_service.api.problems import invalid_field
 from onceq_service.api.service import In
 from onceq_service.api.stats import time_of
 from onceq_service.pricing import Tariff, cost_at
-from onceq_service.store.stats import Group, Span, Sum, totals
+from onceq_service.store.stats import Group, Rollup, Span, totals
 from onceq_service.store.views import Fields
 
 KEPT: Final[dict[Span, timedelta]] = {"h": timedelta(days=35), "d": timedelta(days=400)}
@@ -53,13 +53,13 @@ class CostQuery(BaseModel):
 @router.get("/v1/costs", responses=doc.problems(401, 403, 422, 503))
 async def get_costs(service: In, key: Reader, query: Annotated[CostQuery, Query()]) -> Costs:
     """Totals of the caller's tenant. An interval of `total` sums whole days up; hours are kept 35 days, days 400."""
-    sums = service.store.sums
-    now = time_of(await sums.now_ms())
+    stats = service.store.stats
+    now = time_of(await stats.now_ms())
     span: Span = "h" if query.interval == "hour" else "d"
     since, until = _reach(query, span, now)
     by = list(dict.fromkeys(query.group_by))
     finer: list[CostDimension] = by if query.restated_at is None or "model" in by else [*by, "model"]
-    found = await sums.spans(key.tenant, span, _ms(since), _ms(until), finer)
+    found = await stats.spans(key.tenant, span, _ms(since), _ms(until), finer)
     found = _totals(found, since) if query.interval == "total" else found
     points = [one.point() for one in coarser(found, by)]
     if query.restated_at is not None:
@@ -76,33 +76,35 @@ def _reach(query: CostQuery, span: Span, now: datetime) -> tuple[datetime, datet
     return since, until
 
 
-def _totals(found: list[Sum], since: datetime) -> list[Sum]:
+def _totals(found: list[Rollup], since: datetime) -> list[Rollup]:
     """The days of each group in one."""
     groups: dict[Group, list[Fields]] = {}
     for one in found:
         groups.setdefault(one.group, []).extend(one.fields)
-    return [Sum(since, group, fields) for group, fields in groups.items()]
+    return [Rollup(since, group, fields) for group, fields in groups.items()]
 
 
-def coarser(found: Iterable[Sum], by: Sequence[CostDimension]) -> list[Sum]:
+def coarser(found: Iterable[Rollup], by: Sequence[CostDimension]) -> list[Rollup]:
     """Sums by fewer dimensions, in the order in which their groups come first."""
-    return [Sum(at, group, [f for one in sums for f in one.fields]) for (at, group), sums in _places(found, by).items()]
+    return [
+        Rollup(at, group, [f for one in sums for f in one.fields]) for (at, group), sums in _places(found, by).items()
+    ]
 
 
-def restated(found: Iterable[Sum], by: Sequence[CostDimension], tariff: Tariff, at: datetime) -> list[int | None]:
+def restated(found: Iterable[Rollup], by: Sequence[CostDimension], tariff: Tariff, at: datetime) -> list[int | None]:
     """What each of the coarser sums would cost at the prices of a time; `found` must be by model too."""
     return [_together([_restated(one, tariff, at) for one in sums]) for sums in _places(found, by).values()]
 
 
-def _places(found: Iterable[Sum], by: Sequence[CostDimension]) -> dict[tuple[datetime, Group], list[Sum]]:
-    places: dict[tuple[datetime, Group], list[Sum]] = {}
+def _places(found: Iterable[Rollup], by: Sequence[CostDimension]) -> dict[tuple[datetime, Group], list[Rollup]]:
+    places: dict[tuple[datetime, Group], list[Rollup]] = {}
     for one in found:
         names = tuple((name, value) for name, value in one.group.names if name in by)
         places.setdefault((one.at, replace(one.group, names=names)), []).append(one)
     return places
 
 
-def _restated(one: Sum, tariff: Tariff, at: datetime) -> int | None:
+def _restated(one: Rollup, tariff: Tariff, at: datetime) -> int | None:
     sums = totals(one.fields)
     if not (sums.input_tokens or sums.output_tokens):
         return 0

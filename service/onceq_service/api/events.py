@@ -25,14 +25,14 @@ from starlette.types import Message, Receive, Scope, Send
 from onceq_service.api.auth import KEY, require
 from onceq_service.api.body import Heads
 from onceq_service.api.connection import cut, flows, until_end
-from onceq_service.api.door import HEADS
 from onceq_service.api.jobs import shown_of
+from onceq_service.api.long_poll import has_ended
+from onceq_service.api.middleware import HEADS
 from onceq_service.api.presence import watched
 from onceq_service.api.problems import Refused
 from onceq_service.api.readers import Readers
 from onceq_service.api.replies import Reply, send_reply
 from onceq_service.api.service import Service
-from onceq_service.api.waiting import has_ended
 from onceq_service.logs import told_once
 from onceq_service.store import ApiKey, StoreUnavailable
 from onceq_service.store.events import Take

@@ -43,7 +43,7 @@ async def look(service: Service) -> Health:
                 service.facts = await service.store.inspect()
             if service.facts.replica:
                 return _unavailable(REPLICA)
-            await service.seal()
+            await service.hasher()
     except StoreDenied:
         return _unavailable("Redis refuses the service's user; the log says why")
     except (StoreError, TimeoutError):

@@ -12,10 +12,10 @@ from onceq.wire import Band, Cost, Job, JobPage, JobRequest, LedgerEntry, Status
 from onceq.wire.words import ModelName, Name, RangeEnd
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Canceller, Reader
+from onceq_service.api.long_poll import has_ended, wait_for_end
 from onceq_service.api.problems import invalid_field, job_not_found
 from onceq_service.api.service import In, Service
 from onceq_service.api.stream_token import make_token
-from onceq_service.api.waiting import has_ended, wait_for_end
 from onceq_service.store import ApiKey, Filter
 from onceq_service.store.stats import ledger_rows
 from onceq_service.store.views import Fields

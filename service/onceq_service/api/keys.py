@@ -8,7 +8,7 @@ from onceq.wire import ApiKeyInfo, ApiKeyList, ApiKeyRequest, NewApiKey
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import KEY, Admin
 from onceq_service.api.body import parse, read_json
-from onceq_service.api.door import HEADS
+from onceq_service.api.middleware import HEADS
 from onceq_service.api.problems import Refused, invalid_field
 from onceq_service.api.service import In
 from onceq_service.store import ApiKey
@@ -27,9 +27,9 @@ async def create_key(request: Request, response: Response, service: In, caller: 
     wanted = parse(ApiKeyRequest, await read_json(request.scope[HEADS], request.receive))
     _check(caller, wanted)
     tenant, scopes = wanted.tenant or caller.tenant, list(dict.fromkeys(wanted.scopes))
-    await service.store.keys.must_have_room(tenant)
+    await service.store.api_keys.must_have_room(tenant)
     try:
-        made, secret = await service.store.keys.create(tenant=tenant, name=wanted.name, scopes=scopes)
+        made, secret = await service.store.api_keys.create(tenant=tenant, name=wanted.name, scopes=scopes)
     except ValueError as exc:  # the caller's own tenant is of a time when it might be called anything
         raise invalid_field("tenant", str(exc)) from exc
     response.headers["Cache-Control"] = "no-store"
@@ -39,7 +39,7 @@ async def create_key(request: Request, response: Response, service: In, caller: 
 @router.get("/v1/keys", responses=doc.problems(401, 403, 503))
 async def list_keys(service: In, caller: Admin) -> ApiKeyList:
     """The tenant's keys; an operator's own call lists those of all tenants."""
-    return ApiKeyList(keys=[_info(key) for key in await service.store.keys.list(_reach(caller))])
+    return ApiKeyList(keys=[_info(key) for key in await service.store.api_keys.list(_reach(caller))])
 
 
 @router.get("/v1/keys/self", responses=doc.problems(401, 503))
@@ -51,12 +51,12 @@ async def own_key(request: Request) -> ApiKeyInfo:
 @router.delete("/v1/keys/{key_id}", status_code=204, responses=doc.problems(401, 403, 404, 503))
 async def revoke_key(service: In, caller: Admin, key_id: str) -> Response:
     """Revokes a key, and ends the event streams that it opened: at once in this process, within 5 s in the others."""
-    known = {key.id: key for key in await service.store.keys.list(_reach(caller))}
+    known = {key.id: key for key in await service.store.api_keys.list(_reach(caller))}
     if key_id not in known:
         raise Refused("not_found", f"There is no API key {key_id[:50]} that this one may revoke.")
     if known[key_id].may("operator") and not caller.may("operator"):
         raise Refused("forbidden", f"API key {key_id} is an operator's: only an operator may revoke it.")
-    await service.store.keys.revoke(key_id)
+    await service.store.api_keys.revoke(key_id)
     service.shut_out({key_id})
     return Response(status_code=204)
 

@@ -8,7 +8,7 @@ from onceq.wire import LaneInfo, Lanes, Switch
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Operator, Reader
 from onceq_service.api.body import parse, read_json
-from onceq_service.api.door import HEADS
+from onceq_service.api.middleware import HEADS
 from onceq_service.api.service import In, Service
 from onceq_service.store.lanes import Word
 from onceq_service.store.stats import HOUR_MS
@@ -61,9 +61,9 @@ async def _lanes(service: Service) -> Lanes:
 
 async def _lanes_of(service: Service, tenant: str) -> Lanes:
     """A model's name may tell of another tenant's work (a fine-tuned one has its owner's in it)."""
-    sums, found = service.store.sums, await _lanes(service)
-    now_ms = await sums.now_ms()
-    names = service.catalog.named | await sums.models(tenant, now_ms - 24 * HOUR_MS, now_ms)
+    stats, found = service.store.stats, await _lanes(service)
+    now_ms = await stats.now_ms()
+    names = service.catalog.named | await stats.models(tenant, now_ms - 24 * HOUR_MS, now_ms)
     return Lanes(lanes=[_without_counts(x) for x in found.lanes if x.lane in names], paused_bands=found.paused_bands)
 
 

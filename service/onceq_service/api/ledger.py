@@ -103,7 +103,7 @@ def _headers(name: str, query: LedgerQuery, page: LedgerPage) -> dict[str, str]:
 
 
 async def _page(service: Service, key: ApiKey, query: LedgerQuery) -> LedgerPage:
-    now = time_of(await service.store.sums.now_ms())
+    now = time_of(await service.store.stats.now_ms())
     since, until = query.since, min(query.until or now, now)
     if since is not None and since > until:
         raise invalid_field("query.since", "is after until or after now, so the range is empty")

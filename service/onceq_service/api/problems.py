@@ -13,10 +13,10 @@ from pydantic_core import ErrorDetails
 
 from onceq.errors import OnceqError
 from onceq.wire import BudgetRefusal, ErrorCode, FieldError, Problem
-from onceq.wire.wrong import all_wrong
+from onceq.wire.validation import issues_of
 from onceq_service.api.replies import Headers, Reply
 from onceq_service.logs import without_words
-from onceq_service.store import KeyReused, NotThere, StoreFull, StoreUnavailable, TooManyKeys
+from onceq_service.store import JobNotFound, KeyReused, StoreFull, StoreUnavailable, TooManyKeys
 
 log = structlog.get_logger("onceq.api")
 
@@ -88,7 +88,7 @@ def refusal_of(exc: Exception) -> Refused | None:
             return exc
         case KeyReused() | TooManyKeys():
             return Refused(cast("ErrorCode", exc.code), str(exc))
-        case NotThere():
+        case JobNotFound():
             return Refused("job_not_found", "No job with this key or question is here (any more). Nothing was stored.")
         case StoreFull():
             return store_full()
@@ -146,8 +146,8 @@ def invalid(exc: ValidationError, kind: type[BaseModel], sent: Callable[[], Any]
     found = exc.errors(include_url=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return Refused("malformed_json", f"The body is not JSON: {_after_colon(found[0]['msg'])}.")
-    wrong = all_wrong(found, sent())
-    return _invalid_fields([one.told(kind) for one in wrong[:MAX_ERRORS]], len(wrong))
+    wrong = issues_of(found, sent())
+    return _invalid_fields([one.field_error(kind) for one in wrong[:MAX_ERRORS]], len(wrong))
 
 
 def invalid_query(found: Sequence[ErrorDetails]) -> Refused:

@@ -1,6 +1,6 @@
 """HTTP as our server speaks it: uvicorn's protocol, with what it lacks.
 
-It puts the connection into the scope (connection.py), hands plain posts to straight.py, answers with a problem what is
+It puts the connection into the scope (connection.py), hands plain posts to fast_path.py, answers with a problem what is
 no request, and waits for none for ever: one that does not end is refused before anybody has asked for its key.
 """
 
@@ -18,9 +18,9 @@ from onceq.wire import MAX_BODY_BYTES
 from onceq_service.api.app import Api
 from onceq_service.api.body import Heads
 from onceq_service.api.connection import EXTENSION
+from onceq_service.api.fast_path import PATH, FastPath, may_take
 from onceq_service.api.problems import Refused
 from onceq_service.api.replies import Reply
-from onceq_service.api.straight import PATH, Straight, may_take
 
 MOST_HEAD_BYTES: Final = 65_536
 """Of a request's first line and headers together; as much again may come in the read that passes it."""
@@ -33,24 +33,24 @@ PATIENCE_S: Final = 60.0
 class ApiProtocol(HttpToolsProtocol):
     """One connection.
 
-    A plain post is kept here until it is whole, and then taken by straight.py; what that does not take is handed to
+    A plain post is kept here until it is whole, and then taken by fast_path.py; what that does not take is handed to
     uvicorn as if it had just come.
     """
 
     __slots__ = (
         "_alone",
         "_came",
+        "_fast_path",
         "_head",
         "_kept",
         "_late",
-        "_straight",
         "ending",
         "on_end",
     )  # beside uvicorn's dict: one name more in it costs each connection 1.5 KiB
 
     on_end: Callable[[], object] | None
     ending: bool
-    _straight: Straight | None
+    _fast_path: FastPath | None
     _kept: tuple[Heads, list[bytes]] | None
     """A post that may go the short way: its headers, and what has come of its body."""
     _alone: bool
@@ -66,7 +66,7 @@ class ApiProtocol(HttpToolsProtocol):
         super().__init__(*given, **named)
         self.on_end = self._kept = self._came = self._late = None
         self.ending = self._head = False
-        self._straight = cast("Api", self.app).straight
+        self._fast_path = cast("Api", self.app).fast_path
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn has it
         """asyncio's word for a new client."""
@@ -162,7 +162,7 @@ class ApiProtocol(HttpToolsProtocol):
             return
         (heads, parts), post = kept, Post(self)
         body = b"".join(parts)
-        if self._straight is not None and self._straight.take(heads, body, post):
+        if self._fast_path is not None and self._fast_path.take(heads, body, post):
             self.cycle = cast("RequestResponseCycle", post)
         else:
             self._begin()
@@ -171,7 +171,7 @@ class ApiProtocol(HttpToolsProtocol):
 
     def _straight_heads(self) -> Heads | None:
         """The headers of a request that may go the short way."""
-        if self.url != PATH or self._straight is None:
+        if self.url != PATH or self._fast_path is None:
             return None
         before, parser = cast("RequestResponseCycle | None", self.cycle), cast("HttpRequestParser", self.parser)
         heads = dict(self.headers)
@@ -270,7 +270,7 @@ class Signal:
 
 
 class Post:
-    """A post on the short way: the Connection that straight.py answers to, and for uvicorn a cycle like its own: what
+    """A post on the short way: the Connection that fast_path.py answers to, and for uvicorn a cycle like its own: what
     is pipelined behind it waits, a stop lets it end.
     """
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from onceq.wire import CostQuote, Quote, SubmittedJob, Urls, Waiting
-from onceq_service.store import Admission, Own
+from onceq_service.store import Admission, AdmissionValues
 from onceq_service.store.views import at, usd
 
 Values = dict[str, object]
@@ -62,9 +62,11 @@ _MARKS: Final = {
 """Stand for what `form` leaves to `fill`. No JSON has them: its NULs are escaped."""
 
 
-def created(a: Admission, durability: str, quote: Values, own: Own, created_ms: int, upper: int | None) -> bytes:
+def created(
+    a: Admission, durability: str, quote: Values, values: AdmissionValues, created_ms: int, upper: int | None
+) -> bytes:
     """The 202's body; `upper`: nano-USD that all calls together may cost, None without a bound."""
-    return (TEMPLATE % (_shared(a, durability, quote) | _own(own, created_ms, upper))).encode()
+    return (TEMPLATE % (_shared(a, durability, quote) | _values(values, created_ms, upper))).encode()
 
 
 class Form(NamedTuple):
@@ -82,9 +84,9 @@ def form(a: Admission, durability: str, quote: Values) -> Form:
     return Form("%s".join(piece.replace("%", "%%") for piece in pieces[::2]), itemgetter(*pieces[1::2]))
 
 
-def fill(form: Form, own: Own, created_ms: int, upper: int | None) -> bytes:
+def fill(form: Form, values: AdmissionValues, created_ms: int, upper: int | None) -> bytes:
     """As `created`, for a job like that of the form."""
-    return (form.text % form.values(_own(own, created_ms, upper))).encode()
+    return (form.text % form.values(_values(values, created_ms, upper))).encode()
 
 
 def _shared(a: Admission, durability: str, quote: Values) -> Values:
@@ -106,14 +108,14 @@ def _delayed(until_ms: int) -> str:
     return Waiting(reason="not_before", until=at(until_ms)).model_dump_json()
 
 
-def _own(own: Own, created_ms: int, upper: int | None) -> Values:
+def _values(values: AdmissionValues, created_ms: int, upper: int | None) -> Values:
     return {
-        "id": own.id,
-        "reserved": own.reserved,
-        "user": _text(own.user),
-        "labels": own.labels.decode(),
+        "id": values.id,
+        "reserved": values.reserved,
+        "user": _text(values.user),
+        "labels": values.labels.decode(),
         "created_at": rfc3339(created_ms),
-        "call_upper": "null" if own.call_bound is None else own.call_bound,
+        "call_upper": "null" if values.call_bound is None else values.call_bound,
         "upper": "null" if upper is None else upper,
         "upper_usd": "null" if upper is None else f'"{usd(upper)}"',
     }

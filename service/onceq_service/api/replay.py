@@ -13,8 +13,8 @@ from onceq_service.api import documented as doc
 from onceq_service.api.admission import idempotency_key
 from onceq_service.api.auth import Submitter
 from onceq_service.api.body import parse, read_json
-from onceq_service.api.door import HEADS
 from onceq_service.api.jobs import JSON, fields_of
+from onceq_service.api.middleware import HEADS
 from onceq_service.api.problems import Refused, answer_to
 from onceq_service.api.service import In, Service
 from onceq_service.api.submit import Accepted, admit
@@ -94,7 +94,7 @@ async def _replay(service: Service, key: ApiKey, job_id: str, idem_key: str | No
     _must_have_ended(job_id, fields)
     asked = _asked(job_id, fields)
     again = asked.model_copy(update={"fresh": True, "not_before": None})
-    return await admit(service, key, idem_key, again, await service.seal(), retry_of=job_id)
+    return await admit(service, key, idem_key, again, await service.hasher(), retry_of=job_id)
 
 
 def _asked(job_id: str, fields: Fields) -> JobRequest:

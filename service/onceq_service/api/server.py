@@ -21,7 +21,7 @@ from onceq_service.api.app import build_app
 from onceq_service.api.processes import Fleet
 from onceq_service.api.protocol import ApiProtocol
 from onceq_service.logs import configure_logs
-from onceq_service.names import nameless, unread
+from onceq_service.names import unknown_names, unread
 from onceq_service.settings import Settings
 
 log = structlog.get_logger("onceq.api")
@@ -78,7 +78,7 @@ def _warn_of_names(settings: Settings) -> None:
     file = settings.file()
     for name, guess in unread(os.environ, file):
         log.warning("a variable is set, and nothing reads it", name=name, meant=guess)
-    for name, says, advice in nameless(file, settings.lanes):
+    for name, says, advice in unknown_names(file, settings.lanes):
         log.warning("an alias or a lane names no model", name=name, says=says, advice=advice)
 
 

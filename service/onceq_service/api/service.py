@@ -18,15 +18,15 @@ from fastapi import Depends, Request
 from onceq.wire import JobRequest, WorkerInfo
 from onceq_service import heap
 from onceq_service.api.admission import Defaults
-from onceq_service.api.auth import CACHE_S, Doorkeeper
-from onceq_service.api.book import Book
-from onceq_service.api.cache import Kept
+from onceq_service.api.auth import CACHE_S, Authenticator
+from onceq_service.api.budget_cache import BudgetCache
+from onceq_service.api.cache import TtlCache
 from onceq_service.api.catalog import Catalog, Resolved
 from onceq_service.api.readers import STUCK_S, Readers
 from onceq_service.logs import without_words
 from onceq_service.pricing import Tariff, load_tables
 from onceq_service.settings import Settings
-from onceq_service.store import Pace, Retention, Seal, ServerFacts, Store, StoreError, open_store
+from onceq_service.store import Hasher, Pace, Retention, ServerFacts, Store, StoreError, open_store
 from onceq_service.store.budgets import of_file
 from onceq_service.store.server import FULL_AT
 
@@ -46,7 +46,7 @@ class Service:
     """One API process. Everything but `catalog` and `settings` exists only inside `running()`."""
 
     store: Store
-    doorkeeper: Doorkeeper
+    authenticator: Authenticator
     _tables: asyncio.Task[None]
 
     def __init__(self, settings: Settings) -> None:
@@ -54,7 +54,7 @@ class Service:
         file = settings.file()
         self.catalog = Catalog(file.aliases, settings.providers())
         self.tariff = Tariff(settings.providers(), file.prices)
-        self.book = Book(of_file(file.budgets))
+        self.budget_cache = BudgetCache(of_file(file.budgets))
         self.defaults = Defaults(
             settings.deadline_s,
             settings.max_calls,
@@ -71,10 +71,10 @@ class Service:
         self.revoked: Set[str] = frozenset()
         """API keys that were revoked of late."""
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self.stats = Kept[bytes](STATS_S)
-        self._paces = Kept[Pace](PACE_S)
-        self._seal: Seal | None = None
-        self._stream_seal: Seal | None = None
+        self.stats = TtlCache[bytes](STATS_S)
+        self._paces = TtlCache[Pace](PACE_S)
+        self._hasher: Hasher | None = None
+        self._stream_hasher: Hasher | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -82,7 +82,7 @@ class Service:
         s = self.settings
         kept = Retention(s.result_ttl_s, s.events_ttl_s, s.idempotency_ttl_s, s.lease_s)
         async with open_store(s.redis_url, s.queue, kept) as self.store:
-            self.doorkeeper = Doorkeeper(self.store.keys)
+            self.authenticator = Authenticator(self.store.api_keys)
             self._tables = asyncio.create_task(asyncio.to_thread(_load_prices), name="api-price-tables")
             chores = [
                 asyncio.create_task(repeat(what, every_s), name=f"api-{what.__name__}")
@@ -101,15 +101,15 @@ class Service:
         if not self._tables.done():
             await asyncio.shield(self._tables)
 
-    async def seal(self) -> Seal:
+    async def hasher(self) -> Hasher:
         """The queue's HMAC. No job is admitted before Redis has been looked at once; raises StoreUnavailable."""
-        return self._seal or await self.inspect()
+        return self._hasher or await self.inspect()
 
-    async def stream_seal(self) -> Seal:
+    async def stream_hasher(self) -> Hasher:
         """What signs stream tokens; raises StoreUnavailable."""
-        if self._stream_seal is None:
-            self._stream_seal = await self.store.seal("stream")
-        return self._stream_seal
+        if self._stream_hasher is None:
+            self._stream_hasher = await self.store.hasher("stream")
+        return self._stream_hasher
 
     async def models_of(self, request: JobRequest) -> list[Resolved]:
         """The models that may answer a request, at least one; raises Refused (422) for one unknown or not served."""
@@ -127,9 +127,9 @@ class Service:
         """What `pace` says, without waiting and at most two seconds old; None where Redis must be asked."""
         return self._paces.known(lane, lambda: self.store.paces.get(lane))
 
-    def seal_at_hand(self) -> Seal | None:
-        """The seal, when posts can be admitted without waiting for anything but the store."""
-        return self._seal if self._tables.done() and not self.full else None
+    def ready_hasher(self) -> Hasher | None:
+        """The hasher, when posts can be admitted without waiting for anything but the store."""
+        return self._hasher if self._tables.done() and not self.full else None
 
     def free_slots(self, provider: str) -> int:
         """How many jobs the workers that serve a provider could take at once, by their last beat."""
@@ -148,7 +148,7 @@ class Service:
 
     async def see_workers(self) -> None:
         """Reads which workers live."""
-        self.workers = await self.store.sums.workers()
+        self.workers = await self.store.stats.workers()
 
     async def say_api(self) -> None:
         """Says that this process lives, and how many event streams it has open."""
@@ -160,18 +160,18 @@ class Service:
         used, limit = await self.store.memory()
         self.full = limit > 0 and used > FULL_AT * limit
 
-    async def inspect(self) -> Seal:
+    async def inspect(self) -> Hasher:
         """What kind of Redis this is now; it may have been replaced, so its secret is read again too."""
         self.facts = await self.store.inspect()
         await self.store.lanes.set_weights(self.weights)
         await self.see_budgets()
-        self._stream_seal = await self.store.seal("stream")
-        self._seal = await self.store.seal()
-        return self._seal
+        self._stream_hasher = await self.store.hasher("stream")
+        self._hasher = await self.store.hasher()
+        return self._hasher
 
     async def see_budgets(self) -> None:
         """Reads which budgets hold."""
-        await self.book.read(self.store)
+        await self.budget_cache.read(self.store)
 
     async def tell_of_stuck_readers(self) -> None:
         """Tells jobs whose readers do not read; raises StoreUnavailable."""
@@ -183,13 +183,13 @@ class Service:
 
     async def heed_revocations(self) -> None:
         """Of API keys, by whatever process; raises StoreUnavailable."""
-        self.revoked = await self.store.keys.revoked()
+        self.revoked = await self.store.api_keys.revoked()
         self.shut_out(self.revoked)
 
     def shut_out(self, key_ids: Set[str]) -> None:
         """Trusts these API keys no longer, and ends the streams that they, or tokens of theirs, have opened."""
         self.revoked |= key_ids
-        self.doorkeeper.forget(key_ids)
+        self.authenticator.forget(key_ids)
         self.readers.dismiss(key_ids)
 
     def _chores(self) -> tuple[tuple[Callable[[], Awaitable[object]], float], ...]:

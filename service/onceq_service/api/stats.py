@@ -12,7 +12,7 @@ from onceq.wire import Fleet, Stats, Totals, WorkerInfo
 from onceq_service.api import documented as doc
 from onceq_service.api.auth import Reader
 from onceq_service.api.service import In, Service
-from onceq_service.store.stats import HOUR_MS, Sum, totals
+from onceq_service.store.stats import HOUR_MS, Rollup, totals
 
 router = APIRouter(tags=["stats"])
 
@@ -31,12 +31,12 @@ async def get_stats(service: In, key: Reader) -> Response:
 
 
 async def _read(service: Service, tenant: str, *, operator: bool) -> bytes:
-    sums = service.store.sums
-    now_ms = await sums.now_ms()
+    stats = service.store.stats
+    now_ms = await stats.now_ms()
     depth, retries, oldest, dead, points, workers = await asyncio.gather(
-        sums.depth(tenant), sums.delayed(tenant), sums.oldest_queued_s(tenant, now_ms),
-        sums.dead_letters(tenant, now_ms, service.settings.result_ttl_s),
-        sums.hours(tenant, now_ms - 23 * HOUR_MS, now_ms), sums.workers(),
+        stats.depth(tenant), stats.delayed(tenant), stats.oldest_queued_s(tenant, now_ms),
+        stats.dead_letters(tenant, now_ms, service.settings.result_ttl_s),
+        stats.hours(tenant, now_ms - 23 * HOUR_MS, now_ms), stats.workers(),
     )  # fmt: skip
     simulated = service.catalog.simulated
     hour_ago = time_of((now_ms // HOUR_MS - 1) * HOUR_MS)
@@ -69,7 +69,7 @@ def _fleet(workers: Sequence[WorkerInfo]) -> Fleet:
     )  # fmt: skip
 
 
-def _sum(points: Iterable[Sum]) -> Totals:
+def _sum(points: Iterable[Rollup]) -> Totals:
     return totals(fields for p in points for fields in p.fields)
 
 

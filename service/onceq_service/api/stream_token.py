@@ -21,7 +21,7 @@ from onceq_service.api.auth import CHALLENGE
 from onceq_service.api.body import Heads
 from onceq_service.api.problems import Refused
 from onceq_service.api.service import Service
-from onceq_service.store import ApiKey, Seal
+from onceq_service.store import ApiKey, Hasher
 
 TOKEN_S: Final = 60
 PATH: Final = "/v1/jobs/{job_id}/events"
@@ -30,7 +30,7 @@ _ROUTE: Final = re.compile(r"/v1/jobs/(job_[0-9a-f]{32})/events")
 _TOKEN: Final = re.compile(r"(\d{10,12})\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{1,64})\.([0-9a-f]{40})", re.ASCII)
 
 
-class Holder(NamedTuple):
+class TokenClaims(NamedTuple):
     """Until when a token opens its stream (seconds since the epoch), for whom, and which API key asked for it."""
 
     expires: int
@@ -41,13 +41,13 @@ class Holder(NamedTuple):
 async def make_token(service: Service, key: ApiKey, job_id: str) -> StreamToken:
     """A token for a job that the caller may read; raises StoreError."""
     expires = int(time.time()) + TOKEN_S
-    token = _write(await service.stream_seal(), job_id, Holder(expires, key.tenant, key.id))
+    token = _write(await service.stream_hasher(), job_id, TokenClaims(expires, key.tenant, key.id))
     return StreamToken(
         token=token, url=f"/v1/jobs/{job_id}/events?token={token}", expires_at=datetime.fromtimestamp(expires, UTC)
     )
 
 
-async def holder(service: Service, scope: Scope, heads: Heads) -> ApiKey | None:
+async def key_of_token(service: Service, scope: Scope, heads: Heads) -> ApiKey | None:
     """Who holds the token in the URL of an events request; None without one, and where an API key is sent.
 
     Raises Refused (401), StoreError.
@@ -56,7 +56,7 @@ async def holder(service: Service, scope: Scope, heads: Heads) -> ApiKey | None:
     sent = _sent(scope["query_string"], heads) if route else ""
     if route is None or not sent:
         return None
-    found = _read(await service.stream_seal(), route[1], sent)
+    found = _read(await service.stream_hasher(), route[1], sent)
     if found is None or found.key_id in service.revoked:
         what = f"is not one of job {route[1]}, is older than {TOKEN_S} s, or its API key was revoked"
         raise Refused("unauthorized", f"This stream token {what}: make another one.", headers=CHALLENGE)
@@ -70,15 +70,15 @@ def _sent(query: bytes, heads: Heads) -> str:
     return parse_qs(query.decode("latin-1")).get("token", [""])[-1]
 
 
-def _write(seal: Seal, job_id: str, of: Holder) -> str:
+def _write(hasher: Hasher, job_id: str, of: TokenClaims) -> str:
     said = (str(of.expires), of.tenant, of.key_id)
-    return ".".join([*said, seal(job_id.encode(), *[part.encode() for part in said])])
+    return ".".join([*said, hasher(job_id.encode(), *[part.encode() for part in said])])
 
 
-def _read(seal: Seal, job_id: str, sent: str) -> Holder | None:
+def _read(hasher: Hasher, job_id: str, sent: str) -> TokenClaims | None:
     """Whose token it is; None unless it is ours, of this job, and fresh."""
     parts = _TOKEN.fullmatch(sent)
     if parts is None or int(parts[1]) < time.time():
         return None
-    found = Holder(int(parts[1]), parts[2], parts[3])
-    return found if hmac.compare_digest(_write(seal, job_id, found), sent) else None
+    found = TokenClaims(int(parts[1]), parts[2], parts[3])
+    return found if hmac.compare_digest(_write(hasher, job_id, found), sent) else None

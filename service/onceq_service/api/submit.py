@@ -1,5 +1,5 @@
 """POST /v1/jobs: one body read, one validation, one store call, one answer from a template. Most posts take the shorter
-way of straight.py, which uses the same parts."""
+way of fast_path.py, which uses the same parts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from msgspec import structs
 from starlette.types import Receive
 
 from onceq.wire import JobRequest, SubmittedJob
-from onceq_service.api import bounds, plain, receipt
-from onceq_service.api.admission import Wanted, admission, idempotency_key
+from onceq_service.api import codec, max_cost, receipt
+from onceq_service.api.admission import BoundedRequest, admission, idempotency_key
 from onceq_service.api.allowance import put
 from onceq_service.api.auth import require
 from onceq_service.api.body import Heads, parse, read_json
@@ -19,8 +19,8 @@ from onceq_service.api.problems import store_full
 from onceq_service.api.quote import in_a_receipt
 from onceq_service.api.replies import JSON, Reply
 from onceq_service.api.service import Service
-from onceq_service.store import Admission, ApiKey, CostTooHigh, Pace, Seal
-from onceq_service.store.admission import Admitted, own_of
+from onceq_service.store import Admission, ApiKey, CostTooHigh, Hasher, Pace
+from onceq_service.store.admission import Admitted, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ async def submit(service: Service, key: ApiKey, heads: Heads, receive: Receive) 
     require(key, "submit")
     idem_key = idempotency_key(heads.get(b"idempotency-key"))
     body = await read_json(heads, receive)
-    request = plain.read(body) or parse(JobRequest, body)
-    return reply_of(await admit(service, key, idem_key, request, await service.seal()))
+    request = codec.read(body) or parse(JobRequest, body)
+    return reply_of(await admit(service, key, idem_key, request, await service.hasher()))
 
 
 def reply_of(accepted: Accepted) -> Reply:
@@ -49,13 +49,13 @@ def reply_of(accepted: Accepted) -> Reply:
 
 
 async def admit(
-    service: Service, key: ApiKey, idem_key: str | None, request: JobRequest, seal: Seal, *,
+    service: Service, key: ApiKey, idem_key: str | None, request: JobRequest, hasher: Hasher, *,
     retry_of: str = "", batch: str = "", create: bool = True,
 ) -> Accepted:  # fmt: skip
     """Creates, joins or replays one job; raises Refused, StoreError.
 
     `retry_of`: the job whose question it asks. `batch`: the one that it is followed in. Not `create`: only one that is
-    there, else NotThere.
+    there, else JobNotFound.
     """
     read_at = time.monotonic()
     if service.full:
@@ -63,26 +63,26 @@ async def admit(
     models = await service.models_of(request)
     pace = await service.pace(models[0].model)
     await service.prices()
-    wanted = bounds.wanted(service.tariff, request, models, service.defaults.max_calls)
+    bounded = max_cost.with_bounds(service.tariff, request, models, service.defaults.max_calls)
     asked = structs.replace(
-        admission(wanted, key, idem_key, models, seal, service.defaults, retry_of), batch=batch, create=create
+        admission(bounded, key, idem_key, models, hasher, service.defaults, retry_of), batch=batch, create=create
     )
     try:
-        asked, made = await put(service, asked, wanted, read_at)
+        asked, made = await put(service, asked, bounded, read_at)
     except CostTooHigh as exc:
-        raise bounds.too_dear(wanted) from exc
-    return await accepted(service, wanted, asked, pace, made)
+        raise max_cost.too_expensive(bounded) from exc
+    return await accepted(service, bounded, asked, pace, made)
 
 
-async def accepted(service: Service, wanted: Wanted, asked: Admission, pace: Pace, made: Admitted) -> Accepted:
+async def accepted(service: Service, bounded: BoundedRequest, asked: Admission, pace: Pace, made: Admitted) -> Accepted:
     """What the store's answer comes to; raises StoreError."""
     if made.disposition == "created":
-        return Accepted(made.id, "created", created(service, wanted, asked, pace, made.created_ms))
+        return Accepted(made.id, "created", created(service, bounded, asked, pace, made.created_ms))
     known: SubmittedJob = await service.store.jobs.submitted(made)
     return Accepted(made.id, made.disposition, known.model_dump_json().encode())
 
 
-def created(service: Service, wanted: Wanted, asked: Admission, pace: Pace, created_ms: int) -> bytes:
+def created(service: Service, bounded: BoundedRequest, asked: Admission, pace: Pace, created_ms: int) -> bytes:
     """The 202's body for a new job."""
-    told = in_a_receipt(wanted, pace, service.free_slots(asked.provider))
-    return receipt.created(asked, service.store.jobs.durability, told, own_of(asked), created_ms, wanted.upper)
+    told = in_a_receipt(bounded, pace, service.free_slots(asked.provider))
+    return receipt.created(asked, service.store.jobs.durability, told, values_of(asked), created_ms, bounded.upper)

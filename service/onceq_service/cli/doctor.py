@@ -11,8 +11,8 @@ import typer
 
 from onceq_service.cli.options import AsJson, DashboardPort, DataDir, Port, reach_redis
 from onceq_service.cli.output import say
-from onceq_service.embedded.beating import beating
-from onceq_service.embedded.checkup import Check, Level, examine
+from onceq_service.embedded.doctor import Check, Level, examine
+from onceq_service.embedded.worker_check import worker_check
 from onceq_service.settings import load_settings
 
 COLOURS: Final[dict[Level, str]] = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
@@ -37,7 +37,7 @@ def doctor(
     Redis, what it keeps, provider keys, ports, clock. Exits 1 when something fails.
     """
     settings = load_settings(data_dir=data_dir, port=port, dashboard_port=dashboard_port)
-    checks = [beating(reach_redis(settings))] if worker else list(examine(settings, os.environ))
+    checks = [worker_check(reach_redis(settings))] if worker else list(examine(settings, os.environ))
     if as_json:
         say(json.dumps([asdict(check) for check in checks], indent=2))
     else:

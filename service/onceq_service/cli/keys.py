@@ -53,8 +53,8 @@ def create(
     _must_name_a_tenant(tenant)
 
     async def make(store: Store) -> tuple[ApiKey, str]:
-        await store.keys.must_have_room(tenant)
-        return await store.keys.create(tenant=tenant, name=name, scopes=scopes)
+        await store.api_keys.must_have_room(tenant)
+        return await store.api_keys.create(tenant=tenant, name=name, scopes=scopes)
 
     record, secret = _with_store(data_dir, make)
     if as_json:
@@ -71,7 +71,7 @@ def list_keys(
     data_dir: DataDir = None,
 ) -> None:
     """List the keys, oldest first; never the secrets."""
-    found = _with_store(data_dir, lambda store: store.keys.list(tenant))
+    found = _with_store(data_dir, lambda store: store.api_keys.list(tenant))
     if as_json:
         say(json.dumps([_public(key) for key in found]))
     else:
@@ -85,7 +85,7 @@ def revoke(key_id: KeyId, data_dir: DataDir = None) -> None:
 
     Within 5 s each request with it is a 401, and the event streams that it opened are cut.
     """
-    if not _with_store(data_dir, lambda store: store.keys.revoke(key_id)):
+    if not _with_store(data_dir, lambda store: store.api_keys.revoke(key_id)):
         raise ConfigurationError(f"there is no key {key_id}: onceq keys list shows those that are.")
     say(f"{key_id} is revoked; API processes refuse it within 5 s")
 

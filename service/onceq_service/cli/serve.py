@@ -16,7 +16,7 @@ from onceq.errors import ConfigurationError
 from onceq_service.cli.options import DashboardPort, Port, Workers
 from onceq_service.cli.output import hint
 from onceq_service.embedded.environment import SUPERVISED
-from onceq_service.names import meant, nameless, unread
+from onceq_service.names import meant, unknown_names, unread
 from onceq_service.settings import Settings, load_settings
 
 
@@ -90,7 +90,7 @@ def warn_of_names(settings: Settings) -> None:
     file = settings.file()
     for name, guess in unread(os.environ, file):
         hint(f"onceq: {name} is set, and nothing reads it; {meant(guess)}".rstrip("; "))
-    for name, says, advice in nameless(file, settings.lanes):
+    for name, says, advice in unknown_names(file, settings.lanes):
         hint(f"onceq: {name}: {says}; {advice}")
 
 

@@ -23,7 +23,7 @@ SETTLED_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class ProcessSpec:
     """How to start a child, and when it is ready."""
 
     name: str
@@ -35,9 +35,9 @@ class Recipe:
 class Child:
     """A child and its restarts. Its standard input is a pipe that we hold and never write to: its end is our end."""
 
-    def __init__(self, recipe: Recipe, logs: Path) -> None:
-        self.recipe = recipe
-        self.log = logs / f"{recipe.name}.log"
+    def __init__(self, spec: ProcessSpec, logs: Path) -> None:
+        self.spec = spec
+        self.log = logs / f"{spec.name}.log"
         self.deaths = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._begun = 0.0
@@ -46,7 +46,7 @@ class Child:
     @property
     def name(self) -> str:
         """What it is called in logs and messages."""
-        return self.recipe.name
+        return self.spec.name
 
     @property
     def pid(self) -> int | None:
@@ -60,11 +60,11 @@ class Child:
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - our own argv
-                [sys.executable, "-m", "onceq_service", *self.recipe.arguments],
+                [sys.executable, "-m", "onceq_service", *self.spec.arguments],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=dict(self.recipe.env),
+                env=dict(self.spec.env),
                 process_group=0,  # Ctrl-C must reach only us: we decide the order of stopping
             )
         self._begun = time.monotonic()
@@ -73,7 +73,7 @@ class Child:
         """Its exit code once it has ended; None while it runs."""
         return self._process.poll() if self._process else None
 
-    def bury(self) -> float:
+    def record_exit(self) -> float:
         """After a death: tells what is left of its group to end; seconds to wait before the next start."""
         self._signal_group(signal.SIGTERM)
         self._forget()
@@ -94,7 +94,7 @@ class Child:
         self._process.wait()
         self._forget()
 
-    def last_words(self, lines: int = 3) -> str:
+    def log_tail(self, lines: int = 3) -> str:
         """The end of what this start of it has written to its log."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)

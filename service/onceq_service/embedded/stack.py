@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Final
 
 from onceq.errors import ConfigurationError, OnceqError
-from onceq_service.embedded.access import KEY_FILE, SIMULATOR_FILE, URL_FILE, ensure_key, write_private
-from onceq_service.embedded.child import Child, Recipe
+from onceq_service.embedded.child import Child, ProcessSpec
+from onceq_service.embedded.credentials import KEY_FILE, SIMULATOR_FILE, URL_FILE, ensure_key, write_private
 from onceq_service.embedded.lock import FolderLock, make_folder
 from onceq_service.embedded.mode import Mode
 from onceq_service.embedded.ports import ClaimedPort, claim_port
-from onceq_service.embedded.recipes import Kitchen, local_url
 from onceq_service.embedded.redis_server import EmbeddedRedis
+from onceq_service.embedded.specs import ProcessSpecs, local_url
 from onceq_service.embedded.waiting import StopSignal
 from onceq_service.settings import Settings
 
@@ -71,13 +71,13 @@ class Stack:
         self._begin_redis()
         self._choose_ports()
         self.api_key = ensure_key(self.settings)
-        kitchen = Kitchen(self.settings)
+        specs = ProcessSpecs(self.settings)
         if self.settings.simulator_url and self.mode.simulated:
-            self._begin(kitchen.simulator(self.settings.simulator_url))
-        api = self._begin(kitchen.api(self.base_url))
-        self._begin(kitchen.worker(self.base_url, self.api_key))
+            self._begin(specs.simulator(self.settings.simulator_url))
+        api = self._begin(specs.api(self.base_url))
+        self._begin(specs.worker(self.base_url, self.api_key))
         if self._dashboard:
-            self._begin(kitchen.dashboard(self.base_url, self.api_key))
+            self._begin(specs.dashboard(self.base_url, self.api_key))
         self._await(api)
         self._tell()
         for child in self._children:
@@ -153,15 +153,15 @@ class Stack:
             port.release()
         self._ports.clear()
 
-    def _begin(self, recipe: Recipe) -> Child:
-        child = Child(recipe, make_folder(self.settings.data_dir / "logs"))
+    def _begin(self, spec: ProcessSpec) -> Child:
+        child = Child(spec, make_folder(self.settings.data_dir / "logs"))
         self._children.append(child)
         child.start()
         return child
 
     def _await(self, child: Child) -> None:
         deadline = time.monotonic() + READY_S
-        while not child.recipe.ready():
+        while not child.spec.ready():
             self._must_all_run()
             if time.monotonic() > deadline:
                 raise ConfigurationError(f"the {child.name} was not ready in {READY_S:.0f} s: see {child.log}")
@@ -172,13 +172,13 @@ class Stack:
         """Whoever has ended by now would be waited for in vain, however long the others take."""
         for child in self._children:
             if child.exit_code() is not None:
-                raise ConfigurationError(f"the {child.name} did not start:\n{child.last_words(6)}\n(log: {child.log})")
+                raise ConfigurationError(f"the {child.name} did not start:\n{child.log_tail(6)}\n(log: {child.log})")
 
     def _keep(self, child: Child) -> None:
         """Starts a child again that has died, after a pause that grows with each death."""
         code = child.exit_code()
         if code is not None:
-            pause_s = child.bury()
+            pause_s = child.record_exit()
             self._starts[child.name] = time.monotonic() + pause_s
             self._say(f"the {child.name} ended (exit code {code}); starting it again in {pause_s:g} s, see {child.log}")
         if child.pid is None and time.monotonic() >= self._starts[child.name]:

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, assert_never
 
-from onceq_service.providers._sent import DEPARTURE, Departure
+from onceq_service.providers._progress import SEND_PROGRESS, SendProgress
 from onceq_service.providers.base import CallSpec, CallStream, Cause, Clocks, Delta, Provider, ProviderError
 from onceq_service.settings import ProviderConfig, ProviderKind
 
 __all__ = [
-    "DEPARTURE",
+    "SEND_PROGRESS",
     "CallSpec",
     "CallStream",
     "Cause",
     "Clocks",
     "Delta",
-    "Departure",
     "Provider",
     "ProviderError",
+    "SendProgress",
     "key_source",
     "missing_keys",
     "open_providers",

@@ -23,7 +23,7 @@ from botocore.awsrequest import (
 from onceq_service.providers._http import KEEP_ALIVE_S
 
 if TYPE_CHECKING:
-    from onceq_service.providers._sent import Departure
+    from onceq_service.providers._progress import SendProgress
 
 
 class LetGoError(Exception):
@@ -37,10 +37,10 @@ _owning: Final = threading.Lock()
 class Hold:
     """The grip on one call's connection. `let_go` may be called from any thread, any number of times."""
 
-    def __init__(self, client_request_id: str, departure: Departure | None = None) -> None:
+    def __init__(self, client_request_id: str, progress: SendProgress | None = None) -> None:
         self.client_request_id = client_request_id
         self.connected = False
-        self._departure = departure
+        self._progress = progress
         self._let_go = False
         self._connection: _Held | None = None
 
@@ -53,8 +53,8 @@ class Hold:
     def stands(self) -> None:
         """The calling thread's connection stands: from here on the request may leave."""
         self.connected = True
-        if self._departure is not None:
-            self._departure.left = True
+        if self._progress is not None:
+            self._progress.started = True
         self.check()
 
     def check(self) -> None:

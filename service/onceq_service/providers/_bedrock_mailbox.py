@@ -87,7 +87,7 @@ class Mailbox:
     def hand_to(self, look: Look) -> None:
         """See _stream.Source: a waking of the loop has all that came until then, and hands it over by `read`."""
 
-    def calm(self) -> None:
+    def unwatch(self) -> None:
         """See _stream.Source: its thread rings, no socket of the loop."""
 
     def close(self) -> None:

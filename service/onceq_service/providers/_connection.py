@@ -16,7 +16,7 @@ import httptools
 import httpx2
 from typing_extensions import override
 
-from onceq_service.providers._sent import OnSent
+from onceq_service.providers._progress import OnSent
 from onceq_service.providers._stream import Look
 from onceq_service.wakeups import wakeups
 
@@ -71,9 +71,9 @@ class Answer(httpx2.AsyncByteStream):
         while (chunk := await self.read()) is not None:
             yield chunk
 
-    def calm(self) -> None:
+    def unwatch(self) -> None:
         """See _stream.Source."""
-        self._connection.calm()
+        self._connection.unwatch()
 
     @override
     async def aclose(self) -> None:
@@ -166,8 +166,18 @@ class Connection(asyncio.Protocol):
     """Carries one request at a time."""
 
     __slots__ = (
-        "_answer", "_body", "_framed", "_headers", "_heeded", "_interim", "_origin", "_owner", "_parser", "_sent",
-        "_transport", "loop",
+        "_answer",
+        "_body",
+        "_framed",
+        "_headers",
+        "_interim",
+        "_origin",
+        "_owner",
+        "_parser",
+        "_sent",
+        "_transport",
+        "_watched",
+        "loop",
     )  # fmt: skip
 
     _parser: httptools.HttpResponseParser
@@ -179,7 +189,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: Answer | None = None
         self._sent: OnSent | None = None
-        self._heeded = False
+        self._watched = False
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._framed = self._interim = False
@@ -199,7 +209,7 @@ class Connection(asyncio.Protocol):
     def send(self, request: bytes, sent: OnSent | None) -> Answer:
         """Writes a whole request; `sent` is called when all of it has gone to the network.
 
-        What comes back wakes the process at once, until `calm`.
+        What comes back wakes the process at once, until `unwatch`.
         """
         if self._transport is None:
             raise httpx2.WriteError("the connection is closed")
@@ -207,17 +217,17 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._headers = []
         self._sent = sent
-        self._heeded = wakeups().heed(self._transport)
+        self._watched = wakeups().watch(self._transport)
         self._transport.write(request)
         if self._transport.get_write_buffer_size() == 0:
             self._tell_sent()
         return answer
 
-    def calm(self) -> None:
+    def unwatch(self) -> None:
         """What comes may wait for what else comes."""
-        if self._heeded and self._transport is not None:
-            wakeups().ignore(self._transport)
-        self._heeded = False
+        if self._watched and self._transport is not None:
+            wakeups().unwatch(self._transport)
+        self._watched = False
 
     def abort(self) -> None:
         """Ends it now, whatever is under way: the provider sees it at once."""
@@ -276,7 +286,7 @@ class Connection(asyncio.Protocol):
     def _tell_sent(self) -> None:
         sent, self._sent = self._sent, None
         if sent is not None:
-            sent(self._heeded)
+            sent(self._watched)
 
     # -- httptools' side
 
@@ -309,7 +319,7 @@ class Connection(asyncio.Protocol):
         self._hand_over()
         answer, self._answer = self._answer, None
         answer.end()
-        self.calm()
+        self.unwatch()
         if self._parser.should_keep_alive():
             self._owner.free(self._origin, self)
         else:

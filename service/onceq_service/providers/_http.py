@@ -18,7 +18,7 @@ import httpx2
 
 from onceq_service.providers import _errors as errors
 from onceq_service.providers._calls import note_made
-from onceq_service.providers._sent import is_here, trace_sent
+from onceq_service.providers._progress import is_unsent, trace_sent
 from onceq_service.providers._stream import AnswerStream, CutError, Decoder, Look
 from onceq_service.providers._transport import CONNECT_S, StreamTransport, answer_of
 from onceq_service.providers.base import CallSpec, ProviderError
@@ -74,7 +74,7 @@ async def open_stream(
         async with asyncio.timeout_at(first_by):
             response = await open_call()
     except TimeoutError as exc:
-        raise errors.error(spec, provider, errors.UNREACHABLE if is_here() else errors.TIMED_OUT) from exc
+        raise errors.error(spec, provider, errors.UNREACHABLE if is_unsent() else errors.TIMED_OUT) from exc
     except Exception as exc:
         raise translate(spec, exc) from exc
     source, headers = _HttpSource(response), response.headers
@@ -121,10 +121,10 @@ class _HttpSource:
         if self._answer is not None:
             self._answer.look = look
 
-    def calm(self) -> None:
+    def unwatch(self) -> None:
         """See _stream.Source."""
         if self._answer is not None:
-            self._answer.calm()
+            self._answer.unwatch()
 
     async def read_to_end(self) -> None:
         """Lets the connection be used again, when its end comes soon."""

@@ -72,7 +72,7 @@ class Source(Protocol):
         """What comes while somebody waits in `read` may be given to `look` at once."""
         ...
 
-    def calm(self) -> None:
+    def unwatch(self) -> None:
         """The answer's words have begun: what follows may come a little later, together with other answers'."""
         ...
 
@@ -222,7 +222,7 @@ class AnswerStream:
                 self._fail(errors.ENDED_EARLY)
         if out and not self._begun:
             self._begun = True
-            self._source.calm()
+            self._source.unwatch()
         return out
 
     def _fail(self, meaning: errors.Meaning) -> None:

@@ -18,7 +18,7 @@ import httpx2
 from typing_extensions import override
 
 from onceq_service.providers._connection import Answer, Connection, Origin
-from onceq_service.providers._sent import DEPARTURE, leaving
+from onceq_service.providers._progress import SEND_PROGRESS, mark_started
 
 ANSWER: Final = "onceq_answer"
 """The extension of a response under which its _connection.Answer is found."""
@@ -51,9 +51,9 @@ class StreamTransport(httpx2.AsyncBaseTransport):
     async def send(self, origin: Origin, message: bytes) -> httpx2.Response:
         """The same with a request as it is written."""
         connection = self._take(origin) or await self._connect(origin)
-        leaving()
-        departure = DEPARTURE.get()
-        answer = connection.send(message, departure.sent if departure else None)
+        mark_started()
+        progress = SEND_PROGRESS.get()
+        answer = connection.send(message, progress.on_sent if progress else None)
         del message  # it has the prompt in it, and what is not yet written is the connection's
         try:
             await answer.begun()

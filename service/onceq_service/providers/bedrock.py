@@ -19,7 +19,7 @@ from onceq_service.providers._bedrock_connection import Hold, hold_connections, 
 from onceq_service.providers._bedrock_mailbox import Mailbox
 from onceq_service.providers._bedrock_request import to_converse
 from onceq_service.providers._bedrock_wire import BedrockDecoder
-from onceq_service.providers._sent import DEPARTURE, sent
+from onceq_service.providers._progress import SEND_PROGRESS, mark_sent
 from onceq_service.providers._shape import answers_by_tool
 from onceq_service.providers._stream import AnswerStream
 from onceq_service.providers.base import CallSpec, ProviderError
@@ -69,7 +69,7 @@ class BedrockProvider:
         arguments, mailbox = to_converse(spec), Mailbox(loop)
         with self._held(spec) as hold, contextlib.closing(mailbox):
             thread = self._threads.submit(self._work, hold, arguments, mailbox)
-            sent()  # boto3 does not tell when
+            mark_sent()  # boto3 does not tell when
             headers = await self._headers(spec, mailbox, hold, first_by)
             stream = AnswerStream(spec, self.name, headers, mailbox, decoder, first_by)
             yield stream
@@ -79,7 +79,7 @@ class BedrockProvider:
     @contextlib.contextmanager
     def _held(self, spec: CallSpec) -> Generator[Hold]:
         """Lets go of the connection on leaving, also when the thread is still waiting for the answer's headers."""
-        hold = Hold(spec.client_request_id, DEPARTURE.get())
+        hold = Hold(spec.client_request_id, SEND_PROGRESS.get())
         self._holds.add(hold)
         try:
             yield hold

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from onceq.wire import NANO, BudgetRequest
-from onceq_service.api import plain
+from onceq_service.api import codec
 from onceq_service.showroom.money import Prices
 from onceq_service.showroom.people import SWEEPER
 from onceq_service.showroom.plan import DAYS, Post
@@ -37,7 +37,7 @@ def expected(posts: Iterable[Post], prices: Prices) -> Sequence[Expected]:
     for post in posts:
         if id(post.request) not in asked:
             model = post.request.models()[0]
-            receipt = prices.reported(model, post.at_ms, len(plain.dump(post.request)), post.tokens)
+            receipt = prices.reported(model, post.at_ms, len(codec.dump(post.request)), post.tokens)
             found.append(Expected(post, receipt.spent_nano_usd or 0))
             asked.add(id(post.request))
     return found

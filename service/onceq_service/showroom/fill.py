@@ -15,16 +15,16 @@ from onceq_service.api.admission import Defaults
 from onceq_service.api.catalog import Catalog
 from onceq_service.pricing import Tariff, load_tables
 from onceq_service.settings import Settings
+from onceq_service.showroom.admission import AdmissionBuilder
 from onceq_service.showroom.budgets import budgets, expected
-from onceq_service.showroom.door import Door
 from onceq_service.showroom.incidents import incidents
 from onceq_service.showroom.money import Prices
 from onceq_service.showroom.people import NAMES
 from onceq_service.showroom.plan import DAYS, Post, posts
 from onceq_service.showroom.world import World
 from onceq_service.store import ApiKey, Retention
+from onceq_service.store.backfill import BackfillStore, open_backfill_store
 from onceq_service.store.budgets import Budget, budget_of
-from onceq_service.store.told import ToldStore, open_told_store
 
 DAY_MS: Final = 86_400_000
 TENANT: Final = "default"
@@ -54,7 +54,7 @@ async def fill(settings: Settings, jobs: int, seed: int, until: datetime, progre
     await asyncio.to_thread(load_tables)
     kept = Retention(settings.result_ttl_s, settings.events_ttl_s, settings.idempotency_ttl_s, settings.lease_s)
     begin_ms = round(until.timestamp() * 1000) - (DAYS + 1) * DAY_MS
-    async with open_told_store(settings.redis_url, settings.queue, begin_ms, kept) as store:
+    async with open_backfill_store(settings.redis_url, settings.queue, begin_ms, kept) as store:
         keys, secrets = await _keys(store)
         rng = random.Random(seed)  # noqa: S311 - made-up traffic, no secret
         told, file = incidents(until), settings.file()
@@ -64,23 +64,23 @@ async def fill(settings: Settings, jobs: int, seed: int, until: datetime, progre
         def month() -> Iterator[Post]:
             return posts(jobs, until, told, random.Random(seed + 2))  # noqa: S311
 
-        door = Door(
-            Catalog(file.aliases, settings.providers()), tariff, _defaults(settings), await store.seal(), keys,
+        builder = AdmissionBuilder(
+            Catalog(file.aliases, settings.providers()), tariff, _defaults(settings), await store.hasher(), keys,
             random.Random(seed + 1), await _budgets(store, month(), prices, until, keys, begin_ms),  # noqa: S311
         )  # fmt: skip
-        world = World(store, door, prices, told, max(4, jobs // JOBS_A_SLOT), until, rng)
+        world = World(store, builder, prices, told, max(4, jobs // JOBS_A_SLOT), until, rng)
         await _told_of(world, asyncio.create_task(world.go(month())), progress)
         await store.close()
     return Filled(world.posted, secrets)
 
 
-async def _keys(store: ToldStore) -> tuple[dict[str, ApiKey], dict[str, str]]:
-    made = {name: await store.keys.create(tenant=TENANT, name=name, scopes=SCOPES) for name in NAMES}
+async def _keys(store: BackfillStore) -> tuple[dict[str, ApiKey], dict[str, str]]:
+    made = {name: await store.api_keys.create(tenant=TENANT, name=name, scopes=SCOPES) for name in NAMES}
     return {name: key for name, (key, _) in made.items()}, {name: secret for name, (_, secret) in made.items()}
 
 
 async def _budgets(
-    store: ToldStore, month: Iterator[Post], prices: Prices, until: datetime, keys: dict[str, ApiKey], made_ms: int
+    store: BackfillStore, month: Iterator[Post], prices: Prices, until: datetime, keys: dict[str, ApiKey], made_ms: int
 ) -> list[Budget]:
     """Makes them before the first post: they count what comes after."""
     costs = await asyncio.to_thread(lambda: expected(month, prices))

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from onceq.errors import ConfigurationError
-from onceq_service.embedded.access import write_private
+from onceq_service.embedded.credentials import write_private
 from onceq_service.embedded.lock import make_folder
 
 NOTE: Final = "showroom.json"

@@ -12,15 +12,15 @@ from onceq_service.showroom.plan import Post
 from onceq_service.showroom.provider import Course
 from onceq_service.showroom.words import answer, pieces
 from onceq_service.store.engine import Claim, Dispatched, End, EndState, Frame, Receipt
-from onceq_service.worker.ending import output_json, rest
 from onceq_service.worker.frames import delta_frame
 from onceq_service.worker.problems import no_budget, too_late
 from onceq_service.worker.retry import GiveUp
 from onceq_service.worker.settlement import usage_of
+from onceq_service.worker.terminal import output_json, terminal_members
 
 
 @dataclass(slots=True)
-class Live:
+class LiveJob:
     """`turn` grows with whatever happens to the job: what was planned before is void then. Times are ms.
 
     `pieces`: parts of the present call's answer that readers don't have yet, `said` what they have.
@@ -99,37 +99,39 @@ def answer_of(post: Post, course: Course, rng: random.Random) -> str:
     return whole if course.share == 1 else whole[: max(1, round(len(whole) * course.share))]
 
 
-def whole_end(job: Live, claim: Claim, receipt: Receipt) -> End:
+def whole_end(job: LiveJob, claim: Claim, receipt: Receipt) -> End:
     """The answer is there."""
-    return _end(job, claim, "succeeded", receipt, rest(usage=usage_of(receipt), finish_reason="stop"), finished=True)
+    return _end(
+        job, claim, "succeeded", receipt, terminal_members(usage=usage_of(receipt), finish_reason="stop"), finished=True
+    )
 
 
-def failed_end(job: Live, claim: Claim, error: ProviderError, receipt: Receipt, give_up: GiveUp) -> End:
+def failed_end(job: LiveJob, claim: Claim, error: ProviderError, receipt: Receipt, give_up: GiveUp) -> End:
     """Nobody tries again."""
     problem = JobError(code=error.code, message=error.message, retryable=give_up.retryable)
-    members = rest(usage=usage_of(receipt) if receipt.billed else None, error=problem)
+    members = terminal_members(usage=usage_of(receipt) if receipt.billed else None, error=problem)
     return replace(_end(job, claim, "failed", receipt, members), brake_s=give_up.brake_s)
 
 
-def unsent_end(job: Live, claim: Claim, sent: Dispatched) -> End:
+def unsent_end(job: LiveJob, claim: Claim, sent: Dispatched) -> End:
     """The call was not made: its deadline came first, or no budget has room for it."""
     if sent.word == "deadline":
-        return _end(job, claim, "expired", None, rest(error=too_late(claim)))
-    return _end(job, claim, "failed", None, rest(error=no_budget(claim, sent.why)))
+        return _end(job, claim, "expired", None, terminal_members(error=too_late(claim)))
+    return _end(job, claim, "failed", None, terminal_members(error=no_budget(claim, sent.why)))
 
 
-def cancelled_end(job: Live, claim: Claim, receipt: Receipt | None) -> End:
+def cancelled_end(job: LiveJob, claim: Claim, receipt: Receipt | None) -> End:
     """Its worker has let go of it; without a receipt there was no call."""
     if receipt is None:
-        return _end(job, claim, "cancelled", None, rest(receipt=CancelReceipt()))
+        return _end(job, claim, "cancelled", None, terminal_members(receipt=CancelReceipt()))
     told = CancelReceipt(
         output_tokens=receipt.output_tokens, spent_nano_usd=receipt.spent_nano_usd, estimated=True, may_still_bill=True
     )
-    return _end(job, claim, "cancelled", receipt, rest(usage=usage_of(receipt), receipt=told))
+    return _end(job, claim, "cancelled", receipt, terminal_members(usage=usage_of(receipt), receipt=told))
 
 
 def _end(
-    job: Live, claim: Claim, state: EndState, receipt: Receipt | None, members: bytes, *, finished: bool = False
+    job: LiveJob, claim: Claim, state: EndState, receipt: Receipt | None, members: bytes, *, finished: bool = False
 ) -> End:
     first, frames = job.rest(claim)
     course, said = job.course, Output(text=job.said, finish_reason="stop" if finished else None)

@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 
 from onceq_service.pricing import Tariff, UnitPrices, cost_at, estimated_tokens
 from onceq_service.showroom.provider import REASONS
-from onceq_service.store.engine import Receipt
-from onceq_service.store.engine import UnitPrices as Recorded
+from onceq_service.store.engine import CallPrices, Receipt
 
 BYTES_PER_TOKEN = 4
 CACHED_FROM = 400
@@ -28,10 +27,10 @@ class Prices:
             self._known[model, day] = self._tariff.unit_prices(model, datetime.fromtimestamp(at_ms / 1000, UTC))
         return self._known[model, day]
 
-    def recorded(self, model: str, at_ms: int) -> Recorded:
+    def recorded(self, model: str, at_ms: int) -> CallPrices:
         """As `dispatch` records them."""
         units = self.units(model, at_ms)
-        return Recorded(units.input, units.output, units.version)
+        return CallPrices(units.input, units.output, units.version)
 
     def reported(self, model: str, at_ms: int, in_bytes: int, out_tokens: int) -> Receipt:
         """A whole answer, with the usage that its provider reports."""

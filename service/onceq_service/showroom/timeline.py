@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Final, Literal
 
-from onceq_service.store.told import ToldStore
+from onceq_service.store.backfill import BackfillStore
 
 Doing = Coroutine[object, object, object] | None
 """Sends one script at its beginning; a function that it returns is called when its answer, and those to all before
@@ -28,7 +28,7 @@ MOST: Final = 64
 class Timeline:
     """Runs steps at the times for which they are planned."""
 
-    def __init__(self, store: ToldStore) -> None:
+    def __init__(self, store: BackfillStore) -> None:
         self._store = store
         self._heap: list[tuple[int, int, Kind, Step]] = []
         self._order = count()
@@ -51,7 +51,7 @@ class Timeline:
                 await self._settle()
 
     async def _at(self, now_ms: int, doing: Coroutine[object, object, object]) -> object:
-        self._store.tell(now_ms)  # read as the script is sent, before any other step runs
+        self._store.set_time(now_ms)  # read as the script is sent, before any other step runs
         return await doing
 
     async def _settle(self) -> None:

@@ -13,17 +13,17 @@ from typing import Final
 
 from onceq.wire import TERMINAL
 from onceq_service.providers.base import ProviderError
-from onceq_service.showroom.door import Door
+from onceq_service.showroom.admission import AdmissionBuilder
 from onceq_service.showroom.incidents import Incident
-from onceq_service.showroom.live import Live, answer_of, cancelled_end, failed_end, unsent_end, whole_end
+from onceq_service.showroom.live import LiveJob, answer_of, cancelled_end, failed_end, unsent_end, whole_end
 from onceq_service.showroom.money import Prices
 from onceq_service.showroom.plan import Post
 from onceq_service.showroom.provider import course
 from onceq_service.showroom.timeline import Doing, Kind, Timeline
 from onceq_service.store import Admission, BudgetRefused
+from onceq_service.store.backfill import BackfillStore
 from onceq_service.store.engine import Claim, Dispatched, End, Engine, Receipt
-from onceq_service.store.told import ToldStore
-from onceq_service.worker.retry import Left, Retry, decide
+from onceq_service.worker.retry import Retry, RetryState, decide
 
 Then = Callable[[], None]
 
@@ -46,16 +46,16 @@ class World:
     """What goes on. `slots` jobs run at once; from `recent_ms` on logs are still there when the month is over."""
 
     def __init__(
-        self, store: ToldStore, door: Door, prices: Prices, told: Sequence[Incident], slots: int, until: datetime,
-        rng: random.Random,
+        self, store: BackfillStore, builder: AdmissionBuilder, prices: Prices, told: Sequence[Incident], slots: int,
+        until: datetime, rng: random.Random,
     ) -> None:  # fmt: skip
-        self._store, self._door, self._prices, self._told, self._rng = store, door, prices, told, rng
+        self._store, self._builder, self._prices, self._told, self._rng = store, builder, prices, told, rng
         self._time = Timeline(store)
-        self._providers = sorted(door.catalog.providers)
+        self._providers = sorted(builder.catalog.providers)
         self._until_ms = round(until.timestamp() * 1000)
         self._recent_ms = self._until_ms - 86_400_000
         self._slots = slots
-        self._jobs: dict[str, Live] = {}
+        self._jobs: dict[str, LiveJob] = {}
         self._waiting: set[str] = set()
         self._look_ms: int | None = None
         self.posted = 0
@@ -76,7 +76,7 @@ class World:
         self._next(posts)
         self.posted += 1
         self.now_ms = at_ms
-        return self._asked(self._door.admission(post, at_ms), post, at_ms)
+        return self._asked(self._builder.admission(post, at_ms), post, at_ms)
 
     def _asked(self, asked: Admission, post: Post, at_ms: int) -> Doing:
         self._look_at(at_ms + 2)  # whatever becomes of it: the answer comes with the look
@@ -92,7 +92,7 @@ class World:
 
     def _created(self, asked: Admission, post: Post, at_ms: int) -> None:
         deadline_ms = at_ms + round(asked.deadline_s * 1000)
-        job = self._jobs[asked.id] = Live(asked.id, asked.tenant, post, deadline_ms)
+        job = self._jobs[asked.id] = LiveJob(asked.id, asked.tenant, post, deadline_ms)
         self._waits(job, at_ms)
         if post.cancel_ms is not None:
             self._time.plan(at_ms + post.cancel_ms, partial(self._cancel, job))
@@ -105,7 +105,7 @@ class World:
     def _free(self) -> int:
         return self._slots - (len(self._jobs) - len(self._waiting))  # what does not wait has one
 
-    def _waits(self, job: Live, at_ms: int) -> None:
+    def _waits(self, job: LiveJob, at_ms: int) -> None:
         job.turn += 1
         self._waiting.add(job.id)
         self._look_at(at_ms + 2)
@@ -145,7 +145,7 @@ class World:
         kind: Kind = "answered" if further or called_ms + LATE_MS >= job.deadline_ms else "sent"
         self._time.plan(called_ms, partial(self._dispatch, job, job.turn), kind)
 
-    def _leave(self, job: Live, at_ms: int) -> None:
+    def _leave(self, job: LiveJob, at_ms: int) -> None:
         del self._jobs[job.id]
         job.turn += 1
         if self._waiting:
@@ -153,10 +153,10 @@ class World:
 
     # a try
 
-    def _engine(self, job: Live) -> Engine:
+    def _engine(self, job: LiveJob) -> Engine:
         return self._store.engine if job.lost else self._store.lasting
 
-    def _dispatch(self, job: Live, turn: int, at_ms: int) -> Doing:
+    def _dispatch(self, job: LiveJob, turn: int, at_ms: int) -> Doing:
         claim = job.claim
         if job.turn != turn or claim is None:
             return None
@@ -168,7 +168,7 @@ class World:
         self._time.plan(at_ms + job.course.took_ms + self._rng.randrange(2, 12), partial(self._end, job, turn))
         return self._dispatched(job, claim, model, at_ms)
 
-    async def _dispatched(self, job: Live, claim: Claim, model: str, at_ms: int) -> Then | None:
+    async def _dispatched(self, job: LiveJob, claim: Claim, model: str, at_ms: int) -> Then | None:
         in_bytes, tries = len(claim.fields["request"]), claim.number("tries") + 1
         sent = await self._engine(job).dispatch(claim, tries, in_bytes, self._prices.recorded(model, at_ms))
         if sent.word in ("deadline", "budget", "budget_wait"):
@@ -177,12 +177,12 @@ class World:
             raise RuntimeError(f"job {job.id} should have been called at {at_ms}, and was not: {sent.word}")
         return None
 
-    def _no_room(self, job: Live, sent: Dispatched, at_ms: int) -> None:
+    def _no_room(self, job: LiveJob, sent: Dispatched, at_ms: int) -> None:
         """A call has no time left, or no room in a budget: it waits for some, or there will be none in time."""
         job.is_not_called()
         self._time.plan(at_ms + 1, partial(self._not_called, job, job.turn, sent))
 
-    def _not_called(self, job: Live, turn: int, sent: Dispatched, at_ms: int) -> Doing:
+    def _not_called(self, job: LiveJob, turn: int, sent: Dispatched, at_ms: int) -> Doing:
         claim = job.claim
         if job.turn != turn or claim is None:
             return None
@@ -191,7 +191,7 @@ class World:
         self._waits(job, at_ms)
         return self._store.lasting.defer(claim, int(sent.why["at"]))
 
-    def _append(self, job: Live, turn: int, at_ms: int) -> Doing:
+    def _append(self, job: LiveJob, turn: int, at_ms: int) -> Doing:
         if job.turn != turn or job.claim is None or job.course is None:
             return None
         frame = job.says(job.claim, at_ms)
@@ -199,7 +199,7 @@ class World:
             self._time.plan(at_ms + max(1, job.course.generation_ms // PIECES), partial(self._append, job, turn))
         return self._engine(job).append([frame])
 
-    def _end(self, job: Live, turn: int, at_ms: int) -> Doing:
+    def _end(self, job: LiveJob, turn: int, at_ms: int) -> Doing:
         if job.turn != turn or job.claim is None or job.course is None:
             return None
         if job.lost:
@@ -214,7 +214,7 @@ class World:
             at_ms,
         )
 
-    def _finish(self, job: Live, claim: Claim, end: End, at_ms: int) -> Doing:
+    def _finish(self, job: LiveJob, claim: Claim, end: End, at_ms: int) -> Doing:
         self._leave(job, at_ms)
         return self._finished(claim, end)
 
@@ -223,14 +223,14 @@ class World:
         if word != "ok":
             raise RuntimeError(f"the log of job {claim.id} ends at {last}, and its end does not fit")
 
-    def _failed(self, job: Live, claim: Claim, error: ProviderError, at_ms: int) -> Doing:
+    def _failed(self, job: LiveJob, claim: Claim, error: ProviderError, at_ms: int) -> Doing:
         receipt = self._part_paid(job, claim, error, at_ms)
         tries, calls = claim.number("tries") + 1, claim.number("calls") + 1
-        left = Left(
+        state = RetryState(
             tries=tries, max_tries=MAX_TRIES, calls=calls, max_calls=claim.number("max_calls"),
             remaining_s=(claim.number("deadline_ms") - at_ms) / 1000, others=len(claim.text("chain").split()),
         )  # fmt: skip
-        match decide(error, left, self._rng):
+        match decide(error, state, self._rng):
             case Retry() as again:
                 self._waits(job, at_ms)
                 return self._store.lasting.requeue(
@@ -243,7 +243,7 @@ class World:
                     self._time.plan(later_ms, partial(self._replay, job))
                 return self._finish(job, claim, failed_end(job, claim, error, receipt, give_up), at_ms)
 
-    def _part_paid(self, job: Live, claim: Claim, error: ProviderError | None, at_ms: int) -> Receipt:
+    def _part_paid(self, job: LiveJob, claim: Claim, error: ProviderError | None, at_ms: int) -> Receipt:
         if error is not None and not error.may_be_billed:
             return Receipt(error.code, billed=False)
         outcome = error.code if error else "cancelled"
@@ -251,12 +251,12 @@ class World:
 
     # what people and accidents do
 
-    def _replay(self, job: Live, at_ms: int) -> Doing:
+    def _replay(self, job: LiveJob, at_ms: int) -> Doing:
         if at_ms > self._until_ms:
             return None
-        return self._asked(self._door.replay(job.id, job.post, at_ms), job.again(), at_ms)
+        return self._asked(self._builder.replay(job.id, job.post, at_ms), job.again(), at_ms)
 
-    def _cancel(self, job: Live, at_ms: int) -> Doing:
+    def _cancel(self, job: LiveJob, at_ms: int) -> Doing:
         if job.id not in self._jobs or job.lost:
             return None
         if job.id in self._waiting:
@@ -267,7 +267,7 @@ class World:
             self._time.plan(at_ms + self._rng.randrange(60, 220), partial(self._let_go, job, job.turn))
         return self._store.jobs.cancel(job.id, job.tenant)
 
-    def _let_go(self, job: Live, turn: int, at_ms: int) -> Doing:
+    def _let_go(self, job: LiveJob, turn: int, at_ms: int) -> Doing:
         claim = job.claim
         if job.turn != turn or claim is None:
             return None
@@ -279,7 +279,7 @@ class World:
     async def _tend(self) -> None:
         await self._store.engine.tend()
 
-    def _crash(self, job: Live, at_ms: int) -> None:
+    def _crash(self, job: LiveJob, at_ms: int) -> None:
         """Its worker is dead; the lease runs out while API processes look on, and another worker starts anew."""
         job.turn += 1
         end_ms = max(job.spoke_ms + self._store.lease_ms, at_ms + 12 * PULSE_MS)  # Redis trusts no look after a gap
@@ -288,13 +288,13 @@ class World:
                 self._time.plan(look_ms, lambda _: self._tend())
         self._time.plan(end_ms + 2 * PULSE_MS, partial(self._missed, job, job.turn), "answered")
 
-    def _missed(self, job: Live, turn: int, at_ms: int) -> Doing:
+    def _missed(self, job: LiveJob, turn: int, at_ms: int) -> Doing:
         return self._see(job, at_ms) if job.turn == turn else None
 
-    def _give_up(self, job: Live, at_ms: int) -> Doing:
+    def _give_up(self, job: LiveJob, at_ms: int) -> Doing:
         return self._see(job, at_ms) if job.id in self._waiting else None
 
-    async def _see(self, job: Live, at_ms: int) -> None:
+    async def _see(self, job: LiveJob, at_ms: int) -> None:
         """Whether the passing of time has ended the job, or brought it back to the queue."""
         await self._tend()
         fields = await self._store.jobs.shown(job.id, job.tenant)

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from onceq_service.simulator.anthropic import Anthropic
 from onceq_service.simulator.bedrock import Bedrock
 from onceq_service.simulator.control import Control
-from onceq_service.simulator.endpoint import CallEndpoint, Desk
+from onceq_service.simulator.endpoint import CallEndpoint, SharedState
 from onceq_service.simulator.journal import Journal
 from onceq_service.simulator.knobs import Knobs
 from onceq_service.simulator.meter import Meter
@@ -31,18 +31,18 @@ MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-5-mini", "o4-mini")
 
 def make_app(flags: Knobs, journal: Journal) -> Starlette:
     """One simulator, with a control and a meter of its own."""
-    desk = Desk(Control(flags), Meter(journal))
-    return Starlette(routes=[*_provider_routes(desk), *own_routes(desk)])
+    state = SharedState(Control(flags), Meter(journal))
+    return Starlette(routes=[*_provider_routes(state), *own_routes(state)])
 
 
-def _provider_routes(desk: Desk) -> list[BaseRoute]:
+def _provider_routes(state: SharedState) -> list[BaseRoute]:
     return [
-        Route("/openai/v1/chat/completions", CallEndpoint(OpenAIChat(), desk), methods=["POST"]),
-        *responses_routes(desk),
+        Route("/openai/v1/chat/completions", CallEndpoint(OpenAIChat(), state), methods=["POST"]),
+        *responses_routes(state),
         Route("/openai/v1/models", _models),
-        Route("/anthropic/v1/messages", CallEndpoint(Anthropic(), desk), methods=["POST"]),
+        Route("/anthropic/v1/messages", CallEndpoint(Anthropic(), state), methods=["POST"]),
         # A model may be an ARN with slashes in it, hence :path.
-        Route("/bedrock/model/{model:path}/{action}", CallEndpoint(Bedrock(), desk), methods=["POST"]),
+        Route("/bedrock/model/{model:path}/{action}", CallEndpoint(Bedrock(), state), methods=["POST"]),
     ]
 
 

@@ -97,7 +97,7 @@ class Background:
         self._news = asyncio.Event()
 
 
-class Shelf:
+class ResponseStore:
     """The background responses of a server, by id."""
 
     def __init__(self) -> None:

@@ -40,7 +40,7 @@ class QueuedFault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
         return Knobs(fault=self.fault, after=self.after, retry_after=self.retry_after, slow_ms=self.slow_ms)
 
 
-class Orders(msgspec.Struct, forbid_unknown_fields=True):
+class ControlRequest(msgspec.Struct, forbid_unknown_fields=True):
     """The body of PUT /control. What is absent stays; what is given replaces what was put before."""
 
     defaults: Knobs | None = None
@@ -70,15 +70,15 @@ class Control:
         self._seen: Counter[bytes] = Counter()
         self._minute: dict[tuple[int, Provider, str], Spent] = {}
 
-    def obey(self, orders: Orders) -> None:
+    def apply(self, request: ControlRequest) -> None:
         """Take over orders; RefusedError (400) for a fault that does not exist, before anything changes."""
-        for fault in orders.faults or ():
+        for fault in request.faults or ():
             read_fault(fault.knobs())
-        if orders.defaults is not None:
-            read_fault(orders.defaults)
-            self._defaults = orders.defaults
-        if orders.faults is not None:
-            self._faults = orders.faults
+        if request.defaults is not None:
+            read_fault(request.defaults)
+            self._defaults = request.defaults
+        if request.faults is not None:
+            self._faults = request.faults
 
     def shown(self) -> dict[str, object]:
         """The settings in force and the faults still waiting, as JSON."""

@@ -24,7 +24,7 @@ from onceq_service.simulator.script import Script, plan
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class SharedState:
     """What all calls of one server share."""
 
     control: Control
@@ -50,20 +50,20 @@ class Call:
 class CallEndpoint:
     """An ASGI application that answers one format."""
 
-    def __init__(self, dialect: Dialect, desk: Desk) -> None:
+    def __init__(self, dialect: Dialect, state: SharedState) -> None:
         self.dialect = dialect
-        self.desk = desk
+        self.state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one POST; every one has a row in the meter."""
         wire = Wire(scope, send)
         headers = Headers(scope=scope)
         path: dict[str, str] = scope.get("path_params", {})
-        row = self.desk.meter.open(self.dialect.provider, path.get("model", ""), headers.get("x-client-request-id"))
+        row = self.state.meter.open(self.dialect.provider, path.get("model", ""), headers.get("x-client-request-id"))
         try:
             body = await read_body(receive)
         except GoneError:
-            self.desk.meter.close(row, "refused", 499)
+            self.state.meter.close(row, "refused", 499)
             return
         except TooLargeError:
             await self._refuse(RefusedError(413, "The request exceeds 32 MB."), row, wire)
@@ -83,14 +83,14 @@ class CallEndpoint:
         """Everything that is decided before the first byte. RefusedError when the answer is an error."""
         ask = self.dialect.read(incoming)
         row.model = ask.model
-        knobs = self.desk.control.knobs_for(ask)
+        knobs = self.state.control.knobs_for(ask)
         script = plan(ask, knobs)
         row.begin(script)
         if script.fault is not None and script.fault.status:
             raise script.fault.refusal()
-        limits = self.desk.control.spend(script, knobs)
+        limits = self.state.control.spend(script, knobs)
         headers = self.dialect.headers(uuid.uuid4().hex, script, limits)
-        return Call(script, self.dialect, row, self.desk.meter, headers)
+        return Call(script, self.dialect, row, self.state.meter, headers)
 
     async def serve(self, call: Call, wire: Wire) -> None:
         """Answer a call that was not refused; cancelled when the client goes away."""
@@ -100,7 +100,7 @@ class CallEndpoint:
             call.meter.close(call.row, "aborted")  # unless it has ended by itself
 
     async def _refuse(self, refused: RefusedError, row: Row, wire: Wire) -> None:
-        self.desk.meter.close(row, "refused", refused.status)
+        self.state.meter.close(row, "refused", refused.status)
         await wire.reply(self.dialect.refuse(refused, uuid.uuid4().hex))
 
 

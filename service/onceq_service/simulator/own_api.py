@@ -7,15 +7,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from onceq_service.simulator.ask import RefusedError
-from onceq_service.simulator.control import Orders
+from onceq_service.simulator.control import ControlRequest
 from onceq_service.simulator.dialect import decode
-from onceq_service.simulator.endpoint import Desk
+from onceq_service.simulator.endpoint import SharedState
 from onceq_service.simulator.frames import encode
 
 
-def own_routes(desk: Desk) -> list[BaseRoute]:
+def own_routes(state: SharedState) -> list[BaseRoute]:
     """GET PUT DELETE /control, GET DELETE /meter, GET /livez."""
-    own = _Own(desk)
+    own = _Own(state)
     return [
         Route("/livez", own.livez),
         Route("/control", own.show_control, methods=["GET"]),
@@ -27,9 +27,9 @@ def own_routes(desk: Desk) -> list[BaseRoute]:
 
 
 class _Own:
-    def __init__(self, desk: Desk) -> None:
-        self.control = desk.control
-        self.meter = desk.meter
+    def __init__(self, state: SharedState) -> None:
+        self.control = state.control
+        self.meter = state.meter
 
     async def livez(self, _: Request) -> Response:
         return _json({"status": "ok"})
@@ -39,7 +39,7 @@ class _Own:
 
     async def put_control(self, request: Request) -> Response:
         try:
-            self.control.obey(decode(await request.body(), Orders))
+            self.control.apply(decode(await request.body(), ControlRequest))
         except RefusedError as refused:
             return _json({"error": refused.message}, refused.status)
         return _json(self.control.shown())

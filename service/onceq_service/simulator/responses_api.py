@@ -14,9 +14,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from onceq_service.simulator.ask import RefusedError
-from onceq_service.simulator.background import Background, Shelf
+from onceq_service.simulator.background import Background, ResponseStore
 from onceq_service.simulator.dialect import Incoming, Reply
-from onceq_service.simulator.endpoint import Call, CallEndpoint, Desk, stream_headers
+from onceq_service.simulator.endpoint import Call, CallEndpoint, SharedState, stream_headers
 from onceq_service.simulator.exchange import Wire, forever, while_connected
 from onceq_service.simulator.faults import ERROR_EVENTS, MID_STREAM
 from onceq_service.simulator.frames import Frame, encode
@@ -24,22 +24,22 @@ from onceq_service.simulator.openai_errors import check_key
 from onceq_service.simulator.openai_responses import OpenAIResponses
 
 
-def responses_routes(desk: Desk) -> list[BaseRoute]:
-    """The routes under /openai/v1/responses, with a shelf of their own."""
-    shelf = Shelf()
+def responses_routes(state: SharedState) -> list[BaseRoute]:
+    """The routes under /openai/v1/responses, with a store of their own."""
+    store = ResponseStore()
     return [
-        Route("/openai/v1/responses", CreateResponse(desk, shelf), methods=["POST"]),
-        Route("/openai/v1/responses/{name}", GetResponse(shelf), methods=["GET"]),
-        Route("/openai/v1/responses/{name}/cancel", CancelResponse(shelf), methods=["POST"]),
+        Route("/openai/v1/responses", CreateResponse(state, store), methods=["POST"]),
+        Route("/openai/v1/responses/{name}", GetResponse(store), methods=["GET"]),
+        Route("/openai/v1/responses/{name}/cancel", CancelResponse(store), methods=["POST"]),
     ]
 
 
 class CreateResponse(CallEndpoint):
     """POST /responses."""
 
-    def __init__(self, desk: Desk, shelf: Shelf) -> None:
-        super().__init__(OpenAIResponses(), desk)
-        self.shelf = shelf
+    def __init__(self, state: SharedState, store: ResponseStore) -> None:
+        super().__init__(OpenAIResponses(), state)
+        self.store = store
 
     async def serve(self, call: Call, wire: Wire) -> None:
         """In the background the call outlives this request, so that only its own end closes its row."""
@@ -47,7 +47,7 @@ class CreateResponse(CallEndpoint):
         if not call.script.ask.background or fault in ("hang", "drop"):
             await super().serve(call, wire)
             return
-        background = self.shelf.put(call)
+        background = self.store.put(call)
         if call.script.ask.stream:
             await _stream(background, wire, fault="" if fault in ERROR_EVENTS else fault)
         else:
@@ -57,14 +57,14 @@ class CreateResponse(CallEndpoint):
 class GetResponse:
     """GET /responses/{id}: poll, or stream from `starting_after` with `stream=true`."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, store: ResponseStore) -> None:
+        self.store = store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         wire = Wire(scope, send)
         try:
-            background = _find(self.shelf, scope)
+            background = _find(self.store, scope)
             start = _start(QueryParams(scope["query_string"]))
             if start is not None:
                 _still_streams(background)
@@ -80,14 +80,14 @@ class GetResponse:
 class CancelResponse:
     """POST /responses/{id}/cancel; a second cancel, and one after the end, change nothing."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, store: ResponseStore) -> None:
+        self.store = store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         wire = Wire(scope, send)
         try:
-            background = _find(self.shelf, scope)
+            background = _find(self.store, scope)
         except RefusedError as refused:
             await wire.reply(OpenAIResponses().refuse(refused, "req_cancel"))
             return
@@ -95,9 +95,9 @@ class CancelResponse:
         await wire.reply(_shown(background))
 
 
-def _find(shelf: Shelf, scope: Scope) -> Background:
+def _find(store: ResponseStore, scope: Scope) -> Background:
     check_key(Incoming(Headers(scope=scope), b""))
-    return shelf.get(scope["path_params"]["name"])
+    return store.get(scope["path_params"]["name"])
 
 
 def _start(query: QueryParams) -> int | None:

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from onceq_service.store import control, lifetimes, server
 from onceq_service.store._pipe import Pipe, connect
-from onceq_service.store.admission import Admission, Admitted, Own, Pattern, new_job_id
+from onceq_service.store.admission import Admission, AdmissionTemplate, AdmissionValues, Admitted, new_job_id
 from onceq_service.store.alerts import Alerts
 from onceq_service.store.apikeys import ApiKey, ApiKeys
 from onceq_service.store.batches import Batches, BatchState
@@ -19,9 +19,9 @@ from onceq_service.store.engine import Engine
 from onceq_service.store.errors import (
     BudgetRefused,
     CostTooHigh,
+    JobNotFound,
     KeyReused,
     LeaseLost,
-    NotThere,
     StoreDenied,
     StoreError,
     StoreFull,
@@ -37,15 +37,15 @@ from onceq_service.store.lanes import Lanes
 from onceq_service.store.ledger import Ledger
 from onceq_service.store.pace import Pace, Paces
 from onceq_service.store.retention import Retention
-from onceq_service.store.secrets import Purpose, Seal, open_seal, replace_secret
+from onceq_service.store.secrets import Hasher, Purpose, open_hasher, replace_secret
 from onceq_service.store.server import ServerFacts
-from onceq_service.store.stats import Sums
+from onceq_service.store.stats import Stats
 
 __all__ = [
-    "Admission", "Admitted", "Alerts", "ApiKey", "ApiKeys", "BatchState", "Batches", "BudgetRefused", "Budgets",
-    "CostTooHigh", "Engine", "EventLog", "Filter", "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger",
-    "NotThere", "Own", "Pace", "Pattern", "Retention", "Seal", "ServerFacts", "Store", "StoreDenied", "StoreError",
-    "StoreFull", "StoreUnavailable", "Sums", "TooManyKeys", "new_job_id", "open_store",
+    "Admission", "AdmissionTemplate", "AdmissionValues", "Admitted", "Alerts", "ApiKey", "ApiKeys", "BatchState",
+    "Batches", "BudgetRefused", "Budgets", "CostTooHigh", "Engine", "EventLog", "Filter", "Hasher", "JobNotFound",
+    "Jobs", "KeyReused", "Keys", "Lanes", "LeaseLost", "Ledger", "Pace", "Retention", "ServerFacts", "Stats", "Store",
+    "StoreDenied", "StoreError", "StoreFull", "StoreUnavailable", "TooManyKeys", "new_job_id", "open_store",
 ]  # fmt: skip
 
 
@@ -57,15 +57,15 @@ class Store:
     engine: Engine
     events: EventLog
     batches: Batches
-    sums: Sums
+    stats: Stats
     ledger: Ledger
-    keys: ApiKeys
+    api_keys: ApiKeys
     budgets: Budgets
     alerts: Alerts
     lanes: Lanes
     paces: Paces
     gauges: Gauges
-    names: Keys
+    redis_keys: Keys
     retention: Retention
     _pipe: Pipe
     _subscriber: Redis
@@ -86,19 +86,19 @@ class Store:
 
     async def keys_without_lifetime(self) -> list[str]:
         """Keys of this queue that would stay for ever: not permanent by keys.py, and no live job's. For tests."""
-        return await lifetimes.overdue(self._pipe, self.names)
+        return await lifetimes.overdue(self._pipe, self.redis_keys)
 
-    async def seal(self, purpose: Purpose = "hmac") -> Seal:
+    async def hasher(self, purpose: Purpose = "hmac") -> Hasher:
         """The queue's HMAC for keys and fingerprints, or the one for stream tokens."""
-        return await open_seal(self._pipe, self.names, purpose)
+        return await open_hasher(self._pipe, self.redis_keys, purpose)
 
     async def new_secret(self, purpose: Purpose) -> None:
-        """Replaces a secret: what was sealed with the one before is not known any more."""
-        await replace_secret(self._pipe, self.names, purpose)
+        """Replaces a secret: what was hashed with the one before is not known any more."""
+        await replace_secret(self._pipe, self.redis_keys, purpose)
 
     def cancels(self, heard: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
         """Inside `with`, `heard` is told the ids of running jobs as they are cancelled."""
-        return control.cancels(self._subscriber, self._pipe, self.names, heard)
+        return control.cancels(self._subscriber, self._pipe, self.redis_keys, heard)
 
 
 @asynccontextmanager
@@ -115,15 +115,15 @@ async def open_store(url: str, queue: str = "main", retention: Retention | None 
             engine=Engine(pipe, keys, kept, blocking),
             events=events,
             batches=Batches(pipe, keys, events),
-            sums=Sums(pipe, keys),
+            stats=Stats(pipe, keys),
             ledger=Ledger(pipe, keys),
-            keys=ApiKeys(pipe, keys),
+            api_keys=ApiKeys(pipe, keys),
             budgets=Budgets(pipe, keys),
             alerts=Alerts(pipe, keys),
             lanes=Lanes(pipe, keys),
             paces=Paces(pipe, keys),
             gauges=Gauges(pipe, keys),
-            names=keys,
+            redis_keys=keys,
             retention=kept,
             _pipe=pipe,
             _subscriber=subscriber,

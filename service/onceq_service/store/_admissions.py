@@ -16,7 +16,17 @@ from typing import Final, cast
 from onceq_service.store import scripts
 from onceq_service.store._lua import Script
 from onceq_service.store._pipe import Arg, Pipe, settle
-from onceq_service.store.admission import Admission, Admitted, Own, Pattern, admitted, any_kind, own_of, pattern, plain
+from onceq_service.store.admission import (
+    Admission,
+    AdmissionTemplate,
+    AdmissionValues,
+    Admitted,
+    admitted,
+    any_kind,
+    plain,
+    template,
+    values_of,
+)
 from onceq_service.store.retention import Retention
 
 MOST: Final = 32
@@ -29,10 +39,10 @@ Tell = Callable[[object], None]
 class _Asked:
     """A request that has no outcome yet, and how the script that it goes to takes it."""
 
-    __slots__ = ("accept_ms", "argv", "own", "pattern", "tell")
+    __slots__ = ("accept_ms", "argv", "tell", "template", "values")
 
-    def __init__(self, pattern: Pattern, own: Own, accept_ms: int, tell: Tell) -> None:
-        self.pattern, self.own, self.accept_ms, self.tell = pattern, own, accept_ms, tell
+    def __init__(self, template: AdmissionTemplate, values: AdmissionValues, accept_ms: int, tell: Tell) -> None:
+        self.template, self.values, self.accept_ms, self.tell = template, values, accept_ms, tell
         self.argv: Sequence[Arg] = ()
 
 
@@ -50,28 +60,30 @@ class Admissions:
         self._due = False
 
     def put(self, a: Admission, accept_ms: int) -> Outcome:
-        """Raises nothing; what it gives raises KeyReused, CostTooHigh, NotThere, BudgetRefused, StoreError."""
+        """Raises nothing; what it gives raises KeyReused, CostTooHigh, JobNotFound, BudgetRefused, StoreError."""
         outcome: Outcome = asyncio.get_running_loop().create_future()
-        self.put_alike(self.pattern(a), own_of(a), accept_ms, partial(settle, outcome))
+        self.put_from_template(self.template(a), values_of(a), accept_ms, partial(settle, outcome))
         return outcome
 
-    def pattern(self, a: Admission) -> Pattern:
+    def template(self, a: Admission) -> AdmissionTemplate:
         """For requests like this one."""
-        return pattern(a, self._retention.result_s)
+        return template(a, self._retention.result_s)
 
-    def put_alike(self, pattern: Pattern, own: Own, accept_ms: int, tell: Tell) -> None:
+    def put_from_template(
+        self, template: AdmissionTemplate, values: AdmissionValues, accept_ms: int, tell: Tell
+    ) -> None:
         """The same for one of a pattern; whoever asks is told in the turn of the answer."""
-        asked = _Asked(pattern, own, accept_ms, tell)
-        if pattern.kind is None:
+        asked = _Asked(template, values, accept_ms, tell)
+        if template.kind is None:
             self._leave(asked)
         else:
-            asked.argv = plain(pattern.asked, own, accept_ms)
-            self._kinds[pattern.kind].append(asked)
+            asked.argv = plain(template.asked, values, accept_ms)
+            self._kinds[template.kind].append(asked)
         self._soon()
 
     def _leave(self, one: _Asked) -> None:
         """To admit.lua."""
-        one.argv = any_kind(one.pattern.whole(one.own), one.accept_ms, self._retention.result_s)
+        one.argv = any_kind(one.template.whole(one.values), one.accept_ms, self._retention.result_s)
         self._others.append(one)
 
     def _soon(self) -> None:
@@ -101,7 +113,7 @@ class Admissions:
     def _of_plain(self, one: _Asked, created_ms: object) -> object:
         """What admit_plain.lua leaves, since something of it is known or has failed, is for admit.lua to answer."""
         if created_ms:
-            return Admitted(one.own.id, "created", int(cast("bytes", created_ms)), {})
+            return Admitted(one.values.id, "created", int(cast("bytes", created_ms)), {})
         self._leave(one)
         self._soon()
         return None

@@ -44,7 +44,7 @@ class Link(asyncio.Protocol):
         """From now on the connection is ours; `streams` are what it had before, and have to live as long."""
         self._transport, self._streams = transport, streams
         transport.set_protocol(self)
-        wakeups().heed(transport)
+        wakeups().watch(transport)
 
     @property
     def open(self) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from onceq.wire import Disposition
 from onceq_service.store._pipe import Arg
-from onceq_service.store.errors import BudgetRefused, CostTooHigh, KeyReused, NotThere, StoreError
+from onceq_service.store.errors import BudgetRefused, CostTooHigh, JobNotFound, KeyReused, StoreError
 from onceq_service.store.views import Fields, fields_of
 
 _NO_BUDGET = ("over_budget", "unbounded", "stale")
@@ -106,7 +106,7 @@ class Admitted(NamedTuple):
     fields: Fields
 
 
-class Own(NamedTuple):
+class AdmissionValues(NamedTuple):
     """What a request has not in common with others that ask in the same way: fields of its Admission."""
 
     id: str
@@ -122,7 +122,7 @@ class Own(NamedTuple):
     reserved: int = 0
 
 
-class Pattern(NamedTuple):
+class AdmissionTemplate(NamedTuple):
     """Requests that differ in what is their own."""
 
     asked: Admission
@@ -130,9 +130,9 @@ class Pattern(NamedTuple):
     kind: tuple[Arg, ...] | None
     """What they share for admit_plain.lua, which takes requests of one kind at a time; None: it takes none of them."""
 
-    def whole(self, own: Own) -> Admission:
+    def whole(self, values: AdmissionValues) -> Admission:
         """The one of them that has these."""
-        return msgspec.structs.replace(self.asked, **own._asdict())
+        return msgspec.structs.replace(self.asked, **values._asdict())
 
 
 def is_plain(a: Admission) -> bool:
@@ -144,43 +144,43 @@ def is_plain(a: Admission) -> bool:
     )
 
 
-def pattern(a: Admission, result_ttl_s: int) -> Pattern:
+def template(a: Admission, result_ttl_s: int) -> AdmissionTemplate:
     """Requests like this one."""
     if not is_plain(a):
-        return Pattern(a, None)
+        return AdmissionTemplate(a, None)
     shared = _shared(a, result_ttl_s)
-    return Pattern(a, (a.tenant, a.lane, a.limits, _ms(a.deadline_s), len(shared), *shared))
+    return AdmissionTemplate(a, (a.tenant, a.lane, a.limits, _ms(a.deadline_s), len(shared), *shared))
 
 
-def own_of(a: Admission) -> Own:
+def values_of(a: Admission) -> AdmissionValues:
     """What is this request's own."""
-    return Own(
+    return AdmissionValues(
         a.id, a.idem, a.body_hash, a.fp, a.request, a.user, a.labels, a.in_est, a.call_bound, a.budgets, a.reserved
     )
 
 
-def plain(a: Admission, own: Own, accept_ms: int) -> Sequence[Arg]:
+def plain(a: Admission, values: AdmissionValues, accept_ms: int) -> Sequence[Arg]:
     """A request of the pattern of `a` for admit_plain.lua, without its size."""
-    return (own.id, own.idem, own.body_hash, own.fp, accept_ms, *_own(a, own))
+    return (values.id, values.idem, values.body_hash, values.fp, accept_ms, *_own(a, values))
 
 
 def any_kind(a: Admission, accept_ms: int, result_ttl_s: int) -> Sequence[Arg]:
     """A request for admit.lua, without its size."""
     return [
         a.id, a.tenant, a.idem, a.body_hash, a.fp, int(a.fresh), _ms(a.deadline_s), accept_ms, _limits(a),
-        a.batch, int(a.create), *_shared(a, result_ttl_s), *_own(a, own_of(a)), *_special(a),
+        a.batch, int(a.create), *_shared(a, result_ttl_s), *_own(a, values_of(a)), *_special(a),
     ]  # fmt: skip
 
 
 def admitted(reply: Sequence[object]) -> Admitted:
-    """What `admit.lua` answered; raises KeyReused, CostTooHigh, NotThere, BudgetRefused, StoreError."""
+    """What `admit.lua` answered; raises KeyReused, CostTooHigh, JobNotFound, BudgetRefused, StoreError."""
     word, job_id = cast("bytes", reply[0]).decode(), cast("bytes", reply[1]).decode()
     if word == "reused":
         raise KeyReused(job_id)
     if word == "max_cost":
         raise CostTooHigh("a call may cost more than max_cost_usd allows")
     if word == "absent":
-        raise NotThere("no job with this key or question is there, and none was to be made")
+        raise JobNotFound("no job with this key or question is there, and none was to be made")
     if word == "error":
         raise StoreError(f"Redis refused job {job_id}: {fields_of(cast('list[bytes]', reply[2]))['why'].decode()}")
     if word in _NO_BUDGET:
@@ -190,8 +190,8 @@ def admitted(reply: Sequence[object]) -> Admitted:
 
 
 def _limits(a: Admission) -> str:
-    own = f"{a.lane}={a.limits}"
-    return " ".join([own, *(f"{lane}={limits}" for lane, limits in a.chain)]) if a.chain else own
+    values = f"{a.lane}={a.limits}"
+    return " ".join([values, *(f"{lane}={limits}" for lane, limits in a.chain)]) if a.chain else values
 
 
 def _ms(seconds: float) -> int:
@@ -220,21 +220,21 @@ def _shared(a: Admission, result_ttl_s: int) -> list[Arg]:
     return fields
 
 
-def _own(a: Admission, own: Own) -> list[Arg]:
+def _own(a: Admission, values: AdmissionValues) -> list[Arg]:
     """Those that are a request's own; `a` is one of its pattern."""
-    fields: list[Arg] = ["request", own.request]
-    if own.fp:
-        fields += ("fp", own.fp)
-    if own.user:
-        fields += ("user", own.user)
-    if own.labels != b"{}":
-        fields += ("labels", own.labels)
-    if own.in_est:
-        fields += ("in_est", own.in_est)
+    fields: list[Arg] = ["request", values.request]
+    if values.fp:
+        fields += ("fp", values.fp)
+    if values.user:
+        fields += ("user", values.user)
+    if values.labels != b"{}":
+        fields += ("labels", values.labels)
+    if values.in_est:
+        fields += ("in_est", values.in_est)
     if a.out_est:
         fields += ("out_est", a.out_est)
-    if own.call_bound is not None:
-        fields += ("call_bound", own.call_bound)
+    if values.call_bound is not None:
+        fields += ("call_bound", values.call_bound)
     if a.traceparent:
         fields += ("traceparent", a.traceparent)
     return fields

@@ -83,7 +83,7 @@ class Dispatched:
 
 
 @dataclass(frozen=True, slots=True)
-class UnitPrices:
+class CallPrices:
     """nano-USD for a million tokens, None where the model has no known price."""
 
     input: int | None = None
@@ -202,7 +202,7 @@ class Engine:
     def _nudge(self) -> None:
         asyncio.ensure_future(self._pipe.command("PING")).add_done_callback(_heard)
 
-    async def dispatch(self, claim: Claim, try_no: int, in_bytes: int, prices: UnitPrices) -> Dispatched:
+    async def dispatch(self, claim: Claim, try_no: int, in_bytes: int, prices: CallPrices) -> Dispatched:
         """Records the call before its first byte leaves, its money held in the job's budgets. Not `ok`: do not call."""
         topped_up = "budgets" in claim.fields and "holds" not in claim.fields
         periods = periods_of(claim.text("budgets"), claim.now_ms) if topped_up else ""
@@ -246,7 +246,7 @@ class Engine:
         argv: list[Arg] = [claim.id, claim.fence, round(delay_s * 1000), reason, measured]
         return _held(claim, await self._run(scripts.HANDOVER, argv)) == b"ok"
 
-    async def said(self, claim: Claim) -> Output:
+    async def saved_output(self, claim: Claim) -> Output:
         """What readers have of the call that is under way."""
         return await text_in_log(self._pipe, self._keys, claim.id) or Output()
 

@@ -33,7 +33,7 @@ class CostTooHigh(StoreError):  # noqa: N818 - reads as what happened
     """A new job whose first call may cost more than the job's own limit; nothing was stored."""
 
 
-class NotThere(OnceqError):  # noqa: N818 - reads as what happened
+class JobNotFound(OnceqError):  # noqa: N818 - reads as what happened
     """A request that was to join or replay a job alone, and there is none."""
 
     code = "job_not_found"

@@ -15,7 +15,7 @@ from onceq_service.store._pipe import Pipe
 from onceq_service.store.budgets import Budgets, unpacked
 from onceq_service.store.keys import Keys
 from onceq_service.store.lanes import Lanes
-from onceq_service.store.stats import Sums
+from onceq_service.store.stats import Stats
 from onceq_service.store.views import fields_of
 
 MOST_BUDGETS: Final = 100
@@ -65,18 +65,18 @@ class Gauges:
 
     def __init__(self, pipe: Pipe, keys: Keys) -> None:
         self._pipe, self._keys = pipe, keys
-        self._sums, self._lanes, self._budgets = Sums(pipe, keys), Lanes(pipe, keys), Budgets(pipe, keys)
+        self._stats, self._lanes, self._budgets = Stats(pipe, keys), Lanes(pipe, keys), Budgets(pipe, keys)
 
     async def read(self, result_ttl_s: int) -> Reading:
         """Everything; dead letters are those whose results are still there."""
-        now_ms = await self._sums.now_ms()
+        now_ms = await self._stats.now_ms()
         names = cast("tuple[Band, ...]", get_args(Band))
         bands = await asyncio.gather(*(self._waiting(band, now_ms) for band in names))
         lanes, paused, workers = await asyncio.gather(
-            self._lanes.list(), self._lanes.paused_bands(), self._sums.workers()
+            self._lanes.list(), self._lanes.paused_bands(), self._stats.workers()
         )
         running, delayed, dead, streams, counters = await asyncio.gather(
-            self._sums.running(), self._sums.delayed(), self._dead(now_ms - result_ttl_s * 1000),
+            self._stats.running(), self._stats.delayed(), self._dead(now_ms - result_ttl_s * 1000),
             self._streams(now_ms), self._counters(),
         )  # fmt: skip
         waiting, budgets = dict(zip(names, bands, strict=True)), await self._budgets_now(now_ms)
@@ -87,7 +87,7 @@ class Gauges:
 
     async def say_api(self, process: str, streams: int) -> None:
         """Says that an API process lives, and how many event streams it has open; forgets those that have ended."""
-        key, now_ms = self._keys("apis"), await self._sums.now_ms()
+        key, now_ms = self._keys("apis"), await self._stats.now_ms()
         await self._pipe.command("HSET", key, process, f"{streams} {now_ms}")
         await self._pipe.command("EXPIRE", key, 60)
         said = fields_of(await self._pipe.command("HGETALL", key))

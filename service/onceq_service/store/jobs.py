@@ -10,7 +10,7 @@ from onceq.wire import Durability, Job, JobPage, SubmittedJob, Waiting
 from onceq_service.store import scripts
 from onceq_service.store._admissions import Admissions, Tell
 from onceq_service.store._pipe import Pipe
-from onceq_service.store.admission import Admission, Admitted, Own, Pattern
+from onceq_service.store.admission import Admission, AdmissionTemplate, AdmissionValues, Admitted
 from onceq_service.store.events import text_in_log
 from onceq_service.store.find import Filter, find, read_cursor, write_cursor
 from onceq_service.store.keys import Keys
@@ -35,7 +35,7 @@ class Jobs:
     async def admit(self, a: Admission, *, read_at: float | None = None, accept_ms: int = 0) -> Admitted:
         """Creates, joins or replays, in one step.
 
-        Raises KeyReused, CostTooHigh, BudgetRefused, NotThere, StoreError and its kinds.
+        Raises KeyReused, CostTooHigh, BudgetRefused, JobNotFound, StoreError and its kinds.
 
         `read_at`: when the request had been read (time.monotonic); the job's life begins there. `accept_ms`: how long
         before now that was, for a caller whose clock is not this machine's.
@@ -44,15 +44,15 @@ class Jobs:
             accept_ms = max(0, round((time.monotonic() - read_at) * 1000))
         return await self._admissions.put(a, accept_ms)
 
-    def pattern(self, a: Admission) -> Pattern:
+    def template(self, a: Admission) -> AdmissionTemplate:
         """For requests like this one."""
-        return self._admissions.pattern(a)
+        return self._admissions.template(a)
 
-    def admit_alike(self, pattern: Pattern, own: Own, tell: Tell) -> None:
+    def admit_from_template(self, template: AdmissionTemplate, values: AdmissionValues, tell: Tell) -> None:
         """Admits one of a pattern that was read in this turn of the event loop, for a caller that waits for
         nothing: `tell` is called with Admitted or with what `admit` raises.
         """
-        self._admissions.put_alike(pattern, own, 0, tell)
+        self._admissions.put_from_template(template, values, 0, tell)
 
     async def submitted(self, admitted: Admitted) -> SubmittedJob:
         """The 202's body. A job that was there before is shown with the text that it has so far."""

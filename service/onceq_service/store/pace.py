@@ -11,7 +11,7 @@ from onceq.wire import BANDS, Band
 from onceq_service.store._pipe import Pipe
 from onceq_service.store.jobs import UNKNOWN_MS
 from onceq_service.store.keys import Keys
-from onceq_service.store.stats import Sums
+from onceq_service.store.stats import Stats
 
 MOST_TENANTS: Final = 100
 """Tenants whose waiting jobs are counted for a lane and band; where more wait, the number is not told."""
@@ -47,11 +47,11 @@ class Paces:
     """Reads them."""
 
     def __init__(self, pipe: Pipe, keys: Keys) -> None:
-        self._pipe, self._keys, self._sums = pipe, keys, Sums(pipe, keys)
+        self._pipe, self._keys, self._stats = pipe, keys, Stats(pipe, keys)
 
     async def get(self, lane: str) -> Pace:
         """The lane now; empty and open when nothing is known of it."""
-        now_ms = await self._sums.now_ms()
+        now_ms = await self._stats.now_ms()
         waiting, closed, per_s, paused = await asyncio.gather(
             asyncio.gather(*(self._waiting(lane, band) for band in BANDS)),
             asyncio.gather(*(self._closed_until_ms(lane, band) for band in BANDS)),

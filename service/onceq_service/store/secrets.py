@@ -20,7 +20,7 @@ Purpose = Literal["hmac", "stream"]
 """`hmac` for idempotency keys and fingerprints, `stream` for stream tokens."""
 
 
-class Seal:
+class Hasher:
     """Makes HMACs with the queue's secret."""
 
     def __init__(self, secret: bytes) -> None:
@@ -32,8 +32,8 @@ class Seal:
         mac.update(_joined(parts))
         return mac.hexdigest()[:40]
 
-    def after(self, *parts: bytes) -> Seal:
-        """One that takes these parts as given: `seal.after(a)(b)` is `seal(a, b)`."""
+    def with_prefix(self, *parts: bytes) -> Hasher:
+        """One that takes these parts as given: `hasher.with_prefix(a)(b)` is `hasher(a, b)`."""
         begun = copy(self)
         begun._mac = self._mac.copy()
         begun._mac.update(_joined(parts))
@@ -44,13 +44,13 @@ def _joined(parts: Sequence[bytes]) -> bytes:
     return b"".join([len(part).to_bytes(8, "big") + part for part in parts])
 
 
-async def open_seal(pipe: Pipe, keys: Keys, purpose: Purpose) -> Seal:
-    """The queue's seal for a purpose; its secret is made by whoever comes first."""
+async def open_hasher(pipe: Pipe, keys: Keys, purpose: Purpose) -> Hasher:
+    """The queue's hasher for a purpose; its secret is made by whoever comes first."""
     known = cast("bytes | None", await pipe.command("HGET", keys("secrets"), purpose))
     if known is None:  # only then is it a write, which a full Redis refuses
         await pipe.command("HSETNX", keys("secrets"), purpose, secrets.token_hex(32))
         known = cast("bytes", await pipe.command("HGET", keys("secrets"), purpose))
-    return Seal(known)
+    return Hasher(known)
 
 
 async def replace_secret(pipe: Pipe, keys: Keys, purpose: Purpose) -> None:

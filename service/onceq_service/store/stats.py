@@ -43,7 +43,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
+class Rollup:
     """The rollups of one group in one hour or day."""
 
     at: datetime
@@ -105,7 +105,7 @@ def _quantiles(added: dict[str, int], prefix: str) -> Quantiles:
     return Quantiles(p50=quantile(counts, 0.5), p95=quantile(counts, 0.95), count=sum(counts))
 
 
-class Sums:
+class Stats:
     """Reads what the scripts summed up."""
 
     def __init__(self, pipe: Pipe, keys: Keys) -> None:
@@ -151,7 +151,7 @@ class Sums:
         row = cast("list[bytes]", oldest)
         return int(cast("int", count)), max(0.0, (now_ms - float(row[1])) / 1000) if row else None
 
-    async def hours(self, tenant: str, since_ms: int, until_ms: int) -> list[Sum]:
+    async def hours(self, tenant: str, since_ms: int, until_ms: int) -> list[Rollup]:
         """One sum an hour and (team, model, band, simulated), oldest first."""
         return await self.spans(tenant, "h", since_ms, until_ms, ("team", "model", "band"))
 
@@ -161,7 +161,9 @@ class Sums:
         groups = await asyncio.gather(*(self._groups(tenant, "d", day) for day in days))
         return {group_of(dims, ("model",)).names[0][1] for found in groups for dims in found}
 
-    async def spans(self, tenant: str, span: Span, since_ms: int, until_ms: int, by: Sequence[Dimension]) -> list[Sum]:
+    async def spans(
+        self, tenant: str, span: Span, since_ms: int, until_ms: int, by: Sequence[Dimension]
+    ) -> list[Rollup]:
         """One sum an hour or day and group, oldest first; simulated work is always apart."""
         buckets = range(since_ms // SPAN_MS[span], until_ms // SPAN_MS[span] + 1)
         groups = await asyncio.gather(*(self._groups(tenant, span, bucket) for bucket in buckets))
@@ -173,7 +175,7 @@ class Sums:
         merged: dict[tuple[int, Group], list[Fields]] = {}
         for (bucket, dims), fields in zip(wanted, sums, strict=True):
             merged.setdefault((bucket, group_of(dims, by)), []).append(fields)
-        return [Sum(time_of(bucket, span), group, fields) for (bucket, group), fields in merged.items()]
+        return [Rollup(time_of(bucket, span), group, fields) for (bucket, group), fields in merged.items()]
 
     async def _groups(self, tenant: str, span: Span, bucket: int) -> list[bytes]:
         """The dimensions that have sums in an hour or day."""

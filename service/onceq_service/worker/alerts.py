@@ -36,7 +36,7 @@ FIRST_RETRY_S: Final = 2.0
 LAST_RETRY_S: Final = 3_600.0
 
 
-class Herald:
+class AlertSender:
     """Looks for alerts that are due, and delivers them; one a worker process."""
 
     def __init__(self, alerts: Alerts, config: AlertsConfig, env: Mapping[str, str]) -> None:
@@ -66,14 +66,16 @@ class Herald:
         if wrong is None:
             await self._alerts.done(alert_id)
             return
-        after_s = retry_after_s(alert.tries)
+        after_s = backoff_s(alert.tries)
         log.warning("alert %s was not delivered (%s), try %d, again in %.0f s", alert_id, wrong, alert.tries, after_s)
         await self._alerts.again(alert_id, after_s)
 
     async def _post(self, url: str, alert: Alert) -> str | None:
         """What went wrong, None when it has arrived. A redirect is not followed: the address is the operator's."""
         body = json.dumps(message(alert)).encode()
-        headers = signed(self._secret, alert.id, int(time.time()), body) | {"content-type": "application/json"}
+        headers = signature_headers(self._secret, alert.id, int(time.time()), body) | {
+            "content-type": "application/json"
+        }
         try:
             async with httpx2.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False) as client:
                 answer = await client.post(url, content=body, headers=headers)
@@ -82,13 +84,13 @@ class Herald:
         return None if answer.is_success else f"status {answer.status_code}"
 
 
-def retry_after_s(tries: int) -> float:
+def backoff_s(tries: int) -> float:
     """Twice as long each time, up to an hour, with half of it left to chance."""
     most = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(12, tries - 1))
     return random.uniform(most / 2, most)  # noqa: S311 - spreads retries, no secret
 
 
-def signed(secret: str, message_id: str, at_s: int, body: bytes) -> dict[str, str]:
+def signature_headers(secret: str, message_id: str, at_s: int, body: bytes) -> dict[str, str]:
     """The headers of a signed message. A secret that begins with `whsec_` is base64, any other is taken as it is."""
     mac = hmac.new(_key(secret), f"{message_id}.{at_s}.".encode() + body, hashlib.sha256)
     return {

@@ -28,13 +28,13 @@ from onceq_service.providers import open_providers
 from onceq_service.settings import Settings, load_settings
 from onceq_service.store import Retention, StoreError, open_store
 from onceq_service.store.engine import Claim
-from onceq_service.store.heart import Heart
+from onceq_service.store.heartbeat import HeartbeatClient
 from onceq_service.tracing import open_tracing
 from onceq_service.worker import outage
-from onceq_service.worker.alerts import Herald
+from onceq_service.worker.alerts import AlertSender
+from onceq_service.worker.claimed import ClaimedJob, ClaimedJobs
 from onceq_service.worker.heartbeat import Heartbeat
-from onceq_service.worker.held import Held, Holding
-from onceq_service.worker.learning import Learning
+from onceq_service.worker.limits import RateLimitReporter
 from onceq_service.worker.relay import Relay
 from onceq_service.worker.run import Runner
 from onceq_service.worker.settlement import prices_before
@@ -58,7 +58,7 @@ class LeaseBroker(BaseRedisBroker):
         super().__init__(settings.redis_url, max_connection_pool_size=1)
         self.settings = settings
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self.holding = Holding(settings.worker_concurrency)
+        self.claimed = ClaimedJobs(settings.worker_concurrency)
         self._stack = AsyncExitStack()
         self.heartbeat: Heartbeat | None = None
         self.register_task(self._task(), task_name=TASK)
@@ -74,19 +74,19 @@ class LeaseBroker(BaseRedisBroker):
         self.providers = open_providers(configs, os.environ)
         for provider in self.providers.values():
             prices_before(provider, "any", 0)  # loads the price tables now, not during the first job
-        relay = Relay(self.store.engine, s.flush_ms / 1000, calm=self._calm)
-        self.learning = Learning(self.store.lanes)
+        relay = Relay(self.store.engine, s.flush_ms / 1000, idle=self._idle)
+        self.limit_reporter = RateLimitReporter(self.store.lanes)
         self.runner = Runner(
-            s.max_tries, self.store.engine, relay, self.learning, self.holding, self.providers, configs,
+            s.max_tries, self.store.engine, relay, self.limit_reporter, self.claimed, self.providers, configs,
             spans=await self._spans(), tariff=Tariff(configs, s.file().prices),
         )  # fmt: skip
         self.runner.lag.start()
-        heart = Heart(s.redis_url, s.queue, self.store.retention.lease_ms)
-        self.heartbeat = Heartbeat(heart, self.worker_id, self.holding, list(self.providers), s.lease_s)
+        client = HeartbeatClient(s.redis_url, s.queue, self.store.retention.lease_ms)
+        self.heartbeat = Heartbeat(client, self.worker_id, self.claimed, list(self.providers), s.lease_s)
         self.heartbeat.start()
-        self.herald = Herald(self.store.alerts, s.file().alerts, os.environ)
-        self._looking = asyncio.create_task(self.herald.look(), name="alerts")
-        await self._stack.enter_async_context(self.store.cancels(lambda job_id: self.holding.stop(job_id, "cancel")))
+        self.alert_sender = AlertSender(self.store.alerts, s.file().alerts, os.environ)
+        self._looking = asyncio.create_task(self.alert_sender.look(), name="alerts")
+        await self._stack.enter_async_context(self.store.cancels(lambda job_id: self.claimed.stop(job_id, "cancel")))
         if self.is_worker_process:
             heap.set_aside()  # clients and price tables: a full collection walks through all while all streams wait
         log.info("a worker serves", worker=self.worker_id, providers=list(self.providers))
@@ -94,7 +94,7 @@ class LeaseBroker(BaseRedisBroker):
     async def shutdown(self) -> None:
         """Closes what startup opened."""
         if self.heartbeat is not None:
-            if left := self.runner.patience.left:
+            if left := self.runner.store_retry.expired:
                 log.warning("Redis is away: jobs are left to their leases, their calls are closed", jobs=left)
             self.runner.lag.stop()
             self._looking.cancel()
@@ -102,7 +102,7 @@ class LeaseBroker(BaseRedisBroker):
             await asyncio.to_thread(self.heartbeat.stop)
             for provider in self.providers.values():
                 await provider.close()
-            await self.learning.close()
+            await self.limit_reporter.close()
         await self._stack.aclose()
         await super().shutdown()
 
@@ -122,17 +122,17 @@ class LeaseBroker(BaseRedisBroker):
         """Messages of claimed jobs, as slots become free."""
         try:
             while not _cancelled():
-                while self.herald.due:
-                    yield self._formatted(ALERT, [self.herald.due.pop(0)])
+                while self.alert_sender.due:
+                    yield self._formatted(ALERT, [self.alert_sender.due.pop(0)])
                 if claimed := await self._claim():
                     # It is Taskiq's from here on: it runs also when Taskiq has been told to stop meanwhile.
-                    yield self._formatted(TASK, [held.claim.id for held in claimed])
+                    yield self._formatted(TASK, [job.claim.id for job in claimed])
         finally:
             self._begin_drain()
 
-    def _calm(self) -> bool:
+    def _idle(self) -> bool:
         """Whether this loop may stand still: nothing is to be done for a job, and word of a new one would wake it."""
-        return self.holding.all_calm() and (self.store.engine.listens or self.holding.free <= 0)
+        return self.claimed.all_idle() and (self.store.engine.listens or self.claimed.free <= 0)
 
     def _task(self) -> Callable[..., Awaitable[None]]:
         """What Taskiq runs for each message of jobs; a function, since Taskiq renames what it registers."""
@@ -146,21 +146,21 @@ class LeaseBroker(BaseRedisBroker):
         return run_jobs
 
     async def _run(self, job_id: str) -> None:
-        held = self.holding.get(job_id)
-        if held is not None:
-            await self.runner.run(held)
+        job = self.claimed.get(job_id)
+        if job is not None:
+            await self.runner.run(job)
 
     def _alert_task(self) -> Callable[[str], Awaitable[None]]:
         """What Taskiq runs for the message of a budget's alert."""
 
         async def tell(alert_id: str) -> None:
-            await self.herald.deliver(alert_id)
+            await self.alert_sender.deliver(alert_id)
 
         return tell
 
-    async def _claim(self) -> list[Held]:
+    async def _claim(self) -> list[ClaimedJob]:
         """The next jobs; an empty list after waiting a while. A cancelled wait never loses what was claimed."""
-        want = min(CLAIM_AT_ONCE, self.holding.free)
+        want = min(CLAIM_AT_ONCE, self.claimed.free)
         if want <= 0:
             await asyncio.sleep(FULL_S)  # no wait for work: whoever wakes from that has taken the word from another
             return []
@@ -172,11 +172,11 @@ class LeaseBroker(BaseRedisBroker):
             raise
         if not claims:
             await self._rest(wait_s)
-        return [self.holding.add(claim) for claim in claims]
+        return [self.claimed.add(claim) for claim in claims]
 
     async def _ask(self, want: int) -> tuple[Sequence[Claim], float]:
         try:
-            asked = self.store.engine.claim(self.worker_id, want, list(self.providers), running=len(self.holding))
+            asked = self.store.engine.claim(self.worker_id, want, list(self.providers), running=len(self.claimed))
             claimed = await asked
         except StoreError as exc:
             outage.REDIS.away(exc)
@@ -207,9 +207,9 @@ class LeaseBroker(BaseRedisBroker):
         That is tried for a moment more while Redis is away.
         """
         drain_s = self.settings.drain_s
-        log.info("draining: jobs may run on for a while", jobs=len(self.holding), drain_s=drain_s)
-        asyncio.get_running_loop().call_later(drain_s, self.holding.stop_all, "drain")
-        self.runner.patience.end_in(drain_s + BOOKING_S)
+        log.info("draining: jobs may run on for a while", jobs=len(self.claimed), drain_s=drain_s)
+        asyncio.get_running_loop().call_later(drain_s, self.claimed.stop_all, "drain")
+        self.runner.store_retry.end_in(drain_s + BOOKING_S)
 
 
 def _cancelled() -> bool:

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from onceq.wire import FinishReason, Output, ToolCall
 from onceq_service.providers.base import Delta
 from onceq_service.store.engine import Frame
+from onceq_service.worker.claimed import ClaimedJob
 from onceq_service.worker.frames import coalesce, delta_frame
-from onceq_service.worker.held import Held
 
 
 class LiveCall:
     """The answer as it grows. `base` is the log's last number before this call's first delta."""
 
-    def __init__(self, held: Held, call: int, base: int) -> None:
-        self.held, self.call, self.base = held, call, base
+    def __init__(self, job: ClaimedJob, call: int, base: int) -> None:
+        self.job, self.call, self.base = job, call, base
         self.frames: list[bytes] = []
         self.sent = 0
         """Frames that Redis has confirmed."""
@@ -32,12 +32,12 @@ class LiveCall:
         self._cursors: list[int] = []
 
     @classmethod
-    def taken_up(cls, held: Held, call: int, base: int, said: Output) -> LiveCall:
+    def taken_up(cls, job: ClaimedJob, call: int, base: int, said: Output) -> LiveCall:
         """A call that another worker had begun, with what readers have of it."""
-        live = cls(held, call, base)
+        live = cls(job, call, base)
         live._text, live._reasoning = [said.text], [said.reasoning]
         live._tools = {n: [c.id, c.name, c.arguments] for n, c in enumerate(said.tool_calls)}
-        live.out_bytes = held.claim.number("out_bytes")
+        live.out_bytes = job.claim.number("out_bytes")
         return live
 
     def add(self, deltas: Sequence[Delta]) -> None:
@@ -56,7 +56,7 @@ class LiveCall:
 
     def seal(self) -> None:
         """Encodes what is pending as frames with numbers of their own; from here on they never change."""
-        job = self.held.claim.id.encode()
+        job = self.job.claim.id.encode()
         for delta in coalesce(self._pending):
             self._keep(delta)
             self._cursors.append(delta.at)
@@ -76,7 +76,7 @@ class LiveCall:
 
     def unsent(self) -> list[Frame]:
         """Frames that Redis has not confirmed."""
-        claim = self.held.claim
+        claim = self.job.claim
         first = self.base + self.sent + 1
         rest = enumerate(zip(self.frames[self.sent :], self._cursors[self.sent :], strict=True), first)
         return [Frame(claim.id, claim.fence, n, self.out_bytes, data, cursor) for n, (data, cursor) in rest]

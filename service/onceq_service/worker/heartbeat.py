@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from onceq_service.store import StoreError
-from onceq_service.store.heart import Heart
+from onceq_service.store.heartbeat import HeartbeatClient
 from onceq_service.worker import outage
-from onceq_service.worker.held import Holding
+from onceq_service.worker.claimed import ClaimedJobs
 
 LOOP_DEAD_S = 60.0
 
@@ -25,8 +25,10 @@ LOOP_DEAD_S = 60.0
 class Heartbeat:
     """Made in the event loop that runs the jobs; stop() joins the thread."""
 
-    def __init__(self, heart: Heart, worker: str, holding: Holding, providers: Sequence[str], lease_s: float) -> None:
-        self._heart, self._worker, self._holding = heart, worker, holding
+    def __init__(
+        self, client: HeartbeatClient, worker: str, claimed: ClaimedJobs, providers: Sequence[str], lease_s: float
+    ) -> None:
+        self._client, self._worker, self._claimed = client, worker, claimed
         self._providers, self._every_s = list(providers), lease_s / 4
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -42,7 +44,7 @@ class Heartbeat:
         """Ends the thread."""
         self._stop.set()
         self._thread.join(timeout=5)
-        self._heart.close()
+        self._client.close()
 
     def _tick(self) -> None:
         self._ticked = time.monotonic()
@@ -57,9 +59,9 @@ class Heartbeat:
                 return
 
     def _beat(self) -> None:
-        held = self._holding.pairs()
+        held = self._claimed.pairs()
         try:
-            words = self._heart.beat(self._worker, self._info(), held)
+            words = self._client.beat(self._worker, self._info(), held)
         except StoreError as exc:
             outage.REDIS.away(exc)
             return
@@ -73,12 +75,12 @@ class Heartbeat:
             self._loop.call_soon_threadsafe(function)
 
     def _stop_job(self, job_id: str, fence: str, word: str) -> None:
-        held = self._holding.get(job_id)
-        if held is not None and held.claim.fence == fence:
-            held.stop("cancel" if word == "cancel" else "lost")
+        job = self._claimed.get(job_id)
+        if job is not None and job.claim.fence == fence:
+            job.stop("cancel" if word == "cancel" else "lost")
 
     def _info(self) -> bytes:
         return msgspec.json.encode({
-            "id": self._worker, "pid": os.getpid(), "host": socket.gethostname(), "running": len(self._holding),
-            "capacity": self._holding.capacity, "providers": self._providers,
+            "id": self._worker, "pid": os.getpid(), "host": socket.gethostname(), "running": len(self._claimed),
+            "capacity": self._claimed.capacity, "providers": self._providers,
         })  # fmt: skip

@@ -19,7 +19,7 @@ from onceq_service.worker.processes import run_worker
 def worker_args(settings: Settings) -> WorkerArgs:
     """Taskiq's arguments: nothing fetched ahead, no result ever stored.
 
-    `Holding` bounds the jobs: a slot of Taskiq's holds a message, which is an alert or up to CLAIM_AT_ONCE jobs.
+    `ClaimedJobs` bounds the jobs: a slot of Taskiq's holds a message, which is an alert or up to CLAIM_AT_ONCE jobs.
     """
     return WorkerArgs(
         broker="onceq_service.worker.broker:make_broker",

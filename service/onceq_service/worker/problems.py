@@ -32,7 +32,7 @@ def of_another_version(claim: Claim) -> JobError:
     return JobError(code="invalid_request", message=message, retryable=False)
 
 
-def too_dear(claim: Claim) -> JobError:
+def too_expensive(claim: Claim) -> JobError:
     """Of a further call that `max_cost_usd` has no room for."""
     message = (
         f"another call could make job {claim.id} cost more than its max_cost_usd, after what the calls before it "

@@ -47,9 +47,9 @@ BUSY, SHARE_WHEN_BUSY = 0.3, 0.35
 """Of a core: where a loop works more of the time, a flush carries enough words to pay for itself after this share of
 `flush_s`. To read what has gathered takes as long again, and the words of a saturated worker are not to wait longer."""
 TURNS = 8
-"""Of the loop, between two rests: what a heeded socket had to say goes through as many tasks before it shows."""
+"""Of the loop, between two rests: what a watched socket had to say goes through as many tasks before it shows."""
 MOST_RESTS = 8
-"""Between two flushes; where a heeded socket has something to say again and again there is no sense in it."""
+"""Between two flushes; where a watched socket has something to say again and again there is no sense in it."""
 PAUSE_S = 0.1
 """Between attempts while Redis is away."""
 
@@ -59,22 +59,22 @@ Sent = tuple[Sequence[Frame], Awaitable[list[tuple[str, int]]]]
 
 
 class Relay:
-    """The flushes of one worker process; belongs to one event loop, which rests between two while it is `calm`."""
+    """The flushes of one worker process; belongs to one event loop, which rests between two while it is `idle`."""
 
     def __init__(
         self,
         engine: Engine,
         flush_s: float,
         most_waiting: int = MOST_WAITING,
-        calm: Callable[[], bool] = lambda: False,
+        idle: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._engine, self._flush_s, self._most_waiting, self._calm = engine, flush_s, most_waiting, calm
+        self._engine, self._flush_s, self._most_waiting, self._idle = engine, flush_s, most_waiting, idle
         self._added = self._sending = 0  # bytes: since the last flush began, and of that flush
         self._room = asyncio.Event()
         self._room.set()
         self._dirty: dict[LiveCall, None] = {}
         self._first: dict[LiveCall, int] = {}  # calls that say their first words, and how many bytes of them
-        self._hurried: set[asyncio.Task[None]] = set()
+        self._first_flushes: set[asyncio.Task[None]] = set()
         self._last = 0.0
         self._worked = self._load = 0.0  # CPU seconds of this thread; its share of the time between the last flushes
         self._shared = 0
@@ -94,7 +94,7 @@ class Relay:
             self._room.clear()
         room = self._room.is_set()
         if first and room:
-            self._hurry(call, size)
+            self._flush_first(call, size)
         else:  # without room, too: whoever waits for it is in the shared flush, which makes it
             self._dirty[call] = None
             self._plan()
@@ -109,11 +109,11 @@ class Relay:
         call.settled = True
         self._dirty.pop(call, None)
         self._first.pop(call, None)
-        flushes = self._hurried if self._task is None else {self._task, *self._hurried}
+        flushes = self._first_flushes if self._task is None else {self._task, *self._first_flushes}
         if flushes:
             await asyncio.wait(flushes)
 
-    def _hurry(self, call: LiveCall, size: int) -> None:
+    def _flush_first(self, call: LiveCall, size: int) -> None:
         if not self._first:
             asyncio.get_running_loop().call_soon(self._start_first)
         self._first[call] = size
@@ -123,7 +123,7 @@ class Relay:
         if not first:
             return
         self._added = max(0, self._added - sum(first.values()))  # a flush that fails leaves them to the next, counted
-        self._hurried.add(self._send(list(first), _sealed(first)))
+        self._first_flushes.add(self._send(list(first), _sealed(first)))
 
     def _plan(self) -> None:
         if self._planned is not None or self._task is not None or not self._dirty:
@@ -147,7 +147,7 @@ class Relay:
             return
         if turns:
             self._resting = loop.call_soon(self._rest, turns - 1, rests)
-        elif self._calm():
+        elif self._idle():
             wakeups().pause(min(left, LONGEST_REST_S))
             self._rest(TURNS, rests - 1)
         else:
@@ -193,12 +193,12 @@ class Relay:
             log.error("a flush failed in our code", **without_words(failure))
         if task is self._task:
             self._task = None
-        self._hurried.discard(task)
+        self._first_flushes.discard(task)
         self._plan()
 
     async def _stored(self, calls: list[LiveCall], sent: Sequence[Sent], then: Callable[[], None]) -> None:
         """What was not stored is tried again with the next flush."""
-        owners, failed = {(call.held.claim.id, call.held.claim.fence): call for call in calls}, None
+        owners, failed = {(call.job.claim.id, call.job.claim.fence): call for call in calls}, None
         for group, answer in sent:
             try:
                 self._learn(owners, group, await answer)
@@ -218,9 +218,9 @@ class Relay:
         for frame, (word, last) in zip(group, answer, strict=True):
             call = owners[frame.id, frame.fence]
             if word == "lost" or not call.confirm(last):
-                call.held.stop("lost")
+                call.job.stop("lost")
             elif word == "cancel":
-                call.held.stop("cancel")
+                call.job.stop("cancel")
             elif word == "gap" and not call.settled:
                 self._dirty[call] = None
 

@@ -24,8 +24,8 @@ BRAKED = frozenset({"provider_rate_limited", "provider_overloaded"})
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What the job has left: tries and calls made so far, their limits, seconds to the deadline, and its wish."""
+class RetryState:
+    """Tries and calls that the job has made so far, their limits, seconds to the deadline, and what it asked for."""
 
     tries: int
     max_tries: int
@@ -54,25 +54,25 @@ class GiveUp:
     brake_s: float = 0.0
 
 
-def decide(error: ProviderError, left: Left, rng: random.Random) -> Retry | GiveUp:
+def decide(error: ProviderError, state: RetryState, rng: random.Random) -> Retry | GiveUp:
     """Whether, and when, to try again; what an error says of the lane holds it back either way."""
     rejected = error.cause == "rejected"
-    if rejected and not (left.others and error.code in ANOTHER_MAY):
+    if rejected and not (state.others and error.code in ANOTHER_MAY):
         return GiveUp(retryable=error.code == "resume_refused")
-    delay = _delay(error, left.tries, rng)
+    delay = _delay(error, state.tries, rng)
     brake = min(LONGEST_WAIT_S, delay) if error.code in BRAKED and error.retry_after_s is not None else 0.0
-    if _used_up(error, left):
+    if _used_up(error, state):
         return GiveUp(retryable=True, brake_s=brake)
     again = Retry(delay, brake)
-    if left.others:
-        again = Retry(0.0 if left.tries <= left.others else delay, brake, "drop" if rejected else "next")
-    return GiveUp(retryable=True, brake_s=brake) if again.delay_s >= left.remaining_s else again
+    if state.others:
+        again = Retry(0.0 if state.tries <= state.others else delay, brake, "drop" if rejected else "next")
+    return GiveUp(retryable=True, brake_s=brake) if again.delay_s >= state.remaining_s else again
 
 
-def _used_up(error: ProviderError, left: Left) -> bool:
-    if left.tries >= left.max_tries or (error.cause == "broken" and left.on_break == "fail"):
+def _used_up(error: ProviderError, state: RetryState) -> bool:
+    if state.tries >= state.max_tries or (error.cause == "broken" and state.on_break == "fail"):
         return True
-    return error.cause not in ("refused", "rejected") and left.calls >= left.max_calls
+    return error.cause not in ("refused", "rejected") and state.calls >= state.max_calls
 
 
 def take_up_after_s(error: ProviderError, takeovers: int, rng: random.Random) -> float:

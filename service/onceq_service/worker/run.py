@@ -21,24 +21,24 @@ from pydantic import ValidationError
 from onceq.wire import CancelReceipt, JobError, JobRequest, Output, Timeouts
 from onceq_service.logs import without_words
 from onceq_service.pricing import Tariff
-from onceq_service.providers import DEPARTURE, Departure
+from onceq_service.providers import SEND_PROGRESS, SendProgress
 from onceq_service.providers.base import CallSpec, CallStream, Clocks, Delta, Provider, ProviderError, Take
 from onceq_service.settings import ProviderConfig
 from onceq_service.store import Engine, LeaseLost
 from onceq_service.store.engine import Claim, Dispatched, End, EndState, Receipt
 from onceq_service.worker import problems, settlement
+from onceq_service.worker.attempt import Attempt
 from onceq_service.worker.call import LiveCall
-from onceq_service.worker.ending import output_json, rest
-from onceq_service.worker.heard import Heard
-from onceq_service.worker.held import Held, Holding
+from onceq_service.worker.claimed import ClaimedJob, ClaimedJobs
 from onceq_service.worker.lag import Lag
-from onceq_service.worker.learning import Learning
-from onceq_service.worker.patience import LeftToLease, Patience
+from onceq_service.worker.limits import RateLimitReporter
 from onceq_service.worker.relay import Relay
-from onceq_service.worker.retry import GiveUp, Left, Retry, decide, take_up_after_s
+from onceq_service.worker.result import CallResult
+from onceq_service.worker.retry import GiveUp, Retry, RetryState, decide, take_up_after_s
 from onceq_service.worker.spans import Spans
 from onceq_service.worker.stopwatch import Stopwatch
-from onceq_service.worker.tries import Try
+from onceq_service.worker.store_retry import StoreRetry, StoreRetryExpired
+from onceq_service.worker.terminal import output_json, terminal_members
 
 log = structlog.get_logger("onceq.worker")
 T = TypeVar("T")
@@ -51,14 +51,14 @@ CLOCKED = frozenset({"provider_timeout", "provider_unreachable"})
 """What a call's own time may run out with, before its first byte."""
 
 
-class Told(NamedTuple):
+class LaneFeedback(NamedTuple):
     """What the last call of a job that failed tells of its lane: how long to hold it back, and whether it is down."""
 
     brake_s: float = 0.0
     trips: bool = True
 
 
-NOTHING = Told()
+NO_FEEDBACK = LaneFeedback()
 
 
 @dataclass(frozen=True)
@@ -68,68 +68,68 @@ class Runner:
     max_tries: int
     engine: Engine
     relay: Relay
-    learning: Learning
-    holding: Holding
+    limit_reporter: RateLimitReporter
+    claimed: ClaimedJobs
     providers: Mapping[str, Provider]
     configs: Mapping[str, ProviderConfig]
     rng: random.Random = field(default_factory=random.Random)
     lag: Lag = field(default_factory=Lag)
     tariff: Tariff = field(default_factory=Tariff)
     spans: Spans = field(default_factory=Spans)
-    patience: Patience = field(default_factory=Patience)
+    store_retry: StoreRetry = field(default_factory=StoreRetry)
 
-    async def run(self, held: Held) -> None:
+    async def run(self, job: ClaimedJob) -> None:
         """Runs the job as far as it goes; returns when it is ended, queued again, or no longer ours."""
         try:
-            with self.spans.job(held.claim):
-                await self._run(held)
+            with self.spans.job(job.claim):
+                await self._run(job)
         except LeaseLost as exc:
-            log.warning("a job is no longer ours", job=held.claim.id, why=str(exc))
-        except LeftToLease:
-            log.debug("a job is left to its lease", job=held.claim.id)  # all are counted at the end
+            log.warning("a job is no longer ours", job=job.claim.id, why=str(exc))
+        except StoreRetryExpired:
+            log.debug("a job is left to its lease", job=job.claim.id)  # all are counted at the end
         finally:
-            self.holding.drop(held)
+            self.claimed.drop(job)
 
-    async def _run(self, held: Held) -> None:
-        claim = held.claim
+    async def _run(self, job: ClaimedJob) -> None:
+        claim = job.claim
         provider = self.providers.get(claim.text("provider"))
         if provider is None:
             await self._end(claim, "failed", error=problems.no_key(claim))
             return
-        begun = await self._dispatch(held, provider)
-        if begun is None:
+        attempt = await self._dispatch(job, provider)
+        if attempt is None:
             return
         try:
-            await self._carry_out(begun)
+            await self._carry_out(attempt)
         except LeaseLost:
-            await self._own_up(begun)
+            await self._own_up(attempt)
             raise
 
-    async def _carry_out(self, t: Try) -> None:
-        with self.spans.call(t):
-            await self._call(t, self._spec(t))
-        await self._stored(t.claim, lambda: self.relay.settle(t.call))
-        if t.heard.response is not None and t.held.reason in ABANDONED:
-            await t.provider.abandon(t.heard.response)
-        if t.held.reason == "lost":
-            raise LeaseLost(f"job {t.claim.id} was lost to another worker; its call is closed")
-        await self._conclude(t)
+    async def _carry_out(self, attempt: Attempt) -> None:
+        with self.spans.call(attempt):
+            await self._call(attempt, self._spec(attempt))
+        await self._stored(attempt.claim, lambda: self.relay.settle(attempt.call))
+        if attempt.result.response is not None and attempt.job.reason in ABANDONED:
+            await attempt.provider.abandon(attempt.result.response)
+        if attempt.job.reason == "lost":
+            raise LeaseLost(f"job {attempt.claim.id} was lost to another worker; its call is closed")
+        await self._conclude(attempt)
 
-    async def _own_up(self, t: Try) -> None:
+    async def _own_up(self, attempt: Attempt) -> None:
         """Our call was booked by what Redis had of it, and we may have read more: that is on the bill, too (G5)."""
-        receipt = t.receipt()
+        receipt = attempt.receipt()
         if not receipt.billed:
             return
-        word = await self._stored(t.claim, lambda: self.engine.amend(t.claim, t.number, receipt))
+        word = await self._stored(attempt.claim, lambda: self.engine.amend(attempt.claim, attempt.number, receipt))
         if word == "gone":
             log.warning(
-                "a lost call can't be corrected: its job has lapsed", job=t.claim.id, call=t.sent.call,
+                "a lost call can't be corrected: its job has lapsed", job=attempt.claim.id, call=attempt.sent.call,
                 output_tokens=receipt.output_tokens, spent_nano_usd=receipt.spent_nano_usd,
             )  # fmt: skip
 
-    async def _dispatch(self, held: Held, provider: Provider) -> Try | None:
+    async def _dispatch(self, job: ClaimedJob, provider: Provider) -> Attempt | None:
         """Makes the record durable; None when the job must not be called any more (and has been ended)."""
-        claim, model_id = held.claim, held.claim.text("model").partition("/")[2]
+        claim, model_id = job.claim, job.claim.text("model").partition("/")[2]
         under_way = "resuming" in claim.fields
         asked = claim.take_request()
         request, in_bytes = _request_of(asked), len(asked)
@@ -144,174 +144,191 @@ class Runner:
         sent = await self._stored(claim, lambda: self.engine.dispatch(claim, number, in_bytes, prices))
         watch = Stopwatch(self.lag.total_s)
         if sent.word == "resume":
-            said = await self._stored(claim, lambda: self.engine.said(claim))
-            call, heard = LiveCall.taken_up(held, sent.call, sent.seq, said), Heard(True, response=claim.text("resp"))
+            said = await self._stored(claim, lambda: self.engine.saved_output(claim))
+            call, result = (
+                LiveCall.taken_up(job, sent.call, sent.seq, said),
+                CallResult(True, response=claim.text("resp")),
+            )
         elif sent.word == "ok":
-            call, heard = LiveCall(held, sent.call, sent.seq), Heard()
+            call, result = LiveCall(job, sent.call, sent.seq), CallResult()
         else:
             await self._not_sent(claim, sent)
             return None
-        return Try(
-            held=held, provider=provider, model_id=model_id, in_bytes=in_bytes, number=number, sent=sent, call=call,
-            heard=heard, request=request, prices=prices, watch=watch, local=local,
+        return Attempt(
+            job=job, provider=provider, model_id=model_id, in_bytes=in_bytes, number=number, sent=sent, call=call,
+            result=result, request=request, prices=prices, watch=watch, local=local,
         )  # fmt: skip
 
-    def _spec(self, t: Try) -> CallSpec:
-        config, own = self.configs[t.claim.text("provider")], t.request.timeouts or Timeouts()
+    def _spec(self, attempt: Attempt) -> CallSpec:
+        config, own = self.configs[attempt.claim.text("provider")], attempt.request.timeouts or Timeouts()
         clocks = Clocks(own.first_byte_s or config.first_byte_s, own.between_bytes_s or config.between_bytes_s)
-        background = t.claim.text("on_crash") == "resume"
-        return CallSpec(t.request, t.model_id, f"{t.claim.id}/{t.sent.call}", clocks, background, t.resume())
+        background = attempt.claim.text("on_crash") == "resume"
+        return CallSpec(
+            attempt.request,
+            attempt.model_id,
+            f"{attempt.claim.id}/{attempt.sent.call}",
+            clocks,
+            background,
+            attempt.resume(),
+        )
 
-    async def _call(self, t: Try, spec: CallSpec) -> None:
+    async def _call(self, attempt: Attempt, spec: CallSpec) -> None:
         """Runs the provider call as a child until it ends or has to stop (then `held.reason` says why)."""
-        held = t.held
-        if "cancel" in held.claim.fields:
-            held.stop("cancel")
-        held.call = asyncio.create_task(self._consume(t, spec), name=f"call-{held.claim.id}")
-        if held.reason is not None:
-            held.call.cancel()
-        with _clocks(t):
-            await _over(held.call)
-        if not held.call.cancelled() and (error := held.call.exception()) is not None:
-            log.error("a call failed in our code", job=held.claim.id, call=t.sent.call, **without_words(error))
-            t.heard.error = ProviderError(
+        job = attempt.job
+        if "cancel" in job.claim.fields:
+            job.stop("cancel")
+        job.call = asyncio.create_task(self._consume(attempt, spec), name=f"call-{job.claim.id}")
+        if job.reason is not None:
+            job.call.cancel()
+        with _clocks(attempt):
+            await _over(job.call)
+        if not job.call.cancelled() and (error := job.call.exception()) is not None:
+            log.error("a call failed in our code", job=job.claim.id, call=attempt.sent.call, **without_words(error))
+            attempt.result.error = ProviderError(
                 "internal_error", f"onceq failed during the call ({type(error).__name__}); see the worker's log",
                 cause="broken",
             )  # fmt: skip
 
-    async def _consume(self, t: Try, spec: CallSpec) -> None:
-        loop, heard = asyncio.get_running_loop(), t.heard
+    async def _consume(self, attempt: Attempt, spec: CallSpec) -> None:
+        loop, result = asyncio.get_running_loop(), attempt.result
         start = loop.time()
 
-        def sent(heeded: bool) -> None:
-            t.watch.sent()
-            if heeded:
-                self.holding.calm(t.held)
+        def sent(watched: bool) -> None:
+            attempt.watch.sent()
+            if watched:
+                self.claimed.mark_idle(attempt.job)
 
         def over() -> None:
-            t.watch.stop()
-            self.holding.stir(t.held)
+            attempt.watch.stop()
+            self.claimed.mark_active(attempt.job)
 
         def take(deltas: list[Delta]) -> bool:
-            if heard.first_s is None:
-                heard.first_s = loop.time() - start
-                self.holding.calm(t.held)
-            t.watch.heard()
-            return self.relay.add(t.call, deltas)
+            if result.first_s is None:
+                result.first_s = loop.time() - start
+                self.claimed.mark_idle(attempt.job)
+            attempt.watch.received()
+            return self.relay.add(attempt.call, deltas)
 
-        departure = Departure(sent)
-        DEPARTURE.set(departure)
+        progress = SendProgress(sent)
+        SEND_PROGRESS.set(progress)
         try:
-            async with t.provider.call(spec) as stream:
-                self.learning.note(t.claim.text("lane"), stream.rate_limits)
+            async with attempt.provider.call(spec) as stream:
+                self.limit_reporter.note(attempt.claim.text("lane"), stream.rate_limits)
                 stream.hand_to(take)
-                await self._hear(t, stream, take)
+                await self._hear(attempt, stream, take)
                 over()
         except ProviderError as exc:
-            heard.error = exc
+            result.error = exc
         finally:
-            heard.begun = heard.begun or departure.left
+            result.begun = result.begun or progress.started
             over()
 
-    async def _hear(self, t: Try, stream: CallStream, take: Take) -> None:
+    async def _hear(self, attempt: Attempt, stream: CallStream, take: Take) -> None:
         """The answer to its end; what was read by then is taken however it ends."""
         read: list[Delta] = []
         try:
             async for read in stream:
-                if t.heard.response != stream.response:
-                    await self._named(t, stream.response)
+                if attempt.result.response != stream.response:
+                    await self._named(attempt, stream.response)
                 deltas, read = read, []
                 if not deltas or not take(deltas):
                     await self.relay.room()
-            t.heard.finish_reason = stream.finish_reason
+            attempt.result.finish_reason = stream.finish_reason
         finally:
             if unread := [*read, *stream.left()]:  # it was stopped between a read and its turn
                 take(unread)
-            t.heard.note(stream)
+            attempt.result.note(stream)
 
-    async def _named(self, t: Try, response: str | None) -> None:
+    async def _named(self, attempt: Attempt, response: str | None) -> None:
         """A background response has an id: from here on a successor can take it up."""
-        t.heard.response = response
+        attempt.result.response = response
         if response is not None:
             try:
-                await self._stored(t.claim, lambda: self.engine.attach(t.claim, response))
+                await self._stored(attempt.claim, lambda: self.engine.attach(attempt.claim, response))
             except LeaseLost:
-                t.held.stop("lost")
+                attempt.job.stop("lost")
 
-    async def _conclude(self, t: Try) -> None:
-        if t.heard.complete:
-            await self._end(t.claim, "succeeded", t)
-        elif t.held.reason == "cancel":
-            await self._end(t.claim, "cancelled", t)
-        elif t.held.reason == "deadline":
-            await self._end(t.claim, "expired", t, problems.too_late(t.claim))
-        elif t.held.reason == "timeout":
-            await self._retry_or_fail(t, problems.too_slow())
+    async def _conclude(self, attempt: Attempt) -> None:
+        if attempt.result.complete:
+            await self._end(attempt.claim, "succeeded", attempt)
+        elif attempt.job.reason == "cancel":
+            await self._end(attempt.claim, "cancelled", attempt)
+        elif attempt.job.reason == "deadline":
+            await self._end(attempt.claim, "expired", attempt, problems.too_late(attempt.claim))
+        elif attempt.job.reason == "timeout":
+            await self._retry_or_fail(attempt, problems.too_slow())
         else:
-            await self._retry_or_fail(t, t.heard.error or problems.stopped())
+            await self._retry_or_fail(attempt, attempt.result.error or problems.stopped())
 
-    async def _retry_or_fail(self, t: Try, error: ProviderError) -> None:
-        if t.goes_on(error):
-            await self._hand_over(t, error)
+    async def _retry_or_fail(self, attempt: Attempt, error: ProviderError) -> None:
+        if attempt.goes_on(error):
+            await self._hand_over(attempt, error)
             return
-        match GiveUp(retryable=True) if t.out_of_reach(error) else decide(error, self._left(t), self.rng):
+        match (
+            GiveUp(retryable=True)
+            if attempt.out_of_reach(error)
+            else decide(error, self._retry_state(attempt), self.rng)
+        ):
             case Retry() as again:
-                await self._flush(t.call)
-                queued = await self._stored(t.claim, lambda: self.engine.requeue(
-                    t.claim, t.receipt(), delay_s=again.delay_s, reason=error.code, brake_s=again.brake_s,
-                    fallback=again.fallback, measured=t.watch.packed(), trips=not self._impatient(t, error),
+                await self._flush(attempt.call)
+                queued = await self._stored(attempt.claim, lambda: self.engine.requeue(
+                    attempt.claim, attempt.receipt(), delay_s=again.delay_s, reason=error.code, brake_s=again.brake_s,
+                    fallback=again.fallback, measured=attempt.watch.packed(), trips=not self._impatient(attempt, error),
                 ))  # fmt: skip
                 if queued:
-                    log.info("a call failed and is made again", **_about(t.claim, t, error.code, in_s=again.delay_s))
+                    log.info(
+                        "a call failed and is made again",
+                        **_about(attempt.claim, attempt, error.code, in_s=again.delay_s),
+                    )
                 else:
-                    await self._end(t.claim, "cancelled", t)
+                    await self._end(attempt.claim, "cancelled", attempt)
             case GiveUp(retryable, brake_s):
                 problem = JobError(code=error.code, message=error.message, retryable=retryable)
-                told = Told(brake_s, trips=not self._impatient(t, error))
-                await self._end(t.claim, "failed", t, problem, told=told)
+                feedback = LaneFeedback(brake_s, trips=not self._impatient(attempt, error))
+                await self._end(attempt.claim, "failed", attempt, problem, feedback=feedback)
 
-    async def _hand_over(self, t: Try, error: ProviderError) -> None:
+    async def _hand_over(self, attempt: Attempt, error: ProviderError) -> None:
         """The next worker takes the call up again; what was not yet written down it gets from the provider."""
         delay_s = 0.0
-        if t.held.reason != "drain":
-            delay_s = take_up_after_s(error, t.claim.number("takeovers"), self.rng)
-        queued = await self._stored(t.claim, lambda: self.engine.hand_over(
-            t.claim, delay_s=delay_s, reason=error.code, measured=t.watch.packed(),
+        if attempt.job.reason != "drain":
+            delay_s = take_up_after_s(error, attempt.claim.number("takeovers"), self.rng)
+        queued = await self._stored(attempt.claim, lambda: self.engine.hand_over(
+            attempt.claim, delay_s=delay_s, reason=error.code, measured=attempt.watch.packed(),
         ))  # fmt: skip
         if queued:
-            log.info("a call broke and is taken up again", **_about(t.claim, t, error.code, in_s=delay_s))
-        elif t.heard.response is not None:
-            await t.provider.abandon(t.heard.response)
-            await self._end(t.claim, "cancelled", t)
+            log.info("a call broke and is taken up again", **_about(attempt.claim, attempt, error.code, in_s=delay_s))
+        elif attempt.result.response is not None:
+            await attempt.provider.abandon(attempt.result.response)
+            await self._end(attempt.claim, "cancelled", attempt)
 
-    def _left(self, t: Try) -> Left:
+    def _retry_state(self, attempt: Attempt) -> RetryState:
         """A worker that has to go is to its jobs what a crash is: `on_crash` decides, not `on_break`."""
-        return Left(
-            tries=t.number, max_tries=self.max_tries, calls=t.sent.call, max_calls=t.claim.number("max_calls"),
-            remaining_s=t.remaining_s(),
-            on_break="fail" if t.wants_no_second else "retry",
-            others=len(t.claim.text("chain").split()),
+        return RetryState(
+            tries=attempt.number, max_tries=self.max_tries, calls=attempt.sent.call,
+            max_calls=attempt.claim.number("max_calls"), remaining_s=attempt.remaining_s(),
+            on_break="fail" if attempt.wants_no_second else "retry",
+            others=len(attempt.claim.text("chain").split()),
         )  # fmt: skip
 
-    def _impatient(self, t: Try, error: ProviderError) -> bool:
+    def _impatient(self, attempt: Attempt, error: ProviderError) -> bool:
         """Whether it was the job that gave its provider less time than it has: that tells nothing of the lane."""
-        own = t.request.timeouts.first_byte_s if t.request.timeouts else None
-        mine = own is not None and own < self.configs[t.claim.text("provider")].first_byte_s
+        own = attempt.request.timeouts.first_byte_s if attempt.request.timeouts else None
+        mine = own is not None and own < self.configs[attempt.claim.text("provider")].first_byte_s
         return mine and error.code in CLOCKED
 
     async def _stored(self, claim: Claim, do: Callable[[], Awaitable[T]]) -> T:
-        return await self.patience.until_stored(f"job {claim.id}", do)
+        return await self.store_retry.until_stored(f"job {claim.id}", do)
 
     async def _flush(self, call: LiveCall) -> None:
         """What arrived before a break belongs to the log too; a `reset` voids it when the next call starts."""
         call.seal()
         while call.dirty:
-            for word, last in await self._stored(call.held.claim, lambda: self.engine.append(call.unsent())):
+            for word, last in await self._stored(call.job.claim, lambda: self.engine.append(call.unsent())):
                 if word == "lost" or not call.confirm(last):
-                    raise LeaseLost(f"job {call.held.claim.id} was lost while its events were written")
+                    raise LeaseLost(f"job {call.job.claim.id} was lost while its events were written")
 
     async def _not_sent(self, claim: Claim, sent: Dispatched) -> None:
-        said = await self._stored(claim, lambda: self.engine.said(claim))  # of the calls before
+        said = await self._stored(claim, lambda: self.engine.saved_output(claim))  # of the calls before
         match sent.word:
             case "cancel":
                 await self._end(claim, "cancelled", said=said)
@@ -324,7 +341,7 @@ class Runner:
             case "budget":
                 await self._end(claim, "failed", error=problems.no_budget(claim, sent.why), said=said)
             case "max_cost":
-                await self._end(claim, "failed", error=problems.too_dear(claim), said=said)
+                await self._end(claim, "failed", error=problems.too_expensive(claim), said=said)
             case _:
                 message = f"job {claim.id} has used its {claim.number('max_calls')} calls; replay it to try anew"
                 await self._end(
@@ -335,28 +352,32 @@ class Runner:
         self,
         claim: Claim,
         state: EndState,
-        t: Try | None = None,
+        attempt: Attempt | None = None,
         error: JobError | None = None,
         said: Output | None = None,
-        told: Told = NOTHING,
+        feedback: LaneFeedback = NO_FEEDBACK,
     ) -> None:
         """Ends the job with its last text; sends again what a restarted Redis lost before.
 
         `said` is what its readers have of it where it ends without a try.
         """
-        receipt = t.receipt() if t else None
-        output = t.call.output(t.heard.finish_reason) if t else said or Output()
+        receipt = attempt.receipt() if attempt else None
+        output = attempt.call.output(attempt.result.finish_reason) if attempt else said or Output()
         usage = settlement.usage_of(receipt) if receipt and receipt.billed else None
-        cancelled = settlement.cancelled(receipt, t.heard, t.request.max_tokens, t.prices) if t else CancelReceipt()
-        members = rest(
+        cancelled = (
+            settlement.cancel_receipt(receipt, attempt.result, attempt.request.max_tokens, attempt.prices)
+            if attempt
+            else CancelReceipt()
+        )
+        members = terminal_members(
             usage=usage, finish_reason=output.finish_reason, error=error,
             receipt=cancelled if state == "cancelled" else None,
         )  # fmt: skip
 
         async def finish() -> bool:
-            end = _end_of(state, t, members, output_json(output), receipt, told)
+            end = _end_of(state, attempt, members, output_json(output), receipt, feedback)
             word, last = await self.engine.finish(claim, end)
-            if word == "gap" and (t is None or not t.call.confirm(last)):
+            if word == "gap" and (attempt is None or not attempt.call.confirm(last)):
                 raise LeaseLost(f"Redis has lost more of job {claim.id} than its worker can send again")
             return word == "ok"
 
@@ -364,7 +385,7 @@ class Runner:
             pass
         self.spans.ended(state, error)
         if error is not None:
-            log.warning(f"a job {state}", **_about(claim, t, error.code))
+            log.warning(f"a job {state}", **_about(claim, attempt, error.code))
 
 
 def _request_of(stored: bytes) -> JobRequest | None:
@@ -375,23 +396,33 @@ def _request_of(stored: bytes) -> JobRequest | None:
         return None
 
 
-def _about(claim: Claim, t: Try | None, code: str, *, in_s: float | None = None) -> dict[str, object]:
+def _about(claim: Claim, attempt: Attempt | None, code: str, *, in_s: float | None = None) -> dict[str, object]:
     """A job for the log: no word of what it asks, was answered, or went wrong with; the job itself has those."""
     told: dict[str, object] = {
         "job": claim.id, "model": claim.text("model"), "provider": claim.text("provider"), "code": code,
-        "call": t.sent.call if t else claim.number("calls"),
+        "call": attempt.sent.call if attempt else claim.number("calls"),
     }  # fmt: skip
     return told if in_s is None else told | {"in_s": round(in_s, 1)}
 
 
-def _end_of(state: EndState, t: Try | None, members: bytes, output: bytes, receipt: Receipt | None, told: Told) -> End:
-    frames = t.call.unsent() if t else []
-    first_s = t.heard.first_s if t and t.sent.word == "ok" else None  # else it is the time of a takeover
+def _end_of(
+    state: EndState,
+    attempt: Attempt | None,
+    members: bytes,
+    output: bytes,
+    receipt: Receipt | None,
+    feedback: LaneFeedback,
+) -> End:
+    frames = attempt.call.unsent() if attempt else []
+    first_s = (
+        attempt.result.first_s if attempt and attempt.sent.word == "ok" else None
+    )  # else it is the time of a takeover
     return End(
         state=state, rest=members, output=output, receipt=receipt, kept=state == "succeeded",
         first_seq=frames[0].seq if frames else 0, frames=[f.data for f in frames],
-        out_bytes=t.call.out_bytes if t else 0, provider_ttft_ms=None if first_s is None else round(first_s * 1000),
-        measured=t.watch.packed() if t else "", brake_s=told.brake_s, trips=told.trips,
+        out_bytes=attempt.call.out_bytes if attempt else 0,
+        provider_ttft_ms=None if first_s is None else round(first_s * 1000),
+        measured=attempt.watch.packed() if attempt else "", brake_s=feedback.brake_s, trips=feedback.trips,
     )  # fmt: skip
 
 
@@ -404,12 +435,12 @@ async def _over(task: asyncio.Task[None]) -> None:
 
 
 @contextmanager
-def _clocks(t: Try) -> Generator[None]:
+def _clocks(attempt: Attempt) -> Generator[None]:
     """Stops the call at the job's deadline, or when its own time is over."""
-    loop, call_s = asyncio.get_running_loop(), t.request.timeouts.call_s if t.request.timeouts else None
-    timers = [loop.call_later((t.sent.deadline_ms - t.sent.now_ms) / 1000, t.held.stop, "deadline")]
+    loop, call_s = asyncio.get_running_loop(), attempt.request.timeouts.call_s if attempt.request.timeouts else None
+    timers = [loop.call_later((attempt.sent.deadline_ms - attempt.sent.now_ms) / 1000, attempt.job.stop, "deadline")]
     if call_s is not None:
-        timers.append(loop.call_later(call_s, t.held.stop, "timeout"))
+        timers.append(loop.call_later(call_s, attempt.job.stop, "timeout"))
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ from onceq.wire import JobError
 from onceq_service.store import LeaseLost
 from onceq_service.store.engine import Claim, EndState
 from onceq_service.tracing import context_of
-from onceq_service.worker.tries import Try
+from onceq_service.worker.attempt import Attempt
 
 PROVIDER_NAMES: Final = {"openai": "openai", "anthropic": "anthropic", "bedrock": "aws.bedrock"}
 """Kinds of providers, as the conventions name them."""
@@ -68,44 +68,45 @@ class Spans:
         if error is not None:
             _failed(span, error.code)
 
-    def call(self, t: Try) -> AbstractContextManager[None]:
+    def call(self, attempt: Attempt) -> AbstractContextManager[None]:
         """One try at the provider, from the request to the end of its answer."""
-        return _UNSEEN if self._tracer is None else self._call(self._tracer, t)
+        return _UNSEEN if self._tracer is None else self._call(self._tracer, attempt)
 
     @contextmanager
-    def _call(self, tracer: Tracer, t: Try) -> Generator[None]:
+    def _call(self, tracer: Tracer, attempt: Attempt) -> Generator[None]:
         span = tracer.start_span(
-            f"chat {t.model_id}", set_span_in_context(_JOB.get(), Context()), SpanKind.CLIENT, _asked(t)
+            f"chat {attempt.model_id}", set_span_in_context(_JOB.get(), Context()), SpanKind.CLIENT, _asked(attempt)
         )
         try:
             yield
         finally:
             if span.is_recording():
-                _note(span, t)
+                _note(span, attempt)
             span.end()
 
 
-def _asked(t: Try) -> Attributes:
-    place = urlsplit(t.provider.price_url or "")
+def _asked(attempt: Attempt) -> Attributes:
+    place = urlsplit(attempt.provider.price_url or "")
     known: dict[str, AttributeValue | None] = {
-        "gen_ai.operation.name": "chat", "gen_ai.provider.name": PROVIDER_NAMES[t.provider.kind],
-        "gen_ai.request.model": t.model_id, "gen_ai.request.max_tokens": t.request.max_tokens,
-        "gen_ai.request.temperature": t.request.temperature, "gen_ai.request.stream": True,
-        "server.address": place.hostname, "server.port": place.port, "onceq.job.id": t.claim.id,
-        "onceq.call": t.sent.call, "onceq.try": t.number, "onceq.call.resumed": t.sent.word == "resume",
-        "onceq.simulated": t.claim.text("simulated") == "1",
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": PROVIDER_NAMES[attempt.provider.kind],
+        "gen_ai.request.model": attempt.model_id, "gen_ai.request.max_tokens": attempt.request.max_tokens,
+        "gen_ai.request.temperature": attempt.request.temperature, "gen_ai.request.stream": True,
+        "server.address": place.hostname, "server.port": place.port, "onceq.job.id": attempt.claim.id,
+        "onceq.call": attempt.sent.call, "onceq.try": attempt.number,
+        "onceq.call.resumed": attempt.sent.word == "resume",
+        "onceq.simulated": attempt.claim.text("simulated") == "1",
     }  # fmt: skip
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _note(span: Span, t: Try) -> None:
+def _note(span: Span, attempt: Attempt) -> None:
     """How it went: usage and cost only where the provider has reported them; the ledger has the estimates."""
-    receipt, heard = t.receipt(), t.heard
+    receipt, result = attempt.receipt(), attempt.result
     span.set_attribute("onceq.call.billed", receipt.billed)
-    if heard.finish_reason is not None:
-        span.set_attribute("gen_ai.response.finish_reasons", [heard.finish_reason])
-    if heard.first_s is not None:
-        span.set_attribute("gen_ai.response.time_to_first_chunk", heard.first_s)
+    if result.finish_reason is not None:
+        span.set_attribute("gen_ai.response.finish_reasons", [result.finish_reason])
+    if result.first_s is not None:
+        span.set_attribute("gen_ai.response.time_to_first_chunk", result.first_s)
     if receipt.billed and not receipt.estimated:
         span.set_attribute("gen_ai.usage.input_tokens", receipt.input_tokens)
         span.set_attribute("gen_ai.usage.output_tokens", receipt.output_tokens)
@@ -113,8 +114,8 @@ def _note(span: Span, t: Try) -> None:
         span.set_attribute("gen_ai.usage.reasoning.output_tokens", receipt.reasoning_tokens)
         if receipt.spent_nano_usd is not None:
             span.set_attribute("onceq.cost.nano_usd", receipt.spent_nano_usd)
-    if heard.error is not None and heard.error.status is not None:
-        span.set_attribute("http.response.status_code", heard.error.status)
+    if result.error is not None and result.error.status is not None:
+        span.set_attribute("http.response.status_code", result.error.status)
     if receipt.outcome != "ok":
         _failed(span, receipt.outcome)
 

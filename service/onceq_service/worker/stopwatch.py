@@ -22,7 +22,7 @@ class Stopwatch:
         self._stage: Stage = "connect"
         self._made_at = self._at = now_s()
         self._lag = lag_s()
-        self._heard_at, self._heard_lag = self._at, self._lag
+        self._received_at, self._received_lag = self._at, self._lag
         self._running = True
 
     def age_s(self) -> float:
@@ -34,16 +34,16 @@ class Stopwatch:
         if self._stage == "connect":
             self._turn("connect", "provider_ttft")
 
-    def heard(self) -> None:
+    def received(self) -> None:
         """A piece of the answer came. Asked for each token: those that come in time are counted later, all at once."""
         if self._stage != "generation":
             self._turn("provider_ttft", "generation")
             return
         now, lag = self._now_s(), self._lag_s()
-        if now - self._heard_at > STALL_S:
+        if now - self._received_at > STALL_S:
             self._turn("generation", "generation")
         else:
-            self._heard_at, self._heard_lag = now, lag
+            self._received_at, self._received_lag = now, lag
 
     def stop(self) -> None:
         """Nothing more comes from the provider; a second time changes nothing."""
@@ -58,11 +58,11 @@ class Stopwatch:
     def _turn(self, over: Stage, following: Stage) -> None:
         """The time since the last turn was the stage `over`'s, but for the loop's own pauses."""
         if over == "generation":
-            self._count(over, self._heard_at, self._heard_lag)
+            self._count(over, self._received_at, self._received_lag)
         now, lag = self._now_s(), self._lag_s()
         rest = self._rest(now, lag)
         self._count("stalls" if over == "generation" and rest > STALL_S else over, now, lag)
-        self._stage, self._heard_at, self._heard_lag = following, now, lag
+        self._stage, self._received_at, self._received_lag = following, now, lag
 
     def _rest(self, now: float, lag: float) -> float:
         """What has passed since the last count without the loop's pauses."""

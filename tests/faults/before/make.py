@@ -110,8 +110,8 @@ async def main() -> None:
         server.start()
         async with open_store(server.url, QUEUE) as store:
             await fill(store)
-            now_ms = await store.sums.now_ms()
-            root = store.names.root
+            now_ms = await store.stats.now_ms()
+            root = store.redis_keys.root
         async with Redis.from_url(server.url, decode_responses=True) as redis:  # pyright: ignore[reportUnknownMemberType]
             json.dump({"now_ms": now_ms, "tenant": TENANT, "keys": await dump(redis, root)}, sys.stdout, indent=1)
         server.stop()

@@ -1,4 +1,4 @@
-"""Puts jobs.json, what an older version left behind, into the queue of a running house, as if it were of today."""
+"""Puts jobs.json, what an older version left behind, into the queue of a running deployment, as if it were of today."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from onceq._config import Config
 from onceq._follow import StreamEvent
 from onceq._http import Backoff, Call
 from onceq.errors import BadRequestError
-from onceq.map.plan import Plan, Wish
+from onceq.map.plan import MapArguments, Plan
 from onceq.map.run import WINDOW
 from onceq.map.scope import Contact
 from onceq.wire import MAX_BATCH, Event, JobRequest
@@ -114,7 +114,7 @@ def plan(rows: Any, **more: Any) -> Plan:
         "on_interrupt": "detach", "options": {"max_tokens": 20},
     }  # fmt: skip
     contact = Contact(Config("http://onceq", "oq_test"), Backoff())
-    return Plan(Wish(rows=rows, **(asked | more)), contact, frames=False)
+    return Plan(MapArguments(rows=rows, **(asked | more)), contact, frames=False)
 
 
 def counted(total: int, walked: Callable[[int], None]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onceq import Client, PaymentRequiredError
-from onceq.map.money import Purse, dollars
+from onceq.map.money import MapBudget, dollars
 from tests.sdk.map.kit import billed, mapped, texts
 from tests.stack import Stack
 
@@ -100,31 +100,31 @@ def test_the_costs_of_a_frame_are_the_meters_bill(stack: Stack, client: Client, 
 
 @given(st.lists(st.integers(0, 10**9), min_size=2, max_size=60), st.integers(0, 1000))
 def test_a_forecast_holds_what_is_spent_and_widens_with_what_is_left(costs: list[int], left: int) -> None:
-    purse = Purse()
+    budget = MapBudget()
     for cost in costs:
-        purse.settle(0, cost)
-    told, done = purse.forecast(left), purse.forecast(0)
+        budget.settle(0, cost)
+    told, done = budget.forecast(left), budget.forecast(0)
     assert told is not None
     assert done is not None
-    assert done.low_nano_usd == done.nano_usd == done.high_nano_usd == purse.spent == sum(costs)
-    assert purse.spent <= told.low_nano_usd <= told.nano_usd + 1
+    assert done.low_nano_usd == done.nano_usd == done.high_nano_usd == budget.spent == sum(costs)
+    assert budget.spent <= told.low_nano_usd <= told.nano_usd + 1
     assert told.nano_usd - 1 <= told.high_nano_usd
 
 
 @given(st.floats(0.000001, 100), st.lists(st.tuples(st.integers(1, 10**8), st.floats(0, 1)), max_size=40))
 def test_rows_that_fit_can_never_pass_the_limit_together(limit: float, rows: list[tuple[int, float]]) -> None:
-    purse = Purse(limit)
+    budget = MapBudget(limit)
     posted: list[tuple[int, int]] = []
     for bound, share in rows:
-        if bound <= purse.free:
-            purse.reserve(bound)
+        if bound <= budget.free:
+            budget.reserve(bound)
             posted.append((bound, int(bound * share)))
         elif posted:
-            purse.settle(*posted.pop())
+            budget.settle(*posted.pop())
     for bound, cost in posted:
-        purse.settle(bound, cost)
-    assert purse.spent <= limit * 1e9
-    assert purse.reserved == 0
+        budget.settle(bound, cost)
+    assert budget.spent <= limit * 1e9
+    assert budget.reserved == 0
 
 
 def test_money_is_written_for_people() -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from onceq import Client
 from onceq.map.cache import Outcome
 from onceq.map.frame import frame_of
-from onceq.map.output import Misfit, output_of
+from onceq.map.output import OutputMismatch, output_of
 from onceq.map.row import row_of
 from onceq.map.rows import prompt_of, source_of
 from tests.sdk.map.kit import asked, mapped, texts
@@ -171,7 +171,7 @@ def test_a_value_that_fits_no_column_makes_its_row_invalid_and_never_breaks_the_
     reader = output_of(output)
     text = f'{{"day": "{day}", "at": "{at}", "guests": {guests}}}'
     if not fits:
-        with pytest.raises(Misfit):
+        with pytest.raises(OutputMismatch):
             reader.parse(text)
     shaped = [row_of(n, n, 0, Outcome("succeeded", text=one), reader) for n, one in enumerate((text, "{}"))]
     for library in (pd, pytest.importorskip("polars")):

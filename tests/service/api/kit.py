@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 
 from onceq.wire import Event, Job, Problem, Scope
-from tests.stack import Process, Stack, clean_environment, nursery
+from tests.stack import Process, Stack, clean_environment, fork_server
 from tests.waiting import wait_until
 
 MODEL: Final = "openai/gpt-4o-mini"
@@ -174,10 +174,10 @@ def raw(url: str, sent: bytes) -> Raw:
 
 
 def start_api(stack: Stack, code: str, log: str, **settings: str) -> Process:
-    """An API of the stack that a script starts, forked like the others (tests/nursery.py); `settings` as there."""
+    """An API of the stack that a script starts, forked like the others (tests/fork_server.py); `settings` as there."""
     env = clean_environment() | stack.env | {f"ONCEQ_{name.upper()}": value for name, value in settings.items()}
     path = stack.folder / log
-    return Process(nursery().start(["-c", code], env, path), path)
+    return Process(fork_server().start(["-c", code], env, path), path)
 
 
 def own_lane(tenant: str) -> dict[str, str]:

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from onceq_service.api.cache import Kept
+from onceq_service.api.cache import TtlCache
 from onceq_service.store import StoreUnavailable
 
 
 async def test_who_asks_meanwhile_shares_one_making_and_who_asks_later_gets_it_too() -> None:
-    kept, made = Kept[int](60), 0
+    kept, made = TtlCache[int](60), 0
 
     async def make() -> int:
         nonlocal made
@@ -25,7 +25,7 @@ async def test_who_asks_meanwhile_shares_one_making_and_who_asks_later_gets_it_t
 
 
 async def test_a_failure_is_told_to_those_who_waited_for_it_and_not_kept() -> None:
-    kept, away = Kept[str](60), True
+    kept, away = TtlCache[str](60), True
 
     async def make() -> str:
         await asyncio.sleep(0)

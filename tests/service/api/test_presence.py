@@ -27,7 +27,7 @@ async def test_the_grace_begins_when_the_follower_leaves_not_at_its_last_sign_of
     async with watched(cast("Service", SimpleNamespace(store=store)), job_id, 3_600_000):
         await until(came, "the follower to be known")
         await asyncio.sleep(0.01)
-        left_ms = await store.sums.now_ms()
+        left_ms = await store.stats.now_ms()
     assert await ends_ms(store, job_id) >= left_ms + 3_600_000
     await store.jobs.cancel(job_id, "t")
 
@@ -57,5 +57,5 @@ def test_a_job_is_followed_by_who_follows_its_batch(client: Http) -> None:
 
 async def ends_ms(store: Store, job_id: str) -> int:
     """When the job is cancelled if nobody comes."""
-    score = await store._pipe.command("ZSCORE", store.names("watched"), job_id)  # pyright: ignore[reportPrivateUsage]
+    score = await store._pipe.command("ZSCORE", store.redis_keys("watched"), job_id)  # pyright: ignore[reportPrivateUsage]
     return int(float(score))

@@ -24,7 +24,7 @@ def test_a_job_that_another_version_took_and_this_one_refuses_is_no_fault_of_our
 
     async def as_another_version_had_it() -> None:
         async with open_store(shared.redis.url, shared.queue) as store:
-            pipe, key = store._pipe, store.names("job", done.id)  # pyright: ignore[reportPrivateUsage]
+            pipe, key = store._pipe, store.redis_keys("job", done.id)  # pyright: ignore[reportPrivateUsage]
             await pipe.command("HSET", key, "request", b'{"model":"openai/gpt-4o-mini","prompt":"Say it.","gone":1}')
 
     asyncio.run(as_another_version_had_it())

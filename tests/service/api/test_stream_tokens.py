@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from onceq_service.api import stream_token
-from onceq_service.store import Seal, open_store
+from onceq_service.store import Hasher, open_store
 from tests.service.api.kit import JOBS, Http, ask, read_until
 from tests.stack import Stack
 
@@ -80,9 +80,9 @@ def test_a_token_of_a_minute_ago_opens_nothing(client: Http, page: httpx2.Client
 
 async def signed(shared: Stack, job_id: str, tenant: str, expires: int) -> str:
     async with open_store(shared.redis.url, shared.queue) as store:
-        seal: Seal = await store.seal("stream")
-        holder = stream_token.Holder(expires, tenant, "key_1")
-        return stream_token._write(seal, job_id, holder)  # pyright: ignore[reportPrivateUsage]
+        hasher: Hasher = await store.hasher("stream")
+        claims = stream_token.TokenClaims(expires, tenant, "key_1")
+        return stream_token._write(hasher, job_id, claims)  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize("where", ["here", "there"])
@@ -112,12 +112,12 @@ def test_another_tenant_gets_no_token_for_the_job(client: Http, shared: Stack) -
 
 async def test_a_new_secret_ends_the_tokens_of_the_one_before(shared: Stack) -> None:
     async with open_store(shared.redis.url, f"{shared.queue}x") as store:
-        before = await store.seal("stream")
-        hmac = (await store.seal())(b"a")
+        before = await store.hasher("stream")
+        hmac = (await store.hasher())(b"a")
         await store.new_secret("stream")
-        after = await store.seal("stream")
+        after = await store.hasher("stream")
         assert before(b"a") != after(b"a")
-        assert (await store.seal())(b"a") == hmac, "fingerprints stay"
+        assert (await store.hasher())(b"a") == hmac, "fingerprints stay"
 
 
 @pytest.mark.parametrize("query", ["?token=", "?xtoken=1", "?token=not-one"])

@@ -129,7 +129,7 @@ def test_a_key_is_shown_once_works_and_is_stored_as_a_hash(shared: Stack, client
 async def everything_in_redis(stack: Stack) -> bytes:
     """The hash of keys as Redis holds it."""
     async with open_store(stack.redis.url, stack.queue) as store:
-        return repr(await store.keys.list()).encode() + repr(await _raw_keys(store)).encode()
+        return repr(await store.api_keys.list()).encode() + repr(await _raw_keys(store)).encode()
 
 
 async def _raw_keys(store: Any) -> object:
@@ -248,4 +248,4 @@ def test_a_tenant_has_a_thousand_keys_at_most(shared: Stack, tenant: str, strang
 
 async def _make_keys(stack: Stack, tenant: str, many: int) -> None:
     async with open_store(stack.redis.url, stack.queue) as store:
-        await asyncio.gather(*(store.keys.create(tenant=tenant, name="n", scopes=["read"]) for _ in range(many)))
+        await asyncio.gather(*(store.api_keys.create(tenant=tenant, name="n", scopes=["read"]) for _ in range(many)))

@@ -8,7 +8,7 @@ import re
 from onceq.wire import NANO, BudgetStatus, BudgetUse
 from onceq_service.cli.budgets import page
 from onceq_service.cli.output import usd
-from onceq_service.embedded.checkup import budget_checks
+from onceq_service.embedded.doctor import budget_checks
 from onceq_service.settings import FileConfig
 from tests.service.cli.conftest import Shell
 

@@ -12,7 +12,7 @@ import pytest
 import onceq
 from onceq.errors import ConfigurationError
 from onceq_service.cli.serve import need_dashboard
-from onceq_service.embedded.access import ensure_key
+from onceq_service.embedded.credentials import ensure_key
 from onceq_service.settings import load_settings, read_config
 from tests.service.cli.conftest import Shell
 

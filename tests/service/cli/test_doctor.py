@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from onceq_service.embedded.beating import beating
-from onceq_service.embedded.checkup import redis_checks
+from onceq_service.embedded.doctor import redis_checks
 from onceq_service.embedded.memory import MIB
+from onceq_service.embedded.worker_check import worker_check
 from onceq_service.settings import Settings
 from onceq_service.store import ServerFacts
 from tests.redis_user import as_user
@@ -95,7 +95,7 @@ def test_as_a_health_check_it_asks_only_whether_a_worker_of_this_host_lives(user
 
 def test_a_worker_of_another_host_does_not_count(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
-    found = beating(Settings(redis_url=stack.redis.url, queue=stack.queue))
+    found = worker_check(Settings(redis_url=stack.redis.url, queue=stack.queue))
     assert (found.level, found.says) == ("fail", f"none of elsewhere is alive in queue {stack.queue}")
 
 

@@ -16,10 +16,10 @@ import pytest
 from onceq import Client, ConnectionFailed, OnceqError
 from onceq.errors import ConfigurationError
 from onceq_service.cli.up import prepared
-from onceq_service.embedded.child import Recipe
+from onceq_service.embedded.child import ProcessSpec
 from onceq_service.embedded.environment import child_environment
 from onceq_service.embedded.mode import choose_mode
-from onceq_service.embedded.recipes import Kitchen
+from onceq_service.embedded.specs import ProcessSpecs
 from onceq_service.embedded.stack import Stack
 from onceq_service.embedded.waiting import StopSignal
 from onceq_service.settings import load_settings
@@ -184,10 +184,10 @@ def test_a_secrets_file_of_the_dashboard_that_is_not_there_ends_up_in_a_sentence
 def test_a_child_that_ends_is_told_at_once_however_long_another_takes(
     short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never_ready(kitchen: Kitchen, _: str) -> Recipe:
-        return Recipe("api", ("api",), child_environment("api", kitchen.settings, os.environ, []), lambda: False)
+    def never_ready(kitchen: ProcessSpecs, _: str) -> ProcessSpec:
+        return ProcessSpec("api", ("api",), child_environment("api", kitchen.settings, os.environ, []), lambda: False)
 
-    monkeypatch.setattr(Kitchen, "api", never_ready)
+    monkeypatch.setattr(ProcessSpecs, "api", never_ready)
     monkeypatch.setenv("ONCEQ_DASHBOARD_SECRETS", "/nowhere/secrets.toml")
     settings = load_settings(data_dir=short_folder / ".onceq", port=0, dashboard_port=0, worker_processes=1)
     mode = choose_mode({}, {})

@@ -77,8 +77,8 @@ def test_no_call_of_any_provider_is_billed_more_than_its_bound(
     kind: ProviderKind, fields: dict[str, Any], simulator: SimulatorServer
 ) -> None:
     request = JobRequest.model_validate({"model": f"{kind}/{MODELS[kind]}", **fields})
-    heard, row = asyncio.run(_billed(simulator, kind, request))
-    assert heard.error is None
+    result, row = asyncio.run(_billed(simulator, kind, request))
+    assert result.error is None
     most = call_bound(TARIFF, f"{kind}/{MODELS[kind]}", request, body(request))
     assert most.nano_usd is not None
     assert most.output_tokens is not None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from onceq_service import pricing
-from onceq_service.embedded.checkup import price_checks
+from onceq_service.embedded.doctor import price_checks
 from onceq_service.pricing import Tariff, UnitPrices, cost_at
 from onceq_service.pricing.tariff import configured
 from onceq_service.providers import open_providers

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from onceq_service.providers import DEPARTURE, Departure, Provider, open_providers
+from onceq_service.providers import SEND_PROGRESS, Provider, SendProgress, open_providers
 from onceq_service.settings import ProviderConfig
 from onceq_service.wakeups import wakeups
 from tests.service.providers.kit import hear, refusal, spec_for
@@ -119,7 +119,7 @@ async def test_an_answer_wakes_a_loop_that_pauses_until_its_first_words_and_not_
         writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    DEPARTURE.set(Departure(told.append))
+    SEND_PROGRESS.set(SendProgress(told.append))
     async with (
         provider_at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1") as provider,
         provider.call(spec_for("openai")) as stream,

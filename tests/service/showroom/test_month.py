@@ -20,9 +20,9 @@ from onceq_service.showroom import world
 from onceq_service.showroom.fill import Filled, fill
 from onceq_service.showroom.provider import Course, course
 from onceq_service.store import Filter, Retention, Store, StoreError, open_store, scripts
+from onceq_service.store.backfill import open_backfill_store, with_time
 from onceq_service.store.budgets import unpacked
 from onceq_service.store.stats import totals
-from onceq_service.store.told import open_told_store, told
 from tests.conftest import check_lifetimes
 from tests.service.store.driver import admission
 
@@ -71,8 +71,8 @@ async def _ledger(store: Store) -> list[LedgerEntry]:
 
 
 async def _totals(store: Store, *by: str) -> Totals:
-    now_ms = await store.sums.now_ms()
-    spans = await store.sums.spans(TENANT, "d", now_ms - 32 * 86_400_000, now_ms, by)  # pyright: ignore[reportArgumentType] - by is names
+    now_ms = await store.stats.now_ms()
+    spans = await store.stats.spans(TENANT, "d", now_ms - 32 * 86_400_000, now_ms, by)  # pyright: ignore[reportArgumentType] - by is names
     return totals(fields for span in spans for fields in span.fields)
 
 
@@ -91,7 +91,7 @@ async def test_a_worker_that_is_lost_long_after_its_last_word_leaves_no_job_runn
     settings = _settings(redis_server)
     await asyncio.to_thread(_fill, settings, until)
     async with open_store(settings.redis_url, settings.queue) as store:
-        depth, sums = await store.sums.depth(TENANT), await _totals(store)
+        depth, sums = await store.stats.depth(TENANT), await _totals(store)
     assert depth.queued == depth.running == 0
     assert sums.wasted_by_reason["worker_lost"] > 0
 
@@ -114,7 +114,7 @@ async def test_a_month_ends_though_jobs_meet_their_deadline_before_their_call(
     settings = _settings(redis_server).model_copy(update={"deadline_s": deadline_s})
     async with asyncio.timeout(300), open_store(settings.redis_url, settings.queue) as store:
         await fill(settings, JOBS, 3, until, lambda posts, at: None)
-        depth, sums = await store.sums.depth(TENANT), await _totals(store)
+        depth, sums = await store.stats.depth(TENANT), await _totals(store)
     assert depth.queued == depth.running == 0
     assert sums.expired > 0
 
@@ -129,7 +129,7 @@ async def test_as_many_jobs_run_at_once_as_there_are_slots(
     settings = _settings(redis_server)
     await asyncio.to_thread(_fill, settings, until)
     async with open_store(settings.redis_url, settings.queue, Retention(settings.result_ttl_s)) as store:
-        depth, jobs = await store.sums.depth(TENANT), await _jobs(store)
+        depth, jobs = await store.stats.depth(TENANT), await _jobs(store)
     assert depth.queued == depth.running == 0
     assert max(accumulate(step for _, step in sorted(chain.from_iterable(map(_steps, jobs))))) == SLOTS
 
@@ -163,7 +163,7 @@ async def test_the_ledger_of_the_month_sums_up_to_its_rollups(month: Settings) -
 
 async def test_every_job_of_the_month_has_ended_and_stands_in_the_list_of_its_state(month: Settings) -> None:
     async with open_store(month.redis_url, month.queue, Retention(month.result_ttl_s)) as store:
-        sums, depth = await _totals(store), await store.sums.depth(TENANT)
+        sums, depth = await _totals(store), await store.stats.depth(TENANT)
         page = await store.jobs.list(TENANT, Filter(), cursor=None, limit=200)
     assert depth.queued == depth.running == 0
     assert sums.succeeded + sums.failed + sums.cancelled + sums.expired == sums.jobs
@@ -246,9 +246,9 @@ async def test_the_same_seed_and_times_make_the_same_month(
 async def test_nobody_can_tell_the_time_to_a_queue_that_has_been_used(
     redis_server: EmbeddedRedis, store: Store
 ) -> None:
-    await store.seal()  # as every process of the API begins
+    await store.hasher()  # as every process of the API begins
     with pytest.raises(ConfigurationError, match="has been used"):
-        async with open_told_store(redis_server.url, store.names.root[7:-2], 1):
+        async with open_backfill_store(redis_server.url, store.redis_keys.root[7:-2], 1):
             raise AssertionError("it was opened")
 
 
@@ -256,19 +256,19 @@ async def test_a_told_script_does_nothing_on_a_queue_that_is_not_told_the_time(s
     pipe, last_year = store._pipe, 1_700_000_000_000  # pyright: ignore[reportPrivateUsage] - what an intruder would do
     for script in scripts.ALL:
         with pytest.raises(StoreError, match="hears the time from nobody"):
-            await pipe.script(told(script), store.names.root, ["x", "y", last_year])
-    assert await pipe.command("KEYS", store.names.root + "*") == []
+            await pipe.script(with_time(script), store.redis_keys.root, ["x", "y", last_year])
+    assert await pipe.command("KEYS", store.redis_keys.root + "*") == []
 
 
 async def test_a_queue_is_told_the_time_no_longer_when_its_past_is_written(redis_server: EmbeddedRedis) -> None:
     queue = f"m{uuid4().hex[:10]}"
-    async with open_told_store(redis_server.url, queue, 1_700_000_000_000) as past:
+    async with open_backfill_store(redis_server.url, queue, 1_700_000_000_000) as past:
         await past.jobs.admit(admission())
         await past.close()
         with pytest.raises(StoreError, match="hears the time from nobody"):
             await past.jobs.admit(admission("again"))
     with pytest.raises(ConfigurationError, match="has been used"):
-        async with open_told_store(redis_server.url, queue, 1_700_000_000_000):
+        async with open_backfill_store(redis_server.url, queue, 1_700_000_000_000):
             raise AssertionError("it was opened again")
 
 
@@ -277,12 +277,12 @@ async def test_a_key_whose_lifetime_was_taken_back_is_there_for_as_long_as_it_is
 ) -> None:
     """A batch's log lapses when all jobs have ended, and stays when another one comes."""
     begin_ms = 1_700_000_000_000
-    async with open_told_store(redis_server.url, f"m{uuid4().hex[:10]}", begin_ms) as past:
+    async with open_backfill_store(redis_server.url, f"m{uuid4().hex[:10]}", begin_ms) as past:
         for days in (0, 2):
             made = await past.jobs.admit(admission(f"{days}", batch="b"))
-            past.tell(begin_ms + days * 86_400_000)
+            past.set_time(begin_ms + days * 86_400_000)
             await past.jobs.cancel(made.id, "t")
-        log = past.names("batch", "t", "b")
+        log = past.redis_keys("batch", "t", "b")
         entries = await past._pipe.command("XRANGE", log, "-", "+")  # pyright: ignore[reportPrivateUsage]
         assert [number for number, _ in entries] == [b"0-1", b"0-2"]
         await past.close()

@@ -9,19 +9,19 @@ from typing import Any, cast
 import pytest
 
 from onceq_service.showroom.timeline import Timeline
-from onceq_service.store.told import ToldStore
+from onceq_service.store.backfill import BackfillStore
 
 
 class Clock:
     """What a timeline asks of a store."""
 
-    def tell(self, now_ms: int) -> None:
+    def set_time(self, now_ms: int) -> None:
         self.now_ms = now_ms
 
 
 @pytest.fixture
 def timeline() -> Timeline:
-    return Timeline(cast("ToldStore", Clock()))
+    return Timeline(cast("BackfillStore", Clock()))
 
 
 async def test_what_the_last_answer_asks_for_is_done(timeline: Timeline) -> None:

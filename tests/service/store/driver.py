@@ -8,10 +8,10 @@ from onceq.wire import JobRequest
 from onceq_service.providers.base import Delta
 from onceq_service.store import Admission, Store, new_job_id
 from onceq_service.store.budgets import Budget, amount_in, line_around
-from onceq_service.store.engine import Claim, Dispatched, End, Frame, Receipt, UnitPrices
+from onceq_service.store.engine import CallPrices, Claim, Dispatched, End, Frame, Receipt
 from onceq_service.worker.frames import delta_frame
 
-PRICES = UnitPrices(input=1_000_000_000, output=2_000_000_000, version="test")
+PRICES = CallPrices(input=1_000_000_000, output=2_000_000_000, version="test")
 PAID = Receipt("ok", billed=True, input_tokens=3, output_tokens=2, spent_nano_usd=7_000)
 
 

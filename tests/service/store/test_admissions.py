@@ -14,7 +14,7 @@ from onceq_service.store import Admission, KeyReused, Store, StoreError, open_st
 from onceq_service.store import admission as admissions
 from onceq_service.store._lua import Script
 from onceq_service.store._pipe import Arg, Pipe, connect
-from onceq_service.store.admission import is_plain, own_of, pattern, plain
+from onceq_service.store.admission import is_plain, plain, template, values_of
 from tests.service.store.driver import admission
 from tests.service.store.timed import open_timed
 
@@ -48,14 +48,14 @@ def plain_ones() -> Sequence[Admission]:
         {}, {"tenant": "u", "team": "x", "group": b'{"p":"q"}'}, {"simulated": True, "on_break": "fail"},
         {"band": "batch", "lane": "openai/n", "model": "openai/n", "limits": LIMITS}, {"deadline_s": 5.0},
     ]  # fmt: skip
-    own: Sequence[Mapping[str, Any]] = [
+    values: Sequence[Mapping[str, Any]] = [
         {}, {"idem": "i", "body_hash": "c"}, {"fp": "f"}, {"user": "a", "labels": b'{"p":"q"}', "traceparent": "00-1"},
         {"in_est": 5, "out_est": 6, "call_bound": 7},
     ]  # fmt: skip
     return [
         admission(f"{n} {m}", **kind, **{k: f"{n}{v}" if k in ("idem", "fp") else v for k, v in one.items()})
         for n, kind in enumerate(kinds)
-        for m, one in enumerate(own)
+        for m, one in enumerate(values)
     ]
 
 
@@ -226,7 +226,7 @@ async def test_a_run_of_plain_posts_that_fails_leaves_them_all_to_the_common_scr
     spoilt = f"events:{asked[1].id}" if key == "events" else key
     pipe, root = Pipe(connect(redis_server.url, connections=1)), f"onceq:{{{queue}}}:"
     await spoil(redis_server.url, root + spoilt)
-    kinds, owns = {pattern(a, 60).kind for a in asked}, [plain(a, own_of(a), 0) for a in asked]
+    kinds, owns = {template(a, 60).kind for a in asked}, [plain(a, values_of(a), 0) for a in asked]
     (kind,) = kinds
     argv = [60, *(kind or ()), *(part for one in owns for part in (len(one), *one))]
     assert await pipe.script(scripts.ADMIT_PLAIN, root, argv) == [b"", b""]

@@ -31,7 +31,7 @@ async def command(store: Store, *words: Any) -> Any:
 
 async def lifetime(store: Store, batch: str = "b") -> int:
     """In seconds; `STAYS` without an end."""
-    return await command(store, "TTL", store.names("batch", "t", batch))
+    return await command(store, "TTL", store.redis_keys("batch", "t", batch))
 
 
 async def lapses(store: Store, batch: str = "b") -> bool:
@@ -64,7 +64,7 @@ async def lose(store: Store, job_id: str) -> None:
     """Its worker dies with the call."""
     await dispatch(store, await claim_one(store))
     await lived_long(store)
-    await command(store, "ZADD", store.names("leases"), await later(store, 0) - 1, job_id)
+    await command(store, "ZADD", store.redis_keys("leases"), await later(store, 0) - 1, job_id)
     await store.engine.tend()
 
 
@@ -117,7 +117,7 @@ async def test_the_log_of_a_version_that_let_it_lapse_stays_from_the_next_end_on
     for n in range(3):
         await admit(store, f"{n}")
     await finish(store)
-    await command(store, "EXPIRE", store.names("batch", "t", "b"), DAY_S)
+    await command(store, "EXPIRE", store.redis_keys("batch", "t", "b"), DAY_S)
     await finish(store)
     assert await lifetime(store) == STAYS
     await finish(store)
@@ -142,9 +142,9 @@ async def test_a_batch_whose_last_live_job_leaves_it_lapses(store: Store) -> Non
 async def test_a_batch_whose_only_new_job_fails_to_be_admitted_lapses(store: Store) -> None:
     await admit(store)
     await finish(store)
-    await command(store, "LPUSH", store.names("watched"), "no sorted set")
+    await command(store, "LPUSH", store.redis_keys("watched"), "no sorted set")
     with pytest.raises(StoreError):
         await admit(store, "another", grace_s=5.0)
-    await command(store, "DEL", store.names("watched"))
+    await command(store, "DEL", store.redis_keys("watched"))
     assert await store.batches.state("t", "b") == BatchState(ended=1, live=0)
     assert await lapses(store)

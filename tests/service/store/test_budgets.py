@@ -12,7 +12,7 @@ from onceq.wire import TERMINAL, BudgetChange, BudgetRequest, BudgetStatus, Budg
 from onceq_service.store import BudgetRefused, Store
 from onceq_service.store.admission import Admitted
 from onceq_service.store.budgets import Budget, budget_of
-from onceq_service.store.engine import Claim, End, Receipt, UnitPrices
+from onceq_service.store.engine import CallPrices, Claim, End, Receipt
 from onceq_service.store.stats import totals
 from onceq_service.store.views import fields_of
 from tests.service.store.driver import admission, budget_line, claim_one, dispatch, success
@@ -43,7 +43,7 @@ def budget(limit: int = 10_000, **fields: Any) -> Budget:
 
 
 async def now_ms(store: Store) -> int:
-    return await store.sums.now_ms()
+    return await store.stats.now_ms()
 
 
 async def admit(store: Store, *budgets: Budget, amount: int | None = 1_000, **fields: Any) -> Admitted:
@@ -196,7 +196,7 @@ async def test_a_job_that_can_not_be_ended_is_put_off_and_holds_up_no_other(stor
     odd = await admit(store, b, deadline_s=60.0, queue_s=10.0 if due == "start" else None)
     if due == "lease":
         await running(store)
-    pipe, account = store._pipe, store.names("spend_total", b.account, "0")  # pyright: ignore[reportPrivateUsage]
+    pipe, account = store._pipe, store.redis_keys("spend_total", b.account, "0")  # pyright: ignore[reportPrivateUsage]
     await pipe.command("SET", account, "not what the scripts expect")
     await later(store, 11 if due == "start" else 61)
     await lived_long(store)
@@ -212,14 +212,14 @@ async def test_a_job_that_can_not_be_ended_is_put_off_and_holds_up_no_other(stor
     job = await store.jobs.get(odd.id, "t")
     assert job is not None
     assert job.status == "expired"
-    assert len(await pipe.command("XRANGE", store.names("ledger", "t"), "-", "+")) == (due == "lease")
+    assert len(await pipe.command("XRANGE", store.redis_keys("ledger", "t"), "-", "+")) == (due == "lease")
 
 
 async def test_the_call_of_a_job_that_can_not_be_ended_is_booked_once(store: Store) -> None:
     b = budget(10_000, period="total")
     made = await admit(store, b, amount=1_000, call_bound=1_000, on_crash="fail")
     await running(store)
-    pipe, events = store._pipe, store.names("events", made.id)  # pyright: ignore[reportPrivateUsage]
+    pipe, events = store._pipe, store.redis_keys("events", made.id)  # pyright: ignore[reportPrivateUsage]
     await pipe.command("SET", events, "not what the scripts expect")
     for _ in range(3):
         await later(store, 61)
@@ -235,11 +235,11 @@ async def test_the_call_of_a_job_that_can_not_be_ended_is_booked_once(store: Sto
     job = await store.jobs.get(made.id, "t")
     assert job is not None
     assert job.status == "failed"
-    [row] = await pipe.command("XRANGE", store.names("ledger", "t"), "-", "+")
+    [row] = await pipe.command("XRANGE", store.redis_keys("ledger", "t"), "-", "+")
     assert fields_of(row[1])["spent"] == b"%d" % (job.cost.nano_usd or 0)
     assert (await use(store, b)).spent_nano_usd == job.cost.nano_usd
-    now_ms = await store.sums.now_ms()
-    [day] = await store.sums.spans("t", "d", now_ms, now_ms, ())
+    now_ms = await store.stats.now_ms()
+    [day] = await store.stats.spans("t", "d", now_ms, now_ms, ())
     assert (totals(day.fields).calls, totals(day.fields).spent_nano_usd) == (1, job.cost.nano_usd)
 
 
@@ -296,7 +296,7 @@ async def test_a_further_call_is_topped_up_and_two_calls_never_have_one_hold(sto
     await store.engine.requeue(await running(store), paid(200), delay_s=0, reason="stream_broken")
     claim = await running(store, 2)
     assert (await use(store, b)).reserved_nano_usd == 1_000
-    await store.engine.dispatch(claim, 2, 100, UnitPrices())  # its reply was lost
+    await store.engine.dispatch(claim, 2, 100, CallPrices())  # its reply was lost
     assert (await use(store, b)).reserved_nano_usd == 1_000
     await store.engine.finish(claim, ended(200))
     found = await use(store, b)
@@ -314,7 +314,7 @@ async def test_a_further_call_waits_while_others_hold_what_it_needs(store: Store
     b = budget(2_000)
     claim = await lost_call(store, b, paid(100), lane="openai/a", model="openai/a")
     held = await admit(store, b, lane="openai/b", model="openai/b")
-    sent = await store.engine.dispatch(claim, 2, 100, UnitPrices())
+    sent = await store.engine.dispatch(claim, 2, 100, CallPrices())
     assert sent.word == "budget_wait"
     at = int(sent.why["at"])
     assert at - sent.now_ms == 2_000
@@ -338,7 +338,7 @@ async def test_a_further_call_waits_while_others_hold_what_it_needs(store: Store
 
 async def test_a_further_call_waits_for_the_renewal_where_that_comes_before_the_deadline(store: Store) -> None:
     b = budget(1_000, period="hour")
-    sent = await store.engine.dispatch(await lost_call(store, b), 2, 100, UnitPrices())
+    sent = await store.engine.dispatch(await lost_call(store, b), 2, 100, CallPrices())
     assert sent.word == "budget_wait"
     renews = (await status(store, b)).renews_at
     assert renews is not None
@@ -348,7 +348,7 @@ async def test_a_further_call_waits_for_the_renewal_where_that_comes_before_the_
 @pytest.mark.parametrize("fields", [{"period": "total"}, {"period": "month", "time_zone": "Asia/Kathmandu"}])
 async def test_where_neither_others_nor_a_renewal_can_help_the_job_fails(store: Store, fields: dict[str, Any]) -> None:
     b = budget(1_000, **fields)
-    sent = await store.engine.dispatch(await lost_call(store, b, deadline_s=60.0), 2, 100, UnitPrices())
+    sent = await store.engine.dispatch(await lost_call(store, b, deadline_s=60.0), 2, 100, CallPrices())
     assert sent.word == "budget"
     assert (int(sent.why["left"]), int(sent.why["needed"])) == (0, 1_000)
 
@@ -424,16 +424,16 @@ async def test_a_post_that_was_told_of_an_older_budget_is_told_so(store: Store) 
 async def test_a_raised_limit_holds_for_the_further_calls_of_jobs_that_were_there(store: Store) -> None:
     b = await made(store, 1_000, period="total")
     claim = await lost_call(store, b)
-    assert (await store.engine.dispatch(claim, 2, 100, UnitPrices())).word == "budget"
+    assert (await store.engine.dispatch(claim, 2, 100, CallPrices())).word == "budget"
     assert await store.budgets.put(b.changed(BudgetChange(limit_usd=5e-6)), b)
-    assert (await store.engine.dispatch(claim, 2, 100, UnitPrices())).word == "ok"
+    assert (await store.engine.dispatch(claim, 2, 100, CallPrices())).word == "ok"
 
 
 async def test_a_budget_that_was_taken_away_holds_nobody_and_is_not_made_again_by_its_jobs(store: Store) -> None:
     b = await made(store, 1_000, period="total")
     claim = await lost_call(store, b)
     await store.budgets.remove(b)
-    assert (await store.engine.dispatch(claim, 2, 100, UnitPrices())).word == "ok"
+    assert (await store.engine.dispatch(claim, 2, 100, CallPrices())).word == "ok"
     await store.engine.finish(claim, ended(5))
     anew = await made(store, 1_000, period="total")
     assert (await use(store, anew)) == BudgetUse(left_nano_usd=1_000)
@@ -451,6 +451,6 @@ async def test_the_files_budgets_are_told_to_all_and_forgotten_with_the_file(sto
 async def test_a_job_without_a_budget_makes_no_key_of_budgets(store: Store) -> None:
     made = await store.jobs.admit(admission())
     await store.engine.finish(await running(store), ended(400))
-    names = await store._pipe.command("KEYS", store.names.root + "*")  # pyright: ignore[reportPrivateUsage]
+    names = await store._pipe.command("KEYS", store.redis_keys.root + "*")  # pyright: ignore[reportPrivateUsage]
     assert any(made.id.encode() in name for name in names)
     assert not [name for name in names if b":spen" in name or b":budget" in name]

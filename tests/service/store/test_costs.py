@@ -10,7 +10,7 @@ import pytest
 
 from onceq_service.store import Store
 from onceq_service.store.engine import Receipt
-from onceq_service.store.stats import Dimension, Sum, totals
+from onceq_service.store.stats import Dimension, Rollup, totals
 from tests.service.store.driver import PAID, admission, claim_one, dispatch, success
 
 BROKEN = Receipt("stream_broken", billed=True, estimated=True, input_tokens=3, output_tokens=1, spent_nano_usd=4_000)
@@ -34,9 +34,9 @@ async def answer(store: Store, **changes: Any) -> str:
     return job_id
 
 
-async def sums(store: Store, *by: Dimension, span: Any = "h") -> list[Sum]:
-    now = await store.sums.now_ms()
-    return await store.sums.spans("t", span, now - 3_600_000, now, by)
+async def sums(store: Store, *by: Dimension, span: Any = "h") -> list[Rollup]:
+    now = await store.stats.now_ms()
+    return await store.stats.spans("t", span, now - 3_600_000, now, by)
 
 
 async def test_spent_and_wasted_are_the_sums_of_the_ledger_rows(store: Store) -> None:
@@ -150,7 +150,7 @@ async def test_what_was_written_to_a_cache_is_in_the_row_and_in_the_sums(store: 
     again = await claim_one(store)
     sent = await dispatch(store, again, 2)
     await store.engine.finish(again, success(sent.seq + 1, receipt=replace(PAID, cache_write_tokens=3)))
-    rows = (await store.ledger.page("t", 0, await store.sums.now_ms() + 1, None, 10)).entries
+    rows = (await store.ledger.page("t", 0, await store.stats.now_ms() + 1, None, 10)).entries
     assert [row.cache_write_tokens for row in rows] == [2, 3]
     [one] = await sums(store)
     assert totals(one.fields).cache_write_tokens == 5
@@ -174,8 +174,8 @@ async def test_groups_without_an_end_are_summed_up_in_one_more_and_nothing_is_lo
     ids = [(await store.jobs.admit(admission(team=f"team {n}", band="batch"))).id for n in range(1_010)]
     await store.jobs.admit(admission(team="team 3", band="batch"))
     await store.jobs.admit(admission(team="team 1011", band="standard"))
-    now_ms = await store.sums.now_ms()
-    found = await store.sums.spans("t", "d", now_ms, now_ms, ("team", "band"))
+    now_ms = await store.stats.now_ms()
+    found = await store.stats.spans("t", "d", now_ms, now_ms, ("team", "band"))
     counts = {point.group.names: totals(point.fields).jobs for point in found}
     assert (len(counts), sum(counts.values())) == (1_002, 1_012)
     other = {dict(names)["band"]: n for names, n in counts.items() if dict(names)["team"] == "(other)"}
@@ -183,6 +183,6 @@ async def test_groups_without_an_end_are_summed_up_in_one_more_and_nothing_is_lo
     assert counts[("team", "team 3"), ("band", "batch")] == 2
     for job_id in ids[-3:]:
         await store.jobs.cancel(job_id, "t")
-    found = await store.sums.spans("t", "d", now_ms, await store.sums.now_ms(), ("team", "band"))
+    found = await store.stats.spans("t", "d", now_ms, await store.stats.now_ms(), ("team", "band"))
     ended = {dict(p.group.names)["team"]: totals(p.fields).cancelled for p in found if totals(p.fields).cancelled}
     assert ended == {"(other)": 3}

@@ -44,7 +44,7 @@ async def test_a_job_that_ends_while_its_log_is_read_is_no_snapshot(store: Store
     last = text_frame(claim, sent.seq + 1, "hi").data
     pipe = SlowReader(redis_server.url, lambda: store.engine.finish(claim, success(sent.seq + 1, last)))
     subscriber = connect(redis_server.url, connections=2)
-    log = EventLog(pipe, store.names, subscriber)
+    log = EventLog(pipe, store.redis_keys, subscriber)
     try:
         data = b"".join([chunk async for chunk in log.follow(made.id, sent.seq)])
     finally:
@@ -156,7 +156,7 @@ async def test_a_batch_whose_jobs_end_unheard_is_looked_into_as_often_as_at_firs
     pipe, log = unheard
     for _ in range(PAUSES):
         await store.jobs.admit(admission(batch="b"))
-    ends = Batches(pipe, store.names, log).follow("t", "b", 0)
+    ends = Batches(pipe, store.redis_keys, log).follow("t", "b", 0)
     async with aclosing(ends), asyncio.timeout(20):
         for n in range(1, PAUSES + 1):
             claim = await claim_one(store)

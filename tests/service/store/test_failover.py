@@ -13,7 +13,7 @@ from onceq_service.embedded.ping import ask_redis
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.store import Store, StoreUnavailable, _pipe, events, open_store
 from onceq_service.store._pipe import Pipe, connect
-from onceq_service.store.heart import Heart
+from onceq_service.store.heartbeat import HeartbeatClient
 from tests.faults.proxy import Proxy
 from tests.service.store.driver import admission, claim_one, dispatch, names, read_log, success
 from tests.stack import running_redis
@@ -72,7 +72,7 @@ async def test_after_a_failover_everything_goes_on_at_the_new_primary_without_a_
     pair: Pair, queue: str, follows: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "QUIET_S", 3600.0)  # no look at the log helps a reader who hears nothing
-    heart, stopped = Heart(pair.name.url, queue, 60_000), list[str]()
+    heart, stopped = HeartbeatClient(pair.name.url, queue, 60_000), list[str]()
     async with open_store(pair.name.url, queue) as store, store.cancels(stopped.append):
         made = await store.jobs.admit(admission())
         claim = await claim_one(store)

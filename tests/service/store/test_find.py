@@ -87,13 +87,13 @@ async def test_jobs_of_one_millisecond_are_paged_through_without_gap_or_repeat(s
     for one in made:
         await store.jobs.admit(one)
     for one in made:  # as if they had all come at once
-        await store.jobs._pipe.command("ZADD", store.names("index", "t", "queued"), 5_000, one.id)  # pyright: ignore[reportPrivateUsage] - makes the tie
+        await store.jobs._pipe.command("ZADD", store.redis_keys("index", "t", "queued"), 5_000, one.id)  # pyright: ignore[reportPrivateUsage] - makes the tie
     assert await _ids(store, Filter()) == [one.id for one in reversed(made)]
 
 
 async def test_a_job_that_has_lapsed_is_passed_over(store: Store) -> None:
     kept, gone, last = [await _ended(store) for _ in range(3)]
-    await store.jobs._pipe.command("DEL", store.names("job", gone))  # pyright: ignore[reportPrivateUsage] - its time is over
+    await store.jobs._pipe.command("DEL", store.redis_keys("job", gone))  # pyright: ignore[reportPrivateUsage] - its time is over
     assert await _ids(store, Filter()) == [last, kept]
 
 
@@ -111,8 +111,8 @@ async def _many(store: Store, number: int) -> None:
         job_id = f"job_{later + n:012x}{0:020x}"
         fields = {"tenant": "t", "state": "succeeded", "created_ms": later + n, "model": "m", "band": "batch"}
         flat = [word for pair in (fields | {"calls": 0, "tries": 0, "output": "{}"}).items() for word in pair]
-        pipe.command("HSET", store.names("job", job_id), *flat)
-        last = pipe.command("ZADD", store.names("index", "t", "succeeded"), later + n, job_id)
+        pipe.command("HSET", store.redis_keys("job", job_id), *flat)
+        last = pipe.command("ZADD", store.redis_keys("index", "t", "succeeded"), later + n, job_id)
         if n % 100 == 99 or n == number - 1:
             await last
 

@@ -67,7 +67,7 @@ async def test_counters_tell_waste_and_what_was_avoided(store: Store) -> None:
 
 async def test_a_band_says_how_many_wait_and_since_when_the_oldest_could_have_started(store: Store) -> None:
     assert all(band.jobs == 0 and band.oldest_s == 0 for band in (await read(store)).waiting.values())
-    later = round(await store.sums.now_ms() + 3_600_000)
+    later = round(await store.stats.now_ms() + 3_600_000)
     await store.jobs.admit(admission(band="batch", not_before_ms=later, deadline_s=86_400.0))
     await store.jobs.admit(admission())
     await asyncio.sleep(0.05)

@@ -99,7 +99,7 @@ async def test_who_follows_a_batch_writes_nothing_where_no_job_has_a_grace(timed
     await post(timed, batch="b")
     await timed.batches.watch("t", "b")
     pipe = timed._pipe  # pyright: ignore[reportPrivateUsage]
-    assert await pipe.command("EXISTS", timed.names("batchseen", "t", "b")) == 0
+    assert await pipe.command("EXISTS", timed.redis_keys("batchseen", "t", "b")) == 0
 
 
 async def test_who_follows_is_heard_where_redis_takes_nothing_more(queue: str) -> None:

@@ -149,7 +149,7 @@ async def test_a_call_that_is_only_stopped_is_no_trial(timed: Store) -> None:
 async def test_a_lane_is_known_as_long_as_jobs_come(store: Store) -> None:
     """Or its pause would lapse while jobs wait for the word to go on."""
     await store.lanes.switch_lane("openai/m", "pause")
-    pipe, lane = store._pipe, store.names("lane", "openai/m")  # pyright: ignore[reportPrivateUsage]
+    pipe, lane = store._pipe, store.redis_keys("lane", "openai/m")  # pyright: ignore[reportPrivateUsage]
     await pipe.command("EXPIRE", lane, 60)
     await admit_many(store, 1, LaneLimits())
     assert await pipe.command("TTL", lane) > 7 * 86_400
@@ -164,7 +164,7 @@ async def test_a_burst_of_failures_opens_the_breaker_once(timed: Store) -> None:
     lane = await timed.lanes.get("openai/m")
     assert lane.failures_in_row == 30
     assert lane.braked_until is not None
-    now_ms = await timed.sums.now_ms()
+    now_ms = await timed.stats.now_ms()
     assert round(lane.braked_until.timestamp() * 1000) - now_ms == 2000
 
 

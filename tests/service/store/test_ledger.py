@@ -65,7 +65,7 @@ async def test_what_has_left_the_ledger_is_told(store: Store, redis_server: Embe
     before = await store.ledger.page("t", 0, FAR_MS, None, 9)
     assert before.kept_since_ms is None
     async with Redis.from_url(redis_server.url) as redis:  # pyright: ignore[reportUnknownMemberType]
-        await redis.execute_command("XTRIM", store.names("ledger", "t"), "MAXLEN", 1)  # pyright: ignore[reportUnknownMemberType]
+        await redis.execute_command("XTRIM", store.redis_keys("ledger", "t"), "MAXLEN", 1)  # pyright: ignore[reportUnknownMemberType]
     left = await store.ledger.page("t", 0, FAR_MS, None, 9)
     assert left.kept_since_ms == int(before.entries[-1].id.split("-")[0])
 
@@ -78,9 +78,9 @@ async def test_a_cursor_that_is_no_rows_id_is_refused(store: Store, cursor: str)
 
 async def test_rows_keep_their_order_when_the_clock_goes_back(store: Store, redis_server: EmbeddedRedis) -> None:
     async with Redis.from_url(redis_server.url) as redis:  # pyright: ignore[reportUnknownMemberType]
-        later = await store.sums.now_ms() + 3_600_000
+        later = await store.stats.now_ms() + 3_600_000
         probe = await book(store)
         again = "return redis.call('XADD', KEYS[1], ARGV[1], unpack(redis.call('XRANGE', KEYS[1], '-', '+')[1][2]))"
-        await redis.execute_command("EVAL", again, 1, store.names("ledger", "t"), f"{later}-0")  # pyright: ignore[reportUnknownMemberType]
+        await redis.execute_command("EVAL", again, 1, store.redis_keys("ledger", "t"), f"{later}-0")  # pyright: ignore[reportUnknownMemberType]
     behind = await book(store)
     assert [e.job for e in (await store.ledger.page("t", 0, FAR_MS, None, 9)).entries] == [probe, probe, behind]

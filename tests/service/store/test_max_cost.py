@@ -41,7 +41,7 @@ async def test_a_job_whose_first_call_may_cost_more_is_not_stored(
     with pytest.raises(CostTooHigh):
         await store.jobs.admit(refused)
     assert await store.jobs.get(refused.id, "t") is None
-    assert (await store.sums.depth("t")).queued == 0
+    assert (await store.stats.depth("t")).queued == 0
     made = await store.jobs.admit(limited(BOUND, idem="i", fp="f"))
     assert made.disposition == "created", "a refused post uses up neither its key nor its question"
 

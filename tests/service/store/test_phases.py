@@ -130,7 +130,7 @@ async def test_waiting_for_a_worker_that_stops_a_call_is_not_the_limiter_s_time(
 
 
 async def test_a_job_that_asked_to_wait_is_not_queued_until_then(timed: Store) -> None:
-    now_ms = await timed.sums.now_ms()
+    now_ms = await timed.stats.now_ms()
     made = await timed.jobs.admit(admission(not_before_ms=now_ms + 300))
     await later(timed, 0.35)
     claim = await claim_one(timed)
@@ -159,8 +159,8 @@ async def test_phases_and_verdicts_are_in_the_sums(timed: Store) -> None:
     await timed.engine.finish(claim, success(seq + 1))
     job, took = await ended(timed, job_id)
     assert took == {"worker": 200}
-    now_ms = await timed.sums.now_ms()
-    (hour,) = await timed.sums.hours("t", now_ms - 3_600_000, now_ms)
+    now_ms = await timed.stats.now_ms()
+    (hour,) = await timed.stats.hours("t", now_ms - 3_600_000, now_ms)
     totals = hour.point().totals
     assert totals.verdicts == {"client_slow": 1}
     assert sum(totals.phases.values()) == pytest.approx(job.timings.total_s)
@@ -197,7 +197,7 @@ class Walk:
             return
 
     async def admit(self) -> None:
-        rng, now_ms = self.rng, await self.store.sums.now_ms()
+        rng, now_ms = self.rng, await self.store.stats.now_ms()
         lane = f"openai/{rng.choice('abc')}"
         made = await self.store.jobs.admit(admission(
             str(rng.random()), model=lane, lane=lane, deadline_s=rng.choice([0.15, 0.6, 60.0]), band="standard",

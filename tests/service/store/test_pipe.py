@@ -27,7 +27,7 @@ from onceq_service.store._link import open_link
 from onceq_service.store._lua import Script
 from onceq_service.store._pipe import TIMEOUT_S, Pipe, connect
 from onceq_service.store._subscription import Subscription
-from onceq_service.store.heart import Heart
+from onceq_service.store.heartbeat import HeartbeatClient
 from tests.stack import running_redis
 
 CERTIFICATE = Path(__file__).parents[1] / "providers" / "localhost.pem"
@@ -271,17 +271,17 @@ async def test_why_redis_is_away_is_told_without_its_password(behind_tls: str, t
 
 
 async def test_what_a_redis_that_takes_nothing_says_is_told(redis_server: EmbeddedRedis) -> None:
-    heart = Heart(redis_server.url, "q", 1000)
+    beats = HeartbeatClient(redis_server.url, "q", 1000)
     async with piped(redis_server.url) as pipe:
         await pipe.command("REPLICAOF", "127.0.0.1", free_port())
         try:
             with pytest.raises(StoreUnavailable, match=r"takes no commands now \(READONLY You can't write"):
                 await pipe.command("SET", "a", "b")
             with pytest.raises(StoreUnavailable, match=r"takes no commands now \(.*You can't write"):
-                await asyncio.to_thread(heart.beat, "w", b"{}", [])
+                await asyncio.to_thread(beats.beat, "w", b"{}", [])
         finally:
             await pipe.command("REPLICAOF", "NO", "ONE")
-            heart.close()
+            beats.close()
 
 
 async def test_what_was_sent_is_in_no_error(redis_server: EmbeddedRedis) -> None:

@@ -84,8 +84,8 @@ async def test_what_a_worker_had_read_that_lost_its_job_is_booked_beside_the_est
     assert (more.spent_nano_usd, more.wasted_nano_usd, more.waste_reason) == (172_000, 172_000, "worker_lost")
     page = await brief.ledger.page("t", 0, 10**15, None, 10)
     assert page.entries == [lost, more]
-    now = await brief.sums.now_ms()
-    [hour] = await brief.sums.hours("t", now, now)
+    now = await brief.stats.now_ms()
+    [hour] = await brief.stats.hours("t", now, now)
     sums = totals(hour.fields)
     assert (sums.tries, sums.calls, sums.output_tokens) == (1, 1, 90)
     assert (sums.spent_nano_usd, sums.wasted_by_reason) == (210_000, {"worker_lost": 210_000})
@@ -117,7 +117,7 @@ async def test_nothing_is_corrected_that_is_known_or_goes_on_or_has_lapsed(brief
     claim = await lost_call(brief)
     assert await brief.engine.amend(claim, 1, replace(READ, output_tokens=2, spent_nano_usd=34_000)) == "known"
     assert await brief.engine.amend(claim, 2, READ) == "open"
-    await brief._pipe.command("DEL", brief.names("job", claim.id))  # pyright: ignore[reportPrivateUsage]
+    await brief._pipe.command("DEL", brief.redis_keys("job", claim.id))  # pyright: ignore[reportPrivateUsage]
     assert await brief.engine.amend(claim, 1, READ) == "gone"
     assert len((await brief.ledger.page("t", 0, 10**15, None, 10)).entries) == 1
 
@@ -152,10 +152,10 @@ async def test_the_log_of_a_job_that_ended_without_its_worker_goes_before_its_re
     await brief.engine.tend()
     pipe = brief._pipe  # pyright: ignore[reportPrivateUsage]
     for job_id in (silent.id, made.id):
-        assert await pipe.command("TTL", brief.names("events", job_id)) <= 3_600
-        assert await pipe.command("TTL", brief.names("job", job_id)) > 80_000
-    assert await pipe.command("EXISTS", brief.names("unfolded")) == 0
-    await pipe.command("DEL", brief.names("events", made.id))
+        assert await pipe.command("TTL", brief.redis_keys("events", job_id)) <= 3_600
+        assert await pipe.command("TTL", brief.redis_keys("job", job_id)) > 80_000
+    assert await pipe.command("EXISTS", brief.redis_keys("unfolded")) == 0
+    await pipe.command("DEL", brief.redis_keys("events", made.id))
     snapshot, end = await read_log(brief, made.id)
     assert b"event: snapshot" in snapshot
     assert b'"text":"half of it"' in snapshot
@@ -218,13 +218,13 @@ async def test_however_many_jobs_died_together_one_look_brings_them_all_back(tim
     for _ in range(3):
         await timed.engine.claim("dead", 16, ["openai"])
     await lived_long(timed)
-    now, pipe = await timed.sums.now_ms(), timed._pipe  # pyright: ignore[reportPrivateUsage]
+    now, pipe = await timed.stats.now_ms(), timed._pipe  # pyright: ignore[reportPrivateUsage]
     for name in ("leases", "deadlines"):
-        ids = await pipe.command("ZRANGE", timed.names(name), 0, -1)
+        ids = await pipe.command("ZRANGE", timed.redis_keys(name), 0, -1)
         for job_id in ids:
-            await pipe.command("ZADD", timed.names(name), now - 1, job_id)
+            await pipe.command("ZADD", timed.redis_keys(name), now - 1, job_id)
     await timed.engine.tend()
-    depth = await timed.sums.depth("t")
+    depth = await timed.stats.depth("t")
     assert depth.running == 0
     assert depth.expired + depth.queued == len(made) + len(held)
-    assert await pipe.command("ZCOUNT", timed.names("deadlines"), "-inf", now) == 0
+    assert await pipe.command("ZCOUNT", timed.redis_keys("deadlines"), "-inf", now) == 0

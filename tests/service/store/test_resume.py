@@ -32,7 +32,7 @@ async def test_a_lost_workers_call_is_taken_up_with_its_number_its_cursor_and_it
     assert (again.text("resp"), again.number("cursor"), again.number("tries")) == ("resp_1", 20, 1)
     sent = await brief.engine.dispatch(again, 1, 100, PRICES)
     assert (sent.word, sent.call) == ("resume", 1)
-    assert (await brief.engine.said(again)).text == "one two "
+    assert (await brief.engine.saved_output(again)).text == "one two "
     assert await brief.engine.append([text_frame(first, sent.seq + 1, "zombie")]) == [("lost", sent.seq)]
     await brief.engine.append([text_frame(again, sent.seq + 1, "three")._replace(cursor=30)])
     await brief.engine.finish(again, success(sent.seq + 2, text="one two three"))

@@ -38,12 +38,12 @@ async def state(store: Store, job_id: str) -> dict[str, str]:
 
 async def age(store: Store, job_id: str, by_ms: int, band: str = "standard") -> None:
     """Makes a waiting job older than it is."""
-    waiting = store.names("wait", band, "openai/m", "t")
+    waiting = store.redis_keys("wait", band, "openai/m", "t")
     await store._pipe.command("ZINCRBY", waiting, -by_ms, job_id)  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_a_delayed_job_starts_when_its_time_has_come_and_not_before(timed: Store) -> None:
-    not_before_ms = await timed.sums.now_ms() + 400
+    not_before_ms = await timed.stats.now_ms() + 400
     job_id = await admit(timed, not_before_ms=not_before_ms)
     await later(timed, 0.399)
     assert await claims(timed) == []
@@ -93,7 +93,7 @@ async def test_lanes_that_nobody_here_serves_hide_none_and_keep_their_turns(stor
 async def test_no_lane_is_out_of_sight_however_many_of_others_stand_before_it(store: Store) -> None:
     """Of thousands a claim reads a part that is left to chance: one of two here, so sixty claims find what is there."""
     lanes = [word for n in range(2_100) for word in (0, f"gone/{n}")]
-    await store._pipe.command("ZADD", store.names("ready", "standard"), *lanes)  # pyright: ignore[reportPrivateUsage]
+    await store._pipe.command("ZADD", store.redis_keys("ready", "standard"), *lanes)  # pyright: ignore[reportPrivateUsage]
     for n in range(2):
         await admit(store, prompt=f"{n}")
     found = [claim for _ in range(60) for claim in await claims(store, want=1)]
@@ -110,7 +110,7 @@ async def test_lanes_start_jobs_in_turn(store: Store) -> None:
 
 
 async def test_of_the_lanes_that_ever_started_a_job_the_thousand_of_late_are_listed(store: Store) -> None:
-    lanes = store.names("lanes")
+    lanes = store.redis_keys("lanes")
     before = {f"openai/{n}": n + 1 for n in range(1_000)}
     await store._pipe.command("ZADD", lanes, *[v for pair in before.items() for v in pair[::-1]])  # pyright: ignore[reportPrivateUsage]
     await admit(store)
@@ -134,7 +134,7 @@ async def test_one_look_promotes_all_that_is_due_and_a_retry_behind_it_waits_for
     await timed.engine.requeue(claim, REFUSED, delay_s=1.5, reason="provider_overloaded")
     await later(timed, 2)
     await timed.engine.tend()
-    due = timed.names("due")
+    due = timed.redis_keys("due")
     assert await timed._pipe.command("ZCARD", due) == 0  # pyright: ignore[reportPrivateUsage]
     assert (await claim_one(timed)).id == job_id
 
@@ -152,7 +152,7 @@ async def test_one_look_opens_all_lanes_whose_time_has_come(timed: Store) -> Non
 
 
 async def blocked(timed: Store) -> list[bytes]:
-    return await timed._pipe.command("ZRANGE", timed.names("blocked"), 0, -1)  # pyright: ignore[reportPrivateUsage]
+    return await timed._pipe.command("ZRANGE", timed.redis_keys("blocked"), 0, -1)  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_a_job_that_waits_too_long_for_its_first_start_expires_and_says_so(timed: Store) -> None:
@@ -199,7 +199,7 @@ async def test_batch_work_is_not_starved_by_interactive_work(store: Store) -> No
 async def crash(timed: Store, claim: Claim) -> None:
     """The worker is lost: its lease is taken to have run out long ago, in a Redis that has lived long enough."""
     await lived_long(timed)
-    await timed._pipe.command("ZADD", timed.names("leases"), await later(timed, 0) - 1, claim.id)  # pyright: ignore[reportPrivateUsage]
+    await timed._pipe.command("ZADD", timed.redis_keys("leases"), await later(timed, 0) - 1, claim.id)  # pyright: ignore[reportPrivateUsage]
     await timed.engine.tend()
 
 
@@ -243,10 +243,10 @@ async def test_an_id_without_a_job_hides_no_other_one_that_is_to_be_stopped(stor
     """An older version ends jobs without taking them out of a key that it does not know."""
     pipe = store._pipe  # pyright: ignore[reportPrivateUsage]
     for n in range(70):
-        await pipe.command("ZADD", store.names("stops"), 0, f"job_{n:032x}")
+        await pipe.command("ZADD", store.redis_keys("stops"), 0, f"job_{n:032x}")
     await claims(store)
     await claims(store)
-    assert await pipe.command("EXISTS", store.names("stops")) == 0
+    assert await pipe.command("EXISTS", store.redis_keys("stops")) == 0
 
 
 async def test_what_nobody_here_can_stop_hides_nothing_that_can_be_stopped(store: Store) -> None:
@@ -305,7 +305,7 @@ async def test_suspects_that_nobody_here_serves_hold_up_none_however_many_they_a
 
 
 async def test_an_id_without_a_job_stops_no_worker_from_claiming(store: Store) -> None:
-    suspects = store.names("suspects")
+    suspects = store.redis_keys("suspects")
     await store._pipe.command("ZADD", suspects, 1, "job_of_nobody")  # pyright: ignore[reportPrivateUsage]
     job_id = await admit(store)
     assert [claim.id for claim in await claims(store)] == [job_id]
@@ -496,13 +496,13 @@ async def test_scheduling_leaves_no_key_behind(store: Store) -> None:
     await store.engine.finish(claim, success(3, receipt=PAID))
     pipe = store._pipe  # pyright: ignore[reportPrivateUsage]
     for name in ("watched", "suspects", "stops", "due", "deadlines", "leases", "blocked", "unfolded"):
-        assert await pipe.command("EXISTS", store.names(name)) == 0, name
-    assert await pipe.command("EXISTS", store.names("movable", "openai/m")) == 0
-    assert fields_of(await pipe.command("HGETALL", store.names("job", job_id)))["state"] == b"succeeded"
+        assert await pipe.command("EXISTS", store.redis_keys(name)) == 0, name
+    assert await pipe.command("EXISTS", store.redis_keys("movable", "openai/m")) == 0
+    assert fields_of(await pipe.command("HGETALL", store.redis_keys("job", job_id)))["state"] == b"succeeded"
 
 
 async def test_a_delayed_job_has_its_time_to_wait_from_when_it_may_start(timed: Store) -> None:
-    now_ms = await timed.sums.now_ms()
+    now_ms = await timed.stats.now_ms()
     job_id = await admit(timed, not_before_ms=now_ms + 600, queue_s=0.5)
     await later(timed, 0.6)
     await timed.engine.tend()
@@ -514,8 +514,8 @@ async def test_a_delayed_job_has_its_time_to_wait_from_when_it_may_start(timed: 
 
 
 async def test_a_delayed_job_that_can_not_be_queued_is_put_off_and_holds_up_no_other(timed: Store) -> None:
-    odd = await admit(timed, not_before_ms=await timed.sums.now_ms() + 400)
-    pipe, place = timed._pipe, timed.names("wait", "standard", "openai/m", "t")  # pyright: ignore[reportPrivateUsage]
+    odd = await admit(timed, not_before_ms=await timed.stats.now_ms() + 400)
+    pipe, place = timed._pipe, timed.redis_keys("wait", "standard", "openai/m", "t")  # pyright: ignore[reportPrivateUsage]
     await pipe.command("SET", place, "not what the scripts expect")
     await later(timed, 0.4)
     other = await admit(timed, model="openai/other", lane="openai/other")
@@ -527,7 +527,7 @@ async def test_a_delayed_job_that_can_not_be_queued_is_put_off_and_holds_up_no_o
 
 async def test_a_job_that_nobody_follows_and_that_can_not_be_cancelled_is_put_off(timed: Store) -> None:
     odd, other = [await admit(timed, grace_s=1.0, model=m, lane=m) for m in ("openai/odd", "openai/other")]
-    pipe, events = timed._pipe, timed.names("events", odd)  # pyright: ignore[reportPrivateUsage]
+    pipe, events = timed._pipe, timed.redis_keys("events", odd)  # pyright: ignore[reportPrivateUsage]
     await pipe.command("DEL", events)
     await pipe.command("SET", events, "not what the scripts expect")
     await timed.engine.tend()
@@ -577,8 +577,10 @@ async def test_a_suspect_that_is_to_be_stopped_waits_while_its_provider_is_down(
     going_on = await goes_on(timed)
     await crash(timed, going_on)
     await crash(timed, await claim_one(timed))
-    await timed._pipe.command("HSET", timed.names("lane", "openai/m"), "brake_ms", 2**52, "reason", "provider_error")  # pyright: ignore[reportPrivateUsage]
+    await timed._pipe.command(  # pyright: ignore[reportPrivateUsage]
+        "HSET", timed.redis_keys("lane", "openai/m"), "brake_ms", 2**52, "reason", "provider_error"
+    )
     assert await timed.jobs.cancel(going_on.id, "t") == "requested"
     assert await claims(timed) == []
-    await timed._pipe.command("HDEL", timed.names("lane", "openai/m"), "brake_ms", "reason")  # pyright: ignore[reportPrivateUsage]
+    await timed._pipe.command("HDEL", timed.redis_keys("lane", "openai/m"), "brake_ms", "reason")  # pyright: ignore[reportPrivateUsage]
     assert [claim.id for claim in await claims(timed)] == [going_on.id]

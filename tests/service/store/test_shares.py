@@ -151,7 +151,11 @@ async def test_who_leaves_a_lane_leaves_its_place_in_the_band_to_nobody(store: S
 async def test_a_queue_from_before_there_were_turns_starts_all_that_waits(store: Store) -> None:
     """Its lanes stood at how many claims had been made, its tenants at how often they had come in a lane."""
     old = await admit(store, tenant="t", model="openai/old", lane="openai/old")
-    turns, ready, shares = store.names("turns"), store.names("ready", "standard"), store.names("shares", "standard")
+    turns, ready, shares = (
+        store.redis_keys("turns"),
+        store.redis_keys("ready", "standard"),
+        store.redis_keys("shares", "standard"),
+    )
     for command in (("DEL", shares, turns), ("HSET", turns, "n", 50), ("ZADD", ready, 50, "openai/old")):
         await store._pipe.command(*command)  # pyright: ignore[reportPrivateUsage]
     for n in range(20):

@@ -48,7 +48,7 @@ async def test_a_job_walks_from_queued_to_succeeded_with_a_gapless_log(store: St
 async def test_a_worker_knows_of_a_job_what_redis_does_when_it_is_claimed(store: Store) -> None:
     made = await store.jobs.admit(admission(prompt="a question", user="u", labels='{"a":"b"}'))
     claim = await claim_one(store)
-    known = await store._pipe.command("HGETALL", store.names("job", made.id))  # pyright: ignore[reportPrivateUsage]
+    known = await store._pipe.command("HGETALL", store.redis_keys("job", made.id))  # pyright: ignore[reportPrivateUsage]
     assert claim.fields == fields_of(known)
     assert (claim.text("state"), claim.text("worker"), claim.text("fence")) == ("running", "w1", claim.fence)
 
@@ -78,19 +78,19 @@ async def test_ended_jobs_are_counted_no_longer_than_they_are_kept(store: Store)
     for _ in range(40):
         await store.jobs.admit(admission())
         await store.engine.finish(await claim_one(store), success())
-    gone = await pipe.command("ZRANGE", store.names("index", "t", "succeeded"), 0, 36)
-    await pipe.command("DEL", *(store.names("job", name.decode()) for name in gone))
+    gone = await pipe.command("ZRANGE", store.redis_keys("index", "t", "succeeded"), 0, 36)
+    await pipe.command("DEL", *(store.redis_keys("job", name.decode()) for name in gone))
     await store.jobs.admit(admission())
-    assert await pipe.command("TTL", store.names("index", "t", "queued")) == -1
+    assert await pipe.command("TTL", store.redis_keys("index", "t", "queued")) == -1
     claim = await claim_one(store)
-    assert await pipe.command("TTL", store.names("index", "t", "running")) == -1
+    assert await pipe.command("TTL", store.redis_keys("index", "t", "running")) == -1
     await store.engine.finish(claim, success())
-    index = store.names("index", "t", "succeeded")
+    index = store.redis_keys("index", "t", "succeeded")
     assert 0 < await pipe.command("TTL", index) <= store.retention.result_s
     assert await pipe.command("ZCARD", index) == 4 + 37 - 34, "some of what is gone was found"
     shorter = replace(store.retention, result_s=60)
     await store.jobs.admit(admission())
-    await Engine(pipe, store.names, shorter, pipe).finish(await claim_one(store), success())
+    await Engine(pipe, store.redis_keys, shorter, pipe).finish(await claim_one(store), success())
     assert await pipe.command("TTL", index) > 60, "others are kept for longer"
 
 
@@ -98,7 +98,7 @@ async def test_the_same_job_id_twice_is_one_job(store: Store) -> None:
     a = admission()
     first, second = await asyncio.gather(store.jobs.admit(a), store.jobs.admit(a))
     assert (first.id, first.disposition) == (second.id, second.disposition)
-    assert (await store.sums.depth("t")).queued == 1
+    assert (await store.stats.depth("t")).queued == 1
 
 
 async def test_a_key_replays_its_job_and_refuses_another_body(store: Store) -> None:
@@ -230,7 +230,7 @@ async def test_a_delayed_job_waits_and_says_until_when(timed: Store) -> None:
     await dispatch(timed, claim)
     await timed.engine.requeue(claim, REFUSED, delay_s=0.3, reason="provider_rate_limited")
     assert await timed.engine.claim("w1", 1, ["openai"]) == ([], 0.3)
-    assert await timed.sums.delayed() == 1
+    assert await timed.stats.delayed() == 1
 
 
 async def test_a_braked_lane_gives_nothing_and_another_lane_goes_on(store: Store) -> None:
@@ -323,8 +323,8 @@ async def test_a_post_whose_answer_was_lost_joins_once(timed: Store) -> None:
     replay = admission(idem="i")
     for post in (replay, late, replay):
         assert (await timed.jobs.admit(post)).disposition == "replayed"
-    now = await timed.sums.now_ms()
-    [one] = await timed.sums.hours("t", now - 1000, now)
+    now = await timed.stats.now_ms()
+    [one] = await timed.stats.hours("t", now - 1000, now)
     t = one.point().totals
     assert (t.jobs, t.joined, t.replayed, t.avoided_nano_usd) == (1, 2, 1, 3 * 7_000)
 
@@ -347,7 +347,7 @@ async def test_a_cancelled_job_that_a_worker_hands_back_has_ended(store: Store) 
     for _ in range(2):
         await store.engine.release(claim)
     assert names(await read_log(store, made.id)) == ["queued", "cancelled"]
-    depth = await store.sums.depth("t")
+    depth = await store.stats.depth("t")
     assert (depth.cancelled, depth.queued, depth.running) == (1, 0, 0)
 
 
@@ -357,8 +357,8 @@ async def test_sums_count_jobs_calls_and_money(timed: Store) -> None:
     claim = await claim_one(timed)
     await dispatch(timed, claim)
     await timed.engine.finish(claim, success(3))
-    now = await timed.sums.now_ms()
-    [one] = await timed.sums.hours("t", now - 1000, now)
+    now = await timed.stats.now_ms()
+    [one] = await timed.stats.hours("t", now - 1000, now)
     t = one.point().totals
     assert (t.jobs, t.joined, t.succeeded, t.calls, t.spent_nano_usd) == (1, 1, 1, 1, 7_000)
     assert (t.bill_amplification, t.total.count, t.input_tokens) == (1.0, 1, 3)

@@ -28,7 +28,7 @@ async def test_word_of_a_job_goes_to_a_worker_that_serves_it(
     if how == "resume":
         await store.lanes.switch_band("batch", "pause")
     pipe = store._pipe  # pyright: ignore[reportPrivateUsage]
-    await pipe.command("DEL", store.names("wake", "openai"))
+    await pipe.command("DEL", store.redis_keys("wake", "openai"))
     async with open_store(redis_server.url, queue) as elsewhere:
         for one in (store, elsewhere):
             monkeypatch.setattr(one.engine._blocking, "_timeout_s", 200.0)  # pyright: ignore[reportPrivateUsage]
@@ -40,7 +40,7 @@ async def test_word_of_a_job_goes_to_a_worker_that_serves_it(
             case "post":
                 job_id = (await store.jobs.admit(admission())).id
             case "delayed":
-                job_id = (await store.jobs.admit(admission(not_before_ms=await store.sums.now_ms() + 3_600_000))).id
+                job_id = (await store.jobs.admit(admission(not_before_ms=await store.stats.now_ms() + 3_600_000))).id
             case "resume":
                 await store.lanes.switch_band("batch", "resume")
             case "release":
@@ -49,13 +49,13 @@ async def test_word_of_a_job_goes_to_a_worker_that_serves_it(
             case _:
                 assert claim
                 await dispatch(store, claim)
-                await pipe.command("HSET", store.names("job", job_id), "crashes", 2 if how == "suspect" else 0)
+                await pipe.command("HSET", store.redis_keys("job", job_id), "crashes", 2 if how == "suspect" else 0)
                 await store.engine.requeue(claim, REFUSED, delay_s=0, reason="provider_rate_limited")
         async with asyncio.timeout(20):
             await ours
         assert not others.done()
         others.cancel()
-        await pipe.command("RPUSH", store.names("wake", "bedrock"), "1")  # Redis still has the question
+        await pipe.command("RPUSH", store.redis_keys("wake", "bedrock"), "1")  # Redis still has the question
     await store.jobs.cancel(job_id, "t")
 
 

@@ -45,7 +45,7 @@ async def open_timed(url: str, queue: str, retention: Retention | None = None) -
 
 async def later(timed: Store, seconds: float) -> int:
     """Lets so much time pass in a store of `open_timed`; says how late it is then, in ms."""
-    pipe, clock = timed._pipe, timed.names("clock")  # pyright: ignore[reportPrivateUsage]
+    pipe, clock = timed._pipe, timed.redis_keys("clock")  # pyright: ignore[reportPrivateUsage]
     assert isinstance(pipe, TimedPipe), "the time of this store is Redis's own"
     return await pipe.command("INCRBY", clock, round(seconds * 1000))
 
@@ -53,5 +53,5 @@ async def later(timed: Store, seconds: float) -> int:
 async def lived_long(timed: Store) -> None:
     """Redis was looked at without a gap for so long that who is silent now is taken for dead."""
     now = await later(timed, 0)
-    pulse = timed.names("pulse")
+    pulse = timed.redis_keys("pulse")
     await timed._pipe.command("HSET", pulse, "since", now - 600_000, "last", now)  # pyright: ignore[reportPrivateUsage]

@@ -23,7 +23,7 @@ from onceq_service.settings import AlertsConfig
 from onceq_service.store import BudgetRefused, Store
 from onceq_service.store.budgets import Budget, budget_of
 from onceq_service.worker import alerts
-from onceq_service.worker.alerts import Herald, retry_after_s, signed
+from onceq_service.worker.alerts import AlertSender, backoff_s, signature_headers
 from tests.service.store.driver import admission, budget_line, claim_one, dispatch, success
 from tests.service.store.test_budgets import paid
 from tests.stack import running_stack
@@ -78,19 +78,19 @@ async def told(store: Store, limit: int = 10_000, **fields: Any) -> Budget:
 
 
 async def spend(store: Store, b: Budget, nano: int, bound: int | None = None) -> None:
-    now_ms = await store.sums.now_ms()
+    now_ms = await store.stats.now_ms()
     await store.jobs.admit(admission(budgets=budget_line(b, bound or nano, now_ms)))
     claim = await claim_one(store)
     await dispatch(store, claim)
     await store.engine.finish(claim, success(receipt=paid(nano)))
 
 
-def herald(store: Store, hook: Hook | None, env: dict[str, str] | None = None) -> Herald:
+def sender(store: Store, hook: Hook | None, env: dict[str, str] | None = None) -> AlertSender:
     config = AlertsConfig(webhook_url=hook.url) if hook else AlertsConfig()
-    return Herald(store.alerts, config, {"ONCEQ_WEBHOOK_SECRET": SECRET} if env is None else env)
+    return AlertSender(store.alerts, config, {"ONCEQ_WEBHOOK_SECRET": SECRET} if env is None else env)
 
 
-async def deliver_due(store: Store, by: Herald) -> list[str]:
+async def deliver_due(store: Store, by: AlertSender) -> list[str]:
     due = await store.alerts.due()
     for alert_id in due:
         await by.deliver(alert_id)
@@ -103,7 +103,7 @@ async def test_a_threshold_is_told_once_with_a_signature_that_a_receiver_can_che
     assert await store.alerts.due() == []
     await spend(store, b, 1)
     await spend(store, b, 10)
-    [alert_id] = await deliver_due(store, herald(store, hook))
+    [alert_id] = await deliver_due(store, sender(store, hook))
     assert await store.alerts.due() == []
     [(headers, body)] = hook.got
     said = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
@@ -123,7 +123,7 @@ async def test_a_budget_that_refuses_says_so_once(store: Store, hook: Hook) -> N
     for _ in range(3):
         with pytest.raises(BudgetRefused):
             await spend(store, b, 1, bound=6_000)
-    await deliver_due(store, herald(store, hook))
+    await deliver_due(store, sender(store, hook))
     [message] = hook.bodies()
     assert (message["type"], message["data"]["share"]) == ("budget.refused", None)
     assert "refuses jobs" in message["data"]["text"]
@@ -135,7 +135,7 @@ async def test_one_that_does_not_arrive_is_sent_again_with_the_same_id_and_a_red
     monkeypatch.setattr(alerts, "FIRST_RETRY_S", 3_600.0)  # it is not due again however slow this process is
     hook.answers = [500, 302]
     await spend(store, await told(store), 6_000)
-    by = herald(store, hook)
+    by = sender(store, hook)
     [alert_id] = await deliver_due(store, by)
     assert await store.alerts.due() == []
     for _ in range(2):
@@ -152,7 +152,7 @@ async def test_one_that_does_not_arrive_is_sent_again_with_the_same_id_and_a_red
 async def test_of_two_workers_one_tells_of_it(store: Store, hook: Hook) -> None:
     await spend(store, await told(store), 6_000)
     [alert_id] = await store.alerts.due()
-    await asyncio.gather(*(herald(store, hook).deliver(alert_id) for _ in range(5)))
+    await asyncio.gather(*(sender(store, hook).deliver(alert_id) for _ in range(5)))
     assert len(hook.got) == 1
 
 
@@ -160,10 +160,10 @@ async def test_without_a_webhook_or_its_secret_the_log_tells_and_nothing_is_sent
     store: Store, hook: Hook, caplog: pytest.LogCaptureFixture
 ) -> None:
     await spend(store, await told(store), 10_000)
-    await deliver_due(store, herald(store, None))
+    await deliver_due(store, sender(store, None))
     with caplog.at_level(logging.WARNING):
         await spend(store, await told(store, name="other"), 6_000)
-        await deliver_due(store, herald(store, hook, env={}))
+        await deliver_due(store, sender(store, hook, env={}))
     assert hook.got == []
     assert "budget 'b' of tenant t has passed 100%: 0.00001 of 0.00001 USD spent" in caplog.text
     assert "budget 'other'" in caplog.text
@@ -174,20 +174,20 @@ async def test_without_a_webhook_or_its_secret_the_log_tells_and_nothing_is_sent
 async def test_a_budget_that_is_gone_is_not_spoken_of(store: Store, hook: Hook) -> None:
     await spend(store, await told(store), 6_000)
     await store.budgets.tell({}, await store.budgets.made())
-    await deliver_due(store, herald(store, hook))
+    await deliver_due(store, sender(store, hook))
     assert hook.got == []
     assert await store.alerts.due() == []
 
 
 def test_a_secret_that_is_no_base64_is_taken_as_it_is() -> None:
-    headers = signed("plain", "id", 7, b"{}")
+    headers = signature_headers("plain", "id", 7, b"{}")
     mac = hmac.new(b"plain", b"id.7.{}", hashlib.sha256).digest()
     assert headers["webhook-signature"] == f"v1,{base64.b64encode(mac).decode()}"
 
 
 def test_retries_wait_longer_each_time_up_to_an_hour() -> None:
-    assert all(1 <= retry_after_s(1) <= 2 for _ in range(50))
-    assert all(1_800 <= retry_after_s(tries) <= 3_600 for tries in (12, 13, 200))
+    assert all(1 <= backoff_s(1) <= 2 for _ in range(50))
+    assert all(1_800 <= backoff_s(tries) <= 3_600 for tries in (12, 13, 200))
 
 
 def test_a_worker_process_delivers_what_its_jobs_have_caused(

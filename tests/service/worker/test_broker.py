@@ -17,7 +17,7 @@ from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import Settings
 from onceq_service.store import Filter, Store
 from onceq_service.worker.broker import FULL_S, TASK, LeaseBroker
-from onceq_service.worker.held import Held
+from onceq_service.worker.claimed import ClaimedJob
 from onceq_service.worker.run import Runner
 from tests.service.store.driver import admission
 from tests.stack import Stack, running_stack
@@ -49,7 +49,7 @@ async def opened(settings: Settings) -> AsyncGenerator[LeaseBroker]:
 
 async def states(store: Store) -> tuple[int, int]:
     """(queued, running)"""
-    depth = await store.sums.depth("t")
+    depth = await store.stats.depth("t")
     return depth.queued, depth.running
 
 
@@ -76,11 +76,11 @@ async def test_a_full_worker_leaves_the_word_of_new_jobs_to_others(store: Store,
     async with opened(settings) as broker:
         listening = broker.listen()
         await anext(listening)
-        await store._pipe.command("DEL", store.names("wake", "openai"))  # pyright: ignore[reportPrivateUsage]
+        await store._pipe.command("DEL", store.redis_keys("wake", "openai"))  # pyright: ignore[reportPrivateUsage]
         more = asyncio.create_task(anext(listening))
         await store.jobs.admit(admission())
         await asyncio.sleep(3 * FULL_S)
-        assert await store._pipe.command("LLEN", store.names("wake", "openai")) == 1  # pyright: ignore[reportPrivateUsage]
+        assert await store._pipe.command("LLEN", store.redis_keys("wake", "openai")) == 1  # pyright: ignore[reportPrivateUsage]
         more.cancel()
         await asyncio.gather(more, return_exceptions=True)
         await hand_back(broker)
@@ -109,9 +109,9 @@ async def test_a_job_that_breaks_our_code_leaves_the_others_of_its_message_alone
         first, second = ids_in(broker, await anext(broker.listen()))
         run: list[str] = []
 
-        async def broken(_: Runner, held: Held) -> None:
-            run.append(held.claim.id)
-            if held.claim.id == first:
+        async def broken(_: Runner, job: ClaimedJob) -> None:
+            run.append(job.claim.id)
+            if job.claim.id == first:
                 raise ZeroDivisionError
 
         with monkeypatch.context() as patched, capture_logs() as logged:
@@ -144,7 +144,7 @@ async def test_what_is_claimed_when_the_stop_comes_is_handed_back(
         listening = asyncio.create_task(anext(broker.listen()))
         await asyncio.gather(listening, return_exceptions=True)
         assert await states(store) == (2, 0)
-        assert not broker.holding.pairs()
+        assert not broker.claimed.pairs()
     await cancel_all(store)
 
 
@@ -211,10 +211,10 @@ def ids_in(broker: LeaseBroker, message: bytes) -> list[str]:
 
 async def hand_back(broker: LeaseBroker) -> None:
     """Releases all that the broker holds."""
-    for job_id, _ in broker.holding.pairs():
-        held = broker.holding.get(job_id)
-        assert held is not None
-        await broker.store.engine.release(held.claim)
+    for job_id, _ in broker.claimed.pairs():
+        job = broker.claimed.get(job_id)
+        assert job is not None
+        await broker.store.engine.release(job.claim)
 
 
 async def cancel_all(store: Store) -> None:

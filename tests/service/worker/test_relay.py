@@ -16,7 +16,7 @@ from onceq_service.store import Store, StoreUnavailable
 from onceq_service.store.engine import Claim, Engine, Frame
 from onceq_service.worker import relay as relay_module
 from onceq_service.worker.call import LiveCall
-from onceq_service.worker.held import Held
+from onceq_service.worker.claimed import ClaimedJob
 from onceq_service.worker.relay import Relay
 from tests.service.store.driver import admission, claim_one, dispatch, names, read_log, success
 from tests.waiting import until, wait_until
@@ -30,7 +30,7 @@ async def begun(store: Store) -> tuple[Claim, LiveCall]:
     await store.jobs.admit(admission())
     claim = await claim_one(store)
     sent = await dispatch(store, claim)
-    return claim, LiveCall(Held(claim), sent.call, sent.seq)
+    return claim, LiveCall(ClaimedJob(claim), sent.call, sent.seq)
 
 
 async def flushed(call: LiveCall) -> None:
@@ -107,7 +107,7 @@ async def test_what_is_said_leaves_at_the_loop_s_next_turn(store: Store, redis_s
             relay.add(call, words(1, n))
             await asyncio.sleep(0)
             length = call.base + n + 1
-            wait_until(lambda: other.xlen(store.names("events", claim.id)) == length, "the words to be in the log")  # noqa: B023
+            wait_until(lambda: other.xlen(store.redis_keys("events", claim.id)) == length, "the words to be in the log")  # noqa: B023
             await flushed(call)
     await ended(store, claim, call)
 
@@ -297,7 +297,7 @@ async def test_a_redis_that_has_lost_the_call_itself_loses_the_worker(store: Sto
     relay.add(call, words(1, 1))
 
     async def lost() -> bool:
-        return call.held.reason == "lost"
+        return call.job.reason == "lost"
 
     await until(lost, "the worker to give the job up")
     await store.engine.release(claim)
@@ -324,13 +324,13 @@ async def test_a_settled_call_is_flushed_no_more(store: Store) -> None:
 async def forget_last(store: Store, job_id: str, n: int) -> None:
     """Takes the last events from a log, as a Redis that was rolled back would have it."""
     pipe = store._pipe  # pyright: ignore[reportPrivateUsage] - no part of the product may do this
-    log = store.names("events", job_id)
-    last = int(await pipe.command("HGET", store.names("job", job_id), "seq"))
+    log = store.redis_keys("events", job_id)
+    last = int(await pipe.command("HGET", store.redis_keys("job", job_id), "seq"))
     kept = await pipe.command("XRANGE", log, "-", f"{last - n}-0")
     await pipe.command("DEL", log)  # Redis 8 does not let a log forget that it had the later ones
     for at, fields in kept:
         await pipe.command("XADD", log, at, *fields)
-    await pipe.command("HSET", store.names("job", job_id), "seq", last - n)
+    await pipe.command("HSET", store.redis_keys("job", job_id), "seq", last - n)
 
 
 class Rests:
@@ -358,7 +358,7 @@ async def test_a_worker_rests_between_flushes_however_busy_it_is_unless_somethin
     monkeypatch.setattr(relay_module, "wakeups", lambda: counted)
     monkeypatch.setattr(relay_module, "BUSY", -1.0 if busy else math.inf)
     speaking = [await begun(store) for _ in range(4)]
-    relay = Relay(store.engine, 1.0, calm=lambda: calm)
+    relay = Relay(store.engine, 1.0, idle=lambda: calm)
     for n in range(3):
         for _, call in speaking:
             relay.add(call, words(1, n))

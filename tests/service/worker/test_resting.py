@@ -16,7 +16,7 @@ from onceq_service.store import Store, open_store
 from onceq_service.wakeups import Wakeups, wakeups
 from onceq_service.worker import relay
 from onceq_service.worker.broker import TASK, LeaseBroker
-from onceq_service.worker.held import Holding
+from onceq_service.worker.claimed import ClaimedJobs
 from tests.service.store.driver import admission, claim_one
 from tests.stack import Stack
 from tests.waiting import until
@@ -59,7 +59,7 @@ async def working(settings: Settings) -> AsyncGenerator[LeaseBroker]:
     try:
         yield broker
     finally:
-        broker.holding.stop_all("cancel")
+        broker.claimed.stop_all("cancel")
         taking.cancel()
         await asyncio.gather(taking, *running, return_exceptions=True)
         await broker.shutdown()
@@ -71,7 +71,7 @@ async def alarm(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Callable[[], 
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
-    wakeups().heed(transport)
+    wakeups().watch(transport)
 
     def ring() -> None:
         monkeypatch.setattr(relay, "SHORTEST_REST_S", math.inf)
@@ -141,7 +141,7 @@ async def test_what_is_asked_of_a_worker_that_rests_happens_at_once(
             await until(rests, "the worker to rest on")  # now and then it asks for work
             await act(store, streams)
 
-    seen = wakeups_module.of[asyncio.get_running_loop()] = Seen()
+    seen = wakeups_module.BY_LOOP[asyncio.get_running_loop()] = Seen()
     async with alarm(monkeypatch) as ring, working(resting):
 
         def outside() -> None:
@@ -167,10 +167,10 @@ async def test_a_worker_that_has_not_asked_for_work_does_not_rest(
     resting: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis would have nothing to answer when a new job comes in, so no socket would wake the worker for it."""
-    seen = wakeups_module.of[asyncio.get_running_loop()] = Awake()
+    seen = wakeups_module.BY_LOOP[asyncio.get_running_loop()] = Awake()
     await store.jobs.admit(admission(FAST, model="openai/gpt-4o-mini", simulated=True))
     async with working(resting) as broker:
-        asks, calm, may_ask, looked = broker.store.engine.wait_for_work, broker.holding.all_calm, asyncio.Event(), 0
+        asks, calm, may_ask, looked = broker.store.engine.wait_for_work, broker.claimed.all_idle, asyncio.Event(), 0
 
         async def ask(providers: Sequence[str], timeout_s: float) -> None:
             await may_ask.wait()
@@ -188,7 +188,7 @@ async def test_a_worker_that_has_not_asked_for_work_does_not_rest(
             return seen.pauses > 0
 
         monkeypatch.setattr(broker.store.engine, "wait_for_work", ask)
-        monkeypatch.setattr(broker.holding, "all_calm", look)
+        monkeypatch.setattr(broker.claimed, "all_idle", look)
         await until(looked_often, "a flush, and many occasions to rest after it")
         assert seen.pauses == 0
         may_ask.set()
@@ -197,7 +197,7 @@ async def test_a_worker_that_has_not_asked_for_work_does_not_rest(
 
 async def test_a_worker_without_a_free_slot_rests(resting: Settings, store: Store) -> None:
     """It asks for no work, and nobody waits for it to."""
-    seen = wakeups_module.of[asyncio.get_running_loop()] = Awake()
+    seen = wakeups_module.BY_LOOP[asyncio.get_running_loop()] = Awake()
 
     async def rests() -> bool:
         return seen.pauses > 0
@@ -209,19 +209,19 @@ async def test_a_worker_without_a_free_slot_rests(resting: Settings, store: Stor
 
 async def test_a_job_is_calm_from_its_request_until_the_end_of_its_answer(store: Store) -> None:
     """A job that has something to do keeps the worker awake, and one that is gone does not."""
-    holding = Holding(2)
-    assert holding.all_calm()
+    claimed = ClaimedJobs(2)
+    assert claimed.all_idle()
     await store.jobs.admit(admission())
-    held = holding.add(await claim_one(store))
-    assert not holding.all_calm()
-    holding.calm(held)
-    assert holding.all_calm()
-    holding.stir(held)
-    assert not holding.all_calm()
-    holding.calm(held)
-    holding.drop(held)
-    assert holding.all_calm()
-    holding.calm(held)
-    assert holding.all_calm()
-    await store.engine.release(held.claim)
-    await store.jobs.cancel(held.claim.id, "t")
+    job = claimed.add(await claim_one(store))
+    assert not claimed.all_idle()
+    claimed.mark_idle(job)
+    assert claimed.all_idle()
+    claimed.mark_active(job)
+    assert not claimed.all_idle()
+    claimed.mark_idle(job)
+    claimed.drop(job)
+    assert claimed.all_idle()
+    claimed.mark_idle(job)
+    assert claimed.all_idle()
+    await store.engine.release(job.claim)
+    await store.jobs.cancel(job.claim.id, "t")

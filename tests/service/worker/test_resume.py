@@ -10,9 +10,9 @@ from onceq_service.providers import open_providers
 from onceq_service.providers.base import ProviderError
 from onceq_service.settings import ProviderConfig
 from onceq_service.store import Store
-from onceq_service.worker import tries
-from onceq_service.worker.held import Holding
-from onceq_service.worker.learning import Learning
+from onceq_service.worker import attempt
+from onceq_service.worker.claimed import ClaimedJobs
+from onceq_service.worker.limits import RateLimitReporter
 from onceq_service.worker.relay import Relay
 from onceq_service.worker.retry import CAP_S, take_up_after_s
 from onceq_service.worker.run import Runner
@@ -24,12 +24,19 @@ NOBODY = ProviderConfig(kind="openai", base_url="http://127.0.0.1:9/v1", key_env
 async def test_a_host_that_stays_away_ends_the_job_with_its_text_and_its_bill(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tries, "MOST_TAKEOVERS", 2)
+    monkeypatch.setattr(attempt, "MOST_TAKEOVERS", 2)
     configs = {"openai": NOBODY}
     providers = open_providers(configs, {"NOBODY_KEY": "not-needed"})
-    holding = Holding(1)
+    claimed = ClaimedJobs(1)
     runner = Runner(
-        20, store.engine, Relay(store.engine, 0.0), Learning(store.lanes), holding, providers, configs, _AtOnce()
+        20,
+        store.engine,
+        Relay(store.engine, 0.0),
+        RateLimitReporter(store.lanes),
+        claimed,
+        providers,
+        configs,
+        _AtOnce(),
     )
     made = await store.jobs.admit(admission(on_crash="resume", model="openai/gpt-4o-mini"))
     claim = await claim_one(store)
@@ -39,7 +46,7 @@ async def test_a_host_that_stays_away_ends_the_job_with_its_text_and_its_bill(
     await store.engine.hand_over(claim, delay_s=0, reason="worker_lost")
     for _ in range(2):
         await store.engine.tend()
-        await runner.run(holding.add(await claim_one(store)))
+        await runner.run(claimed.add(await claim_one(store)))
     await providers["openai"].close()
     job = await store.jobs.get(made.id, "t")
     assert job is not None

@@ -11,11 +11,11 @@ import pytest
 from onceq_service.providers import open_providers
 from onceq_service.providers.base import LONGEST_WAIT_S, Cause, ProviderError
 from onceq_service.settings import ProviderConfig, ProviderKind
-from onceq_service.worker.retry import BASE_S, CAP_S, GiveUp, Left, Retry, decide, take_up_after_s
+from onceq_service.worker.retry import BASE_S, CAP_S, GiveUp, Retry, RetryState, decide, take_up_after_s
 from tests.service.providers.kit import refusal, sim, spec_for
 from tests.stack import Stack
 
-FRESH = Left(tries=1, max_tries=20, calls=1, max_calls=3, remaining_s=3600)
+FRESH = RetryState(tries=1, max_tries=20, calls=1, max_calls=3, remaining_s=3600)
 AGAIN: Mapping[ProviderKind, Mapping[int, str]] = {
     kind: {429: "provider_rate_limited", 500: "provider_error", 503: "provider_overloaded"}
     for kind in ("openai", "anthropic", "bedrock")

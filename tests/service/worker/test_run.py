@@ -24,8 +24,8 @@ from onceq_service.store import Store
 from onceq_service.store.engine import Receipt
 from onceq_service.worker import run
 from onceq_service.worker.call import LiveCall
-from onceq_service.worker.held import Held, Holding
-from onceq_service.worker.learning import Learning
+from onceq_service.worker.claimed import ClaimedJob, ClaimedJobs
+from onceq_service.worker.limits import RateLimitReporter
 from onceq_service.worker.relay import Relay
 from onceq_service.worker.run import Runner
 from onceq_service.worker.stopwatch import Stopwatch
@@ -46,10 +46,10 @@ class Worker:
     def __init__(self, store: Store, kind: ProviderKind, provider: Provider) -> None:
         self.store = store
         self.kind: ProviderKind = kind
-        self.holding = Holding(4)
+        self.claimed = ClaimedJobs(4)
         config = ProviderConfig(kind=kind, base_url="http://127.0.0.1:9", simulated=True)
         self.runner = Runner(
-            20, store.engine, Relay(store.engine, 0.0), Learning(store.lanes), self.holding, {kind: provider},
+            20, store.engine, Relay(store.engine, 0.0), RateLimitReporter(store.lanes), self.claimed, {kind: provider},
             {kind: config}, random.Random(7),
         )  # fmt: skip
 
@@ -60,10 +60,10 @@ class Worker:
         bounds: dict[str, Any] = {"deadline_s": deadline_s, "max_calls": request.max_calls or 3}
         return (await self.store.jobs.admit(admission(request=body, **names, **bounds))).id
 
-    async def begin(self) -> tuple[Held, asyncio.Task[None]]:
+    async def begin(self) -> tuple[ClaimedJob, asyncio.Task[None]]:
         [claim], _ = await self.store.engine.claim("w1", 1, [self.kind])
-        held = self.holding.add(claim)
-        return held, asyncio.create_task(self.runner.run(held))
+        claimed_job = self.claimed.add(claim)
+        return claimed_job, asyncio.create_task(self.runner.run(claimed_job))
 
     async def job(self, job_id: str) -> Job:
         found = await self.store.jobs.get(job_id, "t")
@@ -81,13 +81,13 @@ async def test_an_answer_that_is_whole_is_kept_whatever_ends_the_wait_for_its_co
     async with raw_provider("openai", chunked(sse(*told), end=False), "hang") as provider:
         worker = Worker(store, "openai", provider)
         job_id = await worker.post()
-        held, running = await worker.begin()
+        claimed_job, running = await worker.begin()
 
         async def said() -> bool:
             return (await worker.job(job_id)).text == "All of it."
 
         await until(said, "the words to be there")
-        held.stop(reason)
+        claimed_job.stop(reason)
         await running
     job = await worker.job(job_id)
     assert (job.status, job.text, job.calls) == ("succeeded", "All of it.", 1)
@@ -117,14 +117,14 @@ async def test_an_end_that_is_read_and_not_yet_taken_is_taken_when_the_job_is_st
     provider = open_providers({"openai": ProviderConfig(kind="openai", base_url=url, simulated=True)}, {})["openai"]
     worker = Worker(store, "openai", provider)
     job_id = await worker.post()
-    held, running = await worker.begin()
+    claimed_job, running = await worker.begin()
     at_once = AnswerStream._at_once  # pyright: ignore[reportPrivateUsage]
 
     def and_stop(stream: AnswerStream, chunk: bytes) -> float | None:
         by = at_once(stream, chunk)
         if stream.answered:
             stopped.append(by is None)
-            held.stop("drain")
+            claimed_job.stop("drain")
         return by
 
     monkeypatch.setattr(AnswerStream, "_at_once", and_stop)
@@ -186,14 +186,14 @@ async def test_a_call_that_never_left_is_not_billed(
         provider = open_providers({kind: config}, {})[kind]
         worker = Worker(store, kind, provider)
         job_id = await worker.post(timeouts={"first_byte_s": 0.2} if why == "first_byte" else None, max_calls=1)
-        held, running = await worker.begin()
+        claimed_job, running = await worker.begin()
 
         async def begun() -> bool:
             return (await worker.job(job_id)).calls == 1
 
         await until(begun, "the call to be on record")
         if why == "cancel":
-            held.stop("cancel")
+            claimed_job.stop("cancel")
         await running
         await provider.close()
     [row] = (await store.ledger.page("t", 0, 2**45, None, 10)).entries
@@ -294,7 +294,7 @@ async def test_words_that_no_flush_has_taken_yet_are_in_what_a_cancelled_call_co
     relay = Relay(store.engine, 1_600.0)
     worker.runner = replace(worker.runner, relay=relay)
     job_id = await worker.post()
-    held, running = await worker.begin()
+    claimed_job, running = await worker.begin()
 
     async def said(text: str) -> bool:
         return (await worker.job(job_id)).text == text
@@ -306,7 +306,7 @@ async def test_words_that_no_flush_has_taken_yet_are_in_what_a_cancelled_call_co
         await until(partial(said, so_far), "the words to be there")
         go_on.set()
     await until(waits, "the last words to wait for a flush")
-    held.stop("cancel")
+    claimed_job.stop("cancel")
     await running
     go_on.set()
     await provider.close()
@@ -343,14 +343,14 @@ async def test_what_a_worker_has_read_of_a_call_that_it_lost_is_booked(store: St
     provider = open_providers({"openai": ProviderConfig(kind="openai", base_url=url, simulated=True)}, {})["openai"]
     worker = Worker(store, "openai", provider)
     job_id = await worker.post()
-    held, running = await worker.begin()
+    claimed_job, running = await worker.begin()
 
     async def said() -> bool:
         return (await worker.job(job_id)).text == "All "
 
     await until(said, "the first words to be there")
     by_estimate = Receipt("worker_lost", billed=True, estimated=True, output_tokens=2, spent_nano_usd=1_200)
-    assert await store.engine.requeue(held.claim, by_estimate, delay_s=3600, reason="worker_lost")
+    assert await store.engine.requeue(claimed_job.claim, by_estimate, delay_s=3600, reason="worker_lost")
     taken.set()
     async with asyncio.timeout(20):
         await running
@@ -373,15 +373,15 @@ async def test_words_of_a_lost_call_do_not_stop_the_one_that_took_its_place(stor
     assert await store.engine.requeue(claim, Receipt("lost", billed=False), delay_s=0, reason="worker_lost")
     again = await claim_one(store)
     sent_again = await dispatch(store, again, 2)
-    relay, old, new = Relay(store.engine, 0.0), Held(claim), Held(again)
+    relay, old, new = Relay(store.engine, 0.0), ClaimedJob(claim), ClaimedJob(again)
     calls = LiveCall(old, sent.call, sent.seq), LiveCall(new, sent_again.call, sent_again.seq)
     for call in calls:
         relay.add(call, [Delta("text", "word ")])
 
-    async def heard() -> bool:
+    async def result() -> bool:
         return old.reason is not None or new.reason is not None
 
-    await until(heard, "the flush to be answered")
+    await until(result, "the flush to be answered")
     assert (old.reason, new.reason) == ("lost", None)
     await relay.settle(calls[1])
     await store.engine.finish(again, success(sent_again.seq + 2))
