@@ -41,7 +41,7 @@ KEYS: Final[dict[str, Key]] = {
     "fair": Key(
         "fair:%s:%s",
         "zset",
-        "tenants with waiting jobs of band, lane by their turns",
+        "tenants with waiting jobs of band, lane by their turns in the band, or in the lane (below 0)",
         "while not empty",
         permanent=True,
     ),
