@@ -133,7 +133,7 @@ async def everything_in_redis(stack: Stack) -> bytes:
 
 
 async def _raw_keys(store: Any) -> object:
-    return await store.keys._pipe.command("HGETALL", store.names("apikeys"))
+    return await store.api_keys._pipe.command("HGETALL", store.redis_keys("apikeys"))
 
 
 def test_a_revoked_key_is_refused_at_once_here_and_soon_on_the_other_replica(
