@@ -25,7 +25,7 @@ ALIKE = (
     (r"\*LEFT, ", ""),
     (r"\bLEFT\b", "GeneratorExit"),
     (r"\bInner\(", "("),  # an async generator that another one closes
-    (r"\bbegun_here\((.+), inherited\(\)\)$", r"\1"),  # a child that is forked has no loop to go on in
+    (r"\bbegun_here\((.+), forked_map_error\(\)\)$", r"\1"),  # a child that is forked has no loop to go on in
     (r"\bfor (\w+) in (.+):\n +yield \1$", r"yield from \2"),
     (r"\[(\w+) for \1 in (.+)\]$", r"list(\2)"),
 )

@@ -48,7 +48,10 @@ def pause(lane: Lane = None, band: OfBand = None) -> None:
 
 @group.command()
 def resume(lane: Lane = None, band: OfBand = None) -> None:
-    """Let a lane or a band go on: ends a pause, and a lane's wait after a 429 or failures."""
+    """Let a paused or braked lane, or a paused band, go on.
+
+    A lane that waits after a 429 or failures of its provider may start jobs again at once.
+    """
     with Client() as client:
         client.resume(lane=lane, band=band)
     say(f"{lane or band} goes on")

@@ -94,7 +94,7 @@ def test_a_plain_post_is_answered_though_the_common_way_is_broken(shared: Stack)
 
 
 NO_SHORT_WAY = """
-from onceq_service.api import events, prepared, server
+from onceq_service.api import admission_cache, events, server
 from onceq_service.settings import load_settings
 
 class Broken:
@@ -108,7 +108,7 @@ def broken(self, frame, write=events.Stream._write_now):
     finally:
         self._send = send
 
-prepared.Preparations.ready = lambda *_: Broken().send(None)
+admission_cache.AdmissionCache.ready = lambda *_: Broken().send(None)
 events.Stream._write_now = broken
 server.run(load_settings())
 """
