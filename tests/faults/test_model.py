@@ -22,7 +22,7 @@ REACHED = {
 def test_the_scripts_do_what_the_model_says(redis_server: EmbeddedRedis) -> None:
     Scripts.redis_url = redis_server.url
     Scripts.seen.clear()
-    explore(Scripts, examples=40)
+    explore(Scripts, examples=60)
     assert set(Scripts.seen) >= REACHED, f"never reached: {REACHED - set(Scripts.seen)}"
 
 

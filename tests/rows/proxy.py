@@ -64,6 +64,8 @@ class IdleProxy:
             await asyncio.gather(*pumps, return_exceptions=True)
             for side in (writer, up_writer):
                 side.close()
+            # closed a turn later, and the loop may have ended by then
+            await asyncio.gather(writer.wait_closed(), up_writer.wait_closed(), return_exceptions=True)
             self._pairs.discard(task)
 
     async def _watch(self, pumps: list[asyncio.Task[None]], moved: asyncio.Event) -> None:
