@@ -145,10 +145,8 @@ class Runner:
         watch = Stopwatch(self.lag.total_s)
         if sent.word == "resume":
             said = await self._stored(claim, lambda: self.engine.saved_output(claim))
-            call, result = (
-                LiveCall.taken_up(job, sent.call, sent.seq, said),
-                CallResult(True, response=claim.text("resp")),
-            )
+            call = LiveCall.taken_up(job, sent.call, sent.seq, said)
+            result = CallResult(True, response=claim.text("resp"))
         elif sent.word == "ok":
             call, result = LiveCall(job, sent.call, sent.seq), CallResult()
         else:
