@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from redis.asyncio import Redis
 
-from onceq_service.api.server import announce, bind
+from onceq_service.api.server.serve import announce, bind
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

@@ -31,9 +31,9 @@ from onceq_service.pricing import load_tables
 ROOT = Path(__file__).parents[1]
 PRELOADED = (
     "uvloop", "httptools", "uvicorn.loops.uvloop", "uvicorn.protocols.http.httptools_impl", "uvicorn.lifespan.on",
-    "onceq_service.api.server", "onceq_service.api.app", "onceq_service.worker.main", "onceq_service.worker.broker",
-    "genai_prices.data_snapshot", "onceq_service.providers.openai", "onceq_service.providers.anthropic",
-    "onceq_service.providers.bedrock", "onceq_service.simulator.server",
+    "onceq_service.api.server.serve", "onceq_service.api.app", "onceq_service.worker.main",
+    "onceq_service.worker.broker", "genai_prices.data_snapshot", "onceq_service.providers.openai",
+    "onceq_service.providers.anthropic", "onceq_service.providers.bedrock", "onceq_service.simulator.server",
 )  # fmt: skip
 """What API, workers and simulator import when they start."""
 

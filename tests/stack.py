@@ -25,7 +25,10 @@ from onceq_service.store import open_store
 from tests.fork_server import ForkedProcess, ForkServer
 from tests.waiting import wait_until
 
-API = "from onceq_service.settings import load_settings; from onceq_service.api.server import run; run(load_settings())"
+API = (
+    "from onceq_service.settings import load_settings; from onceq_service.api.server.serve import run; "
+    "run(load_settings())"
+)
 WORKER = (
     "from onceq_service.settings import load_settings; from onceq_service.worker.main import run; run(load_settings())"
 )

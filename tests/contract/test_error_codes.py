@@ -10,7 +10,7 @@ from typing import get_args
 from onceq import errors
 from onceq._http import RETRYABLE_STATUS
 from onceq.wire import ErrorCode
-from onceq_service.api.problems import STATUS
+from onceq_service.api.http.problems import STATUS
 from onceq_service.providers import _errors as meanings
 from onceq_service.providers.base import ProviderError
 from onceq_service.worker.retry import GiveUp, RetryState, decide

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from onceq_service.api.protocol import Post
+from onceq_service.api.server.protocol import Post
 
 ANY: Any = None
 PROTOCOL = HttpToolsProtocol(Config(ANY, loop="none", lifespan="off"), ServerState(), {}, ANY)

@@ -161,11 +161,11 @@ MUTANTS: Sequence[Mutant] = (
         "{'jobs', #ids}", "{'jobs', 1}", ("tests/service/store/test_admissions.py",),
     ),
     Mutant(
-        "G2 what is prepared for posts of one API key is no other's", f"{API}/admission_cache.py",
+        "G2 what is prepared for posts of one API key is no other's", f"{API}/submission/admission_cache.py",
         "key.id, idem_key is None,", "idem_key is None,", (PREPARED,),
     ),
     Mutant(
-        "G2 a prepared post is found by its own question", f"{API}/admission_cache.py",
+        "G2 a prepared post is found by its own question", f"{API}/submission/admission_cache.py",
         "fp=self.question(*question(request, self.models, b\"\"))", "fp=self.question(b\"\")", (PREPARED,),
     ),
     Mutant(
@@ -173,7 +173,7 @@ MUTANTS: Sequence[Mutant] = (
         "msgspec.structs.replace(self.asked, **values._asdict())", "self.asked", (PREPARED,),
     ),
     Mutant(
-        "G5 what a prepared post may cost is bound by its own words", f"{API}/admission_cache.py",
+        "G5 what a prepared post may cost is bound by its own words", f"{API}/submission/admission_cache.py",
         "input_tokens(request, body, self.rules[0].kind)", "1_000", (PREPARED,),
     ),
     Mutant(

@@ -130,15 +130,15 @@ class Injector:
 
 SMALL_BUFFERS = """
 import socket
-from onceq_service.api import server
-bind = server.bind
+from onceq_service.api.server import serve
+bind = serve.bind
 def small(host, port):
     listener = bind(host, port)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)  # its connections inherit it
     return listener
-server.bind = small
+serve.bind = small
 from onceq_service.settings import load_settings
-server.run(load_settings())
+serve.run(load_settings())
 """
 """A replica whose system takes little for a reader that does not read, so that a job need not say megabytes."""
 

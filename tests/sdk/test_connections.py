@@ -15,7 +15,7 @@ import pytest
 
 from onceq._config import Config
 from onceq._http import client_options
-from onceq_service.api.server import KEEP_ALIVE_S
+from onceq_service.api.server.serve import KEEP_ALIVE_S
 from tests.sdk.fake import job
 from tests.sdk.twins import twin
 

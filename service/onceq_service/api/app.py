@@ -16,33 +16,20 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from onceq.errors import OnceqError
-from onceq_service.api import (
-    batches,
-    budgets,
-    costs,
-    documented,
-    health,
-    jobs,
-    keys,
-    lanes,
-    ledger,
-    metrics,
-    models,
-    quote,
-    reference,
-    replay,
-    stats,
-)
-from onceq_service.api.batch import submit_batch
-from onceq_service.api.batches import batch_events_route
-from onceq_service.api.document import document_of
-from onceq_service.api.events import events_route
-from onceq_service.api.fast_path import FastPath
+from onceq_service.api.http.problems import Refused, answer_to, invalid_query
+from onceq_service.api.http.replies import Reply
 from onceq_service.api.middleware import ApiMiddleware, Handler
-from onceq_service.api.problems import Refused, answer_to, invalid_query
-from onceq_service.api.replies import Reply
+from onceq_service.api.openapi import documented, reference
+from onceq_service.api.openapi.document import document_of
+from onceq_service.api.routes import budgets, costs, health, jobs, keys, lanes, ledger, metrics, models, stats
 from onceq_service.api.service import Service
-from onceq_service.api.submit import submit
+from onceq_service.api.streams import batches
+from onceq_service.api.streams.batches import batch_events_route
+from onceq_service.api.streams.events import events_route
+from onceq_service.api.submission import quote, replay
+from onceq_service.api.submission.batch import submit_batch
+from onceq_service.api.submission.fast_path import FastPath
+from onceq_service.api.submission.submit import submit
 from onceq_service.api.tracing import TracingMiddleware
 from onceq_service.settings import Settings
 from onceq_service.tracing import Tracing, open_tracing

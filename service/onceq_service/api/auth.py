@@ -9,8 +9,8 @@ from typing import Annotated, Final
 from fastapi import Depends, Request
 
 from onceq.wire import Scope
-from onceq_service.api.body import Heads
-from onceq_service.api.problems import Refused
+from onceq_service.api.http.body import Heads
+from onceq_service.api.http.problems import Refused
 from onceq_service.store import ApiKey, ApiKeys
 
 CACHE_S: Final = 5.0

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from onceq_service.api.problems import Refused
+from onceq_service.api.http.problems import Refused
 from onceq_service.settings import ProviderConfig
 
 KNOWN_MAX: Final = 1_000

@@ -17,10 +17,10 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onceq_service.api.auth import KEY
-from onceq_service.api.body import ClientGone, Heads, heads_of
-from onceq_service.api.connection import cut
-from onceq_service.api.problems import answer_to
-from onceq_service.api.replies import Reply, send_reply
+from onceq_service.api.http.body import ClientGone, Heads, heads_of
+from onceq_service.api.http.connection import cut
+from onceq_service.api.http.problems import answer_to
+from onceq_service.api.http.replies import Reply, send_reply
 from onceq_service.api.service import Service
 from onceq_service.api.stream_token import key_of_token
 from onceq_service.store import ApiKey

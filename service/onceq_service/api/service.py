@@ -17,11 +17,11 @@ from fastapi import Depends, Request
 
 from onceq.wire import JobRequest, WorkerInfo
 from onceq_service import heap
-from onceq_service.api.admission import Defaults
 from onceq_service.api.auth import CACHE_S, Authenticator
 from onceq_service.api.budget_cache import BudgetCache
 from onceq_service.api.cache import TtlCache
 from onceq_service.api.catalog import Catalog, Resolved
+from onceq_service.api.defaults import Defaults
 from onceq_service.api.readers import STUCK_S, Readers
 from onceq_service.logs import without_words
 from onceq_service.pricing import Tariff, load_tables

@@ -18,8 +18,8 @@ from starlette.types import Scope
 
 from onceq.wire import StreamToken
 from onceq_service.api.auth import CHALLENGE
-from onceq_service.api.body import Heads
-from onceq_service.api.problems import Refused
+from onceq_service.api.http.body import Heads
+from onceq_service.api.http.problems import Refused
 from onceq_service.api.service import Service
 from onceq_service.store import ApiKey, Hasher
 

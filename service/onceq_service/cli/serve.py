@@ -36,9 +36,9 @@ def api(port: Port = None) -> None:
     """
     settings = load_settings(port=port)
     end_with_parent()
-    from onceq_service.api import server  # the other commands need not wait for its imports
+    from onceq_service.api.server import serve  # the other commands need not wait for its imports
 
-    server.run(settings)
+    serve.run(settings)
 
 
 def worker(workers: Workers = None) -> None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import msgspec
 
 from onceq.wire import JobRequest
-from onceq_service.api.admission import Defaults, admission
-from onceq_service.api.allowance import falls_under, with_budgets
 from onceq_service.api.catalog import Catalog
-from onceq_service.api.max_cost import with_bounds
+from onceq_service.api.defaults import Defaults
+from onceq_service.api.submission.admission import admission
+from onceq_service.api.submission.allowance import falls_under, with_budgets
+from onceq_service.api.submission.max_cost import with_bounds
 from onceq_service.pricing import Tariff
 from onceq_service.showroom.plan import Post
 from onceq_service.store import Admission, ApiKey, Hasher

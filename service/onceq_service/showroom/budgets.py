@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from onceq.wire import NANO, BudgetRequest
-from onceq_service.api import codec
+from onceq_service.api.submission import codec
 from onceq_service.showroom.money import Prices
 from onceq_service.showroom.people import SWEEPER
 from onceq_service.showroom.plan import DAYS, Post

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from onceq.wire import Scope
-from onceq_service.api.admission import Defaults
 from onceq_service.api.catalog import Catalog
+from onceq_service.api.defaults import Defaults
 from onceq_service.pricing import Tariff, load_tables
 from onceq_service.settings import Settings
 from onceq_service.showroom.admission import AdmissionBuilder

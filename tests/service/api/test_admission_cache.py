@@ -17,16 +17,17 @@ import pytest
 
 from onceq.wire import BudgetChange, BudgetRequest, JobRequest
 from onceq_service import heap
-from onceq_service.api import admission_cache, auth, codec, max_cost
+from onceq_service.api import auth
 from onceq_service.api import service as service_module
-from onceq_service.api.admission import admission
-from onceq_service.api.admission_cache import AdmissionCache
-from onceq_service.api.allowance import falls_under, with_budgets
-from onceq_service.api.codec import FastJobRequest
-from onceq_service.api.fast_path import FastPath
-from onceq_service.api.replies import Reply
+from onceq_service.api.http.replies import Reply
 from onceq_service.api.service import Service
-from onceq_service.api.submit import created
+from onceq_service.api.submission import admission_cache, codec, max_cost
+from onceq_service.api.submission.admission import admission
+from onceq_service.api.submission.admission_cache import AdmissionCache
+from onceq_service.api.submission.allowance import falls_under, with_budgets
+from onceq_service.api.submission.codec import FastJobRequest
+from onceq_service.api.submission.fast_path import FastPath
+from onceq_service.api.submission.submit import created
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import LaneLimits, Settings
 from onceq_service.store import Admission, AdmissionTemplate, ApiKey, Hasher

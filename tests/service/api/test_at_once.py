@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from onceq_service.api.connection import EXTENSION
-from onceq_service.api.events import KEEP_ALIVE, SEND_TIMEOUT_S, Stream
+from onceq_service.api.http.connection import EXTENSION
 from onceq_service.api.readers import Readers
+from onceq_service.api.streams.events import KEEP_ALIVE, SEND_TIMEOUT_S, Stream
 from onceq_service.store.events import Mailbox, Take
 from onceq_service.store.jobs import Jobs
 

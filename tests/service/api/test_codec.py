@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from onceq.wire import JobRequest
-from onceq_service.api import codec, max_cost
-from onceq_service.api.admission import Defaults, admission
 from onceq_service.api.catalog import Catalog
+from onceq_service.api.defaults import Defaults
+from onceq_service.api.submission import codec, max_cost
+from onceq_service.api.submission.admission import admission
 from onceq_service.pricing import Tariff
 from onceq_service.settings import DEFAULT_PROVIDERS
 from onceq_service.store import Admission, ApiKey, Hasher

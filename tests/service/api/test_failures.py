@@ -15,7 +15,8 @@ from tests.waiting import wait_until
 FAILING_API = """
 import asyncio
 from fastapi.responses import StreamingResponse
-from onceq_service.api import app, server
+from onceq_service.api import app
+from onceq_service.api.server import serve
 from onceq_service.settings import load_settings
 
 def fail():
@@ -37,15 +38,15 @@ async def unheard():
     task = asyncio.create_task(whole())
     await asyncio.sleep(0)
 
-class Server(server.ApiServer):
+class Server(serve.ApiServer):
     def __init__(self, settings, on_ready):
         super().__init__(settings, on_ready)
         for route in (whole, half, unheard):
             self.config.app.add_api_route(f"/{route.__name__}", route)
 
 app.HOT["GET", "/v1/hot"] = hot
-server.ApiServer = Server
-server.run(load_settings())
+serve.ApiServer = Server
+serve.run(load_settings())
 """
 
 

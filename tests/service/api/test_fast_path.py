@@ -66,14 +66,15 @@ def told(answer: Any) -> dict[str, Any]:
 
 
 LAME_API = """
-from onceq_service.api import app, server
+from onceq_service.api import app
+from onceq_service.api.server import serve
 from onceq_service.settings import load_settings
 
 async def common(service, key, heads, receive):
     raise ValueError("nobody comes this way")
 
 app.HOT["POST", "/v1/jobs"] = common
-server.run(load_settings())
+serve.run(load_settings())
 """
 
 
@@ -94,7 +95,9 @@ def test_a_plain_post_is_answered_though_the_common_way_is_broken(shared: Stack)
 
 
 NO_SHORT_WAY = """
-from onceq_service.api import admission_cache, events, server
+from onceq_service.api.submission import admission_cache
+from onceq_service.api.streams import events
+from onceq_service.api.server import serve
 from onceq_service.settings import load_settings
 
 class Broken:
@@ -110,7 +113,7 @@ def broken(self, frame, write=events.Stream._write_now):
 
 admission_cache.AdmissionCache.ready = lambda *_: Broken().send(None)
 events.Stream._write_now = broken
-server.run(load_settings())
+serve.run(load_settings())
 """
 
 
@@ -186,7 +189,9 @@ def test_a_connection_is_closed_after_the_answer_where_the_client_asks_for_it(sh
 
 
 PATIENT_API = """
-from onceq_service.api import auth, fast_path, server, service
+from onceq_service.api import auth, service
+from onceq_service.api.submission import fast_path
+from onceq_service.api.server import serve
 from onceq_service.settings import load_settings
 
 take = fast_path.FastPath.take
@@ -198,8 +203,8 @@ def taken(*given):
 
 fast_path.FastPath.take = taken
 auth.CACHE_S = service.PACE_S = 600.0  # what a post has looked at is known to the next, however late it comes
-server.STOP_S = 60  # no test of how long a stop waits
-server.run(load_settings())
+serve.STOP_S = 60  # no test of how long a stop waits
+serve.run(load_settings())
 """
 
 

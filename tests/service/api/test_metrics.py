@@ -7,7 +7,7 @@ import re
 from prometheus_client.parser import text_string_to_metric_families
 
 from onceq.wire import PHASES, VERDICTS
-from onceq_service.api.exposition import families
+from onceq_service.api.routes.exposition import families
 from onceq_service.store import ServerFacts
 from onceq_service.store.gauges import Reading, Series, Waiting
 from onceq_service.store.stats import BUCKETS

@@ -8,8 +8,8 @@ from typing import cast
 
 import msgspec
 
-from onceq_service.api.presence import watched
 from onceq_service.api.service import Service
+from onceq_service.api.streams.presence import watched
 from onceq_service.store import Store
 from tests.service.api.kit import JOBS, JSON, Http, ask
 from tests.service.store.driver import admission

@@ -22,8 +22,8 @@ from tests.stack import API, Process, Stack, start, url_printed_by
 from tests.waiting import wait_until
 
 PATIENT_FLEET = """
-from onceq_service.api import processes
-from onceq_service.api.server import run
+from onceq_service.api.server import processes
+from onceq_service.api.server.serve import run
 from onceq_service.settings import load_settings
 
 processes.STOP_S = 15.0
@@ -35,18 +35,18 @@ STOPPED_EARLY = """
 import os
 import signal
 
-from onceq_service.api import server
+from onceq_service.api.server import serve
 from onceq_service.settings import load_settings
 
 
-class Early(server.ApiServer):
+class Early(serve.ApiServer):
     def run(self, sockets):
         os.kill(os.getpid(), signal.SIGTERM)
         super().run(sockets)
 
 
-server.ApiServer = Early
-server.run(load_settings())
+serve.ApiServer = Early
+serve.run(load_settings())
 """
 """Told to stop before uvicorn listens to signals."""
 

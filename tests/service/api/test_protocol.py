@@ -12,7 +12,7 @@ from tests.service.api.kit import JOBS, Http, ask, connect, problem_of, raw, sen
 from tests.stack import API, Stack, url_printed_by
 from tests.waiting import wait_until
 
-PATIENCE = "from onceq_service.api import protocol, server; protocol.PATIENCE_S = server.KEEP_ALIVE_S = 0.5; "
+PATIENCE = "from onceq_service.api.server import protocol, serve; protocol.PATIENCE_S = serve.KEEP_ALIVE_S = 0.5; "
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from onceq_service import heap
-from onceq_service.api import replay
 from onceq_service.api.service import Service
-from onceq_service.api.submit import Accepted
+from onceq_service.api.submission import replay
+from onceq_service.api.submission.submit import Accepted
 from onceq_service.embedded.redis_server import EmbeddedRedis
 from onceq_service.settings import Settings
 from onceq_service.store import ApiKey, Store, open_store

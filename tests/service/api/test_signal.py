@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from onceq_service.api.protocol import Signal
+from onceq_service.api.server.protocol import Signal
 
 
 async def waiting(signal: Signal, count: int) -> list[asyncio.Task[None]]:

@@ -157,8 +157,8 @@ def whole_events(said: str) -> str:
 
 PATIENCE = """
 import signal
-from onceq_service.api import events
-from onceq_service.api.server import run
+from onceq_service.api.streams import events
+from onceq_service.api.server.serve import run
 from onceq_service.settings import load_settings
 
 def change(number, _):

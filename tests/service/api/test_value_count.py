@@ -11,10 +11,10 @@ import pytest
 from pydantic import ValidationError
 
 from onceq.wire import JobRequest
-from onceq_service.api.batch import MOST_BESIDE, read_items
-from onceq_service.api.body import parse
-from onceq_service.api.problems import MAX_COLLECTED, Refused
-from onceq_service.api.value_count import MOST_VALUES, are_more
+from onceq_service.api.http.body import parse
+from onceq_service.api.http.problems import MAX_COLLECTED, Refused
+from onceq_service.api.http.value_count import MOST_VALUES, are_more
+from onceq_service.api.submission.batch import MOST_BESIDE, read_items
 from tests.service.api.kit import JSON, MODEL, SECRET, Http, ask, problem_of
 
 HEAD = b'{"model":"openai/m","prompt":"sesame",'

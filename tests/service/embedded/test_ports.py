@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from onceq.errors import ConfigurationError
-from onceq_service.api.server import bind
+from onceq_service.api.server.serve import bind
 from onceq_service.embedded.ports import claim_port
 
 IP_LOCAL_PORT_RANGE = 51

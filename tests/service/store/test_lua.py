@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from onceq_service.api.costs import KEPT
+from onceq_service.api.routes.costs import KEPT
 from onceq_service.store import Store, scripts
 from onceq_service.store._lua import Script, assembled
 from onceq_service.store.engine import SUSPECT_AT

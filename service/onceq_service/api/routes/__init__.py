@@ -1,0 +1,1 @@
+"""What is read and set: jobs, figures, budgets, keys, lanes."""
