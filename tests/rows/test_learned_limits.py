@@ -91,7 +91,7 @@ def braked(client: Client, model: str) -> LaneInfo | None:
 def full(client: Client, model: str) -> LaneInfo | None:
     lane = lane_of(client, model)
     limit = lane.learned_limits.get("requests_per_minute") if lane else None
-    return lane if lane is not None and limit is not None and lane.requests_last_minute >= limit else None
+    return lane if lane is not None and limit is not None and (lane.requests_last_minute or 0) >= limit else None
 
 
 def requests(own: Stack, job_id: str) -> list[dict[str, object]]:

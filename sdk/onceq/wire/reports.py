@@ -113,9 +113,10 @@ class LaneInfo(Answer):
 
     `limits` holds only those that are set (`requests_per_minute`, `input_tokens_per_minute`,
     `output_tokens_per_minute`, `concurrency`); `learned_limits` are the provider's own, as its answers told them, and
-    hold where `limits` sets none (OpenAI's tokens, which count both ways, are taken as input). `running` is null where
-    there is no limit at all. `breaker` is `half_open` after five
-    failures of the provider in a row: when the brake ends, one job tries it. Nothing starts until `braked_until`.
+    hold where `limits` sets none (OpenAI's tokens, which count both ways, are taken as input). `running` and what
+    started in the last minute are null where nobody counts, as there is no limit at all, and for keys without the scope
+    `operator`. `breaker` is `half_open` after five failures of the provider in a row: when the brake ends, one job
+    tries it. Nothing starts until `braked_until`.
     """
 
     lane: str
@@ -125,9 +126,9 @@ class LaneInfo(Answer):
     breaker: Literal["closed", "half_open"] = "closed"
     failures_in_row: int = 0
     running: int | None = None
-    requests_last_minute: int = 0
-    input_tokens_last_minute: int = 0
-    output_tokens_last_minute: int = 0
+    requests_last_minute: int | None = None
+    input_tokens_last_minute: int | None = None
+    output_tokens_last_minute: int | None = None
     limits: dict[str, int] = Field(default_factory=dict[str, int])
     learned_limits: dict[str, int] = Field(default_factory=dict[str, int])
 

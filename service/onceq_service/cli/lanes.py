@@ -65,9 +65,12 @@ def lane_page(found: Lanes) -> list[str]:
 
 
 def _row(lane: LaneInfo) -> tuple[str, ...]:
-    running = "-" if lane.running is None else str(lane.running)
     limits = ", ".join(f"{name} {limit}" for name, limit in (lane.learned_limits | lane.limits).items())
-    return lane.lane, _state(lane), running, str(lane.requests_last_minute), limits or "-"
+    return lane.lane, _state(lane), _count(lane.running), _count(lane.requests_last_minute), limits or "-"
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else str(number)
 
 
 def _state(lane: LaneInfo) -> str:

@@ -81,6 +81,7 @@ def _last_minute(seconds: Fields, now_s: int) -> Counter[str]:
 
 
 def _info(lane: str, f: Fields, recent: Counter[str]) -> LaneInfo:
+    counted = "running" in f
     return LaneInfo(
         lane=lane,
         paused="paused" in f,
@@ -88,10 +89,10 @@ def _info(lane: str, f: Fields, recent: Counter[str]) -> LaneInfo:
         brake_reason=f["reason"].decode() if "reason" in f else None,
         breaker="half_open" if "half" in f else "closed",
         failures_in_row=int(f.get("fails", 0)),
-        running=int(f["running"]) if "running" in f else None,
-        requests_last_minute=recent["r"],
-        input_tokens_last_minute=recent["i"],
-        output_tokens_last_minute=recent["o"],
+        running=int(f["running"]) if counted else None,
+        requests_last_minute=recent["r"] if counted else None,
+        input_tokens_last_minute=recent["i"] if counted else None,
+        output_tokens_last_minute=recent["o"] if counted else None,
         limits=_unpacked(f.get("limits")),
         learned_limits=_unpacked(f.get("learned")),
     )

@@ -178,7 +178,8 @@ def test_a_paused_lane_starts_nothing_until_it_is_resumed(user: Shell, stack: St
     with Client(stack.url, user.env["ONCEQ_API_KEY"]) as client:
         job = client.submit("Wait for me.", model=lane)
         wait_until(lambda: (why := client.get(job.id).waiting) and why.reason == "lane_paused", "the lane to hold it")
-        assert "paused" in next(row for row in user.output("lanes").splitlines() if row.startswith(lane))
+        row = next(row for row in user.output("lanes").splitlines() if row.startswith(lane))
+        assert row.split() == [lane, "paused", "-", "-", "-"], "nobody counts in a lane without limits"
         assert user.output("lanes", "resume", lane) == f"{lane} goes on\n"
         assert job.result(30).status == "succeeded"
     assert user("lanes", "pause", lane, "--band", "batch").returncode != 0

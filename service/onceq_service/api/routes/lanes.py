@@ -15,7 +15,7 @@ from onceq_service.store.stats import HOUR_MS
 
 router = APIRouter(tags=["lanes"])
 
-_COUNTS = {"running": None, "requests_last_minute": 0, "input_tokens_last_minute": 0, "output_tokens_last_minute": 0}
+_COUNTS = ("running", "requests_last_minute", "input_tokens_last_minute", "output_tokens_last_minute")
 _SWITCH = doc.problems(400, 401, 403, 413, 415, 422, 503)
 
 
@@ -68,4 +68,4 @@ async def _lanes_of(service: Service, tenant: str) -> Lanes:
 
 
 def _without_counts(lane: LaneInfo) -> LaneInfo:
-    return lane.model_copy(update=_COUNTS)
+    return lane.model_copy(update=dict.fromkeys(_COUNTS))
