@@ -65,6 +65,9 @@ def redis_checks(facts: ServerFacts) -> Iterator[Check]:
     yield _persistence(facts)
     yield _eviction(facts.maxmemory_policy)
     yield _memory(facts)
+    if facts.shared:
+        yield Check("warn", "redis database", "others keep keys in it, and may fill the memory that jobs need",
+                    "give onceq a Redis of its own, or a database that nothing else uses: ONCEQ_REDIS_URL")  # fmt: skip
     yield _clock(facts.clock_offset_ms)
 
 

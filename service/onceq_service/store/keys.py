@@ -179,9 +179,13 @@ KEYS: Final[dict[str, Key]] = {
 }
 
 
+OURS: Final = "onceq:"
+"""What the keys of all queues begin with."""
+
+
 def root(queue: str) -> str:
     """The prefix that all keys of a queue share, with its hash tag."""
-    return f"onceq:{{{queue}}}:"
+    return f"{OURS}{{{queue}}}:"
 
 
 def shard(job_id: str) -> int:

@@ -9,10 +9,16 @@ from typing import Final, cast
 from onceq.wire import Durability
 from onceq_service.store._pipe import Pipe
 from onceq_service.store.errors import StoreDenied, StoreError, StoreUnavailable
+from onceq_service.store.keys import OURS
 
 FULL_AT = 0.85
 """Share of maxmemory from which new work is refused, so that running jobs can still finish."""
 REPLICA: Final = "this Redis is a replica and takes no jobs: connect to the primary"
+SHARED: Final = (
+    "this Redis database has keys of others: they may fill the memory that jobs need; give onceq one of its own"
+)
+LOOKED_AT: Final = 100
+"""Keys of the database, about, that are looked at for some of others: few of few are not worth a word."""
 GRANT: Final = "this Redis user may not CONFIG GET {}: grant +config|get, or ask the host of this Redis what it is"
 
 
@@ -31,6 +37,7 @@ class ServerFacts:
     used_memory: int
     clock_offset_ms: int
     role: str
+    shared: bool = False
     problems: list[str] = field(default_factory=list[str])
     degraded: list[str] = field(default_factory=list[str])
 
@@ -66,10 +73,13 @@ async def inspect(pipe: Pipe) -> ServerFacts:
         used_memory=int(info.get("used_memory", 0)),
         clock_offset_ms=round(int(seconds) * 1000 + int(micros) / 1000 - time.time() * 1000),
         role=info.get("role", "?"),
+        shared=await _is_shared(pipe),
     )
     facts.problems.extend(_problems(facts))
     if not facts.maxmemory:
         facts.degraded.append("maxmemory is not set: Redis may take all memory of the machine; set it")
+    if facts.shared:
+        facts.degraded.append(SHARED)
     return facts
 
 
@@ -77,6 +87,15 @@ async def memory(pipe: Pipe) -> tuple[int, int]:
     """Bytes used and the limit (0: none)."""
     info = _pairs(cast("bytes", await pipe.command("INFO", "memory")).decode())
     return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+
+
+async def _is_shared(pipe: Pipe) -> bool:
+    """Whether others keep keys beside ours, a cache for one."""
+    try:
+        _, names = cast("tuple[bytes, list[bytes]]", await pipe.command("SCAN", 0, "COUNT", LOOKED_AT))
+    except StoreDenied:
+        return False
+    return not all(name.startswith(OURS.encode()) for name in names)
 
 
 async def _setting(pipe: Pipe, name: str) -> str | None:

@@ -48,6 +48,7 @@ def test_a_sound_redis_has_nothing_to_mend() -> None:
         ({"role": "slave"}, {"redis role": "fail"}),
         ({"maxmemory": 0}, {"memory": "warn"}),
         ({"used_memory": 1000 * MIB}, {"memory": "fail"}),
+        ({"shared": True}, {"redis database": "warn"}),
         ({"clock_offset_ms": -5000}, {"clock": "warn"}),
     ],
 )

@@ -56,6 +56,19 @@ async def test_a_wrong_password_is_denied_and_is_in_no_word(redis_server: Embedd
     assert "hidden" not in str(denied.value)
 
 
+async def test_keys_of_others_in_its_database_are_told(redis_server: EmbeddedRedis) -> None:
+    url = f"{redis_server.url}?db=9"
+    async with open_store(url, "alone") as store, Redis.from_url(url) as other:
+        await store.hasher()
+        assert not (await store.inspect()).shared
+        await other.set("session:42", "of a cache")
+        facts = await store.inspect()
+        await other.delete("session:42")
+    assert facts.shared
+    assert any("has keys of others" in said for said in facts.degraded)
+    assert facts.durability == "strict"
+
+
 async def test_a_redis_that_loads_its_data_says_nothing_of_itself_yet(tmp_path: Path) -> None:
     """It tells that it has no AOF while it reads that, so for a moment jobs were told to be less safe than they are."""
     socket = tmp_path / "s"
