@@ -58,7 +58,8 @@ async def test_a_wrong_password_is_denied_and_is_in_no_word(redis_server: Embedd
 
 async def test_keys_of_others_in_its_database_are_told(redis_server: EmbeddedRedis) -> None:
     url = f"{redis_server.url}?db=9"
-    async with open_store(url, "alone") as store, Redis.from_url(url) as other:
+    other = Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType] - untyped arguments
+    async with open_store(url, "alone") as store, other:
         await store.hasher()
         assert not (await store.inspect()).shared
         await other.set("session:42", "of a cache")
