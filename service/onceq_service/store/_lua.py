@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from onceq_service.store.keys import lua_builders
@@ -49,10 +50,16 @@ def load(name: str, argv: str) -> Script:
     if found is None or found[1] != argv:
         raise RuntimeError(f"{name}.lua takes {found and found[1]!r}, its caller says {argv!r}")
     shebang, rest = body.split("\n", 1)
-    shared = "\n".join([lua_builders(), *((folder / f"{part}.lua").read_text("utf-8") for part in SHARED)])
     seldom = _SELDOM.search(body)
-    text = "\n".join([shebang, "local P = KEYS[1]", assembled(shared, rest, seldom[1].split(", ") if seldom else [])])
+    script = assembled(_shared(), rest, seldom[1].split(", ") if seldom else [])
+    text = "\n".join([shebang, "local P = KEYS[1]", script])
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), argv)
+
+
+@cache
+def _shared() -> str:
+    folder = files("onceq_service.store") / "lua"
+    return "\n".join([lua_builders(), *((folder / f"{part}.lua").read_text("utf-8") for part in SHARED)])
 
 
 def assembled(shared: str, body: str, seldom: Sequence[str]) -> str:
@@ -69,12 +76,17 @@ def assembled(shared: str, body: str, seldom: Sequence[str]) -> str:
 def _needed(blocks: Sequence[str], body: str) -> list[str]:
     """The definitions that `body` uses, directly or through another, in their order."""
     kept: list[str] = []
-    code = _NO_CODE.sub("", body)
+    named = set(_words(body))
     for block in reversed(blocks):
-        if any(re.search(rf"\b{name}\b", code) for name in _defined(block)):
+        if not named.isdisjoint(_defined(block)):
             kept.append(block)
-            code += _NO_CODE.sub("", block)
+            named |= _words(block)
     return kept[::-1]
+
+
+@cache
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", _NO_CODE.sub("", text)))
 
 
 def _stubs(seldom: Sequence[str]) -> Iterator[str]:
@@ -93,12 +105,12 @@ def _at_need(late: Sequence[str], seldom: Sequence[str]) -> Iterator[str]:
 
 def _only_fields_used(text: str) -> str:
     """`job_of` reads of a job's fields those that the script knows as `.name`."""
-    code = _NO_CODE.sub("", text)
-    return _JOB.sub(lambda found: _of_them(found[0], code), text)
+    used = frozenset(re.findall(r"\.(\w+)", _NO_CODE.sub("", text)))
+    return _JOB.sub(lambda found: _of_them(found[0], used), text)
 
 
-def _of_them(fields: str, code: str) -> str:
-    names = [name for name in re.findall(r"'(\w+)'", fields) if re.search(rf"\.{name}\b", code)]
+def _of_them(fields: str, used: frozenset[str]) -> str:
+    names = [name for name in re.findall(r"'(\w+)'", fields) if name in used]
     return "{" + ", ".join(f"'{name}'" for name in names) + "}"
 
 
