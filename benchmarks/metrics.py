@@ -49,7 +49,7 @@ class Effort:
 
 
 QUICK: Final = Effort(
-    repeats=1, seconds=2.0, sustained_s=5.0, questions=10, patience_s=0.0, backlogs=(Backlog(1), Backlog(2_000)),
+    repeats=1, seconds=1.0, sustained_s=3.0, questions=10, patience_s=0.0, backlogs=(Backlog(1), Backlog(2_000)),
     measured=400, sized=100, short_jobs=100, slow_rounds=1, soak=BRIEF,
 )  # fmt: skip
 

@@ -215,11 +215,12 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "G3 a call is on record before its first byte leaves", f"{WORKER}/run.py",
-        "        sent = await self._stored(",
+        "        sent = await self.store_retry.stored(",
+        "        from onceq_service.providers.base import CallSpec, Clocks\n"
         "        early = CallSpec(request, model_id, f\"{claim.id}/1\", Clocks())\n"
         "        async with provider.call(early):\n"
         "            pass\n"
-        "        sent = await self._stored(",
+        "        sent = await self.store_retry.stored(",
         (f"{CRASH}::test_a_worker_is_killed[before-the-record]", f"{CRASH}::test_nothing_goes_wrong"),
     ),
     Mutant(
@@ -313,7 +314,7 @@ MUTANTS: Sequence[Mutant] = (
         "if now >= tonumber(job.deadline_ms) then return answer('deadline') end", "",
     ),
     Mutant(
-        "a call that runs at the deadline is closed", f"{WORKER}/run.py",
+        "a call that runs at the deadline is closed", f"{WORKER}/calling.py",
         'timers = [loop.call_later((attempt.sent.deadline_ms - attempt.sent.now_ms) / 1000, '
         'attempt.job.stop, "deadline")]',
         "timers = list[asyncio.TimerHandle]()",
@@ -553,7 +554,7 @@ MUTANTS: Sequence[Mutant] = (
         "if stream.answered:", "if False:", (RUN,),
     ),
     Mutant(
-        "G5 a call that never left is free", f"{WORKER}/run.py",
+        "G5 a call that never left is free", f"{WORKER}/calling.py",
         "result.begun = result.begun or progress.started", "result.begun = True", (RUN,),
     ),
     Mutant(

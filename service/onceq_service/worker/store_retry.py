@@ -40,8 +40,8 @@ class StoreRetry:
         for limit in self._limits:
             limit.reschedule(self._end)
 
-    async def until_stored(self, what: str, do: Callable[[], Awaitable[T]]) -> T:
-        """Calls `do` until Redis answers; other errors of the store (a lost lease) pass through.
+    async def stored(self, job_id: str, do: Callable[[], Awaitable[T]]) -> T:
+        """Calls `do` for a job until Redis answers; other errors of the store (a lost lease) pass through.
 
         Raises StoreRetryExpired.
         """
@@ -49,12 +49,14 @@ class StoreRetry:
         try:
             async with limit:
                 self._limit(limit)
-                return await _stored(do)
+                return await _until_it_answers(do)
         except TimeoutError:
             if not limit.expired():
                 raise
             self.expired += 1
-            raise StoreRetryExpired(f"{what} is left to its lease: Redis is away, and its worker has to go") from None
+            raise StoreRetryExpired(
+                f"job {job_id} is left to its lease: Redis is away, and its worker has to go"
+            ) from None
         finally:
             self._limits.discard(limit)
 
@@ -64,7 +66,7 @@ class StoreRetry:
             limit.reschedule(max(self._end, asyncio.get_running_loop().time() + LAST_S))
 
 
-async def _stored(do: Callable[[], Awaitable[T]]) -> T:
+async def _until_it_answers(do: Callable[[], Awaitable[T]]) -> T:
     pause = FIRST_S
     while True:
         try:

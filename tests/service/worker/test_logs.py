@@ -23,8 +23,8 @@ OWN_FAULTS = """
 import logging
 from onceq_service.settings import load_settings
 from onceq_service.worker.broker import LeaseBroker
+from onceq_service.worker.calling import Caller
 from onceq_service.worker.main import run
-from onceq_service.worker.run import Runner
 
 def broken(self, t):
     raise ValueError("sesame in an exception")
@@ -32,7 +32,7 @@ def broken(self, t):
 async def shutdown(self):
     raise ValueError("sesame at the end")
 
-Runner._spec = broken
+Caller._spec = broken
 LeaseBroker.shutdown = shutdown
 run(load_settings())
 """
