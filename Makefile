@@ -43,9 +43,9 @@ lint: $(ALL) ## Checks style, format and the floors between packages
 types: $(ALL) ## Checks types
 	$(BIN)/basedpyright
 
-# Most tests wait for processes, so three wait at once: two left half of two cores idle. What judges recovery times or loads the machine runs alone.
+# Most tests wait for processes, so four wait at once: two left half of two cores idle, three a quarter. What judges recovery times or loads the machine runs alone.
 pytest: $(ALL) ## Runs the tests; the demo comes before them in `make test`
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not faults and not alone"
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not faults and not alone"
 	$(BIN)/python -m pytest -m "faults or alone"
 
 faults: $(ALL) ## Runs the whole fault matrix, ten minutes, and prints its figures
