@@ -13,6 +13,9 @@ ALL := $(VENV)/.installed-all
 # Where everything is installed already, running needs nothing more.
 RUN := $(if $(wildcard $(ALL)),$(ALL),$(VENV)/.installed-run)
 
+# The tests start hundreds of processes: each would compile all of our sources, and pytest all tests, anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo up showroom test setup lint fmt types pytest faults mutants blame bench docs lock clean
 
@@ -43,9 +46,9 @@ lint: $(ALL) ## Checks style, format and the floors between packages
 types: $(ALL) ## Checks types
 	$(BIN)/basedpyright
 
-# Most tests wait for processes, so four wait at once: two left half of two cores idle, three a quarter. What judges recovery times or loads the machine runs alone.
+# Most tests wait for processes, so three wait at once: two left half of two cores idle, four were no faster. What judges recovery times or loads the machine runs alone.
 pytest: $(ALL) ## Runs the tests; the demo comes before them in `make test`
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not faults and not alone"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not faults and not alone"
 	$(BIN)/python -m pytest -m "faults or alone"
 
 faults: $(ALL) ## Runs the whole fault matrix, ten minutes, and prints its figures
