@@ -6,57 +6,6 @@ their results. The values they hand out are in `onceq.wire`, the errors they rai
 
 import typing as _typing
 from importlib import import_module as _import_module
-from importlib.metadata import version as _version
-
-from onceq._async_client import AsyncClient
-from onceq._async_handles import AsyncJobHandle, AsyncJobStream
-from onceq._client import Client
-from onceq._filters import JobFilters
-from onceq._follow import StreamEvent
-from onceq._handles import JobHandle, JobStream
-from onceq._stream import Reset
-from onceq._submission import JobOptions, MapOptions
-from onceq.errors import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    ConfigurationError,
-    ConflictError,
-    ConnectionFailed,
-    IdempotencyKeyReused,
-    JobCancelled,
-    JobError,
-    JobExpired,
-    JobFailed,
-    NotFoundError,
-    OnceqError,
-    PaymentRequiredError,
-    PermissionDeniedError,
-    RateLimitError,
-    ServiceUnavailableError,
-    StreamLost,
-    WaitTimeout,
-)
-from onceq.map import MapQuote, MapRow
-from onceq.wire import (
-    BatchItem,
-    Cost,
-    Event,
-    Health,
-    Job,
-    JobRequest,
-    LedgerEntry,
-    Message,
-    Output,
-    Quote,
-    ResponseFormat,
-    Stats,
-    Timings,
-    Tool,
-    ToolCall,
-    ToolChoice,
-    Usage,
-)
 
 if _typing.TYPE_CHECKING:
     from onceq import compare as compare
@@ -65,17 +14,94 @@ if _typing.TYPE_CHECKING:
     from onceq import frames as frames
     from onceq import testing as testing
     from onceq import wire as wire
+    from onceq._async_client import AsyncClient
+    from onceq._async_handles import AsyncJobHandle, AsyncJobStream
+    from onceq._client import Client
+    from onceq._filters import JobFilters
+    from onceq._follow import StreamEvent
+    from onceq._handles import JobHandle, JobStream
+    from onceq._stream import Reset
+    from onceq._submission import JobOptions, MapOptions
+    from onceq.errors import (
+        APIError,
+        AuthenticationError,
+        BadRequestError,
+        ConfigurationError,
+        ConflictError,
+        ConnectionFailed,
+        IdempotencyKeyReused,
+        JobCancelled,
+        JobError,
+        JobExpired,
+        JobFailed,
+        NotFoundError,
+        OnceqError,
+        PaymentRequiredError,
+        PermissionDeniedError,
+        RateLimitError,
+        ServiceUnavailableError,
+        StreamLost,
+        WaitTimeout,
+    )
+    from onceq.map import MapQuote, MapRow
+    from onceq.wire import (
+        BatchItem,
+        Cost,
+        Event,
+        Health,
+        Job,
+        JobRequest,
+        LedgerEntry,
+        Message,
+        Output,
+        Quote,
+        ResponseFormat,
+        Stats,
+        Timings,
+        Tool,
+        ToolCall,
+        ToolChoice,
+        Usage,
+    )
 
-__version__ = _version("onceq")
+    __version__: str
+
 _PARTS = ("compare", "errors", "export", "frames", "testing", "wire")
-"""Modules that are there as `onceq.<name>` when they are first asked for."""
+"""Modules that are there as `onceq.<name>`."""
+_HOMES = (
+    "errors",
+    "wire",
+    "map",
+    "_filters",
+    "_follow",
+    "_stream",
+    "_submission",
+    "_handles",
+    "_client",
+    "_async_handles",
+    "_async_client",
+)
+"""Where names come from: the first of these that has it. Each is imported when a name is first asked for, since the
+service's processes begin with the wire contract and the errors, and would wait for the clients for nothing."""
+
+
+def _found(name: str) -> object:
+    if name in _PARTS:
+        return _import_module(f"onceq.{name}")
+    if name == "__version__":
+        return _import_module("importlib.metadata").version("onceq")
+    for home in _HOMES if name in __all__ else ():
+        found = getattr(_import_module(f"onceq.{home}"), name, None)
+        if found is not None:
+            return found
+    raise AttributeError(f"module 'onceq' has no attribute {name!r}")
+
 
 if not _typing.TYPE_CHECKING:  # or a type checker would believe in any name
 
     def __getattr__(name: str) -> object:
-        if name in _PARTS:
-            return _import_module(f"onceq.{name}")
-        raise AttributeError(f"module 'onceq' has no attribute {name!r}")
+        globals()[name] = found = _found(name)
+        return found
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -198,9 +200,25 @@ def test_the_footer_tells_what_is_known() -> None:
 
 def test_the_import_is_light() -> None:
     heavy = ["pandas", "numpy", "IPython", "fastapi", "redis", "openai", "httpx", "onceq_service"]
-    check = f"import sys, onceq; print([m for m in {heavy} if m in sys.modules])"
+    check = f"import sys; from onceq import *; print(Client.__name__, [m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "Client []"
+
+
+@pytest.mark.parametrize("part", ["", ".errors", ".wire"])
+def test_who_needs_no_client_does_not_wait_for_one(part: str) -> None:
+    clients = ["httpx2", "onceq._http", "onceq._client", "onceq._async_client"]
+    check = f"import sys, onceq{part}; print([m for m in {clients} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_each_name_is_the_one_that_a_type_checker_is_told() -> None:
+    told = [node for node in ast.walk(ast.parse(inspect.getsource(onceq))) if isinstance(node, ast.ImportFrom)]
+    homes = {name.name: node.module for node in told for name in node.names if name.name in onceq.__all__}
+    assert {*homes, "__version__"} == {*onceq.__all__}
+    for name, home in homes.items():
+        assert getattr(onceq, name) is getattr(import_module(str(home)), name), name
 
 
 @pytest.mark.parametrize("part", ["compare", "errors", "export", "frames", "testing", "wire"])
