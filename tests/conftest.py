@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import os
+import ssl
 import tempfile
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from uuid import uuid4
 
+import httpcore2
 import pytest
+from httpcore2 import default_ssl_context
 from hypothesis import settings
 
 from onceq_service.embedded.redis_server import EmbeddedRedis
@@ -17,8 +23,28 @@ from tests.stack import RUNNING, Stack, running_redis, running_stack
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
 settings.load_profile("untimed")
 
+_CERTIFICATES = functools.cache(lambda *_: default_ssl_context())
+
+
+def _trusted(**_: bool) -> ssl.SSLContext:
+    """Whom an HTTP client trusts; each of the tests' would read the system's certificates, 30 ms of CPU."""
+    return _CERTIFICATES(os.environ.get("SSL_CERT_FILE"))
+
+
+httpcore2.default_ssl_context = _trusted
 
 LONGEST = ("tests/service/embedded/", "tests/rows/", "tests/dashboard/test_browser.py", "tests/sdk/notebook/")
+
+
+def pytest_configure() -> None:
+    """What is collected stays to the end: to look through it again and again for garbage is a quarter of that time."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on there is garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

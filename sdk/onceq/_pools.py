@@ -145,5 +145,11 @@ def begun_here(steps: Generator[S], elsewhere: OnceqError | None = None) -> Gene
 
 
 def _tls(options: ClientOptions, transport: object) -> ssl.SSLContext | bool:
-    """Made once, not for each pool: it takes longer than everything else in one."""
-    return transport is not None or httpx2.create_ssl_context(trust_env=options["trust_env"])
+    """Whom TLS trusts, made once for all pools; nobody where there is none, since reading the system's certificates
+    takes 30 ms of CPU, longer than everything else in a client.
+    """
+    if transport is not None:
+        return True
+    if options["base_url"].startswith("http:"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx2.create_ssl_context()  # of SSL_CERT_FILE where it is set, on this machine too

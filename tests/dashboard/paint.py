@@ -54,6 +54,12 @@ def watch(page: Page) -> None:
     page.add_init_script(NOTE)
 
 
+def at_rest(page: Page) -> None:
+    """Waits until what was just done to it, as a change of its size or colours, is drawn."""
+    page.evaluate("noted.whole = null")
+    page.wait_for_function(QUIET, polling=100)
+
+
 def painted(page: Page) -> Painted:
     """When it has come to rest; a page that broke was not painted."""
     page.wait_for_function(QUIET, polling=100)

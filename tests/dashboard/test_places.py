@@ -59,20 +59,14 @@ def visited(browser: Browser, home: str, path: str, width: int, height: int | No
         return found
 
 
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(("width", "height", "most"), [(1440, ALL_PX, MOST_OF_ALL), (390, None, MOST)])
 @pytest.mark.parametrize("path", [*PATHS, f"jobs?job={JOB}", f"failures?job={JOB}"])
 def test_a_page_is_found_by_its_path_and_nothing_in_it_moves_while_it_is_drawn(
-    browser: Browser, home: str, path: str, width: int
+    browser: Browser, home: str, path: str, width: int, height: int | None, most: float
 ) -> None:
-    found = visited(browser, home, path, width)
+    found = visited(browser, home, path, width, height)
     assert found.whole_ms > found.numbers_ms > 0, "a checker that saw nothing proves nothing"
-    assert found.shift < MOST, found.moved
-
-
-@pytest.mark.parametrize("path", ["cost", "", "latency", "failures", f"jobs?job={JOB}"])
-def test_every_chart_s_place_is_as_high_before_it_is_drawn(browser: Browser, home: str, path: str) -> None:
-    found = visited(browser, home, path, 1440, ALL_PX)
-    assert found.shift < MOST_OF_ALL, found.moved
+    assert found.shift < most, found.moved
 
 
 def test_the_first_page_is_found_by_its_name_too_and_a_path_of_no_page_says_so(browser: Browser, home: str) -> None:

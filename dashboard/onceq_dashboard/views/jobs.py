@@ -24,6 +24,8 @@ SIZE: Final = 25
 REFRESH_S: Final = 5
 SETTLE_S: Final = 0.5
 """A click this soon after the rows have moved may have meant another row."""
+TURN_PX: Final = 160
+"""Of the buttons that turn pages: what is right of them would move as they are drawn, and with their words."""
 _PAGE, _WALK, _ROWS, _MOVED = "jobs_page", "jobs_walk", "jobs_rows", "jobs_moved"
 _TABLE, _OLDER = "jobs_table", "jobs_older"
 HIDDEN: Final = ("when", "band", "verdict", "key")
@@ -185,13 +187,23 @@ def _local(at: datetime) -> str:
 def _pager(access: ApiAccess, filters: Filters, number: int, page: JobPage) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            "Newer", icon=":material/arrow_back:", disabled=number == 0, on_click=_turn,
+            "Newer",
+            icon=":material/arrow_back:",
+            width=TURN_PX,
+            disabled=number == 0,
+            on_click=_turn,
             args=(access, filters, number - 1, page),
-        )  # fmt: skip
+        )
         st.button(
-            "Older" if page.jobs else "Go on looking", icon=":material/arrow_forward:", icon_position="right",
-            disabled=page.next_cursor is None, on_click=_turn, args=(access, filters, number + 1, page), key=_OLDER,
-        )  # fmt: skip
+            "Older" if page.jobs else "Go on looking",
+            icon=":material/arrow_forward:",
+            icon_position="right",
+            width=TURN_PX,
+            disabled=page.next_cursor is None,
+            on_click=_turn,
+            args=(access, filters, number + 1, page),
+            key=_OLDER,
+        )
         live = f"live, every {REFRESH_S} s" if number == 0 else "as it was when you turned to it"
         click = f" {parts.HOW_TO_OPEN}" if page.jobs else ""
         st.caption(f"Page {number + 1} · {some(len(page.jobs), 'job')} · {live}.{click}")

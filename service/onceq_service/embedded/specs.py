@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable
 
 import httpx2
@@ -55,11 +56,12 @@ class ProcessSpecs:
 
 
 def answers(url: str) -> Callable[[], bool]:
-    """Asks whether there is a 200 at the URL now."""
+    """Asks whether there is a 200 at the URL now, which is this machine's."""
+    no_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # or each look would read whom to trust: 30 ms of CPU
 
     def ask() -> bool:
         try:
-            return httpx2.get(url, timeout=5.0, trust_env=False).status_code == 200
+            return httpx2.get(url, timeout=5.0, trust_env=False, verify=no_tls).status_code == 200
         except httpx2.TransportError:
             return False
 
