@@ -289,12 +289,14 @@ def recoveries(run: Run) -> list[tuple[str, float]]:
 
 
 def _returns(run: Run) -> list[tuple[str, float, float]]:
-    """(job, when its worker died, when it ran again or ended)"""
+    """(job, when its worker died, when it was called again, its readers were told more of its words, or it ended)"""
     found: list[tuple[str, float, float]] = []
+    words = [r for r in run.records("read", "info") if "\nevent: delta\n" in r.frame]
     for fault in run.records("fault", "info"):
-        for job_id in fault.jobs:
+        for job_id, last in zip(fault.jobs, fault.seqs, strict=True):
             job = run.jobs.get(job_id)
             again = [row.started_at for row in run.rows.get(job_id, ()) if row.started_at > fault.t]
+            again += [r.t for r in words if r.job == job_id and r.seq > last and r.t > fault.t]
             if job is not None and job.finished_at is not None:
                 again.append(job.finished_at.timestamp())
             found.append((job_id, fault.t, max(fault.t, min(again, default=inf))))

@@ -103,7 +103,7 @@ def budget(spent: int, reserved: int = 0, unsure: int = 0) -> BudgetStatus:
 
 
 def good_run() -> Run:
-    history = [*posts(), *readings(), Record("fault", "info", T + 2, who="w1", note="kill", jobs=(LOST,))]
+    history = [*posts(), *readings(), Record("fault", "info", T + 2, who="w1", note="kill", jobs=(LOST,), seqs=(3,))]
     history += [Record("cancel", "invoke", T + 2, job=STOPPED)]
     history += [Record("cancel", "ok", T + 2.2, job=STOPPED, status="cancelled")]
     return Run(

@@ -33,6 +33,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     note: str = ""
     jobs: tuple[str, ...] = ()
     """The jobs that a killed worker held."""
+    seqs: tuple[int, ...] = ()
+    """Of the last event of each of them by then."""
 
 
 class History:
@@ -44,7 +46,11 @@ class History:
 
     def write(self, op: Op, kind: Kind, **fields: Any) -> None:
         """Appends one record with the present time."""
-        os.write(self._fd, msgspec.json.encode(Record(op, kind, time.time(), **fields)) + b"\n")
+        self.append(Record(op, kind, time.time(), **fields))
+
+    def append(self, record: Record) -> None:
+        """Appends it."""
+        os.write(self._fd, msgspec.json.encode(record) + b"\n")
 
     def read(self) -> list[Record]:
         """All records so far."""

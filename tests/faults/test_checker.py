@@ -295,6 +295,17 @@ def test_a_recovery_is_judged_by_the_time_in_which_all_could_run(back_s: float, 
     assert bool(list(RULES["recovered_in_time"](replace(run, pauses=PAUSES)))) == found
 
 
+@pytest.mark.parametrize(("heard_s", "found"), [(7.9, False), (8.1, True)])
+def test_a_call_that_is_taken_up_is_back_when_more_of_it_is_heard(heard_s: float, *, found: bool) -> None:
+    """It goes on for as long as its answer takes. What was told before its worker died may be heard late."""
+    run = job(meter(good_run(), LOST, 2, started_at=T + 1), LOST, finished_at=at(30))
+    late = [
+        Record("read", "info", at_s, job=LOST, seq=event.seq, frame=event.frame)
+        for at_s, event in ((T + 2.1, LOGS[LOST][2]), (T + heard_s, LOGS[LOST][5]))
+    ]
+    assert bool(list(RULES["recovered_in_time"](history(run, *late)))) == found
+
+
 def test_a_machine_that_stands_still_is_seen(tmp_path: Path) -> None:
     watch = Watch(tmp_path)
     looking = watch.start()

@@ -77,7 +77,7 @@ async def test_a_worker_is_killed(
     asking = asyncio.create_task(trial.ask(f"{script} {moment} [[sim tokens=20 tps=100 ttft_ms=50]]"))
     await trap.sprung()
     os.kill(await trial.pid(victim), signal.SIGKILL)
-    trial.fault(f"kill -9 when {script} was {moment}", victim.name, tuple(await trial.held_by(victim)))
+    await trial.died(f"kill -9 when {script} was {moment}", victim.name, await trial.held_by(victim))
     other.send(signal.SIGCONT)
     await asking
     figures = await trial.judge(replace(CALM, extra_calls=extra))
@@ -128,7 +128,8 @@ async def test_workers_are_killed_at_two_hundred_random_tokens_and_every_job_is_
                 pace = f"tps={trial.rng.randint(20, 40)} ttft_ms={trial.rng.randint(20, 500)}"
                 prompt = f"safe {n} [[sim tokens={SAFE_TOKENS} {pace}]]"
                 group.create_task(trial.ask(prompt, readers=1, on_crash=("resume", "fail")[n % 2]))
-            events = await kill_half_way(trial, deployment.workers[posted // 32 % 2])
+            kills = posted // 32
+            events = await kill_half_way(trial, deployment.workers[kills % 2], kills % 4)
             reached.update(4 * seq // SAFE_TOKENS for seq in events)
         posted += 32
     assert {quarter for quarter, count in reached.items() if count >= 5} >= {0, 1, 2, 3}, "all over the answers"
@@ -137,9 +138,9 @@ async def test_workers_are_killed_at_two_hundred_random_tokens_and_every_job_is_
     assert figures.calls == figures.jobs == posted
 
 
-async def kill_half_way(trial: Trial, node: Node) -> list[int]:
-    """Kills a worker when half of its jobs are past a place in their answers; the places where it hit them."""
-    place = trial.rng.randint(1, SAFE_TOKENS * 3 // 4)
+async def kill_half_way(trial: Trial, node: Node, quarter: int) -> list[int]:
+    """Kills a worker when half of its jobs are past a place in that quarter of their answers; where it hit them."""
+    place = 1 + int(0.9 * SAFE_TOKENS * (quarter + trial.rng.random()) / 4)
 
     async def look() -> list[int] | None:
         events = sorted(await trial.events_of(node))

@@ -21,7 +21,7 @@ from onceq.wire import TERMINAL, BudgetStatus
 from onceq_service.store import Store, open_store
 from tests.faults.collect import budgets_of, collect, meter_rows, running_jobs
 from tests.faults.deployment import Deployment, Node
-from tests.faults.history import History
+from tests.faults.history import History, Record
 from tests.faults.report import Figures, figures_of
 from tests.faults.run import Expect, parse_frame
 from tests.waiting import until
@@ -173,9 +173,15 @@ class Trial:
         prompt = f"{self.name} {n} [[sim tokens={tokens} tps={tps} ttft_ms=50]]"
         return await self.ask(prompt, model=MODELS[n % len(MODELS)])
 
-    def fault(self, what: str, who: str, jobs: tuple[str, ...] = ()) -> None:
+    def fault(self, what: str, who: str) -> None:
         """Notes what the saboteur did."""
-        self.history.write("fault", "info", who=who, note=what, jobs=jobs)
+        self.history.write("fault", "info", who=who, note=what)
+
+    async def died(self, what: str, who: str, held: Sequence[str]) -> None:
+        """Notes what was deadly to a worker just now, and how far each of the jobs that it held was told."""
+        now, hashes = time.time(), [await self.store.jobs.fields(job_id, self.tenant) or {} for job_id in held]
+        seqs = tuple(int(fields["seq"]) for fields in hashes)
+        self.history.append(Record("fault", "info", now, who=who, note=what, jobs=tuple(held), seqs=seqs))
 
     async def held_by(self, node: Node, *, phase: str | None = None) -> list[str]:
         """Running jobs of this run that a worker group holds, those in one phase of their call when it is given."""
@@ -264,7 +270,7 @@ class Trial:
         """Does something deadly to a worker group, and notes which jobs it held in that moment."""
         held = await self.held_by(node)
         how()
-        self.fault(what, node.name, tuple(held))
+        await self.died(what, node.name, held)
         assert held, f"{node.name} held nothing when it was hit: the fault proves nothing"
         self.hit += len(held)
         return held
