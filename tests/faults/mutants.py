@@ -499,7 +499,8 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "A lane that was held back goes on when its time has come", f"{LUA}/_housekeeping.lua",
-        "if line_up(band, lane) then", "if k_fair(band, lane) then", (SCHEDULING,),
+        "if line_up(band, lane) then", "if k_fair(band, lane) then",
+        ("tests/service/store/test_scheduling.py",),
     ),
     Mutant(
         "A worker finds its lanes behind any number of others'", f"{LUA}/next.lua",

@@ -149,6 +149,8 @@ async def test_one_look_opens_all_lanes_whose_time_has_come(timed: Store) -> Non
     await later(timed, 2)
     await timed.engine.tend()
     assert await blocked(timed) == []
+    started = {claim.id for _ in lanes for claim in await claims(timed)}
+    assert len(started) == len(lanes), "each goes on"
 
 
 async def blocked(timed: Store) -> list[bytes]:
