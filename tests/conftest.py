@@ -23,12 +23,15 @@ from tests.stack import RUNNING, Stack, running_redis, running_stack
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect
 settings.load_profile("untimed")
 
-_CERTIFICATES = functools.cache(lambda *_: default_ssl_context())
+
+@functools.cache
+def _read(trust_env: bool, *_: str | None) -> ssl.SSLContext:
+    return default_ssl_context(_trust_env=trust_env)
 
 
-def _trusted(**_: bool) -> ssl.SSLContext:
+def _trusted(*, _trust_env: bool = True) -> ssl.SSLContext:
     """Whom an HTTP client trusts; each of the tests' would read the system's certificates, 30 ms of CPU."""
-    return _CERTIFICATES(os.environ.get("SSL_CERT_FILE"))
+    return _read(_trust_env, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 
 httpcore2.default_ssl_context = _trusted
